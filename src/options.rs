@@ -1,0 +1,98 @@
+//! What is true of the whole mesh ([`MeshOptions`]) and of this process ([`Workload`]).
+//!
+//! ```
+//! use mesh_router::options::{MeshOptions, OutboundTrafficPolicy, Workload};
+//!
+//! let options = MeshOptions { outbound_traffic_policy: OutboundTrafficPolicy::RegistryOnly, ..MeshOptions::default() };
+//! let workload = Workload { namespace: "bookinfo".into(), ..Workload::default() };
+//! assert_eq!(options.domain, "cluster.local");
+//! assert_eq!(workload.namespace, "bookinfo");
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What happens to a request for a host that no resource names (`meshConfig.outboundTrafficPolicy.mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutboundTrafficPolicy {
+    /// The request goes on unchanged (Istio's default).
+    #[default]
+    AllowAny,
+    /// The request is answered with 502.
+    RegistryOnly,
+}
+
+/// How paths are normalised before they are matched (`meshConfig.pathNormalization.normalization`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PathNormalization {
+    /// As received.
+    None,
+    /// Dot segments, backslashes, unreserved escapes (Istio's default).
+    #[default]
+    Base,
+    /// `Base`, and `//` becomes `/`.
+    MergeSlashes,
+    /// `MergeSlashes`, after `%2F` and `%5C` were decoded.
+    DecodeAndMergeSlashes,
+}
+
+/// The part of Istio's MeshConfig that the traffic rules depend on, with Istio's defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeshOptions {
+    /// The suffix of short names (`trustDomain` aside): `cluster.local`.
+    pub domain: String,
+    /// The namespace whose DestinationRules apply everywhere: `istio-system`.
+    pub root_namespace: String,
+    /// The namespace of resources that name none: `default`.
+    pub default_namespace: String,
+    /// What happens to unknown hosts: [`OutboundTrafficPolicy::AllowAny`].
+    pub outbound_traffic_policy: OutboundTrafficPolicy,
+    /// How paths are normalised: [`PathNormalization::Base`].
+    pub path_normalization: PathNormalization,
+    /// How long opening a connection may take, TLS included: 10 s.
+    pub connect_timeout: Duration,
+    /// `defaultServiceExportTo`: `["*"]`.
+    pub default_service_export_to: Vec<String>,
+    /// `defaultVirtualServiceExportTo`: `["*"]`.
+    pub default_virtual_service_export_to: Vec<String>,
+    /// `defaultDestinationRuleExportTo`: `["*"]`.
+    pub default_destination_rule_export_to: Vec<String>,
+}
+
+impl Default for MeshOptions {
+    fn default() -> Self {
+        let everywhere = vec!["*".to_owned()];
+        Self {
+            domain: "cluster.local".to_owned(),
+            root_namespace: "istio-system".to_owned(),
+            default_namespace: "default".to_owned(),
+            outbound_traffic_policy: OutboundTrafficPolicy::default(),
+            path_normalization: PathNormalization::default(),
+            connect_timeout: Duration::from_secs(10),
+            default_service_export_to: everywhere.clone(),
+            default_virtual_service_export_to: everywhere.clone(),
+            default_destination_rule_export_to: everywhere,
+        }
+    }
+}
+
+/// Who this process is: what Istio learns from the pod, a library must be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// The namespace the process runs in: `default`. It decides which resources are visible (`exportTo`).
+    pub namespace: String,
+    /// The labels of the process, for `sourceLabels` and selectors. Empty: every Gateway selector matches.
+    pub labels: BTreeMap<String, String>,
+    /// `region/zone/subzone`, empty if unknown.
+    pub locality: String,
+    /// The Kubernetes node, empty if unknown.
+    pub node: String,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self { namespace: "default".to_owned(), labels: BTreeMap::new(), locality: String::new(), node: String::new() }
+    }
+}

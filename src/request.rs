@@ -1,0 +1,159 @@
+//! The request as the rules see it: [`RequestView`], and where it came from: [`Origin`].
+//!
+//! ```
+//! use http::Request;
+//! use mesh_router::request::{Origin, RequestView};
+//!
+//! let request = Request::get("http://Reviews:9080/api?x=1").body(()).unwrap();
+//! let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+//! assert_eq!((view.host(), view.port(), view.path(), view.query()), ("Reviews", 9080, "/api", Some("x=1")));
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::HOST;
+use http::{HeaderMap, Method, Uri};
+
+/// Where a request came in: it decides which rules are looked at.
+///
+/// A service built by the layer has one origin for all its requests; a request may carry its own as an extension.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The application itself: rules of the gateway `mesh` apply.
+    #[default]
+    Mesh,
+    /// A listener of a gateway.
+    Listener(Arc<ListenerOrigin>),
+}
+
+/// A listener that took a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerOrigin {
+    /// Which listener of the snapshot: `http.8080` or `http.8080.127.0.0.1` (see [`crate::snapshot::Listener`]).
+    pub listener: Arc<str>,
+    /// The `server.port.number` of the Gateway.
+    pub port: u16,
+    /// Whether the connection is TLS: it decides the scheme.
+    pub tls: bool,
+    /// The address of the other side.
+    pub peer: Option<SocketAddr>,
+    /// The address of this side.
+    pub local: Option<SocketAddr>,
+}
+
+impl ListenerOrigin {
+    /// The listener `listener` on `port`, without TLS and addresses.
+    pub fn new(listener: impl Into<Arc<str>>, port: u16) -> Self {
+        Self { listener: listener.into(), port, tls: false, peer: None, local: None }
+    }
+}
+
+/// The request head, prepared once and lent to every matcher. It borrows and allocates nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'a> {
+    method: &'a Method,
+    headers: &'a HeaderMap,
+    scheme: &'a str,
+    authority: &'a str,
+    host: &'a str,
+    port: u16,
+    path: &'a str,
+    query: Option<&'a str>,
+}
+
+impl<'a> RequestView<'a> {
+    /// Prepares the head. The authority is that of the URI, else the `Host` header.
+    ///
+    /// The path is taken as it stands: normalise it first ([`crate::route::normalize`]) and use [`Self::with_path`].
+    pub fn new(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap, origin: &Origin) -> Self {
+        let authority = match uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => headers.get(HOST).and_then(|host| std::str::from_utf8(host.as_bytes()).ok()).unwrap_or(""),
+        };
+        let authority = authority.rsplit_once('@').map_or(authority, |(_, after)| after);
+        let tls = matches!(origin, Origin::Listener(listener) if listener.tls);
+        let scheme = uri.scheme_str().unwrap_or(if tls { "https" } else { "http" });
+        let (host, port) = split_port(authority);
+        let port = match origin {
+            Origin::Listener(listener) => listener.port,
+            Origin::Mesh => port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
+        };
+        Self { method, headers, scheme, authority, host, port, path: uri.path(), query: uri.query() }
+    }
+
+    /// The same request with its path replaced, for one that had to be normalised.
+    #[must_use]
+    pub fn with_path(mut self, path: &'a str) -> Self {
+        self.path = path;
+        self
+    }
+
+    /// The method.
+    pub fn method(&self) -> &'a Method {
+        self.method
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// `http` or `https`: of the URI, else of the connection.
+    pub fn scheme(&self) -> &'a str {
+        self.scheme
+    }
+
+    /// `:authority` as sent, with its port, without user information.
+    pub fn authority(&self) -> &'a str {
+        self.authority
+    }
+
+    /// The authority without its port, as sent; brackets of an IPv6 address are kept.
+    pub fn host(&self) -> &'a str {
+        self.host
+    }
+
+    /// The port the client addressed: of the authority, else of the scheme; at a gateway that of the server.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The path without its query.
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// The query without its `?`.
+    pub fn query(&self) -> Option<&'a str> {
+        self.query
+    }
+}
+
+/// Splits `host:port`; a port that is no number stays part of the host.
+fn split_port(authority: &str) -> (&str, Option<u16>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && !port.contains(']') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (authority, None),
+        },
+        _ => (authority, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_split_off_names_and_addresses() {
+        assert_eq!(split_port("a.test"), ("a.test", None));
+        assert_eq!(split_port("a.test:80"), ("a.test", Some(80)));
+        assert_eq!(split_port("[::1]:80"), ("[::1]", Some(80)));
+        assert_eq!(split_port("[::1]"), ("[::1]", None));
+        assert_eq!(split_port(":80"), (":80", None));
+        assert_eq!(split_port("a:b"), ("a:b", None));
+    }
+}
