@@ -1,0 +1,622 @@
+//! How a word is read and written: the traits and the two macros that every word is made with.
+//!
+//! Istio decodes with proto JSON: both spellings of a field, the last one wins, null is unset. Derived serde refuses all
+//! three, so the words have their own `Deserialize`; beside it each has a [`Schema`], from which every mistake of a
+//! document is found in one pass, and the names that an unknown field could have been.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+/// Why a value is not taken, and what would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), help: None }
+    }
+
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// A value of another type than the field has.
+    pub(crate) fn expected(expected: &str, found: Scalar<'_>) -> Self {
+        Self::new(format!("expected {expected}, found {found}"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({help})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A value without parts, as it was written.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Signed(i64),
+    Unsigned(u64),
+    Float(f64),
+    Text(&'a str),
+}
+
+impl fmt::Display for Scalar<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Null => f.write_str("null"),
+            Scalar::Bool(value) => write!(f, "the boolean {value}"),
+            Scalar::Signed(value) => write!(f, "the number {value}"),
+            Scalar::Unsigned(value) => write!(f, "the number {value}"),
+            Scalar::Float(value) => write!(f, "the number {value}"),
+            Scalar::Text(value) if value.chars().count() > 60 => {
+                write!(f, "the text {:?}...", value.chars().take(60).collect::<String>())
+            }
+            Scalar::Text(value) => write!(f, "the text {value:?}"),
+        }
+    }
+}
+
+/// What may stand somewhere.
+#[derive(Clone, Copy)]
+pub(crate) enum Schema {
+    /// A scalar that this function takes.
+    Leaf(fn(Scalar<'_>) -> Result<(), Fault>),
+    /// A mapping with these names.
+    Message(&'static Message),
+    /// A list without nulls.
+    List(fn() -> Schema),
+    /// A mapping with any names.
+    Map(fn() -> Schema),
+}
+
+/// The fields of a message.
+pub(crate) struct Message {
+    pub(crate) name: &'static str,
+    pub(crate) fields: &'static [Field],
+}
+
+impl Message {
+    /// The field that is written `name`, in either spelling.
+    pub(crate) fn field(&self, name: &str) -> Option<&'static Field> {
+        self.fields.iter().find(|field| field.name == name || field.alias.contains(&name))
+    }
+}
+
+/// One field of a message.
+pub(crate) struct Field {
+    /// The JSON name.
+    pub(crate) name: &'static str,
+    /// The name in the proto file, where it is another.
+    pub(crate) alias: &'static [&'static str],
+    pub(crate) schema: fn() -> Schema,
+}
+
+/// Everything that can be the type of a field.
+pub(crate) trait Word: Sized {
+    /// What may stand for it.
+    const SCHEMA: Schema;
+
+    /// Reads it.
+    fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+/// Everything that is written as one scalar.
+pub(crate) trait Leaf: Sized {
+    /// What is expected, for a message: `a string`.
+    const EXPECTED: &'static str;
+
+    /// Reads it.
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault>;
+
+    /// Whether it can be read.
+    fn check(scalar: Scalar<'_>) -> Result<(), Fault> {
+        Self::parse(scalar).map(drop)
+    }
+}
+
+struct LeafVisitor<T>(PhantomData<T>);
+
+impl<T: Leaf> Visitor<'_> for LeafVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(T::EXPECTED)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<T, E> {
+        T::parse(Scalar::Bool(value)).map_err(E::custom)
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<T, E> {
+        T::parse(Scalar::Signed(value)).map_err(E::custom)
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<T, E> {
+        T::parse(Scalar::Unsigned(value)).map_err(E::custom)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<T, E> {
+        T::parse(Scalar::Float(value)).map_err(E::custom)
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<T, E> {
+        T::parse(Scalar::Text(value)).map_err(E::custom)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<T, E> {
+        T::parse(Scalar::Null).map_err(E::custom)
+    }
+}
+
+pub(crate) fn decode_leaf<'de, T: Leaf, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    deserializer.deserialize_any(LeafVisitor(PhantomData))
+}
+
+/// Makes a [`Leaf`] a [`Word`].
+macro_rules! leaf {
+    ($($Type:ty),+ $(,)?) => {$(
+        impl $crate::config::message::Word for $Type {
+            const SCHEMA: $crate::config::message::Schema =
+                $crate::config::message::Schema::Leaf(<$Type as $crate::config::message::Leaf>::check);
+
+            fn decode<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::config::message::decode_leaf(deserializer)
+            }
+        }
+    )+};
+}
+pub(crate) use leaf;
+
+leaf!(String, bool, i32, u32, u64, f64);
+
+impl Leaf for String {
+    const EXPECTED: &'static str = "a string";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        match scalar {
+            Scalar::Text(text) => Ok(text.to_owned()),
+            Scalar::Null => Err(Fault::expected(Self::EXPECTED, scalar)),
+            other => Err(Fault::expected(Self::EXPECTED, other).help("put it in quotes")),
+        }
+    }
+
+    fn check(scalar: Scalar<'_>) -> Result<(), Fault> {
+        match scalar {
+            Scalar::Text(_) => Ok(()),
+            other => Self::parse(other).map(drop),
+        }
+    }
+}
+
+impl Leaf for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    /// `kubectl` reads YAML 1.1, where yes, no, on and off are booleans too.
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        match scalar {
+            Scalar::Bool(value) => Ok(value),
+            Scalar::Text("yes" | "Yes" | "YES" | "on" | "On" | "ON") => Ok(true),
+            Scalar::Text("no" | "No" | "NO" | "off" | "Off" | "OFF") => Ok(false),
+            Scalar::Text(text) if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") => {
+                Err(Fault::expected(Self::EXPECTED, scalar).help("write it without quotes"))
+            }
+            other => Err(Fault::expected(Self::EXPECTED, other)),
+        }
+    }
+}
+
+/// The whole number that `scalar` is, `2.0` included: JSON knows one kind of number.
+fn integer(expected: &str, scalar: Scalar<'_>) -> Result<i128, Fault> {
+    match scalar {
+        Scalar::Signed(value) => Ok(value.into()),
+        Scalar::Unsigned(value) => Ok(value.into()),
+        #[allow(clippy::cast_possible_truncation)]
+        Scalar::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Ok(value as i128),
+        Scalar::Text(text) if text.parse::<i128>().is_ok() => {
+            Err(Fault::expected(expected, scalar).help(format!("write {text} without quotes")))
+        }
+        other => Err(Fault::expected(expected, other)),
+    }
+}
+
+impl Leaf for i32 {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let number = integer(Self::EXPECTED, scalar)?;
+        Self::try_from(number).map_err(|_| Fault::new(format!("{number} does not fit into 32 bits")))
+    }
+}
+
+/// A number that is none for lack of a sign or of bits.
+fn out_of_range(number: i128, bits: u32) -> Fault {
+    match number {
+        ..0 => Fault::new(format!("{number} is negative, expected a number of 0 or more")),
+        _ => Fault::new(format!("{number} does not fit into {bits} bits")),
+    }
+}
+
+impl Leaf for u32 {
+    const EXPECTED: &'static str = "a whole number";
+
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let number = integer(Self::EXPECTED, scalar)?;
+        Self::try_from(number).map_err(|_| out_of_range(number, 32))
+    }
+}
+
+impl Leaf for u64 {
+    const EXPECTED: &'static str = "a whole number";
+
+    /// Proto JSON writes 64-bit numbers as strings and reads both.
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        let number = match scalar {
+            Scalar::Text(text) => text.parse().map_err(|_| Fault::expected(Self::EXPECTED, scalar))?,
+            other => integer(Self::EXPECTED, other)?,
+        };
+        Self::try_from(number).map_err(|_| out_of_range(number, 64))
+    }
+}
+
+impl Leaf for f64 {
+    const EXPECTED: &'static str = "a number";
+
+    #[allow(clippy::cast_precision_loss)]
+    fn parse(scalar: Scalar<'_>) -> Result<Self, Fault> {
+        match scalar {
+            Scalar::Signed(value) => Ok(value as f64),
+            Scalar::Unsigned(value) => Ok(value as f64),
+            Scalar::Float(value) if value.is_finite() => Ok(value),
+            Scalar::Text(text) if text.ends_with('%') => {
+                Err(Fault::expected(Self::EXPECTED, scalar).help("write the percentage without the % sign"))
+            }
+            Scalar::Text(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
+                Err(Fault::expected(Self::EXPECTED, scalar).help(format!("write {text} without quotes")))
+            }
+            other => Err(Fault::expected(Self::EXPECTED, other)),
+        }
+    }
+}
+
+/// A [`Word`] as serde sees it.
+pub(crate) struct As<T>(pub(crate) T);
+
+impl<'de, T: Word> Deserialize<'de> for As<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::decode(deserializer).map(As)
+    }
+}
+
+struct OptionVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Word> Visitor<'de> for OptionVisitor<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value or null")
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<T>, D::Error> {
+        T::decode(deserializer).map(Some)
+    }
+}
+
+impl<T: Word> Word for Option<T> {
+    const SCHEMA: Schema = T::SCHEMA;
+
+    fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_option(OptionVisitor(PhantomData))
+    }
+}
+
+/// The value of a field or of a map's entry: null leaves it as it is born.
+pub(crate) struct Unset<T>(pub(crate) T);
+
+impl<'de, T: Word + Default> Deserialize<'de> for Unset<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Unset(Option::<T>::decode(deserializer)?.unwrap_or_default()))
+    }
+}
+
+struct ListVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Word> Visitor<'de> for ListVisitor<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+        let mut list = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(4096));
+        while let Some(As(entry)) = seq.next_element::<As<Option<T>>>()? {
+            list.push(entry.ok_or_else(|| de::Error::custom("an entry of this list is null"))?);
+        }
+        Ok(list)
+    }
+}
+
+impl<T: Word> Word for Vec<T> {
+    const SCHEMA: Schema = Schema::List(|| T::SCHEMA);
+
+    fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+struct MapVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Word + Default> Visitor<'de> for MapVisitor<T> {
+    type Value = BTreeMap<String, T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = BTreeMap::new();
+        while let Some(Key(key)) = map.next_key()? {
+            entries.insert(key.into_owned(), map.next_value::<Unset<T>>()?.0);
+        }
+        Ok(entries)
+    }
+}
+
+impl<T: Word + Default> Word for BTreeMap<String, T> {
+    const SCHEMA: Schema = Schema::Map(|| T::SCHEMA);
+
+    fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
+/// A key: JSON has only texts there, so `8080:` is the text "8080".
+pub(crate) struct Key<'de>(pub(crate) Cow<'de, str>);
+
+struct KeyVisitor;
+
+impl<'de> Visitor<'de> for KeyVisitor {
+    type Value = Key<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_borrowed_str<E: de::Error>(self, value: &'de str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_string<E: de::Error>(self, value: String) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value)))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Owned(value.to_string())))
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Key<'de>, E> {
+        Ok(Key(Cow::Borrowed("null")))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for KeyVisitor {
+    type Value = Key<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Key<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        KeyVisitor.deserialize(deserializer)
+    }
+}
+
+/// A message: `pub field: Type = "jsonName" | "proto_name"`.
+macro_rules! message {
+    (
+        $(#[$meta:meta])*
+        pub struct $Name:ident {
+            $( $(#[$note:meta])* pub $field:ident: $Type:ty = $json:literal $(| $alias:literal)? ),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $Name {
+            $( $(#[$note])* pub $field: $Type, )*
+        }
+
+        impl $crate::config::message::Word for $Name {
+            const SCHEMA: $crate::config::message::Schema =
+                $crate::config::message::Schema::Message(&$crate::config::message::Message {
+                    name: stringify!($Name),
+                    fields: &[$( $crate::config::message::Field {
+                        name: $json,
+                        alias: &[$($alias)?],
+                        schema: || <$Type as $crate::config::message::Word>::SCHEMA,
+                    }, )*],
+                });
+
+            fn decode<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <Self as serde::Deserialize>::deserialize(deserializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $Name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Fields;
+
+                impl<'de> serde::de::Visitor<'de> for Fields {
+                    type Value = $Name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str(concat!("a mapping with the fields of ", stringify!($Name)))
+                    }
+
+                    #[allow(unused_mut)]
+                    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<$Name, A::Error> {
+                        let mut message = $Name::default();
+                        while let Some($crate::config::message::Key(key)) = map.next_key()? {
+                            match key.as_ref() {
+                                $( $json $(| $alias)? => {
+                                    message.$field =
+                                        map.next_value::<$crate::config::message::Unset<$Type>>()?.0;
+                                } )*
+                                _ => {
+                                    map.next_value::<serde::de::IgnoredAny>()?;
+                                }
+                            }
+                        }
+                        Ok(message)
+                    }
+                }
+
+                deserializer.deserialize_struct(stringify!($Name), &[$($json),*], Fields)
+            }
+        }
+
+        impl serde::Serialize for $Name {
+            #[allow(unused_mut)]
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let mut map = serializer.serialize_map(None)?;
+                $( if self.$field != <$Type as Default>::default() {
+                    serde::ser::SerializeMap::serialize_entry(&mut map, $json, &self.$field)?;
+                } )*
+                serde::ser::SerializeMap::end(map)
+            }
+        }
+    };
+}
+pub(crate) use message;
+
+/// An enumeration: `Variant = "NAME" = number`; the first variant is the default and has the number 0.
+macro_rules! enumeration {
+    (
+        $(#[$meta:meta])*
+        pub enum $Name:ident {
+            $(#[$first_note:meta])* $First:ident = $first:literal,
+            $( $(#[$note:meta])* $Variant:ident = $name:literal ),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $Name {
+            $(#[$first_note])*
+            #[default]
+            $First,
+            $( $(#[$note])* $Variant, )*
+        }
+
+        impl $Name {
+            /// All values in the order of their numbers, which count from 0.
+            pub const ALL: &'static [$Name] = &[$Name::$First, $($Name::$Variant),*];
+
+            /// The name as it is written in YAML.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $Name::$First => $first,
+                    $( $Name::$Variant => $name, )*
+                }
+            }
+        }
+
+        impl std::fmt::Display for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl $crate::config::message::Leaf for $Name {
+            const EXPECTED: &'static str = concat!("one of ", $first $(, ", ", $name)*);
+
+            fn parse(scalar: $crate::config::message::Scalar<'_>) -> Result<Self, $crate::config::message::Fault> {
+                $crate::config::message::parse_enum(scalar, Self::ALL, Self::as_str, Self::EXPECTED)
+            }
+        }
+
+        $crate::config::message::leaf!($Name);
+
+        impl<'de> serde::Deserialize<'de> for $Name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                $crate::config::message::decode_leaf(deserializer)
+            }
+        }
+
+        impl serde::Serialize for $Name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use enumeration;
+
+/// The value named, or numbered by its position.
+pub(crate) fn parse_enum<T: Copy>(
+    scalar: Scalar<'_>,
+    all: &[T],
+    name: fn(T) -> &'static str,
+    expected: &str,
+) -> Result<T, Fault> {
+    let found = match scalar {
+        Scalar::Text(text) => all.iter().copied().find(|&value| name(value) == text),
+        Scalar::Unsigned(number) => usize::try_from(number).ok().and_then(|number| all.get(number)).copied(),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let fault = Fault::expected(expected, scalar);
+        let Scalar::Text(text) = scalar else { return fault };
+        let close = |&value: &T| {
+            let upper = text.to_ascii_uppercase().replace([' ', '-'], "_");
+            strsim::normalized_damerau_levenshtein(&upper, name(value)) > 0.6
+        };
+        match all.iter().copied().find(|&value| name(value).eq_ignore_ascii_case(text)) {
+            Some(value) => fault.help(format!("write {}: names are case-sensitive", name(value))),
+            None => match all.iter().copied().find(close) {
+                Some(value) => fault.help(format!("did you mean {}?", name(value))),
+                None => fault,
+            },
+        }
+    })
+}
