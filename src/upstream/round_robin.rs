@@ -96,3 +96,98 @@ struct Turn {
     weight: u64,
     index: u32,
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used, clippy::panic)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Earliest deadline first as Envoy's scheduler is written, with fractions in place of floats: the entry with the
+    /// least (deadline, number of insertion) is taken and inserted again one interval later.
+    fn slowly(weights: &[u32], picks: usize) -> Vec<usize> {
+        // (turn, weight, number of insertion)
+        let first = |(number, weight): (usize, &u32)| (1, u128::from(*weight), number);
+        let mut entries: Vec<(u128, u128, usize)> = weights.iter().enumerate().map(first).collect();
+        let mut inserted = entries.len();
+        let mut picked = Vec::new();
+        for _ in 0..picks {
+            let due = |one: &usize, other: &usize| {
+                let (one, other) = (entries[*one], entries[*other]);
+                (one.0 * other.1).cmp(&(other.0 * one.1)).then(one.2.cmp(&other.2))
+            };
+            let at = (0..entries.len()).min_by(due).expect("an entry");
+            picked.push(at);
+            entries[at] = (entries[at].0 + 1, entries[at].1, inserted);
+            inserted += 1;
+        }
+        picked
+    }
+
+    fn counts(order: &Order, from: u64, picks: u64, hosts: usize) -> Vec<u64> {
+        let mut counts = vec![0; hosts];
+        for position in from..from + picks {
+            counts[order.at(position)] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn equal_weights_rotate() {
+        let order = Order::new(&[7, 7, 7]);
+        assert_eq!((3..9).map(|position| order.at(position)).collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn weights_are_reduced() {
+        let order = Order::new(&[3_000_000_000, 1_000_000_000]);
+        assert!(matches!(&order, Order::Schedule(turns) if **turns == [0, 0, 1, 0]), "{order:?}");
+    }
+
+    #[test]
+    fn the_longest_schedule_is_bounded() {
+        let longest = Order::new(&[LONGEST as u32 - 1, 1]);
+        assert!(matches!(&longest, Order::Schedule(turns) if turns.len() as u64 == LONGEST));
+        assert!(matches!(Order::new(&[LONGEST as u32, 1]), Order::Walk(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn the_schedule_is_earliest_deadline_first(weights in proptest::collection::vec(1u32..40, 2..30)) {
+            prop_assume!(!all_equal(&weights));
+            let order = Order::new(&weights);
+            let Order::Schedule(turns) = &order else { panic!("a schedule is expected: {order:?}") };
+            // Two periods and a half, so that it is seen to repeat.
+            let picks = turns.len() * 5 / 2;
+            let picked: Vec<_> = (0..picks as u64).map(|position| order.at(position)).collect();
+            prop_assert_eq!(picked, slowly(&weights, picks));
+        }
+
+        #[test]
+        fn a_walk_gives_every_endpoint_its_share(
+            weights in proptest::collection::vec(prop_oneof![1u32..10, 1_000_000u32..=u32::MAX], 2..50),
+            from in 0u64..1 << 62,
+        ) {
+            let picks = 20_000;
+            let order = Order::Walk(Weights::new(&weights));
+            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            for (weight, count) in weights.iter().zip(counts(&order, from, picks, weights.len())) {
+                let share = picks as f64 * f64::from(*weight) / total;
+                // The golden ratio's discrepancy grows with the logarithm of the picks: below 5 at 20,000.
+                prop_assert!((count as f64 - share).abs() < 5.0, "{count} of {share} for {weight}");
+            }
+        }
+    }
+
+    #[test]
+    fn ten_thousand_wild_weights_keep_their_shares() {
+        let weights: Vec<u32> = (0..10_000u32).map(|index| 1 + index.wrapping_mul(2_654_435_761) % 1000).collect();
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
+        let order = Order::new(&weights);
+        assert!(matches!(order, Order::Walk(_)));
+        for (weight, count) in weights.iter().zip(counts(&order, 99, total, weights.len())) {
+            assert!(count.abs_diff(u64::from(*weight)) < 7, "{count} turns for weight {weight}");
+        }
+    }
+}
