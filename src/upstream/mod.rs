@@ -1,1 +1,41 @@
-//! The room `upstream`.
+//! The living part: clusters, their endpoints and the balancers that choose among them.
+//!
+//! Everything else in a snapshot is immutable; here counts move. A [`Cluster`] publishes its endpoints, their states
+//! and the balancer's prebuilt state together as one [`EndpointSet`], which a pick loads once. What must outlive a
+//! change (active requests, [`EndpointId`]s, the position of ROUND_ROBIN) is found again by the [`Registry`] under the
+//! cluster's key and the endpoint's address. There are no tasks here, nothing awaits, and no lock is waited for on the
+//! way of a request.
+//!
+//! ```
+//! use mesh_router::dice::Dice;
+//! use mesh_router::upstream::{ClusterKey, ClusterSettings, EndpointConfig, Registry};
+//!
+//! let dice = Dice::seeded(7);
+//! let registry = Registry::new(&dice);
+//! let key = ClusterKey::new("reviews.default.svc.cluster.local", "v1", 9080);
+//! assert_eq!(key.to_string(), "outbound|9080|v1|reviews.default.svc.cluster.local");
+//!
+//! let endpoint = EndpointConfig::new(([10, 0, 0, 1], 9080));
+//! let cluster = registry.cluster(key, ClusterSettings::default(), vec![endpoint]);
+//! let picked = cluster.pick(&mut dice.draws(), &[]).expect("one healthy endpoint");
+//! assert_eq!(picked.endpoint().authority, "10.0.0.1:9080");
+//! assert_eq!(cluster.view()[0].active, 1);
+//! drop(picked);
+//! assert_eq!(cluster.view()[0].active, 0);
+//! ```
+
+mod balancer;
+mod cluster;
+mod endpoint;
+mod endpoint_set;
+mod least_request;
+mod random;
+mod registry;
+mod round_robin;
+mod weights;
+
+pub use balancer::Policy;
+pub use cluster::{Cluster, ClusterKey, ClusterSettings, Protocol};
+pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
+pub use endpoint_set::EndpointSet;
+pub use registry::Registry;

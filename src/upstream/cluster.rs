@@ -1,0 +1,218 @@
+//! A cluster: a key, its settings and the endpoints of the moment.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::balancer::Policy;
+use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState, EndpointView, Picked};
+use super::endpoint_set::EndpointSet;
+use crate::dice::Draws;
+
+/// Which cluster: a host, a subset of it and a port.
+///
+/// Displayed as Istio names it, `outbound|9080|v1|reviews.default.svc.cluster.local`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClusterKey {
+    /// The full name of the host.
+    pub host: Arc<str>,
+    /// The subset of a DestinationRule, empty for the whole host.
+    pub subset: Arc<str>,
+    /// The port of the service.
+    pub port: u16,
+}
+
+impl ClusterKey {
+    /// The key of `subset` (empty: the whole host) of `host` at `port`.
+    pub fn new(host: impl Into<Arc<str>>, subset: impl Into<Arc<str>>, port: u16) -> Self {
+        Self { host: host.into(), subset: subset.into(), port }
+    }
+}
+
+impl fmt::Display for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "outbound|{}|{}|{}", self.port, self.subset, self.host)
+    }
+}
+
+/// What is spoken to the endpoints of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// HTTP/1.1 (ports named or marked `http`).
+    #[default]
+    Http1,
+    /// HTTP/2, without TLS by prior knowledge (`http2`, `grpc`, `h2UpgradePolicy: UPGRADE`).
+    Http2,
+    /// What the request came in with (`useClientProtocol`).
+    SameAsDownstream,
+}
+
+/// What a DestinationRule and the mesh say about a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClusterSettings {
+    /// How an endpoint is chosen (`loadBalancer.simple`): LEAST_REQUEST.
+    pub balancer: Policy,
+    /// How long opening a connection may take (`connectionPool.tcp.connectTimeout`): 10 s.
+    pub connect_timeout: Duration,
+    /// What is spoken: HTTP/1.1.
+    pub protocol: Protocol,
+}
+
+impl Default for ClusterSettings {
+    fn default() -> Self {
+        Self { balancer: Policy::default(), connect_timeout: Duration::from_secs(10), protocol: Protocol::default() }
+    }
+}
+
+/// A cluster: one destination with its settings and its endpoints of the moment.
+///
+/// Made by [`Registry::cluster`](super::Registry::cluster). Its endpoints change behind the one `Arc`; a change of
+/// its settings makes another cluster, which goes on with the same endpoint states.
+pub struct Cluster {
+    /// Which cluster it is.
+    pub key: ClusterKey,
+    settings: ClusterSettings,
+    set: ArcSwap<EndpointSet>,
+    lasting: Arc<Lasting>,
+}
+
+impl Cluster {
+    pub(super) fn new(
+        key: ClusterKey,
+        settings: ClusterSettings,
+        lasting: Arc<Lasting>,
+        endpoints: Vec<EndpointConfig>,
+    ) -> Self {
+        let set = lasting.lock().build(&settings, &lasting.position, endpoints);
+        Self { key, settings, set: ArcSwap::from_pointee(set), lasting }
+    }
+
+    /// Its settings.
+    pub fn settings(&self) -> &ClusterSettings {
+        &self.settings
+    }
+
+    /// Chooses an endpoint for one try and counts it busy until the [`Picked`] is dropped.
+    ///
+    /// If the endpoint chosen is one of `tried`, the choice is made up to 5 times more, and the last one stands
+    /// whatever it is (Envoy's previous-hosts predicate with Istio's `hostSelectionRetryMaxAttempts` of 5). `None` if
+    /// no endpoint is healthy (flag `UH`).
+    pub fn pick(&self, draws: &mut Draws, tried: &[EndpointId]) -> Option<Picked> {
+        self.set.load().pick(draws, tried)
+    }
+
+    /// The endpoints of the moment.
+    pub fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
+        self.set.load()
+    }
+
+    /// Every endpoint with its counts, for people.
+    pub fn view(&self) -> Vec<EndpointView> {
+        self.set.load().endpoints().iter().map(|endpoint| endpoint.view()).collect()
+    }
+
+    /// Replaces the endpoints, in one step for those who pick.
+    ///
+    /// Endpoints found again by their address keep their identity and counts. If nothing changed, nothing is replaced
+    /// and the balancer goes on where it was. It takes effect at once, also for snapshots that are already out.
+    pub fn publish(&self, endpoints: Vec<EndpointConfig>) {
+        let endpoints = first_of_each_address(endpoints);
+        // Held until the set is stored: of two publications the later one stays.
+        let mut memory = self.lasting.lock();
+        if !self.set.load().is_as(&endpoints) {
+            let set = memory.build(&self.settings, &self.lasting.position, endpoints);
+            self.set.store(Arc::new(set));
+        }
+    }
+
+    pub(super) fn lasting(&self) -> &Arc<Lasting> {
+        &self.lasting
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster")
+            .field("key", &format_args!("{}", self.key))
+            .field("settings", &self.settings)
+            .field("endpoints", &self.set.load().endpoints().len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where ROUND_ROBIN stands: alone on its cache line, for every pick writes it.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Position(pub(super) AtomicU64);
+
+/// What outlives the settings and the endpoints of a cluster, as long as any cluster of its key is in use.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    position: Arc<Position>,
+    memory: Mutex<Memory>,
+}
+
+impl Lasting {
+    pub(super) fn new(mut draws: Draws) -> Self {
+        // Half the range is kept free, so that counting on never wraps.
+        let start = draws.next_u64() >> 1;
+        Self {
+            position: Arc::new(Position(AtomicU64::new(start))),
+            memory: Mutex::new(Memory { states: HashMap::new(), draws }),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The endpoint states by address, and the chance of publications. Locked by publications only.
+#[derive(Debug)]
+struct Memory {
+    // Weak: a state lives as long as it is published or a request is on it.
+    states: HashMap<Address, Weak<EndpointState>>,
+    draws: Draws,
+}
+
+impl Memory {
+    fn build(
+        &mut self,
+        settings: &ClusterSettings,
+        position: &Arc<Position>,
+        endpoints: Vec<EndpointConfig>,
+    ) -> EndpointSet {
+        let endpoints = first_of_each_address(endpoints);
+        let mut published = Vec::with_capacity(endpoints.len());
+        for config in endpoints {
+            let state = self.state(&config.address);
+            published.push(Arc::new(Endpoint::new(config, settings, state)));
+        }
+        self.states.retain(|_, state| state.strong_count() > 0);
+        EndpointSet::new(settings.balancer, published.into(), position, &mut self.draws)
+    }
+
+    fn state(&mut self, address: &Address) -> Arc<EndpointState> {
+        if let Some(state) = self.states.get(address).and_then(Weak::upgrade) {
+            return state;
+        }
+        let state = Arc::new(EndpointState::new());
+        self.states.insert(address.clone(), Arc::downgrade(&state));
+        state
+    }
+}
+
+/// One address is one host to Envoy: the first endpoint that names it stands.
+fn first_of_each_address(mut endpoints: Vec<EndpointConfig>) -> Vec<EndpointConfig> {
+    let mut seen = HashSet::with_capacity(endpoints.len());
+    let firsts: Vec<bool> = endpoints.iter().map(|endpoint| seen.insert(&endpoint.address)).collect();
+    let mut first = firsts.into_iter();
+    endpoints.retain(|_| first.next().unwrap_or(false));
+    endpoints
+}

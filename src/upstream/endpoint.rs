@@ -1,0 +1,247 @@
+//! One endpoint: how it is configured, what is known of it, and the guard that counts a request on it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use http::uri::Authority;
+
+use super::cluster::{ClusterSettings, Protocol};
+
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a TCP port.
+    Tcp(SocketAddr),
+    /// A unix domain socket (`unix:///path` of a WorkloadEntry), without the scheme.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// The authority of a URI that leads here: `10.0.0.1:80`, `[::1]:80`.
+    ///
+    /// A unix socket has none. It gets one that no resolver answers, so that a client which follows it anyway fails
+    /// and does not reach something else.
+    fn authority(&self) -> Authority {
+        let nowhere = || Authority::from_static("unix-socket.invalid");
+        match self {
+            // The scope of an IPv6 address has no place in an authority.
+            Address::Tcp(SocketAddr::V6(v6)) => {
+                Authority::try_from(format!("[{}]:{}", v6.ip(), v6.port())).unwrap_or_else(|_| nowhere())
+            }
+            Address::Tcp(v4) => Authority::try_from(v4.to_string()).unwrap_or_else(|_| nowhere()),
+            Address::Unix(_) => nowhere(),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+impl<T: Into<SocketAddr>> From<T> for Address {
+    fn from(address: T) -> Self {
+        Address::Tcp(address.into())
+    }
+}
+
+/// An endpoint as configuration or discovery gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointConfig {
+    /// Where it listens. Within one cluster the first of several endpoints with one address is kept.
+    pub address: Address,
+    /// Its share of the requests relative to the others (`weight` of a WorkloadEntry). 0 and unset count as 1.
+    pub weight: u32,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// `region/zone/subzone`, empty if unknown.
+    pub locality: Arc<str>,
+    /// Whether it is ready. One that is not is kept in the set and not picked.
+    pub healthy: bool,
+}
+
+impl EndpointConfig {
+    /// A healthy endpoint of weight 1 without labels and locality.
+    pub fn new(address: impl Into<Address>) -> Self {
+        Self { address: address.into(), weight: 1, labels: Arc::default(), locality: Arc::from(""), healthy: true }
+    }
+
+    /// Sets the weight.
+    #[must_use]
+    pub fn with_weight(mut self, weight: u32) -> Self {
+        self.weight = weight;
+        self
+    }
+
+    /// Says whether it is ready.
+    #[must_use]
+    pub fn with_healthy(mut self, healthy: bool) -> Self {
+        self.healthy = healthy;
+        self
+    }
+}
+
+/// The identity of an endpoint: unique in the process, and the same as long as the endpoint is known to its cluster,
+/// whatever reloads come between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(u64);
+
+impl EndpointId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The number.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What is counted of an endpoint, shared by every [`Endpoint`] with its cluster key and address.
+// Two endpoints' counts never share a cache line.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct EndpointState {
+    id: EndpointId,
+    active: AtomicU32,
+}
+
+impl EndpointState {
+    pub(super) fn new() -> Self {
+        Self { id: EndpointId::next(), active: AtomicU32::new(0) }
+    }
+
+    pub(super) fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
+    }
+}
+
+/// One endpoint of a cluster as published: immutable but for the counts behind it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Who it is. Stable over reloads, also over changes of `protocol`: a pool of connections is kept by both.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: Address,
+    /// The authority of a URI that leads to it, made once: `10.0.0.1:80`, `[::1]:80`. For a unix socket a name that
+    /// does not resolve.
+    pub authority: Authority,
+    /// Its weight, at least 1.
+    pub weight: u32,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// `region/zone/subzone`, empty if unknown.
+    pub locality: Arc<str>,
+    /// Whether it was ready when it was published.
+    pub healthy: bool,
+    /// How long opening a connection to it may take (`connectionPool.tcp.connectTimeout`).
+    pub connect_timeout: Duration,
+    /// What is spoken to it.
+    pub protocol: Protocol,
+    state: Arc<EndpointState>,
+}
+
+impl Endpoint {
+    pub(super) fn new(config: EndpointConfig, settings: &ClusterSettings, state: Arc<EndpointState>) -> Self {
+        Self {
+            id: state.id,
+            authority: config.address.authority(),
+            address: config.address,
+            weight: config.weight.max(1),
+            labels: config.labels,
+            locality: config.locality,
+            healthy: config.healthy,
+            connect_timeout: settings.connect_timeout,
+            protocol: settings.protocol,
+            state,
+        }
+    }
+
+    /// The requests on it now: of this process, for this cluster, further tries and mirrors included.
+    pub fn active(&self) -> u32 {
+        self.state.active()
+    }
+
+    pub(super) fn state(&self) -> &Arc<EndpointState> {
+        &self.state
+    }
+
+    /// Whether publishing `config` again would change nothing.
+    pub(super) fn is_as(&self, config: &EndpointConfig) -> bool {
+        self.address == config.address
+            && self.weight == config.weight.max(1)
+            && self.healthy == config.healthy
+            && self.locality == config.locality
+            && self.labels == config.labels
+    }
+
+    pub(super) fn view(&self) -> EndpointView {
+        EndpointView {
+            id: self.id,
+            address: self.address.clone(),
+            locality: self.locality.clone(),
+            weight: self.weight,
+            healthy: self.healthy,
+            active: self.active(),
+        }
+    }
+}
+
+/// What people are shown of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointView {
+    /// Who it is.
+    pub id: EndpointId,
+    /// Where it listens.
+    pub address: Address,
+    /// `region/zone/subzone`, empty if unknown.
+    pub locality: Arc<str>,
+    /// Its weight, at least 1.
+    pub weight: u32,
+    /// Whether it may be picked.
+    pub healthy: bool,
+    /// The requests on it when the view was taken.
+    pub active: u32,
+}
+
+/// A picked endpoint, counted as busy until this is dropped.
+///
+/// It is kept with the try and then moved into the body of the response, so that the count falls when the body ends
+/// or is given up, exactly once.
+#[derive(Debug)]
+#[must_use = "the endpoint counts as busy only as long as this lives"]
+pub struct Picked {
+    endpoint: Arc<Endpoint>,
+}
+
+impl Picked {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.state.active.fetch_add(1, Ordering::Relaxed);
+        Self { endpoint }
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.endpoint.state.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}

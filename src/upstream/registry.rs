@@ -1,0 +1,91 @@
+//! Finds again, at each publication, the clusters of the one before.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use foldhash::fast::FixedState;
+
+use super::cluster::{Cluster, ClusterKey, ClusterSettings, Lasting};
+use super::endpoint::EndpointConfig;
+use crate::dice::Dice;
+
+/// The clusters in use, by key. Asked on publication only, never on the way of a request.
+///
+/// Clusters are held weakly: one that no snapshot names any more is forgotten with the last snapshot that did.
+/// What it hands out takes effect at once on clusters in use, so a check that publishes nothing uses a registry of its
+/// own.
+///
+/// The random start of ROUND_ROBIN and the phases of a weighted LEAST_REQUEST come from one draw of the dice, mixed
+/// with the cluster's key: with seeded dice they repeat, whatever other clusters there are.
+#[derive(Debug)]
+pub struct Registry {
+    seed: u64,
+    clusters: Mutex<Clusters>,
+}
+
+#[derive(Debug, Default)]
+struct Clusters {
+    by_key: HashMap<ClusterKey, Weak<Cluster>>,
+    // How many there may be before the forgotten ones are swept: twice those alive at the last sweep.
+    sweep_at: usize,
+}
+
+impl Registry {
+    /// An empty registry. It takes the draws of one request.
+    pub fn new(dice: &Dice) -> Self {
+        Self { seed: dice.draws().next_u64(), clusters: Mutex::default() }
+    }
+
+    /// The cluster of `key` with `settings`, now having `endpoints`.
+    ///
+    /// If it is in use with equal settings, that same cluster is returned and its endpoints are replaced as by
+    /// [`Cluster::publish`]. With other settings it is a new cluster; its endpoints keep the identity and the counts
+    /// they had under this key, and ROUND_ROBIN goes on where it stood.
+    pub fn cluster(&self, key: ClusterKey, settings: ClusterSettings, endpoints: Vec<EndpointConfig>) -> Arc<Cluster> {
+        let mut clusters = self.lock();
+        let known = clusters.by_key.get(&key).and_then(Weak::upgrade);
+        let lasting = match known {
+            Some(cluster) if *cluster.settings() == settings => {
+                drop(clusters);
+                cluster.publish(endpoints);
+                return cluster;
+            }
+            Some(cluster) => Arc::clone(cluster.lasting()),
+            None => Arc::new(Lasting::new(self.dice(&key).draws())),
+        };
+        let cluster = Arc::new(Cluster::new(key.clone(), settings, lasting, endpoints));
+        clusters.insert(key, &cluster);
+        cluster
+    }
+
+    /// The clusters in use, in the order of their keys.
+    pub fn clusters(&self) -> Vec<Arc<Cluster>> {
+        let mut clusters: Vec<_> = self.lock().by_key.values().filter_map(Weak::upgrade).collect();
+        clusters.sort_by(|one, other| one.key.cmp(&other.key));
+        clusters
+    }
+
+    /// Forgets the clusters whose keys `keep` refuses: asked for again, they start anew. Those in use go on.
+    pub fn retain(&self, mut keep: impl FnMut(&ClusterKey) -> bool) {
+        self.lock().by_key.retain(|key, cluster| cluster.strong_count() > 0 && keep(key));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Clusters> {
+        self.clusters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn dice(&self, key: &ClusterKey) -> Dice {
+        Dice::seeded(FixedState::with_seed(self.seed).hash_one(key))
+    }
+}
+
+impl Clusters {
+    fn insert(&mut self, key: ClusterKey, cluster: &Arc<Cluster>) {
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, cluster| cluster.strong_count() > 0);
+            self.sweep_at = (self.by_key.len() * 2).max(64);
+        }
+        self.by_key.insert(key, Arc::downgrade(cluster));
+    }
+}
