@@ -1,0 +1,371 @@
+//! Header operations of a rule or destination (`headers.request`, `headers.response`): [`HeaderOps`].
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+
+/// Removes, sets and adds headers, prepared as far as possible.
+///
+/// All removals run first, then all sets, then all adds, each in the order of the names. A value that is empty
+/// leaves the header alone. `host` and `:authority` of a request are kept apart as [`HeaderOps::authority`].
+///
+/// ```
+/// use http::HeaderMap;
+/// use mesh_router::route::HeaderOps;
+///
+/// let mut builder = HeaderOps::request();
+/// builder.set("x-env", "100%% canary").unwrap().remove("cookie").unwrap();
+/// let ops = builder.build();
+/// let mut headers = HeaderMap::new();
+/// headers.insert("cookie", "a=b".parse().unwrap());
+/// ops.apply(&mut headers);
+/// assert_eq!(headers["x-env"], "100% canary");
+/// assert!(!headers.contains_key("cookie"));
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct HeaderOps {
+    remove: Box<[HeaderName]>,
+    set: Box<[(HeaderName, HeaderValue)]>,
+    add: Box<[(HeaderName, HeaderValue)]>,
+    authority: Option<AuthorityRewrite>,
+}
+
+/// The authority that the upstream is to see, in both forms a request may need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityRewrite {
+    /// As part of a URI, which is `:authority` in HTTP/2.
+    pub uri: Authority,
+    /// As the `Host` header.
+    pub host: HeaderValue,
+}
+
+impl AuthorityRewrite {
+    /// The authority `text`.
+    ///
+    /// # Errors
+    /// [`HeaderOpError::Authority`] if it is none: `host` or `host:port`.
+    pub fn new(text: &str) -> Result<Self, HeaderOpError> {
+        let wrong = || HeaderOpError::Authority(text.to_owned());
+        let uri = text.parse::<Authority>().map_err(|_| wrong())?;
+        let host = HeaderValue::from_str(text).map_err(|_| wrong())?;
+        Ok(Self { uri, host })
+    }
+}
+
+/// Why a header operation cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderOpError {
+    /// No header can have this name.
+    #[error("{0:?} is no header name")]
+    Name(String),
+    /// No header can have this value.
+    #[error("{0:?} is no header value")]
+    Value(String),
+    /// The value asks for a substitution, `%REQ(x)%` for example, or has a lone `%`, which is written `%%`.
+    #[error("the substitution {0:?} is not supported (a literal % is written %%)")]
+    Format(String),
+    /// The value for `host` or `:authority` is no authority.
+    #[error("{0:?} is no host or host:port")]
+    Authority(String),
+}
+
+impl HeaderOps {
+    /// Starts operations on a request.
+    pub fn request() -> HeaderOpsBuilder {
+        HeaderOpsBuilder::new(true)
+    }
+
+    /// Starts operations on a response.
+    pub fn response() -> HeaderOpsBuilder {
+        HeaderOpsBuilder::new(false)
+    }
+
+    /// Whether nothing is to be done, the authority aside.
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// The authority that `set` or `add` of `host` or `:authority` asks for; `set` wins.
+    pub fn authority(&self) -> Option<&AuthorityRewrite> {
+        self.authority.as_ref()
+    }
+
+    /// Changes `headers`; the authority is left to the caller.
+    pub fn apply(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name.clone(), value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+
+    /// The operations of a rule joined with those of its only destination: all removals, then the sets of the rule
+    /// and of the destination (which therefore wins), then the adds likewise. The authority of the rule wins.
+    #[must_use]
+    pub fn then(self, destination: HeaderOps) -> HeaderOps {
+        fn join<T>(first: Box<[T]>, second: Box<[T]>) -> Box<[T]> {
+            first.into_vec().into_iter().chain(second).collect()
+        }
+        HeaderOps {
+            remove: join(self.remove, destination.remove),
+            set: join(self.set, destination.set),
+            add: join(self.add, destination.add),
+            authority: self.authority.or(destination.authority),
+        }
+    }
+}
+
+/// Builds [`HeaderOps`]; see [`HeaderOps::request`] and [`HeaderOps::response`].
+#[derive(Clone, Debug)]
+pub struct HeaderOpsBuilder {
+    request: bool,
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+    set_authority: Option<AuthorityRewrite>,
+    add_authority: Option<AuthorityRewrite>,
+}
+
+impl HeaderOpsBuilder {
+    fn new(request: bool) -> Self {
+        Self { request, remove: vec![], set: vec![], add: vec![], set_authority: None, add_authority: None }
+    }
+
+    /// Removes every line of `name`. `host` and names that begin with `:` are passed over.
+    ///
+    /// # Errors
+    /// [`HeaderOpError::Name`].
+    pub fn remove(&mut self, name: &str) -> Result<&mut Self, HeaderOpError> {
+        if !is_reserved(name) {
+            self.remove.push(header_name(name)?);
+        }
+        Ok(self)
+    }
+
+    /// Replaces all lines of `name` by one with `value`, in which `%%` stands for `%`.
+    ///
+    /// # Errors
+    /// Any [`HeaderOpError`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<&mut Self, HeaderOpError> {
+        if is_reserved(name) {
+            if let Some(authority) = self.authority_of(name, value)? {
+                self.set_authority = Some(authority);
+            }
+        } else if let Some(line) = header_line(name, value)? {
+            self.set.push(line);
+        }
+        Ok(self)
+    }
+
+    /// Adds a line `name` with `value`, in which `%%` stands for `%`, after those there are.
+    ///
+    /// # Errors
+    /// Any [`HeaderOpError`].
+    pub fn add(&mut self, name: &str, value: &str) -> Result<&mut Self, HeaderOpError> {
+        if is_reserved(name) {
+            if let Some(authority) = self.authority_of(name, value)? {
+                self.add_authority = Some(authority);
+            }
+        } else if let Some(line) = header_line(name, value)? {
+            self.add.push(line);
+        }
+        Ok(self)
+    }
+
+    /// The operations, each kind in the order of the names.
+    pub fn build(mut self) -> HeaderOps {
+        self.remove.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        self.set.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        self.add.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+        HeaderOps {
+            remove: self.remove.into(),
+            set: self.set.into(),
+            add: self.add.into(),
+            authority: self.set_authority.or(self.add_authority),
+        }
+    }
+
+    /// What a reserved name means: the authority of a request, else nothing. It is literal, without substitutions.
+    fn authority_of(&self, name: &str, value: &str) -> Result<Option<AuthorityRewrite>, HeaderOpError> {
+        let authority = name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority");
+        if self.request && authority && !value.is_empty() { AuthorityRewrite::new(value).map(Some) } else { Ok(None) }
+    }
+}
+
+fn is_reserved(name: &str) -> bool {
+    name.starts_with(':') || name.eq_ignore_ascii_case("host")
+}
+
+fn header_name(name: &str) -> Result<HeaderName, HeaderOpError> {
+    HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeaderOpError::Name(name.to_owned()))
+}
+
+/// The prepared line, or `None` for an empty value.
+fn header_line(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, HeaderOpError> {
+    let name = header_name(name)?;
+    let literal = unescape(value)?;
+    if literal.is_empty() {
+        return Ok(None);
+    }
+    let value = HeaderValue::from_bytes(literal.as_bytes()).map_err(|_| HeaderOpError::Value(value.to_owned()))?;
+    Ok(Some((name, value)))
+}
+
+/// Turns `%%` into `%` and refuses any other `%`.
+fn unescape(value: &str) -> Result<String, HeaderOpError> {
+    let mut literal = String::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once('%') {
+        literal.push_str(before);
+        let Some(after_escape) = after.strip_prefix('%') else {
+            let end = after.find('%').map_or(after.len(), |end| end + 1);
+            return Err(HeaderOpError::Format(format!("%{}", &after[..end])));
+        };
+        literal.push('%');
+        rest = after_escape;
+    }
+    literal.push_str(rest);
+    Ok(literal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(headers: &HeaderMap, name: &str) -> Vec<String> {
+        headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect()
+    }
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn h1_set_replaces_add_appends_remove_deletes() {
+        let mut builder = HeaderOps::request();
+        builder.set("s", "1").unwrap().add("a", "1").unwrap().remove("r").unwrap();
+        let mut map = headers(&[("s", "old"), ("s", "older"), ("a", "0"), ("r", "x"), ("r", "y")]);
+        builder.build().apply(&mut map);
+        assert_eq!(lines(&map, "s"), ["1"]);
+        assert_eq!(lines(&map, "a"), ["0", "1"]);
+        assert_eq!(lines(&map, "r"), [""; 0]);
+    }
+
+    #[test]
+    fn h2_removals_run_before_sets_and_sets_before_adds() {
+        let mut builder = HeaderOps::request();
+        builder.add("a", "2").unwrap().set("a", "1").unwrap().remove("a").unwrap();
+        let mut map = headers(&[("a", "0")]);
+        builder.build().apply(&mut map);
+        assert_eq!(lines(&map, "a"), ["1", "2"]);
+    }
+
+    #[test]
+    fn h3_host_of_a_request_is_the_authority_and_set_wins() {
+        for name in ["host", "Host", ":authority", ":Authority"] {
+            let mut builder = HeaderOps::request();
+            builder.set(name, "a.test:81").unwrap().add(name, "b.test").unwrap();
+            let ops = builder.build();
+            assert!(ops.is_empty(), "{name}");
+            assert_eq!(ops.authority().unwrap().host, "a.test:81");
+            assert_eq!(ops.authority().unwrap().uri.port_u16(), Some(81));
+        }
+    }
+
+    #[test]
+    fn h3_reserved_names_are_passed_over_elsewhere() {
+        let mut builder = HeaderOps::response();
+        builder.set("host", "a").unwrap().add(":status", "200").unwrap().remove("Host").unwrap();
+        let ops = builder.build();
+        assert!(ops.is_empty() && ops.authority().is_none());
+        let mut builder = HeaderOps::request();
+        builder.set(":path", "/x").unwrap().remove(":authority").unwrap().set("host", "").unwrap();
+        let ops = builder.build();
+        assert!(ops.is_empty() && ops.authority().is_none());
+    }
+
+    #[test]
+    fn h4_a_doubled_percent_is_one_and_a_lone_one_is_refused() {
+        assert_eq!(unescape("a%%b%%%%").unwrap(), "a%b%%");
+        assert_eq!(unescape("x %REQ(a)% y"), Err(HeaderOpError::Format("%REQ(a)%".to_owned())));
+        assert_eq!(unescape("50%"), Err(HeaderOpError::Format("%".to_owned())));
+    }
+
+    #[test]
+    fn h5_an_empty_value_does_nothing() {
+        let mut builder = HeaderOps::request();
+        builder.set("x", "").unwrap().add("x", "").unwrap();
+        let ops = builder.build();
+        assert!(ops.is_empty());
+        let mut map = headers(&[("x", "kept")]);
+        ops.apply(&mut map);
+        assert_eq!(lines(&map, "x"), ["kept"]);
+    }
+
+    #[test]
+    fn h6_the_only_destination_wins_over_the_rule_and_its_adds_come_last() {
+        let mut rule = HeaderOps::request();
+        rule.set("x", "rule").unwrap().add("y", "rule").unwrap().remove("y").unwrap();
+        let mut destination = HeaderOps::request();
+        destination.set("x", "destination").unwrap().add("y", "destination").unwrap().remove("z").unwrap();
+        let mut map = headers(&[("y", "0"), ("z", "0")]);
+        rule.build().then(destination.build()).apply(&mut map);
+        assert_eq!(lines(&map, "x"), ["destination"]);
+        assert_eq!(lines(&map, "y"), ["rule", "destination"]);
+        assert_eq!(lines(&map, "z"), [""; 0]);
+    }
+
+    #[test]
+    fn h8_the_authority_of_the_rule_wins() {
+        let mut rule = HeaderOps::request();
+        rule.add("host", "rule.test").unwrap();
+        let mut destination = HeaderOps::request();
+        destination.set("host", "destination.test").unwrap();
+        let (rule, destination) = (rule.build(), destination.build());
+        assert_eq!(rule.clone().then(destination.clone()).authority().unwrap().host, "rule.test");
+        assert_eq!(HeaderOps::default().then(destination).authority().unwrap().host, "destination.test");
+    }
+
+    #[test]
+    fn h11_names_are_lower_cased_and_h13_exact() {
+        let mut builder = HeaderOps::request();
+        builder.set("X-Upper", "1").unwrap().remove("x-a").unwrap();
+        let mut map = headers(&[("x-a", "1"), ("x-ab", "1")]);
+        builder.build().apply(&mut map);
+        assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-ab", "x-upper"]);
+    }
+
+    #[test]
+    fn h12_added_cookies_are_lines_of_their_own() {
+        let mut builder = HeaderOps::response();
+        builder.add("set-cookie", "b=2").unwrap();
+        let mut map = headers(&[("set-cookie", "a=1")]);
+        builder.build().apply(&mut map);
+        assert_eq!(lines(&map, "set-cookie"), ["a=1", "b=2"]);
+    }
+
+    #[test]
+    fn keys_are_applied_in_sorted_order() {
+        let mut builder = HeaderOps::request();
+        builder.set("b", "1").unwrap().set("a", "1").unwrap().set("c", "1").unwrap();
+        let names: Vec<_> = builder.build().set.iter().map(|(name, _)| name.as_str().to_owned()).collect();
+        assert_eq!(names, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn names_and_values_that_cannot_be_are_refused() {
+        let mut builder = HeaderOps::request();
+        assert_eq!(builder.remove("a b").unwrap_err(), HeaderOpError::Name("a b".to_owned()));
+        assert_eq!(builder.set("a", "x\ny").unwrap_err(), HeaderOpError::Value("x\ny".to_owned()));
+        assert_eq!(builder.set("host", "a b").unwrap_err(), HeaderOpError::Authority("a b".to_owned()));
+        assert!(builder.set("a", "grün").is_ok());
+    }
+}

@@ -1,0 +1,200 @@
+//! What one listener, or the mesh, knows: [`RouteTable`].
+
+use std::sync::Arc;
+
+use super::{Action, HeaderOps, HostFound, HostIndex, RuleSet, Trace};
+use crate::error::{Place, ResourceName};
+use crate::request::RequestView;
+
+/// Which route of a [`RouteTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RouteIndex(pub u32);
+
+/// Which rule set of a [`RouteTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuleSetIndex(pub u32);
+
+/// Which virtual host of a [`RouteTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VirtualHostIndex(pub u32);
+
+/// Everything that decides where a request goes, once it has come in.
+///
+/// An index that points nowhere is taken as no rule at all.
+#[derive(Clone, Debug, Default)]
+pub struct RouteTable {
+    /// Domains and the virtual hosts they belong to.
+    pub hosts: HostIndex<VirtualHostIndex>,
+    /// The virtual hosts.
+    pub virtual_hosts: Vec<VirtualHost>,
+    /// The ordered rules of virtual hosts and ports.
+    pub rule_sets: Vec<RuleSet>,
+    /// What the rules lead to.
+    pub routes: Vec<Route>,
+    /// What happens to a host, or a port of a host, that nothing names.
+    pub unknown: Unknown,
+}
+
+/// A group of domains with the same rules.
+#[derive(Clone, Debug)]
+pub struct VirtualHost {
+    /// What it is called in explanations: the host as its author wrote it.
+    pub name: Box<str>,
+    /// Which rules apply to which port.
+    pub ports: Ports,
+}
+
+/// From the port that the client addressed to the rules for it.
+#[derive(Clone, Debug, Default)]
+pub struct Ports {
+    /// Ports with rules of their own.
+    pub named: Box<[(u16, RuleSetIndex)]>,
+    /// The rules for all other ports; without them a request for such a port is one for an unknown host.
+    pub other: Option<RuleSetIndex>,
+}
+
+impl Ports {
+    /// The same rules for every port.
+    pub fn any(rules: RuleSetIndex) -> Self {
+        Self { named: Box::default(), other: Some(rules) }
+    }
+
+    /// The rules for `port`.
+    pub fn get(&self, port: u16) -> Option<RuleSetIndex> {
+        self.named.iter().find(|(number, _)| *number == port).map(|(_, rules)| *rules).or(self.other)
+    }
+}
+
+/// What happens to a request for an unknown host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unknown {
+    /// It goes on unchanged, without policies (`outboundTrafficPolicy: ALLOW_ANY`).
+    #[default]
+    PassThrough,
+    /// 502 with an empty body (`outboundTrafficPolicy: REGISTRY_ONLY`).
+    Refuse,
+    /// 404 (a gateway).
+    NotFound,
+}
+
+/// What a matched rule leads to.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// For logs: `http.name`, with `.` and `match.name` where there is one.
+    pub name: Arc<str>,
+    /// What it does.
+    pub action: Action,
+    /// Where it was written.
+    pub origin: RuleOrigin,
+    /// Operations on the request.
+    pub request_headers: HeaderOps,
+    /// Operations on the response.
+    pub response_headers: HeaderOps,
+}
+
+/// Where a rule was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleOrigin {
+    /// The resource.
+    pub resource: ResourceName,
+    /// The field: `spec.http[2].match[0]`.
+    pub path: String,
+    /// The file and line, as far as they are known.
+    pub place: Option<Place>,
+}
+
+/// What [`RouteTable::resolve`] finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Resolution {
+    /// This route.
+    Route(RouteIndex),
+    /// The host is known and none of its rules matches: 404 with the flag `NR`, without a look at other hosts.
+    NoRoute,
+    /// The host, or the port of the host, is not known.
+    Unknown(Unknown),
+}
+
+impl RouteTable {
+    /// Host, then port, then the first rule that matches. Pure; allocates nothing with the trace `()`.
+    ///
+    /// (A regular expression allocates its work space on its first uses.)
+    pub fn resolve<T: Trace>(&self, request: &RequestView<'_>, trace: &mut T) -> Resolution {
+        let found = self.hosts.get(request.host()).and_then(|index| self.virtual_hosts.get(index.0 as usize));
+        let rules = found.and_then(|host| host.ports.get(request.port()));
+        if T::RECORDS {
+            trace.host(HostFound::new(request, found, rules));
+        }
+        let Some(rules) = rules else { return Resolution::Unknown(self.unknown) };
+        match self.rule_sets.get(rules.0 as usize).and_then(|rules| rules.first_match(request, trace)) {
+            Some(route) => Resolution::Route(route),
+            None => Resolution::NoRoute,
+        }
+    }
+
+    /// The route at `index`.
+    pub fn route(&self, index: RouteIndex) -> Option<&Route> {
+        self.routes.get(index.0 as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::request::Origin;
+    use crate::route::{Explanation, RouteMatch, StringMatcher};
+
+    fn table() -> RouteTable {
+        let mut hosts = HostIndex::new();
+        hosts.insert("reviews.default.svc.cluster.local", VirtualHostIndex(0));
+        hosts.insert("*.local", VirtualHostIndex(1));
+        let only = |path, route| (RouteMatch::builder().uri(StringMatcher::prefix(path)).build(), RouteIndex(route));
+        RouteTable {
+            hosts,
+            virtual_hosts: vec![
+                VirtualHost {
+                    name: "reviews".into(),
+                    ports: Ports { named: Box::new([(80, RuleSetIndex(0)), (81, RuleSetIndex(9))]), other: None },
+                },
+                VirtualHost { name: "*.local".into(), ports: Ports::any(RuleSetIndex(1)) },
+            ],
+            rule_sets: vec![RuleSet::new(vec![only("/a", 3)]), RuleSet::new(vec![only("/", 4)])],
+            routes: vec![],
+            unknown: Unknown::Refuse,
+        }
+    }
+
+    fn resolve(uri: &str) -> Resolution {
+        let request = Request::get(uri).body(()).unwrap();
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        let mut explanation = Explanation::default();
+        let resolution = table().resolve(&view, &mut ());
+        assert_eq!(table().resolve(&view, &mut explanation), resolution);
+        resolution
+    }
+
+    #[test]
+    fn a_route_is_found_by_host_port_and_rule() {
+        assert_eq!(resolve("http://Reviews.default.svc.cluster.local/ab"), Resolution::Route(RouteIndex(3)));
+        assert_eq!(resolve("http://other.local:8080/"), Resolution::Route(RouteIndex(4)));
+    }
+
+    #[test]
+    fn a_known_host_without_a_matching_rule_does_not_fall_through_to_a_wider_one() {
+        assert_eq!(resolve("http://reviews.default.svc.cluster.local/b"), Resolution::NoRoute);
+    }
+
+    #[test]
+    fn t13_a_port_without_rules_is_an_unknown_host() {
+        assert_eq!(resolve("http://reviews.default.svc.cluster.local:82/a"), Resolution::Unknown(Unknown::Refuse));
+        assert_eq!(resolve("http://elsewhere/a"), Resolution::Unknown(Unknown::Refuse));
+    }
+
+    #[test]
+    fn an_index_that_points_nowhere_is_no_rule() {
+        assert_eq!(resolve("http://reviews.default.svc.cluster.local:81/a"), Resolution::NoRoute);
+    }
+}
