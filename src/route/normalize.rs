@@ -16,6 +16,8 @@
 
 use std::borrow::Cow;
 
+use crate::options::PathNormalization;
+
 /// A path that cannot be normalized: the request is answered with 400.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -26,6 +28,19 @@ pub enum BadPath {
     /// The path has a NUL byte, written plainly or as `%00`.
     #[error("the path has a NUL")]
     Nul,
+}
+
+/// A path as `mode` has it.
+///
+/// # Errors
+/// [`BadPath`], which is answered with 400.
+pub fn path(mode: PathNormalization, path: &str) -> Result<Cow<'_, str>, BadPath> {
+    match mode {
+        PathNormalization::None => none(path),
+        PathNormalization::Base => base(path),
+        PathNormalization::MergeSlashes => merge_slashes(path),
+        PathNormalization::DecodeAndMergeSlashes => decode_and_merge_slashes(path),
+    }
 }
 
 /// `NONE`: the path as it was received.

@@ -30,7 +30,7 @@ pub struct RouteTable {
     /// The ordered rules of virtual hosts and ports.
     pub rule_sets: Vec<RuleSet>,
     /// What the rules lead to.
-    pub routes: Vec<Route>,
+    pub routes: Vec<Arc<Route>>,
     /// What happens to a host, or a port of a host, that nothing names.
     pub unknown: Unknown,
 }
@@ -134,7 +134,7 @@ impl RouteTable {
     }
 
     /// The route at `index`.
-    pub fn route(&self, index: RouteIndex) -> Option<&Route> {
+    pub fn route(&self, index: RouteIndex) -> Option<&Arc<Route>> {
         self.routes.get(index.0 as usize)
     }
 }
