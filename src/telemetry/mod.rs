@@ -1,1 +1,31 @@
-//! The room `telemetry`.
+//! What was seen: response flags and, with the feature `metrics`, Istio's standard metrics.
+//!
+//! `istio_requests_total` and `istio_request_duration_milliseconds` are reported as Istio's client proxy does
+//! (`reporter="source"`), through the [`metrics`](https://docs.rs/metrics) facade. Handles are made once for a cluster
+//! and a common outcome, so that a request costs two additions; install the recorder before the first request. A
+//! request is counted when its response body has ended. Labels that only a peer's proxy could tell are `unknown`.
+//!
+//! Without the feature the types stay, hold nothing and do nothing.
+//!
+//! ```
+//! use mesh_router::options::Workload;
+//! use mesh_router::telemetry::ClusterMetrics;
+//! use mesh_router::upstream::ClusterKey;
+//!
+//! let key = ClusterKey::new("reviews.default.svc.cluster.local", "v1", 9080);
+//! let metrics = ClusterMetrics::new(&key, &Workload::default());
+//! # let _ = metrics;
+//! ```
+
+mod flags;
+
+#[cfg(feature = "metrics")]
+#[path = "standard.rs"]
+mod kind;
+#[cfg(not(feature = "metrics"))]
+#[path = "silent.rs"]
+mod kind;
+
+pub use flags::ResponseFlags;
+pub(crate) use kind::RequestRecord;
+pub use kind::{ClusterMetrics, MeshMetrics};

@@ -1,0 +1,122 @@
+//! Envoy's response flags as a typed set.
+//!
+//! ```
+//! use mesh_router::telemetry::ResponseFlags;
+//!
+//! let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+//! assert_eq!(flags.to_string(), "UF,URX");
+//! assert_eq!(ResponseFlags::NONE.to_string(), "-");
+//! ```
+
+use std::fmt;
+use std::ops::{BitOr, BitOrAssign};
+
+/// What went wrong with a request, in Envoy's letters; nothing did if it [is empty](Self::is_empty).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ResponseFlags(u32);
+
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal, $letters:literal;)*) => {
+        impl ResponseFlags {
+            $($(#[$doc])* pub const $name: ResponseFlags = ResponseFlags(1 << $bit);)*
+            const LETTERS: &[(ResponseFlags, &str)] = &[$((ResponseFlags::$name, $letters)),*];
+        }
+    };
+}
+
+// In the order in which Envoy writes them.
+flags! {
+    /// `LR`: this side reset the request.
+    LOCAL_RESET = 0, "LR";
+    /// `UH`: no endpoint was healthy.
+    NO_HEALTHY_UPSTREAM = 1, "UH";
+    /// `UT`: a timeout of the route passed.
+    UPSTREAM_REQUEST_TIMEOUT = 2, "UT";
+    /// `UR`: the upstream reset the request.
+    UPSTREAM_REMOTE_RESET = 3, "UR";
+    /// `UF`: no connection to the upstream.
+    UPSTREAM_CONNECTION_FAILURE = 4, "UF";
+    /// `UC`: the upstream closed the connection.
+    UPSTREAM_CONNECTION_TERMINATION = 5, "UC";
+    /// `UO`: a limit of `connectionPool` was reached.
+    UPSTREAM_OVERFLOW = 6, "UO";
+    /// `NR`: no rule took the request.
+    NO_ROUTE = 7, "NR";
+    /// `DI`: a fault delayed the request.
+    DELAY_INJECTED = 8, "DI";
+    /// `FI`: a fault aborted the request.
+    FAULT_INJECTED = 9, "FI";
+    /// `RL`: a rate limit refused the request.
+    RATE_LIMITED = 10, "RL";
+    /// `DC`: the client went away first.
+    DOWNSTREAM_CONNECTION_TERMINATION = 11, "DC";
+    /// `URX`: the retries are used up.
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 12, "URX";
+    /// `UPE`: the upstream does not speak HTTP.
+    UPSTREAM_PROTOCOL_ERROR = 13, "UPE";
+    /// `NC`: the destination names no known cluster.
+    NO_CLUSTER_FOUND = 14, "NC";
+}
+
+impl ResponseFlags {
+    /// Nothing went wrong: `-`.
+    pub const NONE: ResponseFlags = ResponseFlags(0);
+
+    /// Whether no flag is set.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether all flags of `other` are set.
+    pub const fn contains(self, other: ResponseFlags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for ResponseFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitOrAssign for ResponseFlags {
+    fn bitor_assign(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+}
+
+impl fmt::Display for ResponseFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("-");
+        }
+        let mut separator = "";
+        for (flag, letters) in Self::LETTERS {
+            if self.contains(*flag) {
+                write!(f, "{separator}{letters}")?;
+                separator = ",";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flag_is_its_own_bit_with_its_own_letters() {
+        let mut all = ResponseFlags::NONE;
+        let mut letters = std::collections::BTreeSet::new();
+        for (flag, word) in ResponseFlags::LETTERS {
+            assert!(!all.contains(*flag), "{word} shares its bit");
+            assert!(letters.insert(word), "{word} twice");
+            all |= *flag;
+            assert_eq!(flag.to_string(), *word);
+        }
+        assert!(all.contains(ResponseFlags::NO_ROUTE) && !ResponseFlags::NONE.contains(ResponseFlags::NO_ROUTE));
+    }
+}

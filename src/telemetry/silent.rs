@@ -1,0 +1,47 @@
+//! The same names without the feature `metrics`: nothing is held, nothing is done.
+
+use http::{HeaderMap, StatusCode};
+
+use super::flags::ResponseFlags;
+use crate::options::Workload;
+use crate::upstream::ClusterKey;
+
+/// The metrics of one cluster; nothing without the feature `metrics`.
+#[derive(Clone, Debug)]
+pub struct ClusterMetrics {}
+
+impl ClusterMetrics {
+    /// The metrics of the cluster `key`, called by `workload`.
+    pub fn new(_key: &ClusterKey, _workload: &Workload) -> Self {
+        Self {}
+    }
+}
+
+/// The metrics of requests without a cluster; nothing without the feature `metrics`.
+#[derive(Clone, Debug)]
+pub struct MeshMetrics {
+    pub(crate) pass_through: ClusterMetrics,
+    pub(crate) black_hole: ClusterMetrics,
+    pub(crate) no_route: ClusterMetrics,
+}
+
+impl MeshMetrics {
+    /// The metrics of requests of `workload`.
+    pub fn new(_workload: &Workload) -> Self {
+        Self { pass_through: ClusterMetrics {}, black_hole: ClusterMetrics {}, no_route: ClusterMetrics {} }
+    }
+}
+
+/// What will be counted when a request has ended.
+#[derive(Debug)]
+pub(crate) struct RequestRecord {}
+
+impl RequestRecord {
+    pub(crate) fn new(_metrics: &ClusterMetrics, _grpc: bool) -> Self {
+        Self {}
+    }
+
+    pub(crate) fn answered(&mut self, _status: StatusCode, _flags: ResponseFlags) {}
+
+    pub(crate) fn trailers(&mut self, _trailers: &HeaderMap) {}
+}

@@ -1,0 +1,265 @@
+//! Istio's standard metrics.
+
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderMap, StatusCode};
+use metrics::{Counter, Histogram, Label};
+use tokio::time::Instant;
+
+use super::flags::ResponseFlags;
+use crate::options::Workload;
+use crate::upstream::ClusterKey;
+
+const UNKNOWN: &str = "unknown";
+
+/// The statuses whose handles are kept, while no flag is set.
+const COMMON: [u16; 16] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 429, 500, 503, 504];
+
+/// The metrics of one cluster: a handle, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ClusterMetrics {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    labels: Vec<Label>,
+    http: [OnceLock<Handles>; COMMON.len()],
+    grpc_ok: OnceLock<Handles>,
+}
+
+#[derive(Debug)]
+struct Handles {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl ClusterMetrics {
+    /// The metrics of the cluster `key`, called by `workload`.
+    pub fn new(key: &ClusterKey, workload: &Workload) -> Self {
+        let (name, namespace) = service_of(&key.host);
+        Self::with_destination(workload, &key.host, name, namespace)
+    }
+
+    fn with_destination(workload: &Workload, service: &str, name: &str, namespace: &str) -> Self {
+        let of = |label: &str| workload.labels.get(label).map(String::as_str);
+        let app = of("app").unwrap_or(UNKNOWN);
+        let version = of("version").unwrap_or(UNKNOWN);
+        let canonical = of("service.istio.io/canonical-name").or(of("app.kubernetes.io/name")).unwrap_or(app);
+        let revision = of("service.istio.io/canonical-revision").or(of("version")).unwrap_or("latest");
+        let labels = [
+            ("reporter", "source"),
+            ("source_workload", UNKNOWN),
+            ("source_workload_namespace", &workload.namespace),
+            ("source_principal", UNKNOWN),
+            ("source_app", app),
+            ("source_version", version),
+            ("source_canonical_service", canonical),
+            ("source_canonical_revision", revision),
+            ("source_cluster", UNKNOWN),
+            ("destination_workload", UNKNOWN),
+            ("destination_workload_namespace", UNKNOWN),
+            ("destination_principal", UNKNOWN),
+            ("destination_app", UNKNOWN),
+            ("destination_version", UNKNOWN),
+            ("destination_service", service),
+            ("destination_canonical_service", UNKNOWN),
+            ("destination_canonical_revision", UNKNOWN),
+            ("destination_service_name", name),
+            ("destination_service_namespace", namespace),
+            ("destination_cluster", UNKNOWN),
+            ("connection_security_policy", UNKNOWN),
+        ];
+        let labels = labels.into_iter().map(|(name, value)| Label::new(name, value.to_owned())).collect();
+        let inner = Inner { labels, http: Default::default(), grpc_ok: OnceLock::new() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    fn record(&self, record: &RequestRecord) {
+        let milliseconds = record.started.elapsed().as_secs_f64() * 1e3;
+        let make = || self.inner.handles(record);
+        match self.inner.kept(record) {
+            Some(slot) => slot.get_or_init(make).record(milliseconds),
+            None => make().record(milliseconds),
+        }
+    }
+}
+
+impl Inner {
+    fn kept(&self, record: &RequestRecord) -> Option<&OnceLock<Handles>> {
+        if !record.flags.is_empty() {
+            return None;
+        }
+        match record.grpc {
+            Grpc::No => COMMON.iter().position(|&code| code == record.code).map(|at| &self.http[at]),
+            Grpc::Status(0) if record.code == 200 => Some(&self.grpc_ok),
+            _ => None,
+        }
+    }
+
+    fn handles(&self, record: &RequestRecord) -> Handles {
+        let (protocol, grpc_status) = match record.grpc {
+            Grpc::No => ("http", String::new()),
+            Grpc::Unknown => ("grpc", String::new()),
+            Grpc::Status(status) => ("grpc", status.to_string()),
+        };
+        let mut labels = self.labels.clone();
+        labels.push(Label::from_static_parts("request_protocol", protocol));
+        labels.push(Label::new("response_code", record.code.to_string()));
+        labels.push(Label::new("grpc_response_status", grpc_status));
+        labels.push(Label::new("response_flags", record.flags.to_string()));
+        Handles {
+            requests: metrics::counter!("istio_requests_total", labels.clone()),
+            duration: metrics::histogram!("istio_request_duration_milliseconds", labels),
+        }
+    }
+}
+
+impl Handles {
+    fn record(&self, milliseconds: f64) {
+        self.requests.increment(1);
+        self.duration.record(milliseconds);
+    }
+}
+
+/// The metrics of requests without a cluster, under the names Istio gives their destinations.
+#[derive(Clone, Debug)]
+pub struct MeshMetrics {
+    pub(crate) pass_through: ClusterMetrics,
+    pub(crate) black_hole: ClusterMetrics,
+    pub(crate) no_route: ClusterMetrics,
+}
+
+impl MeshMetrics {
+    /// The metrics of requests of `workload`.
+    pub fn new(workload: &Workload) -> Self {
+        let to = |name| ClusterMetrics::with_destination(workload, UNKNOWN, name, UNKNOWN);
+        Self { pass_through: to("PassthroughCluster"), black_hole: to("BlackHoleCluster"), no_route: to(UNKNOWN) }
+    }
+}
+
+/// What will be counted when a request has ended: it counts itself when it is dropped.
+#[derive(Debug)]
+pub(crate) struct RequestRecord {
+    metrics: ClusterMetrics,
+    started: Instant,
+    code: u16,
+    flags: ResponseFlags,
+    grpc: Grpc,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grpc {
+    No,
+    Unknown,
+    Status(u16),
+}
+
+impl RequestRecord {
+    /// A request that begins now. Unless it is answered it ends as one whose client went away.
+    pub(crate) fn new(metrics: &ClusterMetrics, grpc: bool) -> Self {
+        Self {
+            metrics: metrics.clone(),
+            started: Instant::now(),
+            code: 0,
+            flags: ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+            grpc: if grpc { Grpc::Unknown } else { Grpc::No },
+        }
+    }
+
+    pub(crate) fn answered(&mut self, status: StatusCode, flags: ResponseFlags) {
+        self.code = status.as_u16();
+        self.flags = flags;
+    }
+
+    /// Takes the gRPC status from trailers, or from the head of a response without any.
+    pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.grpc != Grpc::No
+            && let Some(status) = trailers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok())
+        {
+            self.grpc = Grpc::Status(status);
+        }
+    }
+}
+
+impl Drop for RequestRecord {
+    fn drop(&mut self) {
+        self.metrics.record(self);
+    }
+}
+
+/// `name.namespace.svc.domain` -> name and namespace; any other host is its own name.
+fn service_of(host: &str) -> (&str, &str) {
+    let mut parts = host.splitn(4, '.');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(name), Some(namespace), Some("svc")) => (name, namespace),
+        _ => (host, UNKNOWN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    fn lines(requests: impl FnOnce(&ClusterMetrics)) -> Vec<String> {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let key = ClusterKey::new("reviews.bookinfo.svc.cluster.local", "v1", 9080);
+        metrics::with_local_recorder(&recorder, || requests(&ClusterMetrics::new(&key, &Workload::default())));
+        let text = recorder.handle().render();
+        text.lines().filter(|line| line.starts_with("istio_requests_total")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn an_answer_is_counted_once_when_the_record_ends() {
+        let lines = lines(|metrics| {
+            for _ in 0..3 {
+                let mut record = RequestRecord::new(metrics, false);
+                record.answered(StatusCode::OK, ResponseFlags::NONE);
+            }
+        });
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        for part in [
+            r#"reporter="source""#,
+            r#"destination_service="reviews.bookinfo.svc.cluster.local""#,
+            r#"destination_service_name="reviews""#,
+            r#"destination_service_namespace="bookinfo""#,
+            r#"request_protocol="http""#,
+            r#"response_code="200""#,
+            r#"response_flags="-""#,
+        ] {
+            assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+        }
+        assert!(lines[0].ends_with(" 3"));
+    }
+
+    #[test]
+    fn a_request_that_was_given_up_is_counted_as_such() {
+        let lines = lines(|metrics| drop(RequestRecord::new(metrics, false)));
+        assert!(lines[0].contains(r#"response_code="0""#) && lines[0].contains(r#"response_flags="DC""#), "{lines:?}");
+    }
+
+    #[test]
+    fn the_status_of_grpc_is_in_the_trailers() {
+        let lines = lines(|metrics| {
+            for status in ["0", "5"] {
+                let mut record = RequestRecord::new(metrics, true);
+                record.answered(StatusCode::OK, ResponseFlags::NONE);
+                record.trailers(&HeaderMap::from_iter([(
+                    http::HeaderName::from_static("grpc-status"),
+                    http::HeaderValue::from_static(status),
+                )]));
+            }
+        });
+        assert_eq!(lines.len(), 2);
+        assert!(lines.iter().any(|line| line.contains(r#"grpc_response_status="5""#)), "{lines:?}");
+    }
+
+    #[test]
+    fn only_hosts_of_kubernetes_name_their_namespace() {
+        assert_eq!(service_of("a.b.svc.cluster.local"), ("a", "b"));
+        assert_eq!(service_of("api.example.com"), ("api.example.com", UNKNOWN));
+        assert_eq!(service_of("a.b.svc"), ("a", "b"));
+    }
+}
