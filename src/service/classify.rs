@@ -1,0 +1,97 @@
+//! Which of Envoy's failures an error is: by the types in its chain of sources, never by its text.
+
+use std::error::Error;
+use std::io;
+
+use crate::outcome::{Failure, FailureError};
+
+/// The failure that `error` is.
+///
+/// The first [`FailureError`] in the chain decides, else the first `io::Error` whose kind says something; an error that
+/// says nothing counts as a reset by the other side.
+pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
+    let mut by_io = None;
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(known) = error.downcast_ref::<FailureError>() {
+            return known.failure();
+        }
+        if by_io.is_none() {
+            by_io = error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()));
+        }
+        next = error.source();
+        // An io::Error shows the source of the error in it, not that error.
+        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            next = Some(inner);
+        }
+    }
+    by_io.unwrap_or(Failure::RemoteReset)
+}
+
+fn io_failure(kind: io::ErrorKind) -> Option<Failure> {
+    use io::ErrorKind::*;
+    Some(match kind {
+        ConnectionRefused | HostUnreachable | NetworkUnreachable | NotFound | PermissionDenied => {
+            Failure::ConnectRefused
+        }
+        AddrInUse | AddrNotAvailable | NetworkDown => Failure::ConnectLocal,
+        TimedOut => Failure::ConnectTimeout,
+        ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => {
+            Failure::ConnectionTermination
+        }
+        InvalidData => Failure::ProtocolError,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::*;
+    use crate::error::BoxError;
+
+    #[derive(Debug)]
+    struct Layer(BoxError);
+
+    impl fmt::Display for Layer {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("connection timeout, refused, reset: text that must not be read")
+        }
+    }
+
+    impl Error for Layer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(self.0.as_ref())
+        }
+    }
+
+    #[test]
+    fn a_failure_anywhere_in_the_chain_decides() {
+        let inner = FailureError::new(Failure::RefusedStream, io::Error::from(io::ErrorKind::TimedOut));
+        let error = Layer(Box::new(io::Error::new(io::ErrorKind::BrokenPipe, Layer(Box::new(inner)))));
+        assert_eq!(failure(&error), Failure::RefusedStream);
+    }
+
+    #[test]
+    fn the_outermost_kind_that_says_something_decides() {
+        for (kind, expected) in [
+            (io::ErrorKind::ConnectionRefused, Failure::ConnectRefused),
+            (io::ErrorKind::AddrNotAvailable, Failure::ConnectLocal),
+            (io::ErrorKind::TimedOut, Failure::ConnectTimeout),
+            (io::ErrorKind::ConnectionReset, Failure::ConnectionTermination),
+            (io::ErrorKind::UnexpectedEof, Failure::ConnectionTermination),
+            (io::ErrorKind::InvalidData, Failure::ProtocolError),
+            (io::ErrorKind::Other, Failure::RemoteReset),
+        ] {
+            assert_eq!(failure(&Layer(Box::new(io::Error::from(kind)))), expected, "{kind:?}");
+        }
+        let inner = io::Error::from(io::ErrorKind::ConnectionRefused);
+        assert_eq!(failure(&io::Error::other(inner)), Failure::ConnectRefused);
+    }
+
+    #[test]
+    fn an_error_that_says_nothing_is_a_reset() {
+        assert_eq!(failure(&Layer("timed out".into())), Failure::RemoteReset);
+    }
+}

@@ -1,0 +1,41 @@
+//! The layer: [`MeshRouter`].
+
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+use super::router::MeshService;
+use crate::mesh::Mesh;
+use crate::request::Origin;
+
+/// Applies the rules of a [`Mesh`] to the requests of the service it wraps.
+///
+/// All services of a layer, and all layers made of one mesh, share the mesh: its snapshot, and what is counted of its
+/// endpoints.
+#[derive(Clone, Debug)]
+pub struct MeshRouter {
+    mesh: Mesh,
+    origin: Arc<Origin>,
+}
+
+impl MeshRouter {
+    /// The rules for requests of this application ([`Origin::Mesh`]).
+    pub fn new(mesh: &Mesh) -> Self {
+        Self { mesh: mesh.clone(), origin: Arc::default() }
+    }
+
+    /// Where requests come from that do not say so themselves by an [`Origin`] in their extensions.
+    #[must_use]
+    pub fn with_origin(mut self, origin: Origin) -> Self {
+        self.origin = Arc::new(origin);
+        self
+    }
+}
+
+impl<S> Layer<S> for MeshRouter {
+    type Service = MeshService<S>;
+
+    fn layer(&self, inner: S) -> MeshService<S> {
+        MeshService::with_origin(inner, self.mesh.clone(), self.origin.clone())
+    }
+}
