@@ -12,8 +12,8 @@ use tower_service::Service;
 
 use super::classify;
 use super::completion::Completion;
-use super::decide::Attempt;
-use super::local_reply::{Asked, LocalReply, failure_reply};
+use super::decide::{Attempt, Refusal};
+use super::local_reply::{LocalReply, failure_reply};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
@@ -38,7 +38,7 @@ pin_project! {
     #[project = StateProject]
     enum State<F> {
         // Answered here. In all states `None` is what is left once the future is done.
-        Reply { reply: Option<(LocalReply, Asked, RequestRecord)> },
+        Reply { reply: Option<Refusal> },
         // No rule took it: what the inner service says is said.
         PassThrough { #[pin] call: F, record: Option<RequestRecord> },
         // The first try.
@@ -50,8 +50,8 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    pub(super) fn reply(reply: LocalReply, asked: Asked, record: RequestRecord) -> Self {
-        Self { state: State::Reply { reply: Some((reply, asked, record)) } }
+    pub(super) fn reply(reply: Refusal) -> Self {
+        Self { state: State::Reply { reply: Some(reply) } }
     }
 
     pub(super) fn pass_through(call: S::Future, record: RequestRecord) -> Self {
@@ -75,10 +75,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProject::Reply { reply } => match reply.take() {
-                Some((reply, asked, mut record)) => {
-                    record.answered(reply.status(), reply.info.flags);
-                    Poll::Ready(Ok(reply.into_response(asked, Completion::new(None, record))))
-                }
+                Some(Refusal { reply, asked, record }) => Poll::Ready(Ok(reply.into_response(asked, record))),
                 None => Poll::Pending,
             },
             StateProject::PassThrough { call, record } => {
@@ -124,40 +121,31 @@ fn conclude<R: Body>(
     attempt: Attempt,
     sent: Option<Instant>,
 ) -> Response<ResponseBody<R>> {
-    let Attempt { route, cluster, picked, asked, mut record, .. } = attempt;
+    let Attempt { rule, cluster, picked, asked, mut record, .. } = attempt;
     let endpoint = Some(picked.endpoint().clone());
-    match result {
-        Ok(response) => {
-            let (mut head, body) = response.into_parts();
-            record.answered(head.status, ResponseFlags::NONE);
-            record.trailers(&head.headers);
-            if let Some(sent) = sent {
-                let milliseconds = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let name = HeaderName::from_static("x-envoy-upstream-service-time");
-                head.headers.insert(name, HeaderValue::from(milliseconds));
-            }
-            route.response_headers.apply(&mut head.headers);
-            head.extensions.insert(RouteInfo {
-                route: Some(route),
-                cluster: Some(cluster),
-                endpoint,
-                attempts: 1,
-                flags: ResponseFlags::NONE,
-                details: "via_upstream",
-                cause: None,
-            });
-            Response::from_parts(head, ResponseBody::upstream(body, Completion::new(Some(picked), record)))
-        }
+    let response = match result {
+        Ok(response) => response,
         Err(error) => {
             // The try is over, although its answer is yet to be read.
             drop(picked);
-            let mut reply = LocalReply::failure(classify::failure(&*error), error);
-            reply.info.route = Some(route);
-            reply.info.cluster = Some(cluster);
-            reply.info.endpoint = endpoint;
-            reply.info.attempts = 1;
-            record.answered(reply.status(), reply.info.flags);
-            reply.into_response(asked, Completion::new(None, record))
+            let reply = LocalReply::failure(classify::failure(&*error), error);
+            return reply.of_rule(rule, Some(cluster)).after_tries(1, endpoint).into_response(asked, record);
         }
+    };
+    let (mut head, body) = response.into_parts();
+    record.answered(head.status, ResponseFlags::NONE);
+    record.trailers(&head.headers);
+    if let Some(sent) = sent {
+        let milliseconds = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        head.headers.insert(HeaderName::from_static("x-envoy-upstream-service-time"), HeaderValue::from(milliseconds));
     }
+    rule.apply_response_headers(&mut head.headers);
+    head.extensions.insert(RouteInfo {
+        route: Some(rule.route),
+        cluster: Some(cluster),
+        endpoint,
+        attempts: 1,
+        ..RouteInfo::new(ResponseFlags::NONE, "via_upstream")
+    });
+    Response::from_parts(head, ResponseBody::upstream(body, Completion::new(Some(picked), record)))
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::router::MeshService;
+use super::router::{MeshService, Routing};
 use crate::mesh::Mesh;
 use crate::request::Origin;
+use crate::telemetry::MeshMetrics;
 
 /// Applies the rules of a [`Mesh`] to the requests of the service it wraps.
 ///
@@ -14,20 +15,20 @@ use crate::request::Origin;
 /// endpoints.
 #[derive(Clone, Debug)]
 pub struct MeshRouter {
-    mesh: Mesh,
-    origin: Arc<Origin>,
+    routing: Arc<Routing>,
 }
 
 impl MeshRouter {
     /// The rules for requests of this application ([`Origin::Mesh`]).
     pub fn new(mesh: &Mesh) -> Self {
-        Self { mesh: mesh.clone(), origin: Arc::default() }
+        let metrics = MeshMetrics::new(mesh.workload());
+        Self { routing: Arc::new(Routing { mesh: mesh.clone(), origin: Origin::Mesh, metrics }) }
     }
 
     /// Where requests come from that do not say so themselves by an [`Origin`] in their extensions.
     #[must_use]
     pub fn with_origin(mut self, origin: Origin) -> Self {
-        self.origin = Arc::new(origin);
+        Arc::make_mut(&mut self.routing).origin = origin;
         self
     }
 }
@@ -36,6 +37,6 @@ impl<S> Layer<S> for MeshRouter {
     type Service = MeshService<S>;
 
     fn layer(&self, inner: S) -> MeshService<S> {
-        MeshService::with_origin(inner, self.mesh.clone(), self.origin.clone())
+        MeshService::new(inner, self.routing.clone())
     }
 }

@@ -8,7 +8,7 @@
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
 //! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
 //! | a path that cannot be normalised | 400 | | | `path_normalization_failed` |
-//! | an action that is not honoured yet | 501 | | | `action_not_honored` |
+//! | an action that is not honored yet | 500 | | | `action_not_honored` |
 
 use std::sync::Arc;
 
@@ -17,11 +17,13 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::completion::Completion;
+use super::decide::Chosen;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use crate::error::BoxError;
 use crate::outcome::Failure;
-use crate::telemetry::ResponseFlags;
+use crate::telemetry::{RequestRecord, ResponseFlags};
+use crate::upstream::{Cluster, Endpoint};
 
 /// What an answer depends on after the request is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,13 +52,14 @@ pub(super) struct LocalReply {
     status: StatusCode,
     body: Bytes,
     overloaded: bool,
-    pub(super) info: RouteInfo,
+    rule: Option<Chosen>,
+    info: RouteInfo,
 }
 
 impl LocalReply {
     fn new(status: StatusCode, body: &'static str, flags: ResponseFlags, details: &'static str) -> Self {
         let info = RouteInfo::new(flags, details);
-        Self { status, body: Bytes::from_static(body.as_bytes()), overloaded: false, info }
+        Self { status, body: Bytes::from_static(body.as_bytes()), overloaded: false, rule: None, info }
     }
 
     pub(super) fn no_route() -> Self {
@@ -81,7 +84,7 @@ impl LocalReply {
     }
 
     pub(super) fn not_honored() -> Self {
-        Self::new(StatusCode::NOT_IMPLEMENTED, "", ResponseFlags::NONE, "action_not_honored")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", ResponseFlags::NONE, "action_not_honored")
     }
 
     /// The answer for a try that came to `failure` by `cause`.
@@ -95,21 +98,34 @@ impl LocalReply {
         }
         let mut info = RouteInfo::new(flags, details);
         info.cause = Some(Arc::from(cause));
-        Self { status, body: Bytes::from(body), overloaded: failure == Failure::Overflow, info }
+        Self { status, body: Bytes::from(body), overloaded: failure == Failure::Overflow, rule: None, info }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
+    /// Names the rule that took the request; its response operations apply.
+    #[must_use]
+    pub(super) fn of_rule(mut self, rule: Chosen, cluster: Option<Arc<Cluster>>) -> Self {
+        self.info.cluster = cluster;
+        self.rule = Some(rule);
+        self
     }
 
-    /// The response, after the response operations of the rule if one took the request.
-    pub(super) fn into_response<B>(self, asked: Asked, completion: Completion) -> Response<ResponseBody<B>> {
+    /// Names the endpoint that was tried.
+    #[must_use]
+    pub(super) fn after_tries(mut self, attempts: u32, endpoint: Option<Arc<Endpoint>>) -> Self {
+        self.info.attempts = attempts;
+        self.info.endpoint = endpoint;
+        self
+    }
+
+    /// The response to what was asked; `record` is told, and ends with the body.
+    pub(super) fn into_response<B>(mut self, asked: Asked, mut record: RequestRecord) -> Response<ResponseBody<B>> {
+        record.answered(self.status, self.info.flags);
         let mut headers = HeaderMap::new();
         if asked.grpc {
             grpc_headers(&mut headers, self.status, &self.body);
         }
-        if let Some(route) = &self.info.route {
-            route.response_headers.apply(&mut headers);
+        if let Some(rule) = &self.rule {
+            rule.apply_response_headers(&mut headers);
         }
         if self.overloaded {
             headers.insert(HeaderName::from_static("x-envoy-overloaded"), HeaderValue::from_static("true"));
@@ -121,7 +137,9 @@ impl LocalReply {
             body_headers(&mut headers, &self.body);
             if asked.head { Bytes::new() } else { self.body }
         };
-        let mut response = Response::new(ResponseBody::local(body, completion));
+        self.info.route = self.rule.map(|rule| rule.route);
+        record.trailers(&headers);
+        let mut response = Response::new(ResponseBody::local(body, Completion::new(None, record)));
         *response.status_mut() = if asked.grpc { StatusCode::OK } else { self.status };
         *response.headers_mut() = headers;
         response.extensions_mut().insert(self.info);

@@ -8,17 +8,18 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::decide::{Verdict, decide};
+use super::decide::Verdict;
 use super::future::ResponseFuture;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::request::Origin;
+use crate::telemetry::MeshMetrics;
 
 /// Sends requests where the rules of a [`Mesh`] say, through the inner service.
 ///
-/// Made by [`MeshRouter`](super::MeshRouter). A clone costs a clone of the inner service and two reference counts; all
+/// Made by [`MeshRouter`](super::MeshRouter). A clone costs a clone of the inner service and one reference count; all
 /// clones share the mesh.
 ///
 /// Readiness is that of the inner service: it is one transport to all endpoints. What a request that is answered here
@@ -26,18 +27,20 @@ use crate::request::Origin;
 #[derive(Clone, Debug)]
 pub struct MeshService<S> {
     inner: S,
-    mesh: Mesh,
-    origin: Arc<Origin>,
+    routing: Arc<Routing>,
+}
+
+/// What all clones of a service share.
+#[derive(Clone, Debug)]
+pub(super) struct Routing {
+    pub(super) mesh: Mesh,
+    pub(super) origin: Origin,
+    pub(super) metrics: MeshMetrics,
 }
 
 impl<S> MeshService<S> {
-    /// Routes requests of the application through `inner`.
-    pub fn new(inner: S, mesh: &Mesh) -> Self {
-        Self { inner, mesh: mesh.clone(), origin: Arc::default() }
-    }
-
-    pub(super) fn with_origin(inner: S, mesh: Mesh, origin: Arc<Origin>) -> Self {
-        Self { inner, mesh, origin }
+    pub(super) fn new(inner: S, routing: Arc<Routing>) -> Self {
+        Self { inner, routing }
     }
 
     /// The inner service.
@@ -72,7 +75,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let verdict = decide(&self.mesh, &self.origin, &mut head);
+        let verdict = self.routing.decide(&mut head);
         let body = RequestBody::new(body);
         match verdict {
             // The service that is ready is called in place: no clone of it is ready.
@@ -83,11 +86,11 @@ where
             Verdict::PassThrough(record) => {
                 ResponseFuture::pass_through(self.inner.call(Request::from_parts(head, body)), record)
             }
-            Verdict::Reply(reply, asked, record) => {
+            Verdict::Reply(reply) => {
                 // What was reserved goes with the service that is ready.
                 let unready = self.inner.clone();
                 drop(mem::replace(&mut self.inner, unready));
-                ResponseFuture::reply(reply, asked, record)
+                ResponseFuture::reply(reply)
             }
         }
     }

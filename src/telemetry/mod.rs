@@ -13,7 +13,7 @@
 //! use mesh_router::upstream::ClusterKey;
 //!
 //! let key = ClusterKey::new("reviews.default.svc.cluster.local", "v1", 9080);
-//! let metrics = ClusterMetrics::new(&key, &Workload::default());
+//! let metrics = ClusterMetrics::new(&key).with_source(&Workload::default());
 //! # let _ = metrics;
 //! ```
 

@@ -11,9 +11,15 @@ use crate::upstream::ClusterKey;
 pub struct ClusterMetrics {}
 
 impl ClusterMetrics {
-    /// The metrics of the cluster `key`, called by `workload`.
-    pub fn new(_key: &ClusterKey, _workload: &Workload) -> Self {
+    /// The metrics of the cluster `key`, called by a workload that is not known.
+    pub fn new(_key: &ClusterKey) -> Self {
         Self {}
+    }
+
+    /// The same, called by `workload`.
+    #[must_use]
+    pub fn with_source(self, _workload: &Workload) -> Self {
+        self
     }
 }
 

@@ -1,5 +1,6 @@
 //! Istio's standard metrics.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, StatusCode};
@@ -23,7 +24,8 @@ pub struct ClusterMetrics {
 
 #[derive(Debug)]
 struct Inner {
-    labels: Vec<Label>,
+    source: Vec<Label>,
+    destination: Vec<Label>,
     http: [OnceLock<Handles>; COMMON.len()],
     grpc_ok: OnceLock<Handles>,
 }
@@ -35,43 +37,21 @@ struct Handles {
 }
 
 impl ClusterMetrics {
-    /// The metrics of the cluster `key`, called by `workload`.
-    pub fn new(key: &ClusterKey, workload: &Workload) -> Self {
+    /// The metrics of the cluster `key`, called by a workload that is not known.
+    pub fn new(key: &ClusterKey) -> Self {
         let (name, namespace) = service_of(&key.host);
-        Self::with_destination(workload, &key.host, name, namespace)
+        Self::made_of(source(&BTreeMap::new(), UNKNOWN), destination(&key.host, name, namespace))
     }
 
-    fn with_destination(workload: &Workload, service: &str, name: &str, namespace: &str) -> Self {
-        let of = |label: &str| workload.labels.get(label).map(String::as_str);
-        let app = of("app").unwrap_or(UNKNOWN);
-        let version = of("version").unwrap_or(UNKNOWN);
-        let canonical = of("service.istio.io/canonical-name").or(of("app.kubernetes.io/name")).unwrap_or(app);
-        let revision = of("service.istio.io/canonical-revision").or(of("version")).unwrap_or("latest");
-        let labels = [
-            ("reporter", "source"),
-            ("source_workload", UNKNOWN),
-            ("source_workload_namespace", &workload.namespace),
-            ("source_principal", UNKNOWN),
-            ("source_app", app),
-            ("source_version", version),
-            ("source_canonical_service", canonical),
-            ("source_canonical_revision", revision),
-            ("source_cluster", UNKNOWN),
-            ("destination_workload", UNKNOWN),
-            ("destination_workload_namespace", UNKNOWN),
-            ("destination_principal", UNKNOWN),
-            ("destination_app", UNKNOWN),
-            ("destination_version", UNKNOWN),
-            ("destination_service", service),
-            ("destination_canonical_service", UNKNOWN),
-            ("destination_canonical_revision", UNKNOWN),
-            ("destination_service_name", name),
-            ("destination_service_namespace", namespace),
-            ("destination_cluster", UNKNOWN),
-            ("connection_security_policy", UNKNOWN),
-        ];
-        let labels = labels.into_iter().map(|(name, value)| Label::new(name, value.to_owned())).collect();
-        let inner = Inner { labels, http: Default::default(), grpc_ok: OnceLock::new() };
+    /// The same, called by `workload`.
+    #[must_use]
+    pub fn with_source(self, workload: &Workload) -> Self {
+        let destination = self.inner.destination.clone();
+        Self::made_of(source(&workload.labels, &workload.namespace), destination)
+    }
+
+    fn made_of(source: Vec<Label>, destination: Vec<Label>) -> Self {
+        let inner = Inner { source, destination, http: Default::default(), grpc_ok: OnceLock::new() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -103,7 +83,7 @@ impl Inner {
             Grpc::Unknown => ("grpc", String::new()),
             Grpc::Status(status) => ("grpc", status.to_string()),
         };
-        let mut labels = self.labels.clone();
+        let mut labels = [&*self.source, &*self.destination].concat();
         labels.push(Label::from_static_parts("request_protocol", protocol));
         labels.push(Label::new("response_code", record.code.to_string()));
         labels.push(Label::new("grpc_response_status", grpc_status));
@@ -133,7 +113,8 @@ pub struct MeshMetrics {
 impl MeshMetrics {
     /// The metrics of requests of `workload`.
     pub fn new(workload: &Workload) -> Self {
-        let to = |name| ClusterMetrics::with_destination(workload, UNKNOWN, name, UNKNOWN);
+        let source = source(&workload.labels, &workload.namespace);
+        let to = |name| ClusterMetrics::made_of(source.clone(), destination(UNKNOWN, name, UNKNOWN));
         Self { pass_through: to("PassthroughCluster"), black_hole: to("BlackHoleCluster"), no_route: to(UNKNOWN) }
     }
 }
@@ -188,6 +169,45 @@ impl Drop for RequestRecord {
     }
 }
 
+fn source(labels: &BTreeMap<String, String>, namespace: &str) -> Vec<Label> {
+    let of = |label: &str| labels.get(label).map(String::as_str);
+    let app = of("app").unwrap_or(UNKNOWN);
+    let canonical = of("service.istio.io/canonical-name").or(of("app.kubernetes.io/name")).unwrap_or(app);
+    let revision = of("service.istio.io/canonical-revision").or(of("app.kubernetes.io/version")).or(of("version"));
+    own([
+        ("reporter", "source"),
+        ("source_workload", UNKNOWN),
+        ("source_workload_namespace", namespace),
+        ("source_principal", UNKNOWN),
+        ("source_app", app),
+        ("source_version", of("version").unwrap_or(UNKNOWN)),
+        ("source_canonical_service", canonical),
+        ("source_canonical_revision", revision.unwrap_or("latest")),
+        ("source_cluster", UNKNOWN),
+    ])
+}
+
+fn destination(service: &str, name: &str, namespace: &str) -> Vec<Label> {
+    own([
+        ("destination_workload", UNKNOWN),
+        ("destination_workload_namespace", UNKNOWN),
+        ("destination_principal", UNKNOWN),
+        ("destination_app", UNKNOWN),
+        ("destination_version", UNKNOWN),
+        ("destination_service", service),
+        ("destination_canonical_service", UNKNOWN),
+        ("destination_canonical_revision", UNKNOWN),
+        ("destination_service_name", name),
+        ("destination_service_namespace", namespace),
+        ("destination_cluster", UNKNOWN),
+        ("connection_security_policy", UNKNOWN),
+    ])
+}
+
+fn own<const N: usize>(labels: [(&'static str, &str); N]) -> Vec<Label> {
+    labels.into_iter().map(|(name, value)| Label::new(name, value.to_owned())).collect()
+}
+
 /// `name.namespace.svc.domain` -> name and namespace; any other host is its own name.
 fn service_of(host: &str) -> (&str, &str) {
     let mut parts = host.splitn(4, '.');
@@ -206,7 +226,9 @@ mod tests {
     fn lines(requests: impl FnOnce(&ClusterMetrics)) -> Vec<String> {
         let recorder = PrometheusBuilder::new().build_recorder();
         let key = ClusterKey::new("reviews.bookinfo.svc.cluster.local", "v1", 9080);
-        metrics::with_local_recorder(&recorder, || requests(&ClusterMetrics::new(&key, &Workload::default())));
+        metrics::with_local_recorder(&recorder, || {
+            requests(&ClusterMetrics::new(&key).with_source(&Workload::default()))
+        });
         let text = recorder.handle().render();
         text.lines().filter(|line| line.starts_with("istio_requests_total")).map(str::to_owned).collect()
     }
