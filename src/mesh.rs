@@ -1,1 +1,201 @@
-//! The mesh.
+//! The shared handle of a process: [`Mesh`].
+//!
+//! Several clients of one process share a mesh, and with it endpoint health and counts.
+//!
+//! ```
+//! use mesh_router::config::Config;
+//! use mesh_router::mesh::Mesh;
+//!
+//! let mesh = Mesh::new();
+//! let config = Config::from_yaml(
+//!     r"
+//! apiVersion: networking.istio.io/v1
+//! kind: ServiceEntry
+//! metadata: {name: ratings}
+//! spec:
+//!   hosts: [ratings.test]
+//!   resolution: STATIC
+//!   ports: [{number: 80, name: http, protocol: HTTP}]
+//!   endpoints: [{address: 127.0.0.1}]
+//! ",
+//!     "ratings.yaml",
+//! )?;
+//! let report = mesh.apply(config)?;
+//! assert_eq!(report.problems(), []);
+//! assert_eq!(mesh.snapshot().clusters().count(), 1);
+//! # Ok::<(), mesh_router::Error>(())
+//! ```
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use crate::compile::{Judged, Publication};
+use crate::config::Config;
+use crate::dice::Dice;
+use crate::error::Error;
+use crate::options::{MeshOptions, Workload};
+use crate::snapshot::Snapshot;
+
+pub use crate::compile::report::{Quarantined, Report};
+
+/// The rules a process lives by: a published [`Snapshot`] that can be replaced while requests are in flight.
+///
+/// A clone is the same mesh.
+#[derive(Clone)]
+pub struct Mesh {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    options: MeshOptions,
+    workload: Workload,
+    dice: Dice,
+    /// What the next publication builds on; only those who publish wait for it.
+    publication: Mutex<Publication>,
+    versions: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Mesh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mesh").field("version", &self.snapshot().version()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Mesh {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Builds a [`Mesh`]; see [`Mesh::builder`].
+#[derive(Clone, Debug, Default)]
+pub struct MeshBuilder {
+    options: MeshOptions,
+    workload: Workload,
+    dice: Dice,
+}
+
+impl MeshBuilder {
+    /// What is true of the whole mesh; Istio's defaults if not called.
+    #[must_use]
+    pub fn options(mut self, options: MeshOptions) -> Self {
+        self.options = options;
+        self
+    }
+
+    /// Who this process is; the namespace `default` without labels if not called.
+    #[must_use]
+    pub fn workload(mut self, workload: Workload) -> Self {
+        self.workload = workload;
+        self
+    }
+
+    /// The source of chance; one that cannot be foretold if not called.
+    #[must_use]
+    pub fn dice(mut self, dice: Dice) -> Self {
+        self.dice = dice;
+        self
+    }
+
+    /// A mesh without rules yet.
+    pub fn build(self) -> Mesh {
+        let mut publication = Publication::new(&self.dice);
+        let nothing = Judged::new(Config::default(), &self.options);
+        let (snapshot, _) = publication.publish(nothing, &self.options, &self.workload, 0);
+        Mesh {
+            shared: Arc::new(Shared {
+                snapshot: ArcSwap::from_pointee(snapshot),
+                options: self.options,
+                workload: self.workload,
+                dice: self.dice,
+                publication: Mutex::new(publication),
+                versions: watch::Sender::new(0),
+            }),
+        }
+    }
+}
+
+impl Mesh {
+    /// A mesh without rules, with Istio's defaults.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// A mesh with options of its own.
+    pub fn builder() -> MeshBuilder {
+        MeshBuilder::default()
+    }
+
+    /// Publishes `config` in one swap. Requests in flight keep the snapshot they began with.
+    ///
+    /// A resource that is not usable as written is quarantined: its last good version goes on serving, or it is left
+    /// out if there never was one. Clusters and endpoints whose settings did not change keep their connections,
+    /// counts and positions.
+    ///
+    /// # Errors
+    /// None today beyond what [`Config::from_yaml`] refused already: meaning never refuses a publication.
+    pub fn apply(&self, config: Config) -> Result<Report, Error> {
+        Ok(self.publish(Judged::new(config, self.options())))
+    }
+
+    /// The same, but nothing changes if there is anything that a strict start refuses.
+    ///
+    /// # Errors
+    /// [`Error::is_invalid`] with every problem, if there is an error or an unknown field.
+    pub fn apply_strict(&self, config: Config) -> Result<Report, Error> {
+        Ok(self.publish(Judged::new(config, self.options()).strict()?))
+    }
+
+    /// What publishing `config` would report, without publishing it.
+    pub fn check(&self, config: Config) -> Report {
+        let judged = Judged::new(config, self.options());
+        Publication::new(&Dice::seeded(0)).publish(judged, self.options(), self.workload(), 0).1
+    }
+
+    /// The published snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    /// Versions of the snapshot as they are published, beginning with the current one.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.shared.versions.subscribe()
+    }
+
+    /// What is true of the whole mesh.
+    pub fn options(&self) -> &MeshOptions {
+        &self.shared.options
+    }
+
+    /// Who this process is.
+    pub fn workload(&self) -> &Workload {
+        &self.shared.workload
+    }
+
+    /// The source of chance.
+    pub fn dice(&self) -> &Dice {
+        &self.shared.dice
+    }
+
+    /// The published snapshot for a moment: cheaper than [`Self::snapshot`], never held across an await.
+    pub(crate) fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.shared.snapshot.load()
+    }
+
+    fn publish(&self, judged: Judged) -> Report {
+        let mut publication = self.lock();
+        let version = self.shared.snapshot.load().version() + 1;
+        let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
+        self.shared.snapshot.store(Arc::new(snapshot));
+        self.shared.versions.send_replace(version);
+        report
+    }
+
+    /// A publisher that panicked left the last whole publication behind.
+    fn lock(&self) -> std::sync::MutexGuard<'_, Publication> {
+        self.shared.publication.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

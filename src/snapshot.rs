@@ -1,1 +1,158 @@
-//! The snapshot.
+//! What one request sees: the routes and the clusters, published together as a [`Snapshot`].
+//!
+//! ```
+//! use http::Request;
+//! use mesh_router::config::Config;
+//! use mesh_router::mesh::Mesh;
+//! use mesh_router::request::{Origin, RequestView};
+//! use mesh_router::route::{Resolution, Unknown};
+//!
+//! let mesh = Mesh::new();
+//! let snapshot = mesh.snapshot();
+//! let request = Request::get("http://nobody.knows/").body(())?;
+//! let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+//! assert!(matches!(snapshot.resolve(&Origin::Mesh, &view), Resolution::Unknown(Unknown::PassThrough)));
+//! # Ok::<(), http::Error>(())
+//! ```
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::{Place, ResourceName};
+use crate::options::PathNormalization;
+use crate::request::{Origin, RequestView};
+use crate::route::{ClusterIndex, Explanation, Resolution, Route, RouteIndex, RouteTable, Trace};
+use crate::telemetry::ClusterMetrics;
+use crate::upstream::Cluster;
+
+/// One published meaning of a configuration. It never changes, only the endpoints of its clusters do.
+pub struct Snapshot {
+    pub(crate) version: u64,
+    pub(crate) mesh: RouteTable,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) clusters: Vec<ClusterEntry>,
+    pub(crate) path_normalization: PathNormalization,
+}
+
+/// A cluster with the handles its requests are counted by.
+pub(crate) struct ClusterEntry {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) metrics: ClusterMetrics,
+}
+
+/// Where a listener of a gateway listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Bind {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A unix domain socket.
+    Unix(PathBuf),
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ListenerProtocol {
+    /// HTTP/1.1 or HTTP/2 without TLS, told from the first bytes.
+    Http,
+}
+
+/// One listener of the gateways that this process stands for.
+///
+/// All plaintext HTTP servers of one port and bind address share one listener and its route table.
+pub struct Listener {
+    /// `http.8080`, or `http.8080.127.0.0.1` where the server names a `bind` address.
+    pub name: Arc<str>,
+    /// Where to listen: the `bind` address (all addresses if there is none) and the port.
+    pub bind: Bind,
+    /// The `server.port.number` that rules see.
+    pub port: u16,
+    /// What is spoken.
+    pub protocol: ListenerProtocol,
+    /// The Gateway that asked for it first.
+    pub gateway: ResourceName,
+    /// Where that Gateway says so.
+    pub place: Option<Place>,
+    pub(crate) table: RouteTable,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut listener = f.debug_struct("Listener");
+        listener.field("name", &self.name).field("bind", &self.bind).field("port", &self.port);
+        listener.field("protocol", &self.protocol).field("gateway", &self.gateway).field("table", &self.table).finish()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clusters: Vec<_> = self.clusters().collect();
+        let mut snapshot = f.debug_struct("Snapshot");
+        snapshot.field("version", &self.version).field("path_normalization", &self.path_normalization);
+        snapshot.field("mesh", &self.mesh).field("listeners", &self.listeners).field("clusters", &clusters).finish()
+    }
+}
+
+impl Snapshot {
+    /// The number of the publication, from 1; 0 is the empty snapshot a mesh begins with.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The listeners of the gateways.
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
+    /// Every cluster a rule can reach.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.iter().map(|entry| &entry.cluster)
+    }
+
+    /// The cluster a route names.
+    pub fn cluster(&self, index: ClusterIndex) -> Option<&Arc<Cluster>> {
+        self.entry(index).map(|entry| &entry.cluster)
+    }
+
+    pub(crate) fn entry(&self, index: ClusterIndex) -> Option<&ClusterEntry> {
+        self.clusters.get(index.0 as usize)
+    }
+
+    /// The routes that hold for requests from `origin`; `None` for a listener that is gone.
+    pub fn table(&self, origin: &Origin) -> Option<&RouteTable> {
+        match origin {
+            Origin::Mesh => Some(&self.mesh),
+            Origin::Listener(from) => {
+                self.listeners.iter().find(|listener| listener.name == from.listener).map(|listener| &listener.table)
+            }
+        }
+    }
+
+    /// What happens to a request from `origin`. A listener that is gone answers as a host that is unknown.
+    pub fn resolve(&self, origin: &Origin, request: &RequestView<'_>) -> Resolution {
+        self.resolve_traced(origin, request, &mut ())
+    }
+
+    /// The same, telling `trace` every step.
+    pub fn resolve_traced(&self, origin: &Origin, request: &RequestView<'_>, trace: &mut impl Trace) -> Resolution {
+        match self.table(origin) {
+            Some(table) => table.resolve(request, trace),
+            None => Resolution::Unknown(crate::route::Unknown::NotFound),
+        }
+    }
+
+    /// Why a request goes where it goes: every rule up to the one that matched, with the predicate that failed.
+    pub fn explain(&self, origin: &Origin, request: &RequestView<'_>) -> Explanation {
+        let mut explanation = Explanation::default();
+        self.resolve_traced(origin, request, &mut explanation);
+        explanation
+    }
+
+    /// The route that a resolution for `origin` names.
+    pub fn route(&self, origin: &Origin, index: RouteIndex) -> Option<&Arc<Route>> {
+        self.table(origin).and_then(|table| table.route(index))
+    }
+}

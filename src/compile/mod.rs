@@ -1,1 +1,125 @@
-//! The room `compile`.
+//! The grammar: words become a [`Snapshot`], or say where they do not.
+//!
+//! The passes, in order: every resource is judged by Istio's validation ([`validate`]) and kept back if it fails; those
+//! that are left are understood one by one (names completed, matches compiled, what is not honored said aloud); then
+//! they are brought together: which services there are, which rules a workload sees, which clusters they reach, and the
+//! route tables of the mesh and of each listener.
+
+mod clusters;
+mod destination_rules;
+mod endpoints;
+mod gateways;
+mod headers;
+mod honored;
+mod matches;
+mod names;
+mod path;
+mod publication;
+mod references;
+pub(crate) mod report;
+mod review;
+mod services;
+mod tables;
+mod validate;
+mod virtual_services;
+
+pub(crate) use publication::{Judged, Publication};
+
+use clusters::Clusters;
+use destination_rules::DestinationRules;
+use report::Report;
+use services::Services;
+use virtual_services::MeantVirtualService;
+
+use crate::config::Config;
+use crate::error::ResourceName;
+use crate::options::{MeshOptions, Workload};
+use crate::snapshot::Snapshot;
+use crate::upstream::Registry;
+
+/// What a configuration is compiled for.
+#[derive(Clone, Copy)]
+struct Purpose<'a> {
+    options: &'a MeshOptions,
+    workload: &'a Workload,
+    registry: &'a Registry,
+}
+
+/// Compiles a configuration in which every resource is good.
+fn compile(config: &Config, purpose: Purpose<'_>, version: u64, report: &mut Report) -> Snapshot {
+    let Purpose { options, workload, registry: _ } = purpose;
+    let services = Services::new(config, options, workload);
+    let rules = DestinationRules::new(&config.destination_rules, options, workload);
+    let mut clusters = Clusters::new(&services, &rules, purpose);
+    let meant = understand(config, options, report);
+    references::check(&meant, config, &services, &clusters, options, report);
+    let visible = visible(&meant, options, workload);
+    let of_mesh: Vec<_> =
+        visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
+    let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
+    let listeners = gateways::listeners(config, &visible, &mut clusters, options, workload, report);
+    Snapshot { version, mesh, listeners, clusters: clusters.entries, path_normalization: options.path_normalization }
+}
+
+/// Understands every resource by itself.
+fn understand<'a>(config: &'a Config, options: &MeshOptions, report: &mut Report) -> Vec<MeantVirtualService<'a>> {
+    let mut regexes = matches::Regexes::default();
+    for rule in &config.destination_rules {
+        review::of(rule, name_of(rule, "DestinationRule", options), report, |review| {
+            honored::destination_rule(&rule.spec, review);
+        });
+    }
+    for entry in &config.service_entries {
+        review::of(entry, name_of(entry, "ServiceEntry", options), report, |review| {
+            honored::service_entry(&entry.spec, review);
+        });
+    }
+    for entry in &config.workload_entries {
+        review::of(entry, name_of(entry, "WorkloadEntry", options), report, |review| {
+            honored::workload_entry(&entry.spec, review);
+        });
+    }
+    for gateway in &config.gateways {
+        review::of(gateway, name_of(gateway, "Gateway", options), report, |review| {
+            honored::gateway(&gateway.spec, review);
+        });
+    }
+    let each = config.virtual_services.iter().map(|resource| {
+        review::of(resource, name_of(resource, "VirtualService", options), report, |review| {
+            virtual_services::understand(resource, options, &mut regexes, review)
+        })
+    });
+    each.collect()
+}
+
+/// The VirtualServices that the workload sees: private ones, then those exported to it by name, then public ones; in
+/// each group the older first.
+fn visible<'m, 'a>(
+    meant: &'m [MeantVirtualService<'a>],
+    options: &MeshOptions,
+    workload: &Workload,
+) -> Vec<&'m MeantVirtualService<'a>> {
+    let default = &options.default_virtual_service_export_to;
+    let mut visible: Vec<_> = meant
+        .iter()
+        .filter_map(|meant| {
+            let reach =
+                names::reach(&meant.resource.spec.export_to, default, &meant.name.namespace, &workload.namespace)?;
+            Some((reach, meant))
+        })
+        .collect();
+    visible.sort_by(|(one_reach, one), (other_reach, other)| {
+        let age = |meant: &'m MeantVirtualService<'a>| services::by_age(meant.resource, &meant.name.namespace);
+        one_reach.cmp(other_reach).then_with(|| age(one).cmp(&age(other)))
+    });
+    visible.into_iter().map(|(_, meant)| meant).collect()
+}
+
+/// The name of a resource, with the default namespace where it names none.
+fn name_of<T>(resource: &crate::config::Resource<T>, kind: &str, options: &MeshOptions) -> ResourceName {
+    ResourceName {
+        kind: kind.into(),
+        namespace: services::namespace_of(resource, options).into(),
+        name: resource.meta.name.as_str().into(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Which DestinationRule speaks for a destination, and what it says for one port and subset.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::names;
+use super::services::{KnownService, by_age, namespace_of, selects};
+use crate::config::{
+    ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, PortTrafficPolicy, Resource, Subset, TrafficPolicy,
+};
+use crate::options::{MeshOptions, Workload};
+
+/// The rules of a configuration by namespace and host, those of one host merged as Istio merges them.
+pub(crate) struct DestinationRules<'a> {
+    namespaces: HashMap<String, HashMap<String, Vec<MergedRule<'a>>>>,
+    options: &'a MeshOptions,
+    workload: &'a Workload,
+}
+
+/// Rules of one host in one namespace, merged.
+pub(crate) struct MergedRule<'a> {
+    pub(crate) subsets: Vec<&'a Subset>,
+    pub(crate) policy: Option<&'a TrafficPolicy>,
+    export_to: BTreeSet<&'a str>,
+    /// The client must have these labels.
+    selector: Option<&'a Resource<DestinationRule>>,
+}
+
+impl<'a> DestinationRules<'a> {
+    pub(crate) fn new(
+        rules: impl IntoIterator<Item = &'a Resource<DestinationRule>>,
+        options: &'a MeshOptions,
+        workload: &'a Workload,
+    ) -> Self {
+        let mut rules: Vec<_> = rules.into_iter().map(|rule| (namespace_of(rule, options), rule)).collect();
+        // Rules with a selector first, else the older first.
+        rules.sort_by(|(one_namespace, one), (other_namespace, other)| {
+            let key = |rule: &Resource<DestinationRule>| rule.spec.workload_selector.is_none();
+            key(one).cmp(&key(other)).then_with(|| by_age(one, one_namespace).cmp(&by_age(other, other_namespace)))
+        });
+        let mut namespaces: HashMap<String, HashMap<String, Vec<MergedRule<'a>>>> = HashMap::new();
+        for (namespace, rule) in rules {
+            let host = names::complete(&rule.spec.host, &namespace, &options.domain);
+            merge(namespaces.entry(namespace).or_default().entry(host).or_default(), rule);
+        }
+        Self { namespaces, options, workload }
+    }
+
+    /// The rule for a service: of the client's namespace, else of the service's, else of the root namespace.
+    /// The first namespace that has one decides; inside it an exact host hides every wildcard.
+    pub(crate) fn find(&self, service: &KnownService) -> Option<&MergedRule<'a>> {
+        let client = self.workload.namespace.as_str();
+        let root = self.options.root_namespace.as_str();
+        if let Some(rules) = self.of_host(client, &service.host) {
+            let own = client == root;
+            if let Some(found) = self.choose(rules, |rule| !own || self.is_private(rule, root)) {
+                return found;
+            }
+        }
+        for namespace in [service.namespace.as_str(), root] {
+            if let Some(rules) = self.of_host(namespace, &service.host) {
+                let found = self.choose(rules, |rule| self.is_exported(rule, namespace));
+                if let Some(found) = found {
+                    return found;
+                }
+            }
+        }
+        None
+    }
+
+    /// The rules of the one host key of a namespace that speaks for `host`.
+    fn of_host(&self, namespace: &str, host: &str) -> Option<&[MergedRule<'a>]> {
+        let hosts = self.namespaces.get(namespace)?;
+        if let Some(rules) = hosts.get(host) {
+            return Some(rules);
+        }
+        let wild = hosts.iter().filter(|(key, _)| names::is_wildcard(key) && names::covers(key, host));
+        wild.min_by(|(one, _), (other, _)| names::by_specificity(one, other)).map(|(_, rules)| rules.as_slice())
+    }
+
+    /// Among the rules of one host: a selector that fits the client wins, else the youngest without one.
+    /// `None`: nothing here is for this client; `Some(None)`: only selectors that do not fit, and the search ends.
+    fn choose<'r>(
+        &self,
+        rules: &'r [MergedRule<'a>],
+        usable: impl Fn(&MergedRule<'a>) -> bool,
+    ) -> Option<Option<&'r MergedRule<'a>>> {
+        let usable: Vec<_> = rules.iter().filter(|rule| usable(rule)).collect();
+        if usable.is_empty() {
+            return None;
+        }
+        let fits = |rule: &&&MergedRule<'a>| {
+            let selector = rule.selector.and_then(|rule| rule.spec.workload_selector.as_ref());
+            selector.is_some_and(|selector| selects(&selector.match_labels, &self.workload.labels))
+        };
+        let selected = usable.iter().find(fits);
+        Some(selected.or_else(|| usable.iter().rev().find(|rule| rule.selector.is_none())).copied())
+    }
+
+    fn is_exported(&self, rule: &MergedRule<'a>, own: &str) -> bool {
+        let client = self.workload.namespace.as_str();
+        if rule.selector.is_some() {
+            return own == client;
+        }
+        let to: Vec<String> = rule.export_to.iter().map(|&to| to.to_owned()).collect();
+        names::reach(&to, &self.options.default_destination_rule_export_to, own, client).is_some()
+    }
+
+    fn is_private(&self, rule: &MergedRule<'a>, root: &str) -> bool {
+        rule.selector.is_some()
+            || rule.export_to.iter().all(|&to| to == "." || to == root) && !rule.export_to.is_empty()
+    }
+}
+
+/// Adds a rule to those of its host: subsets are joined (the first of a name wins), the first policy stays whole.
+fn merge<'a>(merged: &mut Vec<MergedRule<'a>>, rule: &'a Resource<DestinationRule>) {
+    let export_to: BTreeSet<&str> = rule.spec.export_to.iter().map(String::as_str).collect();
+    let selector = rule.spec.workload_selector.as_ref().map(|_| rule);
+    let mut kept_alone = true;
+    if selector.is_none() {
+        for existing in merged.iter_mut().filter(|existing| existing.selector.is_none()) {
+            if existing.export_to == export_to || existing.export_to.is_subset(&export_to) && !export_to.is_empty() {
+                kept_alone = existing.export_to != export_to;
+                for subset in &rule.spec.subsets {
+                    if existing.subsets.iter().all(|known| known.name != subset.name) {
+                        existing.subsets.push(subset);
+                    }
+                }
+                existing.policy = existing.policy.or(rule.spec.traffic_policy.as_ref());
+                break;
+            }
+        }
+    }
+    if kept_alone {
+        let subsets = rule.spec.subsets.iter().collect();
+        merged.push(MergedRule { subsets, policy: rule.spec.traffic_policy.as_ref(), export_to, selector });
+    }
+}
+
+/// What a rule says for one port and subset; a missing block means its defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct EffectivePolicy<'a> {
+    pub(crate) load_balancer: Option<&'a LoadBalancerSettings>,
+    pub(crate) connection_pool: Option<&'a ConnectionPoolSettings>,
+}
+
+impl<'a> EffectivePolicy<'a> {
+    /// The policy of `rule` for a port of the service and, where named, a subset.
+    ///
+    /// A port's entry inherits nothing from the top level; a subset's block replaces the whole block.
+    pub(crate) fn of(policy: Option<&'a TrafficPolicy>, subset: Option<&'a Subset>, port: u16) -> Self {
+        let mut effective = match policy {
+            Some(policy) => match of_port(policy, port) {
+                Some(entry) => Self::of_entry(entry),
+                None => Self::of_blocks(policy),
+            },
+            None => Self::default(),
+        };
+        let Some(over) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return effective };
+        if let Some(entry) = of_port(over, port) {
+            return Self::of_entry(entry);
+        }
+        let blocks = Self::of_blocks(over);
+        effective.load_balancer = blocks.load_balancer.or(effective.load_balancer);
+        effective.connection_pool = blocks.connection_pool.or(effective.connection_pool);
+        effective
+    }
+
+    fn of_blocks(policy: &'a TrafficPolicy) -> Self {
+        Self { load_balancer: policy.load_balancer.as_ref(), connection_pool: policy.connection_pool.as_ref() }
+    }
+
+    fn of_entry(entry: &'a PortTrafficPolicy) -> Self {
+        Self { load_balancer: entry.load_balancer.as_ref(), connection_pool: entry.connection_pool.as_ref() }
+    }
+}
+
+/// The first entry of `portLevelSettings` for the service's port.
+fn of_port(policy: &TrafficPolicy, port: u16) -> Option<&PortTrafficPolicy> {
+    policy
+        .port_level_settings
+        .iter()
+        .find(|entry| entry.port.as_ref().is_some_and(|selector| selector.number == u32::from(port)))
+}

@@ -1,0 +1,152 @@
+//! Which fields of a resource are honored: every message is taken apart without `..`, so that a field is either named
+//! as read elsewhere (`_`) or said aloud where it is set.
+
+use super::path::Path;
+use super::review::Review;
+use crate::config::{
+    ConnectionPoolSettings, DestinationRule, Gateway, LoadBalancerSettings, PortTrafficPolicy, Resolution, Server,
+    ServiceEntry, SimpleLb, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
+};
+
+/// Names what a DestinationRule says in vain.
+pub(crate) fn destination_rule(spec: &DestinationRule, review: &mut Review<'_>) {
+    let DestinationRule { host: _, traffic_policy: policy, subsets, export_to: _, workload_selector: _ } = spec;
+    let root = Path::root("spec");
+    if let Some(policy) = policy {
+        traffic_policy(policy, &root.field("trafficPolicy"), review);
+    }
+    let list = root.field("subsets");
+    for (number, Subset { name: _, labels: _, traffic_policy: policy }) in subsets.iter().enumerate() {
+        if let Some(policy) = policy {
+            traffic_policy(policy, &list.index(number).field("trafficPolicy"), review);
+        }
+    }
+}
+
+fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'_>) {
+    let TrafficPolicy {
+        load_balancer: balancer,
+        connection_pool: pool,
+        outlier_detection,
+        tls,
+        port_level_settings,
+        tunnel,
+        proxy_protocol,
+        retry_budget,
+    } = policy;
+    load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
+    connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
+    review.not_honored(&path.field("outlierDetection"), outlier_detection);
+    review.not_honored(&path.field("tls"), tls);
+    review.not_honored(&path.field("tunnel"), tunnel);
+    review.not_honored(&path.field("proxyProtocol"), proxy_protocol);
+    review.not_honored(&path.field("retryBudget"), retry_budget);
+    let list = path.field("portLevelSettings");
+    for (number, entry) in port_level_settings.iter().enumerate() {
+        let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection, tls } =
+            entry;
+        let path = list.index(number);
+        load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
+        connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
+        review.not_honored(&path.field("outlierDetection"), outlier_detection);
+        review.not_honored(&path.field("tls"), tls);
+    }
+}
+
+fn load_balancer(settings: Option<&LoadBalancerSettings>, path: &Path<'_>, review: &mut Review<'_>) {
+    let Some(settings) = settings else { return };
+    let LoadBalancerSettings {
+        simple,
+        consistent_hash,
+        locality_lb_setting,
+        zone_aware_lb_setting,
+        warmup_duration_secs,
+        warmup,
+    } = settings;
+    match simple {
+        None
+        | Some(
+            SimpleLb::Unspecified
+            | SimpleLb::LeastConn
+            | SimpleLb::LeastRequest
+            | SimpleLb::RoundRobin
+            | SimpleLb::Random,
+        ) => {}
+        Some(SimpleLb::Passthrough) => {
+            review.value_not_honored(&path.field("simple"), "PASSTHROUGH balances like LEAST_REQUEST");
+        }
+    }
+    review.not_honored(&path.field("consistentHash"), consistent_hash);
+    review.not_honored(&path.field("localityLbSetting"), locality_lb_setting);
+    review.not_honored(&path.field("zoneAwareLbSetting"), zone_aware_lb_setting);
+    review.not_honored(&path.field("warmupDurationSecs"), warmup_duration_secs);
+    review.not_honored(&path.field("warmup"), warmup);
+}
+
+fn connection_pool(settings: Option<&ConnectionPoolSettings>, path: &Path<'_>, review: &mut Review<'_>) {
+    let Some(ConnectionPoolSettings { tcp, http }) = settings else { return };
+    review.not_honored(&path.field("http"), http);
+    let Some(tcp) = tcp else { return };
+    let TcpSettings { max_connections, connect_timeout: _, tcp_keepalive, max_connection_duration, idle_timeout } = tcp;
+    let path = path.field("tcp");
+    review.not_honored(&path.field("maxConnections"), max_connections);
+    review.not_honored(&path.field("tcpKeepalive"), tcp_keepalive);
+    review.not_honored(&path.field("maxConnectionDuration"), max_connection_duration);
+    review.not_honored(&path.field("idleTimeout"), idle_timeout);
+}
+
+/// Names what a ServiceEntry says in vain.
+pub(crate) fn service_entry(spec: &ServiceEntry, review: &mut Review<'_>) {
+    let ServiceEntry {
+        hosts: _,
+        addresses,
+        ports: _,
+        location: _,
+        resolution,
+        endpoints,
+        workload_selector: _,
+        export_to: _,
+        subject_alt_names,
+    } = spec;
+    let root = Path::root("spec");
+    if *resolution != Resolution::Static {
+        let why = "only STATIC finds endpoints: requests to these hosts get 503";
+        review.value_not_honored(&root.field("resolution"), why);
+    }
+    let list = root.field("addresses");
+    for (number, address) in addresses.iter().enumerate() {
+        if address.contains('/') {
+            review.value_not_honored(&list.index(number), "a range of addresses stands for no host in a request");
+        }
+    }
+    review.not_honored(&root.field("subjectAltNames"), subject_alt_names);
+    let list = root.field("endpoints");
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        workload(endpoint, &list.index(number), review);
+    }
+}
+
+/// Names what a WorkloadEntry says in vain.
+pub(crate) fn workload_entry(spec: &WorkloadEntry, review: &mut Review<'_>) {
+    workload(spec, &Path::root("spec"), review);
+}
+
+fn workload(entry: &WorkloadEntry, path: &Path<'_>, review: &mut Review<'_>) {
+    let WorkloadEntry { address: _, ports: _, labels: _, network, locality: _, weight: _, service_account } = entry;
+    review.not_honored(&path.field("network"), network);
+    review.not_honored(&path.field("serviceAccount"), service_account);
+}
+
+/// Names what a Gateway says in vain. Servers of other protocols are named where listeners are made.
+pub(crate) fn gateway(spec: &Gateway, review: &mut Review<'_>) {
+    let Gateway { servers, selector: _ } = spec;
+    let root = Path::root("spec");
+    let list = root.field("servers");
+    for (number, server) in servers.iter().enumerate() {
+        let Server { port: _, bind: _, hosts: _, tls, default_endpoint, name } = server;
+        let path = list.index(number);
+        review.not_honored(&path.field("tls"), tls);
+        review.not_honored(&path.field("defaultEndpoint"), default_endpoint);
+        review.not_honored(&path.field("name"), name);
+    }
+}

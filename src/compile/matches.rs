@@ -1,0 +1,120 @@
+//! Match blocks become matchers.
+
+use std::collections::BTreeMap;
+
+use super::path::Path;
+use super::review::Review;
+use crate::config::{HttpMatchRequest, StringMatch};
+use crate::route::{RegexCache, RegexError, RouteMatch, RouteMatchBuilder, StringMatcher};
+
+/// Regular expressions, each compiled once.
+pub(crate) type Regexes = RegexCache;
+
+/// The regular expression that stands for mere presence in matches of headers and query parameters.
+const PRESENT: &str = "*";
+
+/// The matcher of one match block, without what is asked of where the request comes from. `None`: it is wrong, which
+/// `review` then says.
+pub(crate) fn understand(
+    request: &HttpMatchRequest,
+    path: &Path<'_>,
+    regexes: &mut Regexes,
+    review: &mut Review<'_>,
+) -> Option<RouteMatch> {
+    let HttpMatchRequest {
+        name: _,
+        uri,
+        scheme,
+        method,
+        authority,
+        headers,
+        port: _,
+        source_labels: _,
+        gateways: _,
+        query_params,
+        ignore_uri_case,
+        without_headers,
+        source_namespace: _,
+        stat_prefix,
+    } = request;
+    review.not_honored(&path.field("statPrefix"), stat_prefix);
+    let mut builder = RouteMatch::builder();
+    if let Some(matcher) = uri.as_ref().and_then(|uri| {
+        let path = path.field("uri");
+        taken(string_match(uri, *ignore_uri_case, regexes), &path, review)
+    })? {
+        builder = builder.uri(matcher);
+    }
+    type Add = fn(RouteMatchBuilder, StringMatcher) -> RouteMatchBuilder;
+    let simple: [(&str, &Option<StringMatch>, Add); 3] = [
+        ("scheme", scheme, RouteMatchBuilder::scheme),
+        ("method", method, RouteMatchBuilder::method),
+        ("authority", authority, RouteMatchBuilder::authority),
+    ];
+    for (name, matcher, add) in simple {
+        let Some(matcher) = matcher else { continue };
+        if let Some(matcher) = taken(string_match(matcher, false, regexes), &path.field(name), review)? {
+            builder = add(builder, matcher);
+        }
+    }
+    type AddNamed = fn(RouteMatchBuilder, &str, StringMatcher) -> RouteMatchBuilder;
+    let named: [(&str, &BTreeMap<String, Option<StringMatch>>, AddNamed); 3] = [
+        ("headers", headers, |builder, name, matcher| builder.header(name, matcher)),
+        ("withoutHeaders", without_headers, |builder, name, matcher| builder.without_header(name, matcher)),
+        ("queryParams", query_params, |builder, name, matcher| builder.query(name, matcher)),
+    ];
+    for (field, matchers, add) in named {
+        let map = path.field(field);
+        for (name, matcher) in matchers {
+            let path = map.key(name);
+            if name.starts_with("@request.auth.claims") {
+                review.value_not_honored(&path, "the claims of a token match nothing");
+            }
+            builder = add(builder, name, taken(presence_or(matcher.as_ref(), regexes), &path, review)??);
+        }
+    }
+    Some(builder.build())
+}
+
+/// A matcher that is there, or the error said.
+fn taken(
+    matcher: Result<Option<StringMatcher>, RegexError>,
+    path: &Path<'_>,
+    review: &mut Review<'_>,
+) -> Option<Option<StringMatcher>> {
+    match matcher {
+        Ok(matcher) => Some(matcher),
+        Err(error) => {
+            review.error(&path.field("regex"), error.to_string());
+            None
+        }
+    }
+}
+
+/// A matcher of the path or a pseudo header; one without a type says nothing.
+fn string_match(
+    matcher: &StringMatch,
+    ignore_case: bool,
+    regexes: &mut Regexes,
+) -> Result<Option<StringMatcher>, RegexError> {
+    let StringMatch { exact, prefix, regex } = matcher;
+    Ok(match (exact, prefix, regex) {
+        (Some(exact), _, _) if ignore_case => Some(StringMatcher::exact_ignore_case(exact)),
+        (Some(exact), _, _) => Some(StringMatcher::exact(exact)),
+        (_, Some(prefix), _) if ignore_case => Some(StringMatcher::prefix_ignore_case(prefix)),
+        (_, Some(prefix), _) => Some(StringMatcher::prefix(prefix)),
+        (_, _, Some(regex)) => Some(regexes.matcher(regex)?),
+        (None, None, None) => None,
+    })
+}
+
+/// A matcher of a header or query parameter; one without a type, or the regular expression `*`, asks for presence.
+fn presence_or(matcher: Option<&StringMatch>, regexes: &mut Regexes) -> Result<Option<StringMatcher>, RegexError> {
+    match matcher {
+        Some(StringMatch { exact: None, prefix: None, regex: Some(regex) }) if regex == PRESENT => {
+            Ok(Some(StringMatcher::present()))
+        }
+        Some(matcher) => Ok(Some(string_match(matcher, false, regexes)?.unwrap_or_else(StringMatcher::present))),
+        None => Ok(Some(StringMatcher::present())),
+    }
+}

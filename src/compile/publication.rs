@@ -1,0 +1,122 @@
+//! What publications build on each other: the last good resources and the living clusters.
+
+use std::collections::HashSet;
+
+use super::report::{Quarantined, Report};
+use super::{Purpose, compile, name_of, validate};
+use crate::config::{Config, Resource};
+use crate::dice::Dice;
+use crate::error::{Error, ErrorKind, ResourceName};
+use crate::options::{MeshOptions, Workload};
+use crate::snapshot::Snapshot;
+use crate::upstream::Registry;
+
+/// The state that one publication leaves to the next.
+pub(crate) struct Publication {
+    registry: Registry,
+    /// The resources that serve.
+    serving: Config,
+}
+
+/// A configuration after judgment: what is good, and what is not and by which name.
+pub(crate) struct Judged {
+    good: Config,
+    bad: Vec<ResourceName>,
+    report: Report,
+}
+
+impl Publication {
+    pub(crate) fn new(dice: &Dice) -> Self {
+        Self { registry: Registry::new(dice), serving: Config::default() }
+    }
+
+    /// Publishes what is good. A bad resource is replaced by its last good version, or left out.
+    pub(crate) fn publish(
+        &mut self,
+        judged: Judged,
+        options: &MeshOptions,
+        workload: &Workload,
+        version: u64,
+    ) -> (Snapshot, Report) {
+        let Judged { mut good, bad, mut report } = judged;
+        let last = std::mem::take(&mut self.serving);
+        if !bad.is_empty() {
+            let kept = keep_last_good(&mut good, last, &bad, options);
+            report.quarantined.extend(bad.into_iter().map(|resource| {
+                let last_good_serves = kept.contains(&resource);
+                Quarantined { resource, last_good_serves }
+            }));
+        }
+        let purpose = Purpose { options, workload, registry: &self.registry };
+        let snapshot = compile(&good, purpose, version, &mut report);
+        self.serving = good;
+        report.version = version;
+        report.sort();
+        (snapshot, report)
+    }
+}
+
+impl Judged {
+    /// Judges every resource by itself.
+    pub(crate) fn new(mut config: Config, options: &MeshOptions) -> Self {
+        let mut report = Report { skipped: std::mem::take(&mut config.skipped), ..Report::default() };
+        report.problems = std::mem::take(&mut config.problems);
+        let mut bad = std::mem::take(&mut config.rejected);
+        validate::keep_good(&mut config, options, &mut report, &mut bad);
+        Self { good: config, bad, report }
+    }
+
+    /// Refuses what a strict start refuses.
+    pub(crate) fn strict(self) -> Result<Self, Error> {
+        if !self.report.refuses_start() {
+            return Ok(self);
+        }
+        let mut report = self.report;
+        report.sort();
+        report.problems.retain(|problem| problem.refuses_start());
+        Err(Error::new(ErrorKind::Invalid, report.problems))
+    }
+}
+
+/// Takes the resources named `bad` from the last publication into this one, and says which there were.
+fn keep_last_good(
+    good: &mut Config,
+    last: Config,
+    bad: &[ResourceName],
+    options: &MeshOptions,
+) -> HashSet<ResourceName> {
+    let wanted: HashSet<&ResourceName> = bad.iter().collect();
+    let mut kept = HashSet::new();
+    let mut keep = Keep { wanted: &wanted, kept: &mut kept, options };
+    keep.of_kind("VirtualService", &mut good.virtual_services, last.virtual_services);
+    keep.of_kind("DestinationRule", &mut good.destination_rules, last.destination_rules);
+    keep.of_kind("Gateway", &mut good.gateways, last.gateways);
+    keep.of_kind("ServiceEntry", &mut good.service_entries, last.service_entries);
+    keep.of_kind("WorkloadEntry", &mut good.workload_entries, last.workload_entries);
+    keep.of_kind("Service", &mut good.services, last.services);
+    keep.of_kind("EndpointSlice", &mut good.endpoint_slices, last.endpoint_slices);
+    keep.of_kind("Pod", &mut good.pods, last.pods);
+    keep.of_kind("Node", &mut good.nodes, last.nodes);
+    keep.of_kind("Secret", &mut good.secrets, last.secrets);
+    kept
+}
+
+struct Keep<'a> {
+    wanted: &'a HashSet<&'a ResourceName>,
+    kept: &'a mut HashSet<ResourceName>,
+    options: &'a MeshOptions,
+}
+
+impl Keep<'_> {
+    fn of_kind<T>(&mut self, kind: &str, good: &mut Vec<Resource<T>>, last: Vec<Resource<T>>) {
+        for resource in last {
+            let name = name_of(&resource, kind, self.options);
+            // The first of two documents with one name may be good while the second is not.
+            let serves_anew = || good.iter().any(|new| name_of(new, kind, self.options) == name);
+            if self.wanted.contains(&name) && !serves_anew() {
+                self.kept.insert(name);
+                good.push(resource);
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! References to what is not there. Istio takes them and answers 503; `check` names them.
+
+use super::clusters::{Clusters, Dangling};
+use super::names;
+use super::report::Report;
+use super::services::{Services, namespace_of};
+use super::virtual_services::{MeantVirtualService, RuleAction, RuleDestination};
+use crate::config::Config;
+use crate::error::{Problem, Severity};
+use crate::options::MeshOptions;
+
+/// Names every reference of `virtual_services` that dangles.
+pub(crate) fn check(
+    virtual_services: &[MeantVirtualService<'_>],
+    config: &Config,
+    services: &Services,
+    clusters: &Clusters<'_>,
+    options: &MeshOptions,
+    report: &mut Report,
+) {
+    let gateways: Vec<String> = config
+        .gateways
+        .iter()
+        .map(|gateway| format!("{}/{}", namespace_of(gateway, options), gateway.meta.name))
+        .collect();
+    for virtual_service in virtual_services {
+        for (number, gateway) in virtual_service.gateways.iter().enumerate() {
+            if gateway != names::MESH && !gateways.contains(gateway) {
+                let message = format!("there is no Gateway {gateway}");
+                let nearest = nearest(gateway, gateways.iter().map(String::as_str));
+                report.push(problem(virtual_service, &format!("spec.gateways[{number}]"), message, nearest));
+            }
+        }
+        for rule in &virtual_service.rules {
+            let RuleAction::Forward(destinations) = &rule.action else { continue };
+            for destination in destinations {
+                if let Some(dangling) = clusters.dangling(destination, Some(&virtual_service.name.namespace)) {
+                    report.push(of_destination(virtual_service, destination, &dangling, services, clusters));
+                }
+            }
+        }
+    }
+}
+
+fn of_destination(
+    virtual_service: &MeantVirtualService<'_>,
+    destination: &RuleDestination,
+    dangling: &Dangling,
+    services: &Services,
+    clusters: &Clusters<'_>,
+) -> Problem {
+    let RuleDestination { host, subset, path, .. } = destination;
+    match dangling {
+        Dangling::Host => {
+            let known: Vec<_> = services.visible().iter().map(|service| service.host.as_str()).collect();
+            let message = format!("no Service or ServiceEntry has the host {host}: requests get 503");
+            problem(virtual_service, &format!("{path}.host"), message, nearest(host, known.into_iter()))
+        }
+        Dangling::Port(port) => {
+            let message = format!("{host} has no port {port}: requests get 503");
+            problem(virtual_service, &format!("{path}.port.number"), message, None)
+        }
+        Dangling::Subset => {
+            let known = clusters.subsets_of(host);
+            let message = match known.as_slice() {
+                [] => format!("no DestinationRule gives {host} a subset {subset}: requests get 503"),
+                known => format!(
+                    "the DestinationRule of {host} has no subset {subset} but {}: requests get 503",
+                    known.join(", ")
+                ),
+            };
+            problem(virtual_service, &format!("{path}.subset"), message, nearest(subset, known.into_iter()))
+        }
+    }
+}
+
+fn problem(virtual_service: &MeantVirtualService<'_>, path: &str, message: String, nearest: Option<String>) -> Problem {
+    let problem = Problem::new(Severity::Reference, path, message)
+        .with_resource(virtual_service.name.clone())
+        .with_place(virtual_service.resource.place(path));
+    match nearest {
+        Some(name) => problem.with_help(format!("did you mean {name}?")),
+        None => problem,
+    }
+}
+
+/// The known name that looks most like `name`, if one does.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+    let best = scored.filter(|(score, _)| *score > 0.85).max_by(|(one, _), (other, _)| one.total_cmp(other));
+    best.map(|(_, known)| known.to_owned())
+}

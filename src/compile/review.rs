@@ -1,0 +1,112 @@
+//! What one resource's understanding collects: errors, and the fields that are read but not honored yet.
+
+use std::collections::BTreeMap;
+
+use super::path::Path;
+use super::report::Report;
+use crate::config::Resource;
+use crate::error::{Place, Problem, ResourceName, Severity};
+
+/// Collects the findings of one resource into the report of a publication.
+pub(crate) struct Review<'r> {
+    report: &'r mut Report,
+    name: ResourceName,
+    places: &'r dyn Fn(&str) -> Option<Place>,
+}
+
+impl<'r> Review<'r> {
+    pub(crate) fn new(report: &'r mut Report, name: ResourceName, places: &'r dyn Fn(&str) -> Option<Place>) -> Self {
+        Self { report, name, places }
+    }
+
+    /// The resource under review.
+    pub(crate) fn resource(&self) -> &ResourceName {
+        &self.name
+    }
+
+    /// Where a field stands.
+    pub(crate) fn place(&self, path: &Path<'_>) -> Option<Place> {
+        (self.places)(&path.to_string())
+    }
+
+    /// The resource cannot be used as written.
+    pub(crate) fn error(&mut self, path: &Path<'_>, message: impl Into<String>) {
+        self.push(Severity::Error, path, message.into());
+    }
+
+    /// A field is set that nothing reads yet; `why` is added where there is more to say.
+    pub(crate) fn not_honored(&mut self, path: &Path<'_>, value: &impl IsSet) {
+        if value.is_set() {
+            self.push(Severity::Warning, path, "not yet honored".to_owned());
+        }
+    }
+
+    /// A value of a field that is honored with other values.
+    pub(crate) fn value_not_honored(&mut self, path: &Path<'_>, why: &str) {
+        self.push(Severity::Warning, path, format!("not yet honored: {why}"));
+    }
+
+    fn push(&mut self, severity: Severity, path: &Path<'_>, message: String) {
+        let place = self.place(path);
+        let problem = Problem::new(severity, path.to_string(), message);
+        self.report.push(problem.with_resource(self.name.clone()).with_place(place));
+    }
+}
+
+/// The review of a resource whose kind is `kind`.
+pub(crate) fn of<T, R>(
+    resource: &Resource<T>,
+    name: ResourceName,
+    report: &mut Report,
+    understand: impl FnOnce(&mut Review<'_>) -> R,
+) -> R {
+    let places = |path: &str| resource.place(path);
+    understand(&mut Review::new(report, name, &places))
+}
+
+/// Whether a field says anything; proto3 cannot tell an unset plain field from its zero.
+pub(crate) trait IsSet {
+    fn is_set(&self) -> bool;
+}
+
+impl<T> IsSet for Option<T> {
+    fn is_set(&self) -> bool {
+        self.is_some()
+    }
+}
+
+impl<T> IsSet for Vec<T> {
+    fn is_set(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl<K, V> IsSet for BTreeMap<K, V> {
+    fn is_set(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl IsSet for String {
+    fn is_set(&self) -> bool {
+        !self.is_empty()
+    }
+}
+
+impl IsSet for bool {
+    fn is_set(&self) -> bool {
+        *self
+    }
+}
+
+impl IsSet for u32 {
+    fn is_set(&self) -> bool {
+        *self != 0
+    }
+}
+
+impl IsSet for i32 {
+    fn is_set(&self) -> bool {
+        *self != 0
+    }
+}

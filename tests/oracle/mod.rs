@@ -1,0 +1,460 @@
+//! A slow and literal reading of Istio's text: which rule a request meets. It reads the words as strings and knows
+//! nothing of the compiled tables it judges.
+
+use std::collections::BTreeMap;
+
+use mesh_router::config::{
+    Config, HttpMatchRequest, HttpRoute, Resource, Service, ServiceEntry, StringMatch, VirtualService,
+};
+
+/// A request, as text.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    pub scheme: String,
+    /// With its port, as sent.
+    pub authority: String,
+    pub path: String,
+    pub query: Option<String>,
+    /// In the order they were sent, names in any case.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub namespace: String,
+    pub labels: BTreeMap<String, String>,
+    /// `None`: a client of the mesh. Else the port of a gateway's listener.
+    pub listener: Option<u16>,
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Rule and match of a VirtualService.
+    Rule {
+        namespace: String,
+        name: String,
+        rule: usize,
+        entry: Option<usize>,
+    },
+    /// A service without a rule of its own.
+    Service(String),
+    NoRoute,
+    Unknown,
+}
+
+const DOMAIN: &str = "cluster.local";
+
+pub fn decide(config: &Config, asker: &Asker, asked: &Asked) -> Decision {
+    let hosts = match asker.listener {
+        None => mesh_hosts(config, asker, port_of(asked)),
+        Some(port) => gateway_hosts(config, asker, port),
+    };
+    let host = host_of(&asked.authority).to_ascii_lowercase();
+    let Some(found) = look_up(&hosts, &host) else { return Decision::Unknown };
+    let Some(candidates) = &found.candidates else { return Decision::Unknown };
+    for candidate in candidates {
+        let holds = match candidate.entry {
+            None => uri_holds(None, false, asked),
+            Some((_, entry)) => match_holds(entry, asked),
+        };
+        if holds {
+            return candidate.decision.clone();
+        }
+    }
+    Decision::NoRoute
+}
+
+/// A rule that may hold, with its match block if it has one.
+#[derive(Clone)]
+struct Candidate<'a> {
+    decision: Decision,
+    entry: Option<(usize, &'a HttpMatchRequest)>,
+}
+
+/// Some names and the rules behind them; none for this port is an unknown host.
+struct Host<'a> {
+    names: Vec<String>,
+    candidates: Option<Vec<Candidate<'a>>>,
+}
+
+fn look_up<'h, 'a>(hosts: &'h [Host<'a>], host: &str) -> Option<&'h Host<'a>> {
+    if let Some(found) = hosts.iter().find(|known| known.names.iter().any(|name| name == host)) {
+        return Some(found);
+    }
+    let mut best: Option<(&str, &Host<'a>)> = None;
+    for known in hosts {
+        for name in known.names.iter().filter(|name| name.starts_with('*') && name.len() > 1) {
+            let longer = best.is_none_or(|(other, _)| name.len() > other.len());
+            if host.ends_with(&name[1..]) && host.len() > name.len() - 1 && longer {
+                best = Some((name, known));
+            }
+        }
+    }
+    best.map(|(_, known)| known).or_else(|| hosts.iter().find(|known| known.names.iter().any(|name| name == "*")))
+}
+
+// -- the mesh
+
+fn mesh_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>> {
+    let services = services(config, asker);
+    let rules: Vec<_> =
+        visible(config, asker).into_iter().filter(|vs| gateways(vs).contains(&"mesh".to_owned())).collect();
+    // Of several VirtualServices with one host the first has it.
+    let mut owners: Vec<(String, &Resource<VirtualService>)> = Vec::new();
+    for vs in &rules {
+        for host in &vs.spec.hosts {
+            let host = complete(host, namespace(vs));
+            if owners.iter().all(|(known, _)| *known != host) {
+                owners.push((host, vs));
+            }
+        }
+    }
+    let mut hosts = Vec::new();
+    let mut claiming: Vec<String> = Vec::new();
+    let mut unclaimed = Vec::new();
+    let mut claimed = Vec::new();
+    for service in &services {
+        let mut covering: Vec<_> = owners.iter().filter(|(host, _)| covers(host, &service.host)).collect();
+        covering.sort_by_key(|(host, _)| (host.starts_with('*'), std::cmp::Reverse(host.len())));
+        match covering.first() {
+            Some((host, vs)) => {
+                claiming.push(host.clone());
+                claimed.push((service, *vs));
+            }
+            None => unclaimed.push(service),
+        }
+    }
+    for vs in &rules {
+        for (service, _) in claimed.iter().filter(|(_, owner)| std::ptr::eq(*owner, *vs)) {
+            hosts.push(service_host(service, Some(vs), asker, port));
+        }
+        for host in vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))) {
+            let owns = owners.iter().any(|(known, owner)| *known == host && std::ptr::eq(*owner, *vs));
+            if owns && !claiming.contains(&host) {
+                let candidates = candidates(vs, "mesh", asker, port);
+                hosts.push(Host { names: vec![host], candidates: (!candidates.is_empty()).then_some(candidates) });
+            }
+        }
+    }
+    hosts.extend(unclaimed.into_iter().map(|service| service_host(service, None, asker, port)));
+    hosts
+}
+
+struct Known {
+    host: String,
+    names: Vec<String>,
+    /// Numbers, and whether they speak HTTP as far as is known.
+    ports: Vec<(u16, bool)>,
+}
+
+fn service_host<'a>(
+    service: &Known,
+    owner: Option<&'a Resource<VirtualService>>,
+    asker: &Asker,
+    port: u16,
+) -> Host<'a> {
+    let Some((_, http)) = service.ports.iter().find(|(number, _)| *number == port) else {
+        return Host { names: service.names.clone(), candidates: None };
+    };
+    let ruled = owner.filter(|_| *http).map(|vs| candidates(vs, "mesh", asker, port)).unwrap_or_default();
+    let implicit = vec![Candidate { decision: Decision::Service(service.host.clone()), entry: None }];
+    let candidates = if ruled.is_empty() { implicit } else { ruled };
+    Host { names: service.names.clone(), candidates: Some(candidates) }
+}
+
+fn services(config: &Config, asker: &Asker) -> Vec<Known> {
+    let mut known: Vec<((bool, u8), Known)> = Vec::new();
+    let mut add =
+        |rank: (bool, u8), service: Known| match known.iter_mut().find(|(_, other)| other.host == service.host) {
+            Some(other) if rank < other.0 => *other = (rank, service),
+            Some(_) => {}
+            None => known.push((rank, service)),
+        };
+    for service in &config.services {
+        add((namespace(service) != asker.namespace, 0), from_kubernetes(service, asker));
+    }
+    for entry in &config.service_entries {
+        if is_exported(&entry.spec.export_to, namespace(entry), &asker.namespace).is_some() {
+            for known in from_entry(entry) {
+                add((namespace(entry) != asker.namespace, 1), known);
+            }
+        }
+    }
+    known.into_iter().map(|(_, service)| service).collect()
+}
+
+fn from_kubernetes(service: &Resource<Service>, asker: &Asker) -> Known {
+    let (name, own) = (&service.meta.name, namespace(service));
+    let host = format!("{name}.{own}.svc.{DOMAIN}");
+    let mut names = vec![host.clone(), format!("{host}."), format!("{name}.{own}.svc"), format!("{name}.{own}")];
+    if own == asker.namespace {
+        names.push(name.clone());
+    }
+    let http =
+        |name: &str| !["tcp", "tls", "https", "mongo", "mysql", "redis"].contains(&name.split('-').next().unwrap());
+    let ports = service.spec.ports.iter().map(|port| (port.port as u16, http(&port.name))).collect();
+    Known { host, names, ports }
+}
+
+fn from_entry(entry: &Resource<ServiceEntry>) -> Vec<Known> {
+    let http = |protocol: &str| !["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"].contains(&protocol);
+    let ports: Vec<_> = entry.spec.ports.iter().map(|port| (port.number as u16, http(&port.protocol))).collect();
+    let known = |host: &String| Known { host: host.clone(), names: vec![host.clone()], ports: ports.clone() };
+    entry.spec.hosts.iter().map(known).collect()
+}
+
+// -- gateways
+
+fn gateway_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>> {
+    let mut all: Vec<_> = config.gateways.iter().collect();
+    all.sort_by_key(|gateway| (gateway.meta.creation_timestamp.clone(), gateway.meta.name.clone(), namespace(gateway)));
+    let mut hosts: Vec<(String, Vec<Candidate<'a>>)> = Vec::new();
+    let mut taken: Vec<(String, String, *const Resource<VirtualService>)> = Vec::new();
+    for gateway in all {
+        let selected = gateway.spec.selector.iter().all(|(key, value)| asker.labels.get(key) == Some(value));
+        if !asker.labels.is_empty() && !selected {
+            continue;
+        }
+        let name = format!("{}/{}", namespace(gateway), gateway.meta.name);
+        for server in
+            gateway.spec.servers.iter().filter(|server| server.port.as_ref().unwrap().number == u32::from(port))
+        {
+            for vs in visible(config, asker).into_iter().filter(|vs| gateways(vs).contains(&name)) {
+                for host in served(&server.hosts, namespace(gateway), vs) {
+                    let key = (host.clone(), name.clone(), std::ptr::from_ref(vs));
+                    if taken.contains(&key) {
+                        continue;
+                    }
+                    taken.push(key);
+                    let more = candidates(vs, &name, asker, port);
+                    match hosts.iter_mut().find(|(known, _)| *known == host) {
+                        Some((_, known)) => known.extend(more),
+                        None => hosts.push((host, more)),
+                    }
+                }
+            }
+        }
+    }
+    let catch_alls_last = |(host, candidates): (String, Vec<Candidate<'a>>)| {
+        let all = |candidate: &Candidate<'_>| candidate.entry.is_none_or(|(_, entry)| is_catch_all(entry));
+        let (last, mut first): (Vec<_>, Vec<_>) = candidates.into_iter().partition(all);
+        first.extend(last);
+        Host { names: vec![host], candidates: Some(first) }
+    };
+    hosts.into_iter().map(catch_alls_last).collect()
+}
+
+fn served(server: &[String], gateway: String, vs: &Resource<VirtualService>) -> Vec<String> {
+    let mut served = Vec::new();
+    for entry in server {
+        let (from, host) = entry.split_once('/').unwrap_or(("*", entry));
+        if from != "*" && from != namespace(vs) && !(from == "." && gateway == namespace(vs)) {
+            continue;
+        }
+        for wanted in vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))) {
+            let narrower =
+                if covers(host, &wanted) { Some(wanted) } else { covers(&wanted, host).then(|| host.to_owned()) };
+            served.extend(narrower.filter(|host| !served.contains(host)));
+        }
+    }
+    served
+}
+
+// -- VirtualServices
+
+fn visible<'a>(config: &'a Config, asker: &Asker) -> Vec<&'a Resource<VirtualService>> {
+    let mut visible: Vec<_> = config
+        .virtual_services
+        .iter()
+        .filter_map(|vs| Some((is_exported(&vs.spec.export_to, namespace(vs), &asker.namespace)?, vs)))
+        .collect();
+    visible
+        .sort_by_key(|(group, vs)| (*group, vs.meta.creation_timestamp.clone(), vs.meta.name.clone(), namespace(vs)));
+    visible.into_iter().map(|(_, vs)| vs).collect()
+}
+
+/// 1: private, 2: by name, 3: to all.
+fn is_exported(to: &[String], own: String, client: &str) -> Option<u8> {
+    if to.is_empty() {
+        return Some(3);
+    }
+    to.iter().find_map(|to| match to.as_str() {
+        "*" => Some(3),
+        "." => (own == client).then_some(1),
+        named => (named == client).then_some(if own == client { 1 } else { 2 }),
+    })
+}
+
+fn gateways(vs: &Resource<VirtualService>) -> Vec<String> {
+    if vs.spec.gateways.is_empty() {
+        return vec!["mesh".to_owned()];
+    }
+    vs.spec.gateways.iter().map(|gateway| gateway_name(gateway, namespace(vs))).collect()
+}
+
+fn gateway_name(gateway: &str, own: String) -> String {
+    if gateway == "mesh" || gateway.contains('/') { gateway.to_owned() } else { format!("{own}/{gateway}") }
+}
+
+/// The matches that can hold for this asker at all, cut after the first that always holds.
+fn candidates<'a>(vs: &'a Resource<VirtualService>, gateway: &str, asker: &Asker, port: u16) -> Vec<Candidate<'a>> {
+    let mut candidates = Vec::new();
+    let decision = |rule, entry| Decision::Rule { namespace: namespace(vs), name: vs.meta.name.clone(), rule, entry };
+    for (number, HttpRoute { matches, .. }) in vs.spec.http.iter().enumerate() {
+        if matches.is_empty() {
+            candidates.push(Candidate { decision: decision(number, None), entry: None });
+            return candidates;
+        }
+        for (which, entry) in matches.iter().enumerate() {
+            if entry.port != 0 && entry.port != u32::from(port) {
+                continue;
+            }
+            let named: Vec<_> = entry.gateways.iter().map(|gateway| gateway_name(gateway, namespace(vs))).collect();
+            let source = entry.source_labels.iter().all(|(key, value)| asker.labels.get(key) == Some(value))
+                && (entry.source_namespace.is_empty() || entry.source_namespace == asker.namespace);
+            let admitted = if named.is_empty() { source } else { named.contains(&gateway.to_owned()) };
+            if admitted {
+                candidates.push(Candidate { decision: decision(number, Some(which)), entry: Some((which, entry)) });
+                if is_catch_all(entry) {
+                    return candidates;
+                }
+            }
+        }
+    }
+    candidates
+}
+
+fn is_catch_all(entry: &HttpMatchRequest) -> bool {
+    let uri = match &entry.uri {
+        None => true,
+        Some(StringMatch { exact: None, prefix: None, regex: None }) => true,
+        Some(StringMatch { prefix: Some(prefix), .. }) => prefix == "/",
+        Some(StringMatch { regex: Some(regex), .. }) => regex == ".*",
+        Some(_) => false,
+    };
+    uri && entry.headers.is_empty()
+        && entry.without_headers.is_empty()
+        && entry.query_params.is_empty()
+        && entry.method.is_none()
+        && entry.authority.is_none()
+        && entry.scheme.is_none()
+}
+
+// -- matching
+
+fn match_holds(entry: &HttpMatchRequest, asked: &Asked) -> bool {
+    let simple =
+        |matcher: &Option<StringMatch>, text: &str| matcher.as_ref().is_none_or(|matcher| text_holds(matcher, text));
+    uri_holds(entry.uri.as_ref(), entry.ignore_uri_case, asked)
+        && simple(&entry.scheme, &asked.scheme)
+        && simple(&entry.method, &asked.method)
+        && simple(&entry.authority, &asked.authority)
+        && entry.headers.iter().all(|(name, matcher)| header_holds(name, matcher.as_ref(), asked))
+        && entry.without_headers.iter().all(|(name, matcher)| without_holds(name, matcher.as_ref(), asked))
+        && entry.query_params.iter().all(|(name, matcher)| query_holds(name, matcher.as_ref(), asked))
+}
+
+fn uri_holds(matcher: Option<&StringMatch>, ignore_case: bool, asked: &Asked) -> bool {
+    let lower = |text: &str| if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
+    match matcher {
+        Some(StringMatch { exact: Some(exact), .. }) => lower(&asked.path) == lower(exact),
+        Some(StringMatch { prefix: Some(prefix), .. }) => lower(&asked.path).starts_with(&lower(prefix)),
+        Some(StringMatch { regex: Some(regex), .. }) => whole(regex, &asked.path),
+        _ => asked.path.starts_with('/'),
+    }
+}
+
+fn text_holds(matcher: &StringMatch, text: &str) -> bool {
+    match matcher {
+        StringMatch { exact: Some(exact), .. } => text == exact,
+        StringMatch { prefix: Some(prefix), .. } => text.starts_with(prefix),
+        StringMatch { regex: Some(regex), .. } => whole(regex, text),
+        _ => true,
+    }
+}
+
+fn whole(regex: &str, text: &str) -> bool {
+    regex::Regex::new(&format!("^(?:{regex})$")).unwrap().is_match(text)
+}
+
+fn asks_presence(matcher: Option<&StringMatch>) -> bool {
+    match matcher {
+        None => true,
+        Some(StringMatch { exact: None, prefix: None, regex }) => regex.as_deref().is_none_or(|regex| regex == "*"),
+        Some(_) => false,
+    }
+}
+
+fn lines<'a>(name: &'a str, asked: &'a Asked) -> Vec<String> {
+    match name.to_ascii_lowercase().as_str() {
+        ":method" => vec![asked.method.clone()],
+        ":scheme" => vec![asked.scheme.clone()],
+        ":authority" | "host" => vec![asked.authority.clone()],
+        ":path" => {
+            let query = asked.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
+            vec![format!("{}{query}", asked.path)]
+        }
+        name => {
+            let named = asked.headers.iter().filter(|(header, _)| header.eq_ignore_ascii_case(name));
+            named.map(|(_, value)| value.clone()).collect()
+        }
+    }
+}
+
+fn header_holds(name: &str, matcher: Option<&StringMatch>, asked: &Asked) -> bool {
+    let lines = lines(name, asked);
+    if asks_presence(matcher) { !lines.is_empty() } else { lines.iter().any(|line| text_holds(matcher.unwrap(), line)) }
+}
+
+fn without_holds(name: &str, matcher: Option<&StringMatch>, asked: &Asked) -> bool {
+    let mut lines = lines(name, asked);
+    if asks_presence(matcher) {
+        return lines.is_empty();
+    }
+    if lines.is_empty() {
+        lines.push(String::new());
+    }
+    !lines.iter().any(|line| text_holds(matcher.unwrap(), line))
+}
+
+fn query_holds(name: &str, matcher: Option<&StringMatch>, asked: &Asked) -> bool {
+    let pairs = asked.query.as_deref().unwrap_or("").split('&');
+    let mut pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let Some((_, value)) = pairs.find(|(key, _)| *key == name) else { return false };
+    asks_presence(matcher) || text_holds(matcher.unwrap(), value)
+}
+
+// -- names
+
+fn namespace<T>(resource: &Resource<T>) -> String {
+    resource.meta.namespace.clone().unwrap_or_else(|| "default".to_owned())
+}
+
+fn complete(host: &str, own: String) -> String {
+    let short = !host.contains('.') && !host.starts_with('*');
+    if short { format!("{host}.{own}.svc.{DOMAIN}") } else { host.to_ascii_lowercase() }
+}
+
+fn covers(wide: &str, narrow: &str) -> bool {
+    match (wide.strip_prefix('*'), narrow.strip_prefix('*')) {
+        (None, None) => wide == narrow,
+        (None, Some(_)) => false,
+        (Some(suffix), None) => narrow.ends_with(suffix) && narrow.len() > suffix.len(),
+        (Some(suffix), Some(other)) => other.ends_with(suffix),
+    }
+}
+
+fn host_of(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        _ => authority,
+    }
+}
+
+fn port_of(asked: &Asked) -> u16 {
+    let port = asked.authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    port.unwrap_or(if asked.scheme == "https" { 443 } else { 80 })
+}
