@@ -1,0 +1,171 @@
+//! What tower asks of a service, and what the inner service gets to see.
+
+mod support;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use mesh_router::service::{MeshRouter, RequestBody, RouteInfo};
+use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
+use tower::limit::ConcurrencyLimitLayer;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_test::mock;
+
+type Body = Full<Bytes>;
+type Sent = Request<RequestBody<Body>>;
+
+fn get(uri: &str) -> Request<Body> {
+    Request::get(uri).body(Body::default()).unwrap()
+}
+
+/// Sends `request` and gives what the inner service got of it.
+async fn sent(request: Request<Body>) -> Sent {
+    let (mut service, mut handle) = mock::spawn_layer(MeshRouter::new(&support::mesh()));
+    assert_ready_ok!(service.poll_ready());
+    let mut response = tokio_test::task::spawn(service.call(request));
+    assert_pending!(response.poll());
+    let (sent, reply) = handle.next_request().await.unwrap();
+    reply.send_response(Response::new(Body::default()));
+    assert_ready_ok!(response.poll());
+    sent
+}
+
+#[tokio::test]
+async fn readiness_is_that_of_the_inner_service() {
+    let (mut service, mut handle) = mock::spawn_layer::<Sent, Response<Body>, _>(MeshRouter::new(&support::mesh()));
+    handle.allow(0);
+    assert_pending!(service.poll_ready());
+    handle.allow(1);
+    assert_ready_ok!(service.poll_ready());
+    handle.send_error("no more");
+    let error = assert_ready!(service.poll_ready()).unwrap_err();
+    assert_eq!(error.to_string(), "no more");
+}
+
+#[tokio::test]
+async fn a_request_without_a_rule_arrives_as_it_was() {
+    let mut request = get("http://elsewhere:8080/a/./b?q#f");
+    request.headers_mut().insert("x-own", "1".parse().unwrap());
+    request.extensions_mut().insert(7u8);
+    let sent = sent(request).await;
+    assert_eq!(sent.uri(), "http://elsewhere:8080/a/./b?q");
+    assert_eq!(sent.headers().len(), 1);
+    assert_eq!(sent.extensions().get::<u8>(), Some(&7));
+    assert!(sent.body().aim().is_none());
+}
+
+#[tokio::test]
+async fn the_error_of_a_request_without_a_rule_is_the_inner_one() {
+    let inner = service_fn(async |_: Sent| Err::<Response<Body>, _>(io::Error::from(io::ErrorKind::TimedOut)));
+    let error = MeshRouter::new(&support::mesh()).layer(inner).oneshot(get("http://elsewhere/")).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::TimedOut);
+}
+
+#[tokio::test]
+async fn https_of_the_application_passes_through() {
+    let sent = sent(get("https://reviews/")).await;
+    assert_eq!(sent.uri(), "https://reviews/");
+    assert!(sent.body().aim().is_none());
+}
+
+#[tokio::test]
+async fn a_request_with_a_rule_names_the_endpoint_and_keeps_its_authority() {
+    let mut sent = sent(get("http://user:secret@reviews:80/a?b=c")).await;
+    assert_eq!(sent.uri(), "http://10.0.0.1:9080/a?b=c");
+    assert_eq!(sent.headers()["host"], "reviews:80");
+    assert_eq!(sent.headers()["x-seen"], "yes");
+    let aim = sent.body_mut().take_aim().unwrap();
+    assert_eq!(aim.endpoint.address.to_string(), "10.0.0.1:9080");
+    assert_eq!(aim.authority.unwrap(), "reviews:80");
+    assert!(sent.extensions().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_in_origin_form_is_routed_by_its_host_header() {
+    let mut request = get("/a");
+    request.headers_mut().insert("host", "reviews".parse().unwrap());
+    let sent = sent(request).await;
+    assert_eq!(sent.uri(), "http://10.0.0.1:9080/a");
+    assert_eq!(sent.headers()["host"], "reviews");
+    assert!(sent.body().aim().unwrap().authority.is_none());
+}
+
+#[tokio::test]
+async fn a_path_that_had_to_be_normalized_is_sent_so() {
+    assert_eq!(sent(get("http://reviews/a/./b?c=./d")).await.uri(), "http://10.0.0.1:9080/a/b?c=./d");
+}
+
+#[tokio::test]
+async fn the_answer_tells_what_was_decided() {
+    let inner = service_fn(async |_: Sent| Ok::<_, Infallible>(Response::new(Body::from("hello"))));
+    let response = MeshRouter::new(&support::mesh()).layer(inner).oneshot(get("http://reviews/")).await.unwrap();
+    assert_eq!(response.headers()["x-rule"], "reviews");
+    let info = response.extensions().get::<RouteInfo>().unwrap();
+    assert_eq!((info.attempts(), info.details()), (1, "via_upstream"));
+    assert!(info.flags().is_empty() && info.cause().is_none());
+    assert_eq!(info.endpoint().unwrap().address.to_string(), "10.0.0.1:9080");
+    assert_eq!(info.rule().unwrap().path, "spec.http[0]");
+}
+
+/// An inner service that counts its clones.
+struct Counted(Arc<AtomicUsize>);
+
+impl Clone for Counted {
+    fn clone(&self) -> Self {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Self(self.0.clone())
+    }
+}
+
+impl Service<Sent> for Counted {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Sent) -> Self::Future {
+        std::future::ready(Ok(Response::default()))
+    }
+}
+
+#[tokio::test]
+async fn only_an_answer_made_here_clones_the_inner_service() {
+    let clones = Arc::new(AtomicUsize::new(0));
+    let mut service = MeshRouter::new(&support::mesh()).layer(Counted(clones.clone()));
+    for (host, expected) in [("reviews", 0), ("elsewhere", 0), ("closed", 1), ("reviews", 1)] {
+        service.ready().await.unwrap().call(get(&format!("http://{host}/"))).await.unwrap();
+        assert_eq!(clones.load(Ordering::Relaxed), expected, "{host}");
+    }
+    let _ = service.clone();
+    assert_eq!(clones.load(Ordering::Relaxed), 2);
+    let _: Counted = service.into_inner();
+}
+
+#[tokio::test]
+async fn what_an_answer_made_here_had_reserved_is_released() {
+    let inner = service_fn(async |_: Sent| std::future::pending::<Result<Response<Body>, Infallible>>().await);
+    let limited = ConcurrencyLimitLayer::new(1).layer(inner);
+    let mut service = MeshRouter::new(&support::mesh()).layer(limited);
+    let reply = service.ready().await.unwrap().call(get("http://closed/"));
+    // Before the answer is even read.
+    let mut other = tokio_test::task::spawn(service.clone());
+    assert_ready_ok!(other.enter(|cx, mut other| other.poll_ready(cx)));
+    assert_eq!(reply.await.unwrap().status(), 404);
+}
+
+#[test]
+fn the_future_is_as_free_as_its_parts() {
+    fn free<T: Send + Sync + 'static>(_: &T) {}
+    let service = MeshRouter::new(&support::mesh()).layer(Counted(Arc::default()));
+    free(&service);
+    free(&Service::<Request<Body>>::call(&mut service.clone(), get("http://reviews/")));
+}
