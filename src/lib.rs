@@ -63,12 +63,12 @@
 //! |---|---|---|
 //! | [`config`] | the words: resources as written, with the place of every field | `error` |
 //! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` |
-//! | [`route`] | the meaning: immutable, pure, synchronous | `error` `request` `outcome` `dice` |
+//! | [`route`] | the meaning: immutable, pure, synchronous | `error` `request` `outcome` `dice` `options` |
 //! | [`upstream`] | the living part: clusters, endpoints, balancers; atomics, no tasks | `error` `request` `outcome` `dice` |
 //! | [`snapshot`] | routes and clusters, published together | `route` `upstream` `telemetry` |
 //! | [`mesh`] | the shared handle | `compile` `snapshot` `options` |
 //! | [`service`] | the motion: layer, service, future, bodies, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` |
-//! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` |
+//! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
 //! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `service`'s seam |
 //! | [`gateway`] | listeners | `service` `transport` `source` `mesh` |
 //! | [`source`] | where words come from | `mesh` `config` |

@@ -39,11 +39,10 @@ pub(crate) fn understand(
     } = request;
     review.not_honored(&path.field("statPrefix"), stat_prefix);
     let mut builder = RouteMatch::builder();
-    if let Some(matcher) = uri.as_ref().and_then(|uri| {
-        let path = path.field("uri");
-        taken(string_match(uri, *ignore_uri_case, regexes), &path, review)
-    })? {
-        builder = builder.uri(matcher);
+    if let Some(uri) = uri {
+        if let Some(matcher) = taken(string_match(uri, *ignore_uri_case, regexes), &path.field("uri"), review)? {
+            builder = builder.uri(matcher);
+        }
     }
     type Add = fn(RouteMatchBuilder, StringMatcher) -> RouteMatchBuilder;
     let simple: [(&str, &Option<StringMatch>, Add); 3] = [
@@ -70,18 +69,14 @@ pub(crate) fn understand(
             if name.starts_with("@request.auth.claims") {
                 review.value_not_honored(&path, "the claims of a token match nothing");
             }
-            builder = add(builder, name, taken(presence_or(matcher.as_ref(), regexes), &path, review)??);
+            builder = add(builder, name, taken(presence_or(matcher.as_ref(), regexes), &path, review)?);
         }
     }
     Some(builder.build())
 }
 
 /// A matcher that is there, or the error said.
-fn taken(
-    matcher: Result<Option<StringMatcher>, RegexError>,
-    path: &Path<'_>,
-    review: &mut Review<'_>,
-) -> Option<Option<StringMatcher>> {
+fn taken<T>(matcher: Result<T, RegexError>, path: &Path<'_>, review: &mut Review<'_>) -> Option<T> {
     match matcher {
         Ok(matcher) => Some(matcher),
         Err(error) => {
@@ -109,12 +104,12 @@ fn string_match(
 }
 
 /// A matcher of a header or query parameter; one without a type, or the regular expression `*`, asks for presence.
-fn presence_or(matcher: Option<&StringMatch>, regexes: &mut Regexes) -> Result<Option<StringMatcher>, RegexError> {
+fn presence_or(matcher: Option<&StringMatch>, regexes: &mut Regexes) -> Result<StringMatcher, RegexError> {
     match matcher {
         Some(StringMatch { exact: None, prefix: None, regex: Some(regex) }) if regex == PRESENT => {
-            Ok(Some(StringMatcher::present()))
+            Ok(StringMatcher::present())
         }
-        Some(matcher) => Ok(Some(string_match(matcher, false, regexes)?.unwrap_or_else(StringMatcher::present))),
-        None => Ok(Some(StringMatcher::present())),
+        Some(matcher) => Ok(string_match(matcher, false, regexes)?.unwrap_or_else(StringMatcher::present)),
+        None => Ok(StringMatcher::present()),
     }
 }

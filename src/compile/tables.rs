@@ -48,11 +48,11 @@ pub(crate) fn routes(
     let mut routes = Vec::new();
     for (number, rule) in meant.rules.iter().enumerate() {
         let place = Position { meant, rule, number };
-        if rule.matches.is_empty() {
+        let Some(matches) = &rule.matches else {
             routes.push((RouteMatch::builder().build(), place.route(None, near, clusters)));
             return routes;
-        }
-        for (number, entry) in rule.matches.iter().enumerate().filter(|(_, entry)| scope.admits(entry)) {
+        };
+        for (number, entry) in matches.iter().enumerate().filter(|(_, entry)| scope.admits(entry)) {
             routes.push((entry.matcher.clone(), place.route(Some((number, entry)), near, clusters)));
             if entry.matcher.is_catch_all() {
                 return routes;

@@ -29,8 +29,8 @@ pub(crate) struct MeantVirtualService<'a> {
 /// One entry of `http`.
 pub(crate) struct Rule {
     pub(crate) name: String,
-    /// Empty: it matches everything.
-    pub(crate) matches: Vec<Match>,
+    /// `None`: it matches everything.
+    pub(crate) matches: Option<Vec<Match>>,
     pub(crate) action: RuleAction,
     pub(crate) request_headers: HeaderOps,
     pub(crate) response_headers: HeaderOps,
@@ -100,7 +100,7 @@ pub(crate) fn understand<'a>(
 
 /// The ports that rules name.
 fn named_ports(rules: &[Rule]) -> Vec<u16> {
-    let entries = rules.iter().flat_map(|rule| &rule.matches);
+    let entries = rules.iter().flat_map(|rule| rule.matches.iter().flatten());
     let mut ports: Vec<u16> =
         entries.filter_map(|entry| u16::try_from(entry.port).ok()).filter(|&port| port != 0).collect();
     ports.sort_unstable();
@@ -153,7 +153,8 @@ impl Understanding<'_, '_> {
         review.not_honored(&path.field("corsPolicy"), cors_policy);
         let (request_headers, response_headers) = headers::understand(headers.as_ref(), &path.field("headers"), review);
         let list = path.field("match");
-        let matches = matches.iter().enumerate().filter_map(|(n, each)| self.matching(each, &list.index(n))).collect();
+        let understood: Vec<_> =
+            matches.iter().enumerate().filter_map(|(n, each)| self.matching(each, &list.index(n))).collect();
         let list = path.field("route");
         let action = match (redirect, direct_response, delegate) {
             (Some(_), _, _) => RuleAction::NotHonored("redirect"),
@@ -164,6 +165,7 @@ impl Understanding<'_, '_> {
             ),
         };
         let place = self.review.place(path);
+        let matches = (!matches.is_empty()).then_some(understood);
         Rule { name: name.clone(), matches, action, request_headers, response_headers, place }
     }
 

@@ -9,29 +9,29 @@ use mesh_router::config::{
 
 /// A request, as text.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    pub method: String,
-    pub scheme: String,
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) scheme: String,
     /// With its port, as sent.
-    pub authority: String,
-    pub path: String,
-    pub query: Option<String>,
+    pub(crate) authority: String,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
     /// In the order they were sent, names in any case.
-    pub headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// Who asks.
 #[derive(Clone, Debug)]
-pub struct Asker {
-    pub namespace: String,
-    pub labels: BTreeMap<String, String>,
+pub(crate) struct Asker {
+    pub(crate) namespace: String,
+    pub(crate) labels: BTreeMap<String, String>,
     /// `None`: a client of the mesh. Else the port of a gateway's listener.
-    pub listener: Option<u16>,
+    pub(crate) listener: Option<u16>,
 }
 
 /// What becomes of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub(crate) enum Decision {
     /// Rule and match of a VirtualService.
     Rule {
         namespace: String,
@@ -47,7 +47,7 @@ pub enum Decision {
 
 const DOMAIN: &str = "cluster.local";
 
-pub fn decide(config: &Config, asker: &Asker, asked: &Asked) -> Decision {
+pub(crate) fn decide(config: &Config, asker: &Asker, asked: &Asked) -> Decision {
     let hosts = match asker.listener {
         None => mesh_hosts(config, asker, port_of(asked)),
         Some(port) => gateway_hosts(config, asker, port),
