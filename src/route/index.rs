@@ -52,6 +52,7 @@ struct Table {
 }
 
 impl List {
+    #[cfg(test)]
     pub(super) fn new(start: u32, length: u32) -> Self {
         Self { start, length }
     }
