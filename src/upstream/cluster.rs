@@ -1,12 +1,12 @@
 //! A cluster: a key, its settings and the endpoints of the moment.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::balancer::Policy;
 use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState, EndpointView, Picked};
@@ -89,6 +89,7 @@ impl Cluster {
         lasting: Arc<Lasting>,
         endpoints: Vec<EndpointConfig>,
     ) -> Self {
+        let endpoints = first_of_each_address(endpoints);
         let set = lasting.lock().build(&settings, &lasting.position, endpoints);
         Self { key, settings, set: ArcSwap::from_pointee(set), lasting }
     }
@@ -182,13 +183,13 @@ struct Memory {
 }
 
 impl Memory {
+    /// The set of `endpoints`, whose addresses differ.
     fn build(
         &mut self,
         settings: &ClusterSettings,
         position: &Arc<Position>,
         endpoints: Vec<EndpointConfig>,
     ) -> EndpointSet {
-        let endpoints = first_of_each_address(endpoints);
         let mut published = Vec::with_capacity(endpoints.len());
         for config in endpoints {
             let state = self.state(&config.address);
@@ -202,7 +203,7 @@ impl Memory {
         if let Some(state) = self.states.get(address).and_then(Weak::upgrade) {
             return state;
         }
-        let state = Arc::new(EndpointState::new());
+        let state = Arc::new(EndpointState::new(address));
         self.states.insert(address.clone(), Arc::downgrade(&state));
         state
     }

@@ -116,11 +116,12 @@ impl EndpointId {
 pub(super) struct EndpointState {
     id: EndpointId,
     active: AtomicU32,
+    authority: Authority,
 }
 
 impl EndpointState {
-    pub(super) fn new() -> Self {
-        Self { id: EndpointId::next(), active: AtomicU32::new(0) }
+    pub(super) fn new(address: &Address) -> Self {
+        Self { id: EndpointId::next(), active: AtomicU32::new(0), authority: address.authority() }
     }
 
     pub(super) fn active(&self) -> u32 {
@@ -158,7 +159,7 @@ impl Endpoint {
     pub(super) fn new(config: EndpointConfig, settings: &ClusterSettings, state: Arc<EndpointState>) -> Self {
         Self {
             id: state.id,
-            authority: config.address.authority(),
+            authority: state.authority.clone(),
             address: config.address,
             weight: config.weight.max(1),
             labels: config.labels,

@@ -150,7 +150,8 @@ mod tests {
     fn endpoints(weights: &[u32]) -> Vec<Arc<Endpoint>> {
         let endpoint = |(index, weight): (usize, &u32)| {
             let config = EndpointConfig::new(([10, 0, 0, index as u8], 80)).with_weight(*weight);
-            Arc::new(Endpoint::new(config, &ClusterSettings::default(), Arc::new(EndpointState::new())))
+            let state = Arc::new(EndpointState::new(&config.address));
+            Arc::new(Endpoint::new(config, &ClusterSettings::default(), state))
         };
         weights.iter().enumerate().map(endpoint).collect()
     }
