@@ -33,6 +33,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// The places of a document of which nothing is known.
+    pub(crate) fn nowhere(file: Arc<str>) -> Self {
+        Self { file, nodes: Vec::new(), children: Vec::new(), keys: Vec::new(), root: 0 }
+    }
+
     pub(crate) fn file(&self) -> &str {
         &self.file
     }
@@ -76,16 +81,18 @@ impl Places {
             return Some((child, after(rest)));
         }
         let name = &path[..path.find(['.', '[']).unwrap_or(path.len())];
-        let exact = |key: &str| key == name;
-        if let Some(child) = self.entry(node, &exact, MERGE_DEPTH) {
-            return Some((child, after(&path[name.len()..])));
+        // A key that has dots itself is longer than a name, and so more exact.
+        let dotted = |key: &str| {
+            let rest = path.strip_prefix(key).filter(|_| key.contains(['.', '[']));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        if name.len() < path.len()
+            && let Some(child) = self.entry(node, &dotted, MERGE_DEPTH)
+        {
+            return Some((child, after(&path[self.key(child).len()..])));
         }
-        // A key that has dots itself, or the other spelling of a field.
-        let dotted =
-            |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        if let Some(child) = self.entry(node, &|key| !key.is_empty() && dotted(key), MERGE_DEPTH) {
-            let key = self.key(child);
-            return Some((child, after(&path[key.len()..])));
+        if let Some(child) = self.entry(node, &|key| key == name, MERGE_DEPTH) {
+            return Some((child, after(&path[name.len()..])));
         }
         let child = self.entry(node, &|key| same_field(key, name), MERGE_DEPTH)?;
         Some((child, after(&path[name.len()..])))
