@@ -7,6 +7,7 @@ use mesh_router::config::Config;
 use mesh_router::dice::Dice;
 use mesh_router::mesh::Report;
 use mesh_router::options::Workload;
+use mesh_router::upstream::Endpoint;
 use serde_yaml::{Mapping, Value};
 
 /// Everything that the other documents refer to.
@@ -31,6 +32,16 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: selected, labels: {app: selected}}
 spec: {address: 10.1.1.1}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: first, labels: {app: reviewed, version: v1}}
+spec: {address: 10.2.2.1}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: second, labels: {app: reviewed, version: v2}}
+spec: {address: 10.2.2.2}
 ---
 ";
 
@@ -67,7 +78,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: beside}
 spec:
-  hosts: [dr.test]
+  hosts: [dr.test, we.test]
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP}]
   workloadSelector: {labels: {app: reviewed}}
@@ -123,7 +134,11 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("RingHash", "DestinationRule", "spec.trafficPolicy.loadBalancer.consistentHash.ringHash"),
     ("MagLev", "DestinationRule", "spec.trafficPolicy.loadBalancer.consistentHash.maglev"),
     ("HttpCookie", "DestinationRule", "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie"),
-    ("HttpCookieAttribute", "DestinationRule", "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes.0"),
+    (
+        "HttpCookieAttribute",
+        "DestinationRule",
+        "spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes.0",
+    ),
     ("WarmupConfiguration", "DestinationRule", "spec.trafficPolicy.loadBalancer.warmup"),
     ("ConnectionPoolSettings", "DestinationRule", "spec.trafficPolicy.connectionPool"),
     ("TcpSettings", "DestinationRule", "spec.trafficPolicy.connectionPool.tcp"),
@@ -205,6 +220,9 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("WorkloadEntry", "labels", "{version: v1}"),
 ];
 
+/// What a word must say for its other fields to matter.
+const BEFORE: &[(&str, &str, &str)] = &[("HttpRetry", "attempts", "2"), ("PortTrafficPolicy", "port", "{number: 80}")];
+
 /// Fields that name something for people alone, or say what is so anyway.
 const NO_MEANING: &[(&str, &str)] = &[
     // Names of ports that nothing refers to here.
@@ -242,32 +260,41 @@ fn set(value: &mut Value, path: &[&str], new: Value) {
     }
 }
 
-/// What is published and reported for a resource of `kind`, after a field was set.
-fn publish(kind: &str, field: Option<(&[&str], &str)>) -> (String, Report) {
+/// What is published and reported for a resource of `kind`, after these fields were set.
+fn publish(kind: &str, fields: &[(&str, &str)]) -> (String, Report) {
     let text = RESOURCES.iter().find(|(name, _)| *name == kind).unwrap().1;
     let mut document: Value = serde_yaml::from_str(text).unwrap();
     set(&mut document, &["apiVersion"], "networking.istio.io/v1".into());
     set(&mut document, &["kind"], kind.into());
     set(&mut document, &["metadata", "name"], "it".into());
-    if let Some((path, value)) = field {
-        let value = serde_yaml::from_str(value).unwrap();
-        set(&mut document, path, value);
+    for (path, value) in fields {
+        let parts: Vec<&str> = path.split('.').collect();
+        set(&mut document, &parts, serde_yaml::from_str(value).unwrap());
     }
     let text = format!("{MESH}{}---{BESIDE}", serde_yaml::to_string(&document).unwrap());
     let config = Config::from_yaml(&text, "it.yaml").unwrap();
     let labels = [("app".to_owned(), "client".to_owned())].into();
     let mesh = Mesh::builder().dice(Dice::seeded(1)).workload(Workload { labels, ..Workload::default() }).build();
     let report = mesh.apply(config).unwrap();
-    let published = format!("{:#?}", mesh.snapshot());
-    let stable = published.lines().filter(|line| !line.contains("line:") && !line.contains("column:") && !line.contains("id:"));
+    let snapshot = mesh.snapshot();
+    let mut published = format!("{snapshot:#?}");
+    for cluster in snapshot.clusters() {
+        for endpoint in cluster.endpoints().endpoints() {
+            let Endpoint { address, weight, labels, locality, healthy, .. } = &**endpoint;
+            published.push_str(&format!("\n{} {address:?} {weight} {labels:?} {locality} {healthy}", cluster.key));
+        }
+    }
+    let stable = published.lines().filter(|line| !line.contains("line:") && !line.contains("column:"));
     (stable.collect::<Vec<_>>().join("\n"), report)
 }
 
 /// Whether the report speaks of `path`, or of what it stands in, or of something in it.
 fn is_named(report: &Report, path: &str) -> bool {
     report.problems().iter().any(|problem| {
-        let near = |one: &str, other: &str| one == other || one.starts_with(&format!("{other}.")) || one.starts_with(&format!("{other}["));
-        let speaks = near(path, &problem.path) && problem.path.matches(['.', '[']).count() > 1 || near(&problem.path, path);
+        let near = |one: &str, other: &str| {
+            one == other || one.starts_with(&format!("{other}.")) || one.starts_with(&format!("{other}["))
+        };
+        let speaks = near(path, &problem.path) && problem.path.contains('.') || near(&problem.path, path);
         speaks && problem.resource.as_ref().is_some_and(|resource| &*resource.name == "it")
     })
 }
@@ -297,11 +324,13 @@ fn every_field_changes_what_is_published_or_is_named() {
             continue;
         }
         let (kind, path) = place(word);
-        let value = VALUES.iter().find(|(w, n, _)| (*w, *n) == (word, name)).map_or(plain, |(.., value)| value);
+        let value = VALUES.iter().find(|(w, n, _)| (*w, *n) == (word, name)).map_or(&plain, |(.., value)| value);
         let full = format!("{path}.{name}");
-        let parts: Vec<&str> = full.split('.').collect();
-        let (before, _) = publish(kind, None);
-        let (after, report) = publish(kind, Some((&parts, value)));
+        let needed = BEFORE.iter().find(|(w, n, _)| *w == word && *n != name);
+        let needed = needed.map(|(_, name, value)| (format!("{path}.{name}"), *value));
+        let needed: Vec<_> = needed.iter().map(|(path, value)| (path.as_str(), *value)).collect();
+        let (before, _) = publish(kind, &needed);
+        let (after, report) = publish(kind, &[&*needed, &[(full.as_str(), *value)]].concat());
         if before == after && !is_named(&report, &written(&full)) {
             silent.push(format!("{kind} {full}: {value}\n{report}"));
         }

@@ -51,8 +51,8 @@ impl<'a> DestinationRules<'a> {
         let client = self.workload.namespace.as_str();
         let root = self.options.root_namespace.as_str();
         if let Some(rules) = self.of_host(client, &service.host) {
-            let own = client == root;
-            if let Some(found) = self.choose(rules, |rule| !own || self.is_private(rule, root)) {
+            let usable = |rule: &MergedRule<'a>| client != root || self.is_private(rule, root);
+            if let Some(found) = self.choose(rules, |rule| self.is_exported(rule, client) && usable(rule)) {
                 return found;
             }
         }
