@@ -1,5 +1,7 @@
 //! No text makes reading panic, whatever it is.
 
+#![allow(clippy::unwrap_used)]
+
 use mesh_router::config::{Bounds, Config};
 use proptest::prelude::*;
 
@@ -137,7 +139,7 @@ fn the_tangled_document_is_good() {
     assert_eq!(line("spec.http[1].route[0].destination.port.number"), 10);
     assert_eq!(line("spec.http[1].match[0].headers.y"), 8);
     assert_eq!(config.secrets[0].spec.get("a"), Some(&[0, 1, 2][..]));
-    assert_eq!(config.endpoint_slices[0].place("endpoints[0].addresses[0]").unwrap().line, 24);
+    assert_eq!(config.endpoint_slices[0].place("endpoints[0].addresses[0]").unwrap().line, 25);
 }
 
 #[test]

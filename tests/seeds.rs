@@ -1,5 +1,7 @@
 //! Documents as people write them: the good ones load, the bad ones are told what is wrong and where.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 
