@@ -195,7 +195,7 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("TrafficPolicy", "connectionPool", "{tcp: {connectTimeout: 1s}}"),
     ("TrafficPolicy", "portLevelSettings", "[{port: {number: 80}, loadBalancer: {simple: RANDOM}}]"),
     ("PortTrafficPolicy", "port", "{number: 80}"),
-    ("PortTrafficPolicy", "loadBalancer", "{simple: RANDOM}"),
+    ("PortTrafficPolicy", "loadBalancer", "{simple: ROUND_ROBIN}"),
     ("PortTrafficPolicy", "connectionPool", "{tcp: {connectTimeout: 1s}}"),
     ("Subset", "name", "other"),
     ("Subset", "trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),
@@ -221,7 +221,11 @@ const VALUES: &[(&str, &str, &str)] = &[
 ];
 
 /// What a word must say for its other fields to matter.
-const BEFORE: &[(&str, &str, &str)] = &[("HttpRetry", "attempts", "2"), ("PortTrafficPolicy", "port", "{number: 80}")];
+const BEFORE: &[(&str, &str, &str)] = &[
+    ("HttpRetry", "attempts", "2"),
+    ("PortTrafficPolicy", "port", "{number: 80}"),
+    ("PortTrafficPolicy", "loadBalancer", "{simple: RANDOM}"),
+];
 
 /// Fields that name something for people alone, or say what is so anyway.
 const NO_MEANING: &[(&str, &str)] = &[
@@ -326,8 +330,8 @@ fn every_field_changes_what_is_published_or_is_named() {
         let (kind, path) = place(word);
         let value = VALUES.iter().find(|(w, n, _)| (*w, *n) == (word, name)).map_or(&plain, |(.., value)| value);
         let full = format!("{path}.{name}");
-        let needed = BEFORE.iter().find(|(w, n, _)| *w == word && *n != name);
-        let needed = needed.map(|(_, name, value)| (format!("{path}.{name}"), *value));
+        let needed: Vec<_> = BEFORE.iter().filter(|(w, n, _)| *w == word && *n != name).collect();
+        let needed: Vec<_> = needed.iter().map(|(_, name, value)| (format!("{path}.{name}"), *value)).collect();
         let needed: Vec<_> = needed.iter().map(|(path, value)| (path.as_str(), *value)).collect();
         let (before, _) = publish(kind, &needed);
         let (after, report) = publish(kind, &[&*needed, &[(full.as_str(), *value)]].concat());
