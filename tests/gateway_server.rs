@@ -1,5 +1,7 @@
 //! A gateway on real sockets: opened, changed, used and drained.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
