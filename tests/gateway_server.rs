@@ -1,9 +1,17 @@
 //! A gateway on real sockets: opened, changed, used and drained.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::gateway::Server;
@@ -288,6 +296,37 @@ async fn a_websocket_is_a_tunnel() {
     assert_eq!(&four, b"pong");
     drop(stream);
     assert_eq!(read_all(client).await, "");
+}
+
+#[tokio::test]
+async fn a_websocket_of_http2_is_a_tunnel_to_http1() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let _server = start(&mesh).await;
+    let stream = TokioIo::new(TcpStream::connect(local(port)).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    // With the first answer the client knows that this server takes extended CONNECTs.
+    let first = tokio::spawn(sender.send_request(Request::get("http://a.test/").body(Empty::<Bytes>::new()).unwrap()));
+    answer(upstream.next().await.1).await;
+    assert_eq!(first.await.unwrap().unwrap().status(), 200);
+    let connect = Request::connect("http://a.test/ws").extension(Protocol::from_static("websocket"));
+    let response = tokio::spawn(sender.send_request(connect.body(Empty::new()).unwrap()));
+    let (request, mut stream) = upstream.next().await;
+    assert!(request.starts_with("GET /ws HTTP/1.1\r\n"), "{request}");
+    let accepted = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(accepted).await.unwrap();
+    let response = response.await.unwrap().unwrap();
+    assert_eq!(response.status(), 200);
+    let mut client = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    client.write_all(b"ping").await.unwrap();
+    let mut four = [0; 4];
+    stream.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"ping");
+    stream.write_all(b"pong").await.unwrap();
+    client.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"pong");
 }
 
 #[tokio::test]

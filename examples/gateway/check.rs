@@ -16,6 +16,6 @@ pub(crate) fn run(check: &Check) -> Result<ExitCode, BoxError> {
     }
     let failing = report.problems().iter().filter(|problem| problem.fails_check()).count();
     let warnings = report.problems().len() - failing;
-    println!("{failing} errors, {warnings} warnings");
+    println!("errors: {failing}, warnings: {warnings}");
     Ok(if report.fails_check() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

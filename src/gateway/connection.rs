@@ -36,7 +36,7 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).header_read_timeout(idle).max_header_size(MAX_HEAD);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32);
+        http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
         if let Some(buffer) = buffer {
             http1.max_buf_size(buffer);
             http2.max_send_buf_size(buffer);

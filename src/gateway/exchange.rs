@@ -61,7 +61,10 @@ where
             Ok(admitted) => admitted,
             Err(refused) => return ExchangeFuture::Refused { refused, version },
         };
-        let tunnel = (admitted == Admitted::WebSocket).then(|| hyper::upgrade::on(&mut request));
+        let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
+        if admitted == Admitted::WebSocketStream {
+            head::ask_by_upgrade(&mut request, &self.session);
+        }
         head::forward(request.headers_mut(), admitted, &self.session);
         let http2 = version >= Version::HTTP_2;
         let request = request.map(|body| InboundBody::new(body, http2, self.session.clone()));
@@ -126,6 +129,9 @@ where
         (false, _) => response.map(|body| OutboundBody::new(body, trailers)),
         (true, Some(client)) => {
             let upstream = hyper::upgrade::on(&mut response);
+            if http2 {
+                head::answer_by_stream(&mut response);
+            }
             let (parts, body) = response.into_parts();
             tokio::spawn(tunnel::run(client, upstream, body, session.clone()));
             Response::from_parts(parts, OutboundBody::empty())

@@ -2,8 +2,14 @@
 //!
 //! It follows Envoy's connection manager as Istio configures it at a gateway (`use_remote_address`, no trusted hops).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, SERVER, TE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::ext::Protocol;
 
 use super::session::Session;
 use crate::dice::Draws;
@@ -14,6 +20,7 @@ pub(super) const MAX_HEAD: usize = 60 * 1024;
 const MAX_HEADERS: usize = 100;
 
 const ISTIO_ENVOY: HeaderValue = HeaderValue::from_static("istio-envoy");
+const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
@@ -48,11 +55,14 @@ const STEERING: [&str; 20] = [
 ];
 const STEERING_TIMEOUT: &str = "upstream-rq-timeout-alt-response";
 
-/// Whether a request that may pass asks for a tunnel.
+/// Whether a request that may pass asks for a tunnel, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
     Plain,
+    /// By `Upgrade` (RFC 6455).
     WebSocket,
+    /// By an extended `CONNECT` of HTTP/2 (RFC 8441).
+    WebSocketStream,
 }
 
 /// A request that is answered at the door.
@@ -71,7 +81,9 @@ pub(super) fn admit<B>(request: &Request<B>) -> Result<Admitted, Refused> {
     }
     check_host(request)?;
     if request.method() == Method::CONNECT {
-        return Err(Refused(StatusCode::FORBIDDEN));
+        let protocol = request.extensions().get::<Protocol>();
+        let websocket = protocol.is_some_and(|protocol| is(protocol.as_ref(), b"websocket"));
+        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused(StatusCode::FORBIDDEN)) };
     }
     if !matches!(request.uri().path().as_bytes().first(), Some(b'/' | b'*')) {
         let http1 = request.version() < Version::HTTP_2;
@@ -112,7 +124,7 @@ fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Prepares the head of a request that was admitted for the next hop.
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
-    drop_hop_by_hop(headers, admitted == Admitted::WebSocket);
+    drop_hop_by_hop(headers, admitted != Admitted::Plain);
     if headers.get(EXPECT).is_some_and(|value| is(value.as_bytes(), b"100-continue")) {
         // The promise is between the client and us: hyper answers it when the body is asked for.
         headers.remove(EXPECT);
@@ -131,6 +143,32 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
     let scheme = if session.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
+}
+
+/// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked.
+pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) {
+    *request.method_mut() = Method::GET;
+    *request.version_mut() = Version::HTTP_11;
+    request.extensions_mut().remove::<Protocol>();
+    let headers = request.headers_mut();
+    headers.insert(CONNECTION, UPGRADING);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // HTTP/2 needs no proof that the other side means it, HTTP/1.1 does.
+    if !headers.contains_key(SEC_WEBSOCKET_KEY) {
+        let mut draws = session.dice.draws();
+        let key = [draws.next_u64().to_ne_bytes(), draws.next_u64().to_ne_bytes()].concat();
+        if let Ok(key) = HeaderValue::from_maybe_shared(BASE64_STANDARD.encode(key)) {
+            headers.insert(SEC_WEBSOCKET_KEY, key);
+        }
+    }
+}
+
+/// Answers that the tunnel is there as HTTP/2 does.
+pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
+    *response.status_mut() = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        response.headers_mut().remove(name);
+    }
 }
 
 /// Prepares the head of a response for the client.
@@ -155,7 +193,7 @@ fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
     if headers.contains_key(CONNECTION) {
         drop_named(headers);
         if tunnel {
-            headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            headers.insert(CONNECTION, UPGRADING);
         } else {
             headers.remove(CONNECTION);
         }
@@ -292,6 +330,13 @@ mod tests {
         }
         let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
         assert_eq!(admit(&connect), Err(Refused(StatusCode::FORBIDDEN)));
+        for (protocol, expected) in
+            [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused(StatusCode::FORBIDDEN)))]
+        {
+            let protocol = Protocol::from_static(protocol);
+            let connect = Request::connect("http://a/chat").version(Version::HTTP_2).extension(protocol);
+            assert_eq!(admit(&connect.body(()).unwrap()), expected);
+        }
     }
 
     #[test]
@@ -351,6 +396,23 @@ mod tests {
         assert_eq!(headers[CONNECTION], "Upgrade");
         assert_eq!(headers[UPGRADE], "websocket");
         assert!(!headers.contains_key("x-a"));
+    }
+
+    #[test]
+    fn a_tunnel_of_http2_is_asked_for_and_answered_in_both_languages() {
+        let protocol = Protocol::from_static("websocket");
+        let connect = Request::connect("http://a.test/chat").version(Version::HTTP_2).extension(protocol);
+        let mut request = connect.body(()).unwrap();
+        ask_by_upgrade(&mut request, &Session::for_tests());
+        forward(request.headers_mut(), Admitted::WebSocketStream, &Session::for_tests());
+        assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
+        assert_eq!(request.headers()[CONNECTION], "Upgrade");
+        assert_eq!(request.headers()[UPGRADE], "websocket");
+        assert_eq!(request.headers()[SEC_WEBSOCKET_KEY].len(), 24);
+        let mut response = Response::builder().status(101).header("upgrade", "websocket").body(()).unwrap();
+        answer_by_stream(&mut response);
+        assert_eq!(response.status(), 200);
+        assert!(response.headers().is_empty());
     }
 
     #[test]

@@ -4,17 +4,22 @@
 //! are treated as Envoy treats them at an Istio gateway, and the rules are those of every other
 //! [`MeshRouter`](crate::service::MeshRouter).
 //!
-//! ```no_run
+//! ```
 //! use std::time::Duration;
 //!
 //! use mesh_router::Mesh;
 //! use mesh_router::gateway::Server;
 //!
-//! # async fn example() -> Result<(), mesh_router::Error> {
-//! let mesh = Mesh::open("mesh/").await?;
-//! let server = Server::builder(&mesh).admin(([127, 0, 0, 1], 15021).into()).start().await?;
-//! tokio::signal::ctrl_c().await.ok();
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), mesh_router::Error> {
+//! # let folder = std::env::temp_dir().join(format!("mesh-router-gateway-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//! let mesh = Mesh::open(&folder).await?; // a folder with a Gateway, VirtualServices and where they lead
+//! let server = Server::builder(&mesh).admin(([127, 0, 0, 1], 0).into()).start().await?;
+//! assert!(server.is_ready());
+//! // Until a signal says so.
 //! server.drain(Duration::from_secs(10)).await;
+//! # std::fs::remove_dir_all(&folder).unwrap();
 //! # Ok(())
 //! # }
 //! ```

@@ -1,6 +1,7 @@
 //! A running gateway: [`Server`] opens what the mesh says and follows it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -259,10 +260,13 @@ impl Control {
         let mut wanted = BTreeMap::new();
         for listener in snapshot.listeners() {
             let (address, origin) = self.wanted(listener);
-            if wanted.contains_key(&address) {
-                failures.push(failure(listener, format!("{address} is used by another listener")));
-            } else {
-                wanted.insert(address, (origin, listener));
+            match wanted.entry(address) {
+                Entry::Vacant(entry) => {
+                    entry.insert((origin, listener));
+                }
+                Entry::Occupied(entry) => {
+                    failures.push(failure(listener, format!("{} is used by another listener", entry.key())));
+                }
             }
         }
         self.close_unless(|address, origin| wanted.get(address).is_some_and(|(wanted, _)| wanted == origin)).await;

@@ -1,8 +1,15 @@
 //! Where words come from: a folder of YAML, watched ([`FileSource`]).
 //!
-//! ```no_run
-//! # async fn example() -> Result<(), mesh_router::Error> {
-//! let mesh = mesh_router::Mesh::open("mesh/").await?;
+//! ```
+//! use mesh_router::Mesh;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), mesh_router::Error> {
+//! # let folder = std::env::temp_dir().join(format!("mesh-router-source-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//! let mesh = Mesh::open(&folder).await?; // followed until the last clone of the mesh is dropped
+//! assert_eq!(mesh.snapshot().version(), 1);
+//! # std::fs::remove_dir_all(&folder).unwrap();
 //! # Ok(())
 //! # }
 //! ```
