@@ -1,5 +1,7 @@
 //! The tables and requests that both benches of `resolve` measure.
 
+#![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
+
 use http::Request;
 use http::header::HeaderValue;
 use mesh_router::dice::Dice;
