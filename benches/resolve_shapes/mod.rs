@@ -1,6 +1,7 @@
 //! The tables and requests that both benches of `resolve` measure.
 
 #![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
+#![allow(dead_code, reason = "no user of this module uses all of it")]
 
 use http::Request;
 use http::header::HeaderValue;
