@@ -74,14 +74,16 @@ impl fmt::Display for Scalar<'_> {
 /// What may stand somewhere.
 #[derive(Clone, Copy)]
 pub(crate) enum Schema {
-    /// A scalar that this function takes.
-    Leaf(fn(Scalar<'_>) -> Result<(), Fault>),
+    /// A scalar that `check` takes.
+    Leaf { expected: &'static str, check: fn(Scalar<'_>) -> Result<(), Fault> },
     /// A mapping with these names.
     Message(&'static Message),
     /// A list without nulls.
     List(fn() -> Schema),
     /// A mapping with any names.
     Map(fn() -> Schema),
+    /// Anything.
+    Any,
 }
 
 /// The fields of a message.
@@ -172,7 +174,10 @@ macro_rules! leaf {
     ($($Type:ty),+ $(,)?) => {$(
         impl $crate::config::message::Word for $Type {
             const SCHEMA: $crate::config::message::Schema =
-                $crate::config::message::Schema::Leaf(<$Type as $crate::config::message::Leaf>::check);
+                $crate::config::message::Schema::Leaf {
+                    expected: <$Type as $crate::config::message::Leaf>::EXPECTED,
+                    check: <$Type as $crate::config::message::Leaf>::check,
+                };
 
             fn decode<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 $crate::config::message::decode_leaf(deserializer)

@@ -1,8 +1,46 @@
-//! The words: Istio's resources as they are written.
+//! The words: Istio's resources, and what is needed of Kubernetes', as they are written.
+//!
+//! [`Config::from_files`] reads YAML. Everything that is wrong with a resource is told at once, with its place and what
+//! its author can do; a resource that cannot be read is left out, and the others are not the worse for it.
+//!
+//! ```
+//! use mesh_router::config::Config;
+//!
+//! let text = "
+//! apiVersion: networking.istio.io/v1
+//! kind: VirtualService
+//! metadata:
+//!   name: reviews
+//! spec:
+//!   hosts: [reviews]
+//!   http:
+//!   - retry:
+//!       attempts: 3
+//!     timeout: 5
+//! ";
+//! let config = Config::from_yaml(text, "reviews.yaml")?;
+//! let told: Vec<String> = config.problems.iter().map(ToString::to_string).collect();
+//! assert_eq!(told, [
+//!     "reviews.yaml:9:5: error: VirtualService default/reviews: spec.http[0].retry: \
+//!      unknown field \"retry\" (did you mean \"retries\"?)",
+//!     "reviews.yaml:11:5: error: VirtualService default/reviews: spec.http[0].timeout: \
+//!      expected a duration, found the number 5 (a unit is missing: \"5s\" or \"5ms\")",
+//! ]);
+//! assert_eq!(config.rejected[0].to_string(), "VirtualService default/reviews");
+//! # Ok::<(), mesh_router::Error>(())
+//! ```
 
+mod bounds;
+mod check;
+mod kinds;
+mod load;
 mod message;
 mod places;
 mod resource;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod yaml;
 
 pub mod destination_rule;
 pub mod gateway;
@@ -12,6 +50,7 @@ pub mod units;
 pub mod virtual_service;
 pub mod workload_entry;
 
+pub use bounds::Bounds;
 pub use destination_rule::*;
 pub use gateway::*;
 pub use kubernetes::*;
@@ -19,6 +58,7 @@ pub use resource::{Metadata, Resource};
 pub use service_entry::*;
 pub use virtual_service::*;
 pub use workload_entry::*;
+pub use yaml::walk;
 
 use std::collections::BTreeMap;
 
@@ -56,20 +96,31 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads one file.
+    /// Reads one file, which may have several documents.
     ///
     /// # Errors
-    /// The text is no YAML. What is wrong with a resource is in [`Config::problems`] instead.
+    /// The text is no YAML or over a [bound](Bounds). What is wrong with a resource is in [`Config::problems`] instead.
     pub fn from_yaml(text: &str, file: &str) -> Result<Config, Error> {
         Self::from_files([(file, text)])
     }
 
-    /// Reads several files, given by name and text.
+    /// Reads several files, given by name and text. Two resources of the same kind, namespace and name are an error in
+    /// [`Config::problems`]; the first one stays.
     ///
     /// # Errors
-    /// Texts are no YAML: every such file is named.
+    /// A text is no YAML or over a [bound](Bounds): every such file is named.
     pub fn from_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Config, Error> {
-        let _ = files.into_iter().count();
-        Ok(Config::default())
+        Self::from_files_bounded(files, &Bounds::default())
+    }
+
+    /// Reads several files within other bounds.
+    ///
+    /// # Errors
+    /// As [`Config::from_files`].
+    pub fn from_files_bounded<'a>(
+        files: impl IntoIterator<Item = (&'a str, &'a str)>,
+        bounds: &Bounds,
+    ) -> Result<Config, Error> {
+        load::load(files, bounds)
     }
 }

@@ -9,8 +9,8 @@ use crate::error::Place;
 
 /// No key: an entry of a list, or the whole document.
 const NO_KEY: u32 = u32::MAX;
-/// How many merges (`<<`) are followed from one mapping to the next.
-const MERGE_DEPTH: usize = 16;
+/// How many merges (`<<`) are followed to find one entry: merges of merges can be very many.
+const MERGES: usize = 256;
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
@@ -33,6 +33,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
+    /// The places of a document of which nothing is known.
+    pub(crate) fn nowhere(file: Arc<str>) -> Self {
+        Self { file, nodes: Vec::new(), children: Vec::new(), keys: Vec::new(), root: 0 }
+    }
+
     pub(crate) fn file(&self) -> &str {
         &self.file
     }
@@ -65,7 +70,7 @@ impl Places {
     fn step<'p>(&self, node: u32, path: &'p str) -> Option<(u32, &'p str)> {
         if let Some(quoted) = path.strip_prefix("[\"") {
             let end = quoted.find("\"]")?;
-            let child = self.entry(node, &|key| key == &quoted[..end], MERGE_DEPTH)?;
+            let child = self.entry(node, &|key| key == &quoted[..end])?;
             return Some((child, after(&quoted[end + 2..])));
         }
         if let Some(bracket) = path.strip_prefix('[') {
@@ -76,42 +81,42 @@ impl Places {
             return Some((child, after(rest)));
         }
         let name = &path[..path.find(['.', '[']).unwrap_or(path.len())];
-        let exact = |key: &str| key == name;
-        if let Some(child) = self.entry(node, &exact, MERGE_DEPTH) {
+        // A key that has dots itself is longer than a name, and so more exact.
+        let dotted = |key: &str| {
+            let rest = path.strip_prefix(key).filter(|_| key.contains(['.', '[']));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        };
+        if name.len() < path.len()
+            && let Some(child) = self.entry(node, &dotted)
+        {
+            return Some((child, after(&path[self.key(child).len()..])));
+        }
+        if let Some(child) = self.entry(node, &|key| key == name) {
             return Some((child, after(&path[name.len()..])));
         }
-        // A key that has dots itself, or the other spelling of a field.
-        let dotted =
-            |key: &str| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        if let Some(child) = self.entry(node, &|key| !key.is_empty() && dotted(key), MERGE_DEPTH) {
-            let key = self.key(child);
-            return Some((child, after(&path[key.len()..])));
-        }
-        let child = self.entry(node, &|key| same_field(key, name), MERGE_DEPTH)?;
+        let child = self.entry(node, &|key| same_field(key, name))?;
         Some((child, after(&path[name.len()..])))
     }
 
-    /// The last child of `node` whose key is `wanted`, its merges included.
-    fn entry(&self, node: u32, wanted: &dyn Fn(&str) -> bool, merges: usize) -> Option<u32> {
-        let own = self
-            .child_nodes(node)
-            .iter()
-            .rev()
-            .copied()
-            .find(|&child| self.nodes[child as usize].key != NO_KEY && wanted(self.key(child)));
-        if own.is_some() || merges == 0 {
+    /// The last child of `node` whose key is `wanted`, those of its merges included.
+    fn entry(&self, node: u32, wanted: &dyn Fn(&str) -> bool) -> Option<u32> {
+        self.merged_entry(node, wanted, &mut { MERGES })
+    }
+
+    fn merged_entry(&self, node: u32, wanted: &dyn Fn(&str) -> bool, merges: &mut usize) -> Option<u32> {
+        let keyed = |child: &u32| self.nodes[*child as usize].key != NO_KEY;
+        let children = self.child_nodes(node);
+        let own = children.iter().rev().copied().find(|child| keyed(child) && wanted(self.key(*child)));
+        if own.is_some() {
             return own;
         }
-        let merged = self.child_nodes(node).iter().copied().filter(|&child| self.key(child) == "<<");
-        for merge in merged {
-            let found = self.entry(merge, wanted, merges - 1).or_else(|| {
-                let parts = self.child_nodes(merge).iter().copied();
-                parts
-                    .filter(|&part| self.nodes[part as usize].key == NO_KEY)
-                    .find_map(|part| self.entry(part, wanted, merges - 1))
-            });
-            if found.is_some() {
-                return found;
+        for &merge in children.iter().filter(|child| keyed(child) && self.key(**child) == "<<") {
+            let list = self.child_nodes(merge).iter().filter(|part| !keyed(part)).copied();
+            for part in std::iter::once(merge).chain(list) {
+                *merges = merges.checked_sub(1)?;
+                if let Some(found) = self.merged_entry(part, wanted, merges) {
+                    return Some(found);
+                }
             }
         }
         None

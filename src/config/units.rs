@@ -254,7 +254,7 @@ impl Leaf for Bytes {
         let decoded = if compact.contains(['-', '_']) { URL_SAFE.decode(compact) } else { STANDARD.decode(compact) };
         match decoded {
             Ok(bytes) => Ok(Self(bytes.into())),
-            Err(error) => Err(Fault::new(format!("no base64: {error}"))),
+            Err(_) => Err(Fault::new("expected bytes in base64, found something else")),
         }
     }
 }

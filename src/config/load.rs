@@ -1,0 +1,284 @@
+//! From texts to a [`Config`]: documents, lists of resources, kinds.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::bounds::Bounds;
+use super::check::{self, Check};
+use super::kinds::{self, Entry, Kind, Shape};
+use super::message::Fault;
+use super::places::Places;
+use super::resource::{Metadata, Resource};
+use super::scan::{Refusal, scan, with_template_help};
+use super::yaml::{self, Map, Value};
+use super::{
+    Config, DestinationRule, EndpointSlice, Gateway, Node, Pod, Secret, Service, ServiceEntry, VirtualService,
+    WorkloadEntry,
+};
+use crate::error::{Error, ErrorKind, Place, Problem, ResourceName, Severity};
+
+/// Reads all files, or says for each that is no YAML why not.
+pub(crate) fn load<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, bounds: &Bounds) -> Result<Config, Error> {
+    let mut load = Load { config: Config::default(), seen: HashMap::new() };
+    let mut refused = Vec::new();
+    let mut total = 0usize;
+    for (name, text) in files {
+        let file: Arc<str> = name.into();
+        total = total.saturating_add(text.len());
+        let result = within(text.len(), total, bounds).and_then(|()| load.file(text, &file, bounds));
+        if let Err(Refusal { fault, line, column }) = result {
+            let mut problem = Problem::new(Severity::Error, "", fault.message);
+            problem.place = Some(Place::new(file, line, column));
+            problem.help = fault.help;
+            refused.push(problem);
+        }
+    }
+    if refused.is_empty() { Ok(load.finish()) } else { Err(Error::new(ErrorKind::Syntax, refused)) }
+}
+
+fn within(bytes: usize, total: usize, bounds: &Bounds) -> Result<(), Refusal> {
+    let message = if bytes > bounds.file_bytes {
+        format!("the file has {bytes} bytes, more than {} bytes are not read", bounds.file_bytes)
+    } else if total > bounds.total_bytes {
+        format!("the files have more than {} bytes together, which are not read", bounds.total_bytes)
+    } else {
+        return Ok(());
+    };
+    Err(Refusal { fault: Fault::new(message), line: 1, column: 1 })
+}
+
+struct Load {
+    config: Config,
+    /// Where each resource stands, and whether it was read.
+    seen: HashMap<ResourceName, (Option<Place>, bool)>,
+}
+
+/// A resource as it was written.
+struct Document<'a> {
+    value: &'a Value,
+    mapping: &'a Map,
+    places: &'a Arc<Places>,
+    root: u32,
+}
+
+impl<'a> Document<'a> {
+    fn text(&self, name: &str) -> Option<&'a str> {
+        yaml::get(self.mapping, name).and_then(Value::as_str)
+    }
+
+    fn place(&self, path: &str) -> Option<Place> {
+        self.places.place(self.root, path)
+    }
+
+    /// Its name, as far as it has one.
+    fn name(&self, kind: &str) -> Option<ResourceName> {
+        let metadata = yaml::get(self.mapping, "metadata")?.as_mapping()?;
+        let name = yaml::get(metadata, "name")?.as_str()?;
+        let namespace = yaml::get(metadata, "namespace").and_then(Value::as_str).map(str::to_owned);
+        Some(Metadata { name: name.to_owned(), namespace, ..Metadata::default() }.resource_name(kind))
+    }
+}
+
+impl Load {
+    fn file(&mut self, text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<(), Refusal> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let scanned = scan(text, file, bounds)?;
+        let values = yaml::documents(text).map_err(|refusal| {
+            let fault = with_template_help(refusal.fault, text, refusal.line);
+            Refusal { fault, ..refusal }
+        })?;
+        let mut scanned = scanned.into_iter();
+        for mut value in values {
+            let (places, merges) = match scanned.next() {
+                Some(document) => (document.places, document.merges),
+                None => (Arc::new(Places::nowhere(Arc::clone(file))), true),
+            };
+            let root = places.root();
+            if merges && let Err(message) = yaml::merge(&mut value, bounds.depth) {
+                self.tell(Severity::Error, "", places.place(root, ""), Fault::new(message));
+                continue;
+            }
+            self.node(&value, &places, root, bounds.depth);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, severity: Severity, path: &str, place: Option<Place>, fault: Fault) {
+        let mut problem = Problem::new(severity, path, fault.message).with_place(place);
+        problem.help = fault.help;
+        self.config.problems.push(problem);
+    }
+
+    /// A document, or an item of a list of them.
+    fn node(&mut self, value: &Value, places: &Arc<Places>, root: u32, depth: usize) {
+        let fault = match value {
+            Value::Null => return,
+            Value::Mapping(mapping) => return self.document(&Document { value, mapping, places, root }, depth),
+            Value::Sequence(entries) => kinds::list_fragment(entries),
+            other => Fault::new(format!("expected a resource, found {}", yaml::describe(other)))
+                .help("a resource is a mapping with apiVersion, kind, metadata and spec"),
+        };
+        self.tell(Severity::Error, "", places.place(root, ""), fault);
+    }
+
+    fn document(&mut self, document: &Document<'_>, depth: usize) {
+        let Some(kind) = document.text("kind") else { return self.no_kind(document) };
+        let items = yaml::get(document.mapping, "items").and_then(Value::as_sequence);
+        if let (true, Some(items), Some(depth)) = (kind.ends_with("List"), items, depth.checked_sub(1)) {
+            for (index, item) in items.iter().enumerate() {
+                let mut path = "items".to_owned();
+                yaml::push_index(&mut path, index);
+                let (root, _) = document.places.find(document.root, &path);
+                self.node(item, document.places, root, depth);
+            }
+            return;
+        }
+        match kinds::entry(document.text("apiVersion"), kind) {
+            Entry::Ours(kind, version) => self.ours(kind, document, version),
+            Entry::Skipped => *self.config.skipped.entry(kind.to_owned()).or_default() += 1,
+            Entry::NotEnforced(fault) => self.about(document, kind, "kind", Severity::Warning, fault),
+            Entry::WrongKind(fault, canonical) => {
+                let canonical = canonical.unwrap_or(kind);
+                self.about(document, canonical, "kind", Severity::Error, fault);
+                self.config.rejected.extend(document.name(canonical));
+            }
+            Entry::NoVersion => {
+                let fault = Fault::new("there is no apiVersion").help("add `apiVersion:` with the group of the kind");
+                self.about(document, kind, "apiVersion", Severity::Error, fault);
+            }
+        }
+    }
+
+    fn about(&mut self, document: &Document<'_>, kind: &str, path: &str, severity: Severity, fault: Fault) {
+        self.tell(severity, path, document.place(path), fault);
+        if let Some(problem) = self.config.problems.last_mut() {
+            problem.resource = document.name(kind);
+        }
+    }
+
+    /// A mapping that names no kind: a typing error, or a part of something.
+    fn no_kind(&mut self, document: &Document<'_>) {
+        let keys = || document.mapping.keys().map(yaml::key_text);
+        if let Some(value) = yaml::get(document.mapping, "kind") {
+            let fault = Fault::new(format!("expected the name of a kind, found {}", yaml::describe(value)));
+            return self.tell(Severity::Error, "kind", document.place("kind"), fault);
+        }
+        if let Some(key) = keys().find(|key| check::resembles(key, "kind") || key.eq_ignore_ascii_case("kind")) {
+            let mut path = String::new();
+            yaml::push_key(&mut path, &key);
+            let fault = Fault::new(format!("unknown field {key:?}")).help("did you mean \"kind\"?");
+            return self.tell(Severity::Error, &path, document.place(&path), fault);
+        }
+        let fault = match document.mapping.contains_key("apiVersion") {
+            true => Fault::new("there is no kind").help("add `kind:`, for example `kind: VirtualService`"),
+            false => kinds::mapping_fragment(document.mapping),
+        };
+        self.tell(Severity::Error, "", document.place(""), fault);
+    }
+
+    fn ours(&mut self, kind: Kind, document: &Document<'_>, version: Option<Fault>) {
+        match kind {
+            Kind::VirtualService => self.read::<VirtualService>(document, version),
+            Kind::DestinationRule => self.read::<DestinationRule>(document, version),
+            Kind::Gateway => self.read::<Gateway>(document, version),
+            Kind::ServiceEntry => self.read::<ServiceEntry>(document, version),
+            Kind::WorkloadEntry => self.read::<WorkloadEntry>(document, version),
+            Kind::Service => self.read::<Service>(document, version),
+            Kind::EndpointSlice => self.read::<EndpointSlice>(document, version),
+            Kind::Pod => self.read::<Pod>(document, version),
+            Kind::Node => self.read::<Node>(document, version),
+            Kind::Secret => self.read::<Secret>(document, version),
+        }
+    }
+
+    /// Reads a resource of a kind of ours; `version` is what is wrong with its apiVersion.
+    fn read<T: Shape>(&mut self, document: &Document<'_>, version: Option<Fault>) {
+        let kind = T::KIND.as_str();
+        let name = document.name(kind);
+        let mut problems = std::mem::take(&mut self.config.problems);
+        let mut check = Check::new(document.places, document.root, name.clone(), &mut problems);
+        check.strict = T::KIND.is_istio();
+        if let Some(fault) = version {
+            // A misspelt name of the field is told by the comparison.
+            if document.mapping.contains_key("apiVersion") || !kinds::has_misspelt_version(document.mapping) {
+                check.tell(Severity::Error, "apiVersion", fault);
+            }
+        }
+        check.message(T::ENVELOPE, document.mapping);
+        check_name(&mut check, document);
+        if T::KIND.is_istio() && check.errors() == 0 && yaml::get(document.mapping, "spec").is_none() {
+            check.tell(Severity::Error, "spec", Fault::new("there is no spec").help("write the fields below `spec:`"));
+        }
+        let first = self.is_first(&mut check);
+        let decoded = if check.errors() > 0 { None } else { decode::<T>(&mut check, document) };
+        self.config.problems = problems;
+        if let (Some(name), true) = (&name, first) {
+            self.seen.insert(name.clone(), (document.place("metadata.name"), decoded.is_some()));
+        }
+        match decoded {
+            Some((meta, spec)) => {
+                let resource = Resource::read(meta, spec, Arc::clone(document.places), document.root);
+                T::list(&mut self.config).push(resource);
+            }
+            None => self.config.rejected.extend(name),
+        }
+    }
+
+    /// Whether no other resource has its name.
+    fn is_first(&self, check: &mut Check<'_>) -> bool {
+        let Some(name) = check.resource.clone() else { return true };
+        let Some((first, _)) = self.seen.get(&name) else { return true };
+        let first = first.as_ref().map_or_else(|| "elsewhere".to_owned(), |place| format!("at {place}"));
+        let fault = Fault::new(format!("there is a {name} already, {first}; this one is left out"));
+        check.tell(Severity::Error, "metadata.name", fault.help("rename or remove one of them"));
+        false
+    }
+
+    /// Of a resource that was read no last good version is wanted, whatever else has its name.
+    fn finish(mut self) -> Config {
+        let mut told = HashSet::new();
+        let seen = self.seen;
+        let wanted = |name: &ResourceName| !seen.get(name).is_some_and(|&(_, read)| read);
+        self.config.rejected.retain(|name| wanted(name) && told.insert(name.clone()));
+        self.config
+    }
+}
+
+fn check_name(check: &mut Check<'_>, document: &Document<'_>) {
+    let metadata = yaml::get(document.mapping, "metadata").and_then(Value::as_mapping);
+    let name = metadata.and_then(|metadata| yaml::get(metadata, "name"));
+    let Some(name) = name else {
+        let fault = Fault::new("there is no name").help("write `name:` below `metadata:`");
+        return check.tell(Severity::Error, "metadata.name", fault);
+    };
+    let Some(name) = name.as_str() else { return };
+    let bad = |c: char| c.is_whitespace() || c.is_control() || c == '/';
+    if check::is_elided(name) {
+        let fault = Fault::new(format!("{} is no name", check::quoted(name)));
+        let help = "an indented `...` is part of the value before it: remove the ellipsis";
+        check.tell(Severity::Error, "metadata.name", fault.help(help));
+    } else if name.is_empty() || name.contains(bad) {
+        let fault = Fault::new(format!("{} is no name", check::quoted(name)));
+        check.tell(Severity::Error, "metadata.name", fault.help("use letters, digits, `-` and `.`"));
+    }
+}
+
+/// The metadata and the word; everything that could be wrong with them was found before.
+fn decode<T: Shape>(check: &mut Check<'_>, document: &Document<'_>) -> Option<(Metadata, T)> {
+    let metadata = match yaml::get(document.mapping, "metadata") {
+        Some(metadata) => yaml::decode::<Metadata>(metadata),
+        None => Ok(Metadata::default()),
+    };
+    let spec = match (T::HAS_SPEC, yaml::get(document.mapping, "spec")) {
+        (true, Some(spec)) => yaml::decode(spec),
+        (true, None) => Ok(T::default()),
+        (false, _) => yaml::decode(document.value),
+    };
+    match (metadata, spec) {
+        (Ok(metadata), Ok(spec)) => Some((metadata, spec)),
+        (Err(message), _) | (_, Err(message)) => {
+            check.tell(Severity::Error, "", Fault::new(message));
+            None
+        }
+    }
+}

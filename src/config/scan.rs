@@ -1,0 +1,294 @@
+//! The first look at a file: is it YAML, is it within bounds, and where does everything stand.
+//!
+//! Nothing is built here but the places, so that a text made to exhaust memory is refused before it can.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use saphyr_parser::{Event, Marker, Parser};
+
+use super::bounds::Bounds;
+use super::message::Fault;
+use super::places::{Places, PlacesBuilder};
+
+/// A document that was looked at.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    pub(crate) places: Arc<Places>,
+    /// Whether it has a merge key (`<<`).
+    pub(crate) merges: bool,
+}
+
+/// Why a file is refused, and where: line and column count from 1.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) fault: Fault,
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+/// Looks at all documents of a file.
+pub(crate) fn scan(text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<Vec<Scanned>, Refusal> {
+    let mut parser = Parser::new_from_str(text);
+    let mut scan = Scan { bounds, file, documents: Vec::new(), document: Document::default(), nodes: 0, expanded: 0 };
+    while let Some(next) = parser.next_event() {
+        let (event, span) = next.map_err(|error| {
+            let (line, column) = within(text, position(error.marker()));
+            elided(text, line).or_else(|| tabbed(error.info(), text, line)).unwrap_or_else(|| Refusal {
+                fault: syntax(error.info(), text, line),
+                line,
+                column,
+            })
+        })?;
+        let (line, column) = position(&span.start);
+        if let Err(fault) = scan.event(event, line, column) {
+            return Err(Refusal { fault: with_template_help(fault, text, line), line, column });
+        }
+    }
+    Ok(scan.documents)
+}
+
+/// The parser counts lines from 1 and columns, in characters, from 0.
+fn position(marker: &Marker) -> (u32, u32) {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    (number(marker.line().max(1)), number(marker.col().saturating_add(1)))
+}
+
+/// A text that ends too soon is said to be wrong after its last line; we say at its end.
+fn within(text: &str, (line, column): (u32, u32)) -> (u32, u32) {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let last = count(text.lines().count().max(1));
+    match text.lines().last() {
+        Some(end) if line > last => (last, count(end.chars().count() + 1)),
+        _ => (line.min(last), column),
+    }
+}
+
+/// An indented `...` a little before `line`: it stands for something left out, and ends no document.
+fn elided(text: &str, line: u32) -> Option<Refusal> {
+    let last = line as usize;
+    let first = last.saturating_sub(3);
+    let near = text.lines().enumerate().skip(first).take(last - first);
+    let (number, indented) = near.filter(|(_, text)| text.starts_with(' ') && text.trim() == "...").last()?;
+    let fault = Fault::new("not valid YAML: an indented `...`").help("remove the ellipsis");
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let column = count(indented.len() - indented.trim_start().len() + 1);
+    Some(Refusal { fault, line: count(number + 1), column })
+}
+
+/// A tab among the spaces before a line, which is found only once the value before it has ended.
+fn tabbed(info: &str, text: &str, line: u32) -> Option<Refusal> {
+    if !info.contains("tab") {
+        return None;
+    }
+    let mut near = text.lines().enumerate().skip(line as usize - 1).take(3);
+    let indent = |text: &str| text.find(|c: char| !matches!(c, ' ' | '\t')).unwrap_or(text.len());
+    let (line, column) = near.find_map(|(number, text)| Some((number + 1, text[..indent(text)].find('\t')? + 1)))?;
+    let fault = Fault::new("not valid YAML: a tab in the indentation").help("indent with spaces, not with tabs");
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Some(Refusal { fault, line: count(line), column: count(column) })
+}
+
+fn syntax(info: &str, text: &str, line: u32) -> Fault {
+    let fault = Fault::new(format!("not valid YAML: {info}"));
+    with_template_help(fault, text, line)
+}
+
+/// Braces in pairs are the mark of a template.
+pub(crate) fn with_template_help(fault: Fault, text: &str, line: u32) -> Fault {
+    let braces = |line: &str| line.contains("{{") && line.contains("}}");
+    match text.lines().nth(line as usize - 1) {
+        Some(line) if fault.help.is_none() && braces(line) => {
+            fault.help("this looks like a template: render it first, for example with `helm template`")
+        }
+        _ => fault,
+    }
+}
+
+/// A list or mapping that is still open.
+#[derive(Debug, Default)]
+struct Frame {
+    mapping: bool,
+    /// The key whose value comes next: its number and place.
+    key: Option<(u32, u32, u32)>,
+    anchor: usize,
+    /// The nodes in it, every alias replaced.
+    expanded: usize,
+    /// The levels in it.
+    height: usize,
+    /// The keys so far, with their lines.
+    keys: Vec<(u32, u32)>,
+    /// The same once they are many.
+    many: HashSet<u32, foldhash::fast::RandomState>,
+    node: u32,
+}
+
+/// What an alias stands for.
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    node: u32,
+    expanded: usize,
+    height: usize,
+}
+
+#[derive(Debug, Default)]
+struct Document {
+    places: PlacesBuilder,
+    frames: Vec<Frame>,
+    anchors: HashMap<usize, Anchor, foldhash::fast::RandomState>,
+    merges: bool,
+}
+
+struct Scan<'a> {
+    bounds: &'a Bounds,
+    file: &'a Arc<str>,
+    documents: Vec<Scanned>,
+    document: Document,
+    nodes: usize,
+    expanded: usize,
+}
+
+impl Scan<'_> {
+    fn event(&mut self, event: Event<'_>, line: u32, column: u32) -> Result<(), Fault> {
+        match event {
+            Event::DocumentStart(_) => self.document = Document::default(),
+            Event::DocumentEnd => {
+                let document = std::mem::take(&mut self.document);
+                let places = Arc::new(document.places.finish(Arc::clone(self.file)));
+                self.documents.push(Scanned { places, merges: document.merges });
+            }
+            Event::Scalar(text, _, anchor, _) => self.scalar(&text, anchor, line, column)?,
+            Event::Alias(anchor) => self.alias(anchor, line, column)?,
+            Event::SequenceStart(anchor, _) => self.open(false, anchor, line, column)?,
+            Event::MappingStart(anchor, _) => self.open(true, anchor, line, column)?,
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd => {}
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self, text: &str, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
+        self.count(1)?;
+        if let Some(frame) = self.document.frames.last_mut().filter(|frame| frame.mapping && frame.key.is_none()) {
+            let key = self.document.places.intern(text);
+            frame.expanded += 1;
+            frame.add_key(key, text, line)?;
+            frame.key = Some((key, line, column));
+            self.document.merges |= text == "<<";
+            return Ok(());
+        }
+        let (key, line, column) = self.value_place(line, column);
+        let node = self.document.places.leaf(key, line, column);
+        if let Some(frame) = self.document.frames.last_mut() {
+            frame.expanded += 1;
+        }
+        if anchor != 0 {
+            self.document.anchors.insert(anchor, Anchor { node, expanded: 1, height: 0 });
+        }
+        Ok(())
+    }
+
+    fn alias(&mut self, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
+        self.refuse_as_key("an alias")?;
+        let Some(anchored) = self.document.anchors.get(&anchor).copied() else {
+            return Err(Fault::new("this alias stands inside of what it is an alias for"));
+        };
+        self.nodes += 1;
+        self.count_expanded(anchored.expanded)?;
+        self.refuse_depth(anchored.height)?;
+        let (key, line, column) = self.value_place(line, column);
+        self.document.places.alias(key, line, column, anchored.node);
+        if let Some(frame) = self.document.frames.last_mut() {
+            frame.expanded = frame.expanded.saturating_add(anchored.expanded);
+            frame.height = frame.height.max(anchored.height);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, mapping: bool, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
+        self.refuse_as_key(if mapping { "a mapping" } else { "a list" })?;
+        self.count(1)?;
+        self.refuse_depth(1)?;
+        let (key, line, column) = self.value_place(line, column);
+        let node = self.document.places.open(key, line, column);
+        self.document.frames.push(Frame { mapping, anchor, node, expanded: 1, ..Frame::default() });
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        self.document.places.close();
+        let Some(frame) = self.document.frames.pop() else { return };
+        let height = frame.height + 1;
+        if frame.anchor != 0 {
+            self.document.anchors.insert(frame.anchor, Anchor { node: frame.node, expanded: frame.expanded, height });
+        }
+        if let Some(parent) = self.document.frames.last_mut() {
+            parent.expanded = parent.expanded.saturating_add(frame.expanded);
+            parent.height = parent.height.max(height);
+        }
+    }
+
+    /// The key and place of the value that comes now: a value in a mapping stands where its key does.
+    fn value_place(&mut self, line: u32, column: u32) -> (Option<u32>, u32, u32) {
+        match self.document.frames.last_mut().and_then(|frame| frame.key.take()) {
+            Some((key, line, column)) => (Some(key), line, column),
+            None => (None, line, column),
+        }
+    }
+
+    fn refuse_as_key(&self, what: &str) -> Result<(), Fault> {
+        match self.document.frames.last() {
+            Some(frame) if frame.mapping && frame.key.is_none() => {
+                Err(Fault::new(format!("expected a name as a key, found {what}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_depth(&self, further: usize) -> Result<(), Fault> {
+        if self.document.frames.len().saturating_add(further) <= self.bounds.depth {
+            return Ok(());
+        }
+        Err(Fault::new(format!("nested deeper than {} levels", self.bounds.depth)))
+    }
+
+    fn count(&mut self, nodes: usize) -> Result<(), Fault> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        if self.nodes > self.bounds.nodes {
+            return Err(Fault::new(format!("more than {} keys and values", self.bounds.nodes)).help("split the file"));
+        }
+        self.count_expanded(nodes)
+    }
+
+    fn count_expanded(&mut self, nodes: usize) -> Result<(), Fault> {
+        self.expanded = self.expanded.saturating_add(nodes);
+        if self.expanded <= self.bounds.expanded_nodes {
+            return Ok(());
+        }
+        Err(Fault::new(format!("aliases make more than {} keys and values of it", self.bounds.expanded_nodes)))
+    }
+}
+
+impl Frame {
+    /// Up to so many keys are compared one by one.
+    const FEW: usize = 16;
+
+    fn add_key(&mut self, key: u32, text: &str, line: u32) -> Result<(), Fault> {
+        let twice = if self.keys.len() <= Self::FEW {
+            self.keys.iter().any(|&(other, _)| other == key)
+        } else {
+            if self.many.is_empty() {
+                self.many.extend(self.keys.iter().map(|&(key, _)| key));
+            }
+            !self.many.insert(key)
+        };
+        if twice {
+            let first = self.keys.iter().find(|&&(other, _)| other == key).map_or(line, |&(_, line)| line);
+            return Err(Fault::new(format!("the key {text:?} stands here twice")).help(format!(
+                "it stands first on line {first}: remove one of them, or begin a new entry of a list with `- `"
+            )));
+        }
+        self.keys.push((key, line));
+        Ok(())
+    }
+}

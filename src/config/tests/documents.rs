@@ -1,0 +1,280 @@
+use super::told;
+use crate::config::{Config, TargetPort};
+use crate::error::Severity;
+
+fn read(text: &str) -> Config {
+    Config::from_yaml(text, "a.yaml").unwrap()
+}
+
+/// A document of this apiVersion and kind.
+fn document(api_version: &str, kind: &str) -> String {
+    format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a, namespace: n}}\nspec: {{}}\n")
+}
+
+#[test]
+fn streams_with_empty_documents() {
+    for text in ["", "# nothing\n", "---\n", "---\n---\n", "\u{feff}---\n...\n---\n", "~\n", "\n\n"] {
+        let config = read(text);
+        assert!(config.problems.is_empty() && config.skipped.is_empty(), "{text:?}");
+    }
+    let text =
+        format!("---\n---\n# a\n{}---\n...\n---\n{}", document("apps/v1", "Deployment"), document("v1", "Service"));
+    let config = read(&text.replace('\n', "\r\n"));
+    assert_eq!(config.skipped.into_iter().collect::<Vec<_>>(), [("Deployment".to_owned(), 1)]);
+    assert_eq!(config.services[0].place("metadata").unwrap().line, 13);
+}
+
+#[test]
+fn lists_of_resources() {
+    let text = "\
+apiVersion: v1
+kind: List
+items:
+- apiVersion: networking.istio.io/v1alpha3
+  kind: VirtualService
+  metadata: {name: a, uid: x, managedFields: []}
+  spec: {hosts: [a], http: []}
+- {apiVersion: apps/v1, kind: Deployment}
+- apiVersion: networking.istio.io/v1beta1
+  kind: VirtualServiceList
+  items:
+  - {apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: b}, spec: {host: b}}
+- ~
+- a
+";
+    let config = read(text);
+    let told: Vec<_> = config.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:#?}");
+    assert!(
+        told[0].starts_with("a.yaml:12:92: error: VirtualService default/b: spec.host: unknown field"),
+        "{}",
+        told[0]
+    );
+    assert!(told[1].starts_with("a.yaml:14:3: error: expected a resource, found the text \"a\""), "{}", told[1]);
+    assert_eq!(config.virtual_services[0].place("spec.hosts[0]").unwrap().line, 7);
+    assert_eq!(config.virtual_services[1].meta.name, "b");
+}
+
+#[test]
+fn versions_and_groups() {
+    for version in ["v1", "v1beta1", "v1alpha3"] {
+        let config = read(&document(&format!("networking.istio.io/{version}"), "Gateway"));
+        assert_eq!((config.gateways.len(), config.problems.len()), (1, 0));
+    }
+    for (version, kind) in [
+        ("networking.istio.io/v2", "Gateway"),
+        ("networking.istio.io", "VirtualService"),
+        ("apps/v1", "VirtualService"),
+        ("v1", "Gateway"),
+        ("networking.istio.i/v1", "Gateway"),
+        ("security.istio.io/v1", "DestinationRule"),
+        ("networking.istio.io/v1", "Service"),
+        ("v1", "EndpointSlice"),
+        ("v2", "Pod"),
+    ] {
+        let config = read(&document(version, kind));
+        assert_eq!(config.problems.len(), 1, "{version} {kind}");
+        let problem = &config.problems[0];
+        assert!(problem.is_error() && problem.place.as_ref().unwrap().line == 1, "{problem}");
+        assert!(problem.help.as_deref().unwrap_or_default().starts_with("write `apiVersion: "), "{problem}");
+        assert_eq!(config.rejected[0].to_string(), format!("{kind} n/a"));
+    }
+    for (version, kind) in [
+        ("gateway.networking.k8s.io/v1", "Gateway"),
+        ("serving.knative.dev/v1", "Service"),
+        ("apps/v1", "Deployment"),
+        ("v1", "ConfigMap"),
+    ] {
+        let config = read(&document(version, kind));
+        assert_eq!((config.problems.len(), config.skipped[kind]), (0, 1), "{version} {kind}");
+    }
+}
+
+#[test]
+fn misspelt_kinds_and_keys() {
+    for (wrong, right) in [
+        ("virtualservice", "VirtualService"),
+        ("VirtualServices", "VirtualService"),
+        ("Virtualservice", "VirtualService"),
+        ("destinationRule", "DestinationRule"),
+        ("GateWay", "Gateway"),
+    ] {
+        let config = read(&document("networking.istio.io/v1", wrong));
+        assert_eq!(config.problems.len(), 1, "{wrong}");
+        let problem = config.problems[0].to_string();
+        assert!(problem.contains(&format!("unknown kind {wrong:?} (write `kind: {right}`)")), "{problem}");
+        assert_eq!(config.rejected[0].to_string(), format!("{right} n/a"));
+    }
+    let without = |line: &str| document("networking.istio.io/v1", "Gateway").replace(line, "");
+    assert!(told(&without("apiVersion: networking.istio.io/v1\n"))[0].contains("there is no apiVersion"));
+    assert!(told(&without("kind: Gateway\n"))[0].contains("there is no kind"));
+    assert!(told(&without("spec: {}\n"))[0].contains("there is no spec"));
+    assert!(told(&without("name: a, "))[0].contains("there is no name"));
+    assert!(told(&without("metadata: {name: a, namespace: n}\n"))[0].contains("there is no name"));
+    let misspelt = |key: &str, other: &str| told(&document("networking.istio.io/v1", "Gateway").replace(key, other));
+    let one = |told: Vec<String>, part: &str| assert!(told.len() == 1 && told[0].contains(part), "{told:#?}");
+    one(misspelt("apiVersion:", "piVersion:"), "did you mean \"apiVersion\"?");
+    one(misspelt("apiVersion:", "apiversion:"), "did you mean \"apiVersion\"?");
+    assert!(misspelt("apiVersion:", "group:")[0].contains("there is no apiVersion"));
+    one(misspelt("kind:", "Kind:"), "did you mean \"kind\"?");
+    one(misspelt("spec:", "specs:"), "did you mean \"spec\"?");
+    one(misspelt("spec: {}", "spec: {}\nservers: []"), "it belongs below it");
+    one(misspelt("name: a,", "name: a b,"), "\"a b\" is no name");
+    one(misspelt("name: a,", "name: \"a ...\","), "remove the ellipsis");
+    one(misspelt("name: a,", "name: 5,"), "expected a string, found the number 5");
+}
+
+#[test]
+fn fragments() {
+    for (text, part) in [
+        ("- match: []\n", "below `spec.http` of a VirtualService"),
+        ("- route: []\n  match: []\n", "below `spec.http` of a VirtualService"),
+        ("- apiVersion: v1\n", "separate them by `---`"),
+        ("- a\n", "this is a list"),
+        ("match: []\nroute: []\n", "below `spec.http` of a VirtualService, as an entry"),
+        ("hosts: [a]\nhttp: []\n", "below `spec` of a VirtualService"),
+        ("host: a\nsubsets: []\n", "below `spec` of a DestinationRule"),
+        ("selector: {}\nservers: []\n", "below `spec` of a Gateway"),
+        ("replicas: 1\n", "no apiVersion and no kind"),
+        ("a text\n", "expected a resource"),
+        ("apiVersion: v1\nkind: [a]\n", "expected the name of a kind"),
+    ] {
+        let told = told(text);
+        assert!(told.len() == 1 && told[0].contains(part), "{text}: {told:#?}");
+        assert!(told[0].starts_with("a.yaml:"), "{}", told[0]);
+    }
+}
+
+#[test]
+fn istio_kinds_that_are_not_enforced() {
+    for (version, kind, part) in [
+        ("security.istio.io/v1", "AuthorizationPolicy", "requests are NOT authorized by it"),
+        ("security.istio.io/v1", "RequestAuthentication", "NOT verified"),
+        ("security.istio.io/v1beta1", "PeerAuthentication", "NOT enforced"),
+        ("networking.istio.io/v1alpha3", "EnvoyFilter", "NOT applied"),
+        ("networking.istio.io/v1", "Sidecar", "stays visible"),
+        ("networking.istio.io/v1beta1", "ProxyConfig", "NOT applied"),
+        ("networking.istio.io/v1", "WorkloadGroup", "no WorkloadEntry"),
+        ("extensions.istio.io/v1alpha1", "WasmPlugin", "NOT run"),
+        ("telemetry.istio.io/v1", "Telemetry", "NOT applied"),
+        ("install.istio.io/v1alpha1", "IstioOperator", "NO effect"),
+    ] {
+        let config = read(&document(version, kind));
+        let problem = &config.problems[0];
+        assert_eq!((config.problems.len(), problem.severity), (1, Severity::Warning));
+        assert_eq!(problem.resource.as_ref().unwrap().to_string(), format!("{kind} n/a"));
+        assert!(problem.message.contains(part), "{problem}");
+    }
+}
+
+#[test]
+fn one_name_twice() {
+    let good = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {servers: []}\n";
+    let other = good.replace("v1\n", "v1beta1\n").replace("name: a", "name: a, namespace: default");
+    let config = Config::from_files([("a.yaml", good), ("b.yaml", &other)]).unwrap();
+    let told: Vec<_> = config.problems.iter().map(ToString::to_string).collect();
+    let expected = "b.yaml:3:12: error: Gateway default/a: metadata.name: there is a Gateway default/a already, at \
+                    a.yaml:3:12; this one is left out (rename or remove one of them)";
+    assert_eq!(told, [expected]);
+    assert_eq!(config.gateways.len(), 1);
+    assert_eq!(config.gateways[0].file(), Some("a.yaml"));
+    assert!(config.rejected.is_empty(), "the first one stands");
+
+    let broken = good.replace("servers: []", "servers: 1");
+    let config = Config::from_files([("a.yaml", &*broken), ("b.yaml", good)]).unwrap();
+    assert_eq!((config.problems.len(), config.gateways.len(), config.rejected.len()), (2, 0, 1));
+    let elsewhere = good.replace("name: a", "name: a, namespace: b");
+    assert_eq!(Config::from_files([("a.yaml", good), ("b.yaml", &elsewhere)]).unwrap().problems, []);
+}
+
+#[test]
+fn syntax_errors_of_all_files() {
+    let files = [
+        ("a.yaml", "a: [1"),
+        ("b.yaml", "kind: X\napiVersion: v1\n"),
+        ("c.yaml", "a: 1\n\tb: 2\n"),
+        ("d.yaml", "a: 1\na: 2\n"),
+    ];
+    let error = Config::from_files(files).unwrap_err();
+    assert!(error.is_syntax());
+    let told = error.to_string();
+    let lines: Vec<_> = told.lines().collect();
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(lines[0].starts_with("a.yaml:1:6: error: not valid YAML"), "{told}");
+    assert!(lines[1].starts_with("c.yaml:2:") && lines[1].contains("not with tabs"), "{told}");
+    assert!(
+        lines[2].starts_with("d.yaml:2:1: error: the key \"a\" stands here twice (it stands first on line 1"),
+        "{told}"
+    );
+    let template = told_one("metadata:\n  name: {{ .Values.name }}\n");
+    assert!(template.starts_with("a.yaml:2:10") && template.contains("helm template"), "{template}");
+}
+
+fn told_one(text: &str) -> String {
+    let told = told(text);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    told[0].clone()
+}
+
+#[test]
+fn kubernetes_kinds_are_read_leniently() {
+    let text = "\
+apiVersion: v1
+kind: Service
+metadata: {name: s, namespace: n, annotations: {networking.istio.io/exportTo: '.'}, ownerReferences: []}
+spec:
+  clusterIP: None
+  type: ClusterIP
+  ipFamilies: [IPv4]
+  ports:
+  - {name: http, port: 80, targetPort: web, appProtocol: kubernetes.io/h2c, nodePort: 3}
+  - {port: 81, targetPort: 8081, protocol: TCP}
+  selector: {app: s}
+  trafficDistribution: PreferClose
+status: {loadBalancer: {}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: s-1, namespace: n, labels: {kubernetes.io/service-name: s}}
+addressType: IPv4
+endpoints:
+- addresses: [10.0.0.1]
+  conditions: {ready: true, serving: null, terminating: false}
+  targetRef: {kind: Pod, name: s-pod, namespace: n, uid: u}
+  nodeName: node
+  zone: z
+  hints: {forZones: [{name: z}]}
+ports: [{name: '', port: 8080, protocol: TCP}, {name: null, port: null}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: s-pod, namespace: n, labels: {app: s, version: v1}}
+spec: {nodeName: node, serviceAccountName: sa, containers: [{name: c}]}
+status: {podIP: 10.0.0.1, phase: Running, conditions: [{type: Ready, status: 'True', reason: x}]}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node, labels: {topology.kubernetes.io/zone: z}}
+spec: {podCIDR: 10.0.0.0/24}
+status: {capacity: {cpu: 2}}
+";
+    let config = read(text);
+    assert_eq!(config.problems, []);
+    let service = &config.services[0].spec;
+    assert_eq!((&*service.cluster_ip, &*service.service_type), ("None", "ClusterIP"));
+    assert_eq!(service.ports[0].target_port, Some(TargetPort::Name("web".to_owned())));
+    assert_eq!(service.ports[1].target_port, Some(TargetPort::Number(8081)));
+    let slice = &config.endpoint_slices[0];
+    assert_eq!(slice.spec.endpoints[0].conditions.as_ref().unwrap().ready, Some(true));
+    assert_eq!(slice.spec.endpoints[0].target_ref.as_ref().unwrap().name, "s-pod");
+    assert_eq!((slice.spec.ports[0].port, slice.spec.ports[1].port), (Some(8080), None));
+    assert_eq!(slice.place("endpoints[0].nodeName").unwrap().line, 23);
+    let pod = &config.pods[0];
+    assert_eq!(pod.meta.labels["version"], "v1");
+    assert_eq!(pod.spec.status.as_ref().unwrap().pod_ip, "10.0.0.1");
+    assert_eq!(pod.spec.status.as_ref().unwrap().conditions[0].condition_type, "Ready");
+    assert_eq!(pod.spec.spec.as_ref().unwrap().service_account_name, "sa");
+    assert_eq!(config.nodes[0].meta.labels["topology.kubernetes.io/zone"], "z");
+    let wrong = told_one("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: http}]}\n");
+    assert!(wrong.contains("spec.ports[0].port: expected a whole number"), "{wrong}");
+}

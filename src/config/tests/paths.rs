@@ -1,0 +1,121 @@
+use serde_yaml::Value;
+
+use crate::config::{Config, DestinationRule, Resource, walk};
+
+const RULE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: \u{e9}\u{e9}, labels: {a.b/c: \"x\"}}
+spec:
+  host: a
+  traffic_policy:
+    connectionPool: {http: {http1_max_pending_requests: 1}, tcp: {connectTimeout: 1s}}
+  subsets:
+  - &v1
+    name: v1
+    labels: {app.kubernetes.io/name: a, app: b}
+  -
+    <<: *v1
+    name: v2
+  - {name: v3, labels: {}}
+";
+
+fn rule() -> Resource<DestinationRule> {
+    let config = Config::from_yaml(RULE, "a.yaml").unwrap();
+    assert_eq!(config.problems, []);
+    config.destination_rules.into_iter().next().unwrap()
+}
+
+#[test]
+fn places_count_lines_and_characters_from_one() {
+    let rule = rule();
+    let at = |path: &str| rule.place(path).map(|place| (place.line, place.column)).unwrap();
+    assert_eq!(at(""), (1, 1));
+    assert_eq!(at("metadata.labels"), (3, 22));
+    assert_eq!(at("spec"), (4, 1));
+    assert_eq!(at("spec.host"), (5, 3));
+    assert_eq!(at("spec.subsets[0].name"), (10, 5));
+    assert_eq!(at("spec.subsets[2]"), (15, 5));
+    assert_eq!(at("spec.subsets[2].labels"), (15, 16));
+    assert_eq!(rule.file(), Some("a.yaml"));
+}
+
+#[test]
+fn other_spellings_dotted_keys_and_merges_are_found() {
+    let rule = rule();
+    let at = |path: &str| rule.place(path).map(|place| (place.line, place.column)).unwrap();
+    assert_eq!(at("spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests"), (7, 29));
+    assert_eq!(at("spec.traffic_policy.connection_pool.tcp.connect_timeout"), (7, 67));
+    assert_eq!(at("metadata.labels[\"a.b/c\"]"), (3, 31));
+    assert_eq!(at("metadata.labels.a.b/c"), (3, 31));
+    assert_eq!(at("spec.subsets[0].labels.app.kubernetes.io/name"), (11, 14));
+    assert_eq!(at("spec.subsets[0].labels.app"), (11, 41));
+    assert_eq!(at("spec.subsets[1].name"), (14, 5));
+    assert_eq!(at("spec.subsets[1].labels.app"), (11, 41));
+}
+
+#[test]
+fn what_is_not_written_has_the_place_around_it() {
+    let rule = rule();
+    let line = |path: &str| rule.place(path).unwrap().line;
+    assert_eq!(line("spec.subsets[9].name"), 8);
+    assert_eq!(line("spec.subsets[0].trafficPolicy.tls"), 9);
+    assert_eq!(line("nothing.at.all"), 1);
+    assert_eq!(line("spec.host.below[3]"), 5);
+    assert_eq!(line("spec.subsets[x]"), 8);
+    assert_eq!(line("spec.subsets[\"x"), 8);
+    assert_eq!(line("spec..host"), 4);
+    assert_eq!(Resource::new("a", None, DestinationRule::default()).place("spec"), None);
+}
+
+#[test]
+fn every_walked_path_has_a_value_and_a_place() {
+    let rule = rule();
+    let value: Value = serde_yaml::from_str(RULE).unwrap();
+    let mut leaves = Vec::new();
+    walk(&rule.spec, &mut |path, is_leaf| {
+        assert!(rule.place(&format!("spec.{path}")).unwrap().line >= 5, "{path}");
+        if is_leaf {
+            leaves.push(path.to_owned());
+        }
+        path != "subsets[0].labels"
+    });
+    assert_eq!(value["spec"]["host"], "a");
+    assert_eq!(
+        leaves,
+        [
+            "host",
+            "trafficPolicy.connectionPool.tcp.connectTimeout",
+            "trafficPolicy.connectionPool.http.http1MaxPendingRequests",
+            "subsets[0].name",
+            "subsets[1].name",
+            "subsets[1].labels.app",
+            "subsets[1].labels[\"app.kubernetes.io/name\"]",
+            "subsets[2].name",
+        ]
+    );
+}
+
+#[test]
+fn merges_of_merges() {
+    let text = "\
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: a}
+spec:
+  hosts: [a.b]
+  endpoints:
+  - &one {address: 1.1.1.1, weight: 1}
+  - &two {<<: *one, locality: r}
+  - {<<: [*two, {network: n}], weight: 2}
+";
+    let config = Config::from_yaml(text, "a.yaml").unwrap();
+    assert_eq!(config.problems, []);
+    let entry = &config.service_entries[0];
+    let last = &entry.spec.endpoints[2];
+    assert_eq!((&*last.address, last.weight, &*last.locality, &*last.network), ("1.1.1.1", 2, "r", "n"));
+    let line = |path: &str| entry.place(path).unwrap().line;
+    assert_eq!(line("spec.endpoints[2].address"), 7);
+    assert_eq!(line("spec.endpoints[2].locality"), 8);
+    assert_eq!(line("spec.endpoints[2].network"), 9);
+}
