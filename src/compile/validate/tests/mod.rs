@@ -9,6 +9,8 @@ mod http_route;
 mod l4_route;
 mod load_balancer;
 mod names;
+mod properties;
+mod scale;
 mod service_entry;
 mod traffic_policy;
 mod virtual_service;
