@@ -48,7 +48,7 @@ shape!(headers, Shape::Headers);
 shape!(nested, Shape::Nested);
 shape!(regexes, Shape::Regexes);
 
-/// Where the index begins to pay.
+// Where the index begins to pay.
 #[library_benchmark]
 #[bench::scan_2_last(small(false, 2, Hit::Last))]
 #[bench::scan_4_first(small(false, 4, Hit::First))]

@@ -113,3 +113,5 @@ pub mod transport;
 pub use error::{BoxError, Error};
 pub use mesh::Mesh;
 pub use service::MeshRouter;
+#[cfg(feature = "client")]
+pub use transport::Transport;

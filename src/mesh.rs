@@ -48,6 +48,21 @@ pub struct Mesh {
     shared: Arc<Shared>,
 }
 
+/// The same mesh for those who serve it without keeping it.
+#[cfg(feature = "file")]
+#[derive(Clone)]
+pub(crate) struct WeakMesh {
+    shared: std::sync::Weak<Shared>,
+}
+
+#[cfg(feature = "file")]
+impl WeakMesh {
+    /// The mesh, if anybody else still holds it.
+    pub(crate) fn upgrade(&self) -> Option<Mesh> {
+        self.shared.upgrade().map(|shared| Mesh { shared })
+    }
+}
+
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
     options: MeshOptions,
@@ -61,6 +76,13 @@ struct Shared {
 impl std::fmt::Debug for Mesh {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mesh").field("version", &self.snapshot().version()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "file")]
+impl std::fmt::Debug for WeakMesh {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WeakMesh").finish_non_exhaustive()
     }
 }
 
@@ -192,6 +214,12 @@ impl Mesh {
         self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.versions.send_replace(version);
         report
+    }
+
+    /// A handle that does not keep the mesh.
+    #[cfg(feature = "file")]
+    pub(crate) fn downgrade(&self) -> WeakMesh {
+        WeakMesh { shared: Arc::downgrade(&self.shared) }
     }
 
     /// A publisher that panicked left the last whole publication behind.

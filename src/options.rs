@@ -45,8 +45,6 @@ pub struct MeshOptions {
     pub domain: String,
     /// The namespace whose DestinationRules apply everywhere: `istio-system`.
     pub root_namespace: String,
-    /// The namespace of resources that name none: `default`.
-    pub default_namespace: String,
     /// What happens to unknown hosts: [`OutboundTrafficPolicy::AllowAny`].
     pub outbound_traffic_policy: OutboundTrafficPolicy,
     /// How paths are normalised: [`PathNormalization::Base`].
@@ -67,7 +65,6 @@ impl Default for MeshOptions {
         Self {
             domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
-            default_namespace: "default".to_owned(),
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),

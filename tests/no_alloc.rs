@@ -1,5 +1,7 @@
 //! Resolving a request, drawing its destination and normalizing a path that is normal already allocate nothing.
 
+#![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
+
 #[path = "../benches/resolve_shapes/mod.rs"]
 mod resolve_shapes;
 

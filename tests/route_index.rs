@@ -1,5 +1,7 @@
 //! The index of a rule set against trying the rules in turn, over random rules and requests.
 
+#![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
+
 use std::collections::BTreeSet;
 use std::sync::{LazyLock, Mutex};
 

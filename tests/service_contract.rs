@@ -77,11 +77,11 @@ async fn https_of_the_application_passes_through() {
 #[tokio::test]
 async fn a_request_with_a_rule_names_the_endpoint_and_keeps_its_authority() {
     let mut sent = sent(get("http://user:secret@reviews:80/a?b=c")).await;
-    assert_eq!(sent.uri(), "http://10.0.0.1:9080/a?b=c");
+    assert_eq!(sent.uri(), "http://10.0.1.1:9080/a?b=c");
     assert_eq!(sent.headers()["host"], "reviews:80");
     assert_eq!(sent.headers()["x-seen"], "yes");
     let aim = sent.body_mut().take_aim().unwrap();
-    assert_eq!(aim.endpoint.address.to_string(), "10.0.0.1:9080");
+    assert_eq!(aim.endpoint.address.to_string(), "10.0.1.1:9080");
     assert_eq!(aim.authority.unwrap(), "reviews:80");
     assert!(sent.extensions().is_empty());
 }
@@ -91,14 +91,14 @@ async fn a_request_in_origin_form_is_routed_by_its_host_header() {
     let mut request = get("/a");
     request.headers_mut().insert("host", "reviews".parse().unwrap());
     let sent = sent(request).await;
-    assert_eq!(sent.uri(), "http://10.0.0.1:9080/a");
+    assert_eq!(sent.uri(), "http://10.0.1.1:9080/a");
     assert_eq!(sent.headers()["host"], "reviews");
     assert!(sent.body().aim().unwrap().authority.is_none());
 }
 
 #[tokio::test]
 async fn a_path_that_had_to_be_normalized_is_sent_so() {
-    assert_eq!(sent(get("http://reviews/a/./b?c=./d")).await.uri(), "http://10.0.0.1:9080/a/b?c=./d");
+    assert_eq!(sent(get("http://reviews/a/./b?c=./d")).await.uri(), "http://10.0.1.1:9080/a/b?c=./d");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn the_answer_tells_what_was_decided() {
     let info = response.extensions().get::<RouteInfo>().unwrap();
     assert_eq!((info.attempts(), info.details()), (1, "via_upstream"));
     assert!(info.flags().is_empty() && info.cause().is_none());
-    assert_eq!(info.endpoint().unwrap().address.to_string(), "10.0.0.1:9080");
+    assert_eq!(info.endpoint().unwrap().address.to_string(), "10.0.1.1:9080");
     assert_eq!(info.rule().unwrap().path, "spec.http[0]");
 }
 

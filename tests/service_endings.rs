@@ -146,10 +146,10 @@ async fn a_request_in_flight_keeps_what_it_was_given() {
     let (mut service, mut handle) = tower_test::mock::spawn_layer(MeshRouter::new(&mesh));
     tokio_test::assert_ready_ok!(service.poll_ready());
     let early = service.call(get("http://reviews/"));
-    support::move_reviews(&mesh, "10.0.0.2:9080");
+    support::move_reviews(&mesh, "10.0.1.2");
     tokio_test::assert_ready_ok!(service.poll_ready());
     let late = service.call(get("http://reviews/"));
-    for (call, expected) in [(early, "10.0.0.1:9080"), (late, "10.0.0.2:9080")] {
+    for (call, expected) in [(early, "10.0.1.1:9080"), (late, "10.0.1.2:9080")] {
         let (sent, reply): (Sent, _) = handle.next_request().await.unwrap();
         assert_eq!(sent.uri().authority().unwrap(), expected);
         reply.send_response(Response::new(Body::default()));

@@ -1,5 +1,7 @@
 //! The tables and requests that both benches of `resolve` measure.
 
+#![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
+
 use http::Request;
 use http::header::HeaderValue;
 use mesh_router::dice::Dice;
@@ -159,6 +161,7 @@ pub(crate) fn bookinfo() -> Case {
         rule_sets.push(RuleSet::new(rules));
     }
     let request = Request::get("http://reviews:9080/reviews/0").header("end-user", "alice").body(()).unwrap();
+    let routes = routes.into_iter().map(std::sync::Arc::new).collect();
     Case { table: RouteTable { hosts, virtual_hosts, rule_sets, routes, unknown: Unknown::PassThrough }, request }
 }
 

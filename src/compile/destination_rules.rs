@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::names;
-use super::services::{KnownService, by_age, namespace_of, selects};
+use super::services::{KnownService, by_age, selects};
 use crate::config::{
     ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, PortTrafficPolicy, Resource, Subset, TrafficPolicy,
 };
@@ -31,7 +31,7 @@ impl<'a> DestinationRules<'a> {
         options: &'a MeshOptions,
         workload: &'a Workload,
     ) -> Self {
-        let mut rules: Vec<_> = rules.into_iter().map(|rule| (namespace_of(rule, options), rule)).collect();
+        let mut rules: Vec<_> = rules.into_iter().map(|rule| (rule.namespace(), rule)).collect();
         // Rules with a selector first, else the older first.
         rules.sort_by(|(one_namespace, one), (other_namespace, other)| {
             let key = |rule: &Resource<DestinationRule>| rule.spec.workload_selector.is_none();
@@ -39,8 +39,8 @@ impl<'a> DestinationRules<'a> {
         });
         let mut namespaces: HashMap<String, HashMap<String, Vec<MergedRule<'a>>>> = HashMap::new();
         for (namespace, rule) in rules {
-            let host = names::complete(&rule.spec.host, &namespace, &options.domain);
-            merge(namespaces.entry(namespace).or_default().entry(host).or_default(), rule);
+            let host = names::complete(&rule.spec.host, namespace, &options.domain);
+            merge(namespaces.entry(namespace.to_owned()).or_default().entry(host).or_default(), rule);
         }
         Self { namespaces, options, workload }
     }
@@ -51,8 +51,8 @@ impl<'a> DestinationRules<'a> {
         let client = self.workload.namespace.as_str();
         let root = self.options.root_namespace.as_str();
         if let Some(rules) = self.of_host(client, &service.host) {
-            let own = client == root;
-            if let Some(found) = self.choose(rules, |rule| !own || self.is_private(rule, root)) {
+            let usable = |rule: &MergedRule<'a>| client != root || self.is_private(rule, root);
+            if let Some(found) = self.choose(rules, |rule| self.is_exported(rule, client) && usable(rule)) {
                 return found;
             }
         }

@@ -5,9 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::services::{KnownPort, Labels, namespace_of, selects};
+use super::services::{KnownPort, Labels, selects};
 use crate::config::{Config, EndpointSlice, Node, Pod, PodStatus, Resource, Service, ServiceEntry, WorkloadEntry};
-use crate::options::MeshOptions;
 use crate::upstream::{Address, EndpointConfig};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -66,23 +65,23 @@ impl KnownEndpoint {
 
 /// What endpoints are made of, indexed for look-up.
 pub(crate) struct Sources<'a> {
-    workloads: Vec<(String, &'a Resource<WorkloadEntry>)>,
-    pods: HashMap<(String, &'a str), &'a Resource<Pod>>,
+    workloads: Vec<(&'a str, &'a Resource<WorkloadEntry>)>,
+    pods: HashMap<(&'a str, &'a str), &'a Resource<Pod>>,
     nodes: HashMap<&'a str, &'a Resource<Node>>,
-    slices: HashMap<(String, &'a str), Vec<&'a Resource<EndpointSlice>>>,
+    slices: HashMap<(&'a str, &'a str), Vec<&'a Resource<EndpointSlice>>>,
 }
 
 impl<'a> Sources<'a> {
-    pub(crate) fn new(config: &'a Config, options: &MeshOptions) -> Self {
+    pub(crate) fn new(config: &'a Config) -> Self {
         let mut slices: HashMap<_, Vec<_>> = HashMap::new();
         for slice in &config.endpoint_slices {
             if let Some(service) = slice.meta.labels.get(SERVICE_NAME) {
-                slices.entry((namespace_of(slice, options), service.as_str())).or_default().push(slice);
+                slices.entry((slice.namespace(), service.as_str())).or_default().push(slice);
             }
         }
         Self {
-            workloads: config.workload_entries.iter().map(|entry| (namespace_of(entry, options), entry)).collect(),
-            pods: config.pods.iter().map(|pod| ((namespace_of(pod, options), pod.meta.name.as_str()), pod)).collect(),
+            workloads: config.workload_entries.iter().map(|entry| (entry.namespace(), entry)).collect(),
+            pods: config.pods.iter().map(|pod| ((pod.namespace(), pod.meta.name.as_str()), pod)).collect(),
             nodes: config.nodes.iter().map(|node| (node.meta.name.as_str(), node)).collect(),
             slices,
         }
@@ -95,7 +94,7 @@ impl<'a> Sources<'a> {
         };
         let mut endpoints = self.selected_workloads(&selector.labels, namespace);
         for ((pod_namespace, _), pod) in &self.pods {
-            if pod_namespace == namespace && selects(&selector.labels, &pod.meta.labels) {
+            if *pod_namespace == namespace && selects(&selector.labels, &pod.meta.labels) {
                 endpoints.extend(self.from_pod(pod));
             }
         }
@@ -105,7 +104,7 @@ impl<'a> Sources<'a> {
     /// The endpoints of a Kubernetes Service: its EndpointSlices, and the WorkloadEntries its selector selects.
     pub(crate) fn of_kubernetes(&self, service: &Resource<Service>, namespace: &str) -> Vec<KnownEndpoint> {
         let mut endpoints = Vec::new();
-        for slice in self.slices.get(&(namespace.to_owned(), service.meta.name.as_str())).into_iter().flatten() {
+        for slice in self.slices.get(&(namespace, service.meta.name.as_str())).into_iter().flatten() {
             self.from_slice(slice, namespace, &mut endpoints);
         }
         if !service.spec.selector.is_empty() {
@@ -118,7 +117,7 @@ impl<'a> Sources<'a> {
         let mut endpoints = Vec::new();
         for (own, entry) in &self.workloads {
             let labels = merged_labels(entry);
-            if own == namespace && selects(selector, &labels) {
+            if *own == namespace && selects(selector, &labels) {
                 endpoints.extend(from_workload(&entry.spec, Some(labels)));
             }
         }
@@ -157,7 +156,7 @@ impl<'a> Sources<'a> {
             }
             let pod = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod").and_then(|target| {
                 let pod_namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
-                self.pods.get(&(pod_namespace.to_owned(), target.name.as_str()))
+                self.pods.get(&(pod_namespace, target.name.as_str()))
             });
             let labels: Labels = pod.map_or_else(Arc::default, |pod| Arc::new(pod.meta.labels.clone()));
             let locality: Arc<str> = self.locality(labels.get(LOCALITY_LABEL), &endpoint.node_name).into();

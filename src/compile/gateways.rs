@@ -9,12 +9,12 @@ use super::names;
 use super::path::Path;
 use super::report::Report;
 use super::review;
-use super::services::{PortProtocol, by_age, namespace_of, selects};
+use super::services::{PortProtocol, by_age, selects};
 use super::tables::{self, Scope, TableBuilder};
 use super::virtual_services::MeantVirtualService;
 use crate::config::{Config, Gateway, Resource, Server};
 use crate::error::{Place, ResourceName};
-use crate::options::{MeshOptions, Workload};
+use crate::options::Workload;
 use crate::route::{Ports, Route, RouteMatch, RouteTable, Unknown};
 use crate::snapshot::{Bind, Listener, ListenerProtocol};
 
@@ -41,12 +41,10 @@ pub(crate) fn listeners(
     config: &Config,
     meant: &[&MeantVirtualService<'_>],
     clusters: &mut Clusters<'_>,
-    options: &MeshOptions,
     workload: &Workload,
     report: &mut Report,
 ) -> Vec<Listener> {
-    let mut gateways: Vec<_> =
-        config.gateways.iter().map(|gateway| (namespace_of(gateway, options), gateway)).collect();
+    let mut gateways: Vec<_> = config.gateways.iter().map(|gateway| (gateway.namespace(), gateway)).collect();
     gateways.sort_by(|(one_namespace, one), (other_namespace, other)| {
         by_age(one, one_namespace).cmp(&by_age(other, other_namespace))
     });

@@ -32,7 +32,6 @@ use services::Services;
 use virtual_services::MeantVirtualService;
 
 use crate::config::Config;
-use crate::error::ResourceName;
 use crate::options::{MeshOptions, Workload};
 use crate::snapshot::Snapshot;
 use crate::upstream::Registry;
@@ -52,12 +51,12 @@ fn compile(config: &Config, purpose: Purpose<'_>, version: u64, report: &mut Rep
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, purpose);
     let meant = understand(config, options, report);
-    references::check(&meant, config, &services, &clusters, options, report);
+    references::check(&meant, config, &services, &clusters, report);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
-    let listeners = gateways::listeners(config, &visible, &mut clusters, options, workload, report);
+    let listeners = gateways::listeners(config, &visible, &mut clusters, workload, report);
     Snapshot { version, mesh, listeners, clusters: clusters.entries, path_normalization: options.path_normalization }
 }
 
@@ -65,27 +64,27 @@ fn compile(config: &Config, purpose: Purpose<'_>, version: u64, report: &mut Rep
 fn understand<'a>(config: &'a Config, options: &MeshOptions, report: &mut Report) -> Vec<MeantVirtualService<'a>> {
     let mut regexes = matches::Regexes::default();
     for rule in &config.destination_rules {
-        review::of(rule, name_of(rule, "DestinationRule", options), report, |review| {
+        review::of(rule, rule.name_of("DestinationRule"), report, |review| {
             honored::destination_rule(&rule.spec, review);
         });
     }
     for entry in &config.service_entries {
-        review::of(entry, name_of(entry, "ServiceEntry", options), report, |review| {
+        review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
             honored::service_entry(&entry.spec, review);
         });
     }
     for entry in &config.workload_entries {
-        review::of(entry, name_of(entry, "WorkloadEntry", options), report, |review| {
+        review::of(entry, entry.name_of("WorkloadEntry"), report, |review| {
             honored::workload_entry(&entry.spec, review);
         });
     }
     for gateway in &config.gateways {
-        review::of(gateway, name_of(gateway, "Gateway", options), report, |review| {
+        review::of(gateway, gateway.name_of("Gateway"), report, |review| {
             honored::gateway(&gateway.spec, review);
         });
     }
     let each = config.virtual_services.iter().map(|resource| {
-        review::of(resource, name_of(resource, "VirtualService", options), report, |review| {
+        review::of(resource, resource.name_of("VirtualService"), report, |review| {
             virtual_services::understand(resource, options, &mut regexes, review)
         })
     });
@@ -113,13 +112,4 @@ fn visible<'m, 'a>(
         one_reach.cmp(other_reach).then_with(|| age(one).cmp(&age(other)))
     });
     visible.into_iter().map(|(_, meant)| meant).collect()
-}
-
-/// The name of a resource, with the default namespace where it names none.
-fn name_of<T>(resource: &crate::config::Resource<T>, kind: &str, options: &MeshOptions) -> ResourceName {
-    ResourceName {
-        kind: kind.into(),
-        namespace: services::namespace_of(resource, options).into(),
-        name: resource.meta.name.as_str().into(),
-    }
 }

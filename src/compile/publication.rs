@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::report::{Quarantined, Report};
-use super::{Purpose, compile, name_of, validate};
+use super::{Purpose, compile, validate};
 use crate::config::{Config, Resource};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, ResourceName};
@@ -41,7 +41,7 @@ impl Publication {
         let Judged { mut good, bad, mut report } = judged;
         let last = std::mem::take(&mut self.serving);
         if !bad.is_empty() {
-            let kept = keep_last_good(&mut good, last, &bad, options);
+            let kept = keep_last_good(&mut good, last, &bad);
             report.quarantined.extend(bad.into_iter().map(|resource| {
                 let last_good_serves = kept.contains(&resource);
                 Quarantined { resource, last_good_serves }
@@ -79,15 +79,10 @@ impl Judged {
 }
 
 /// Takes the resources named `bad` from the last publication into this one, and says which there were.
-fn keep_last_good(
-    good: &mut Config,
-    last: Config,
-    bad: &[ResourceName],
-    options: &MeshOptions,
-) -> HashSet<ResourceName> {
+fn keep_last_good(good: &mut Config, last: Config, bad: &[ResourceName]) -> HashSet<ResourceName> {
     let wanted: HashSet<&ResourceName> = bad.iter().collect();
     let mut kept = HashSet::new();
-    let mut keep = Keep { wanted: &wanted, kept: &mut kept, options };
+    let mut keep = Keep { wanted: &wanted, kept: &mut kept };
     keep.of_kind("VirtualService", &mut good.virtual_services, last.virtual_services);
     keep.of_kind("DestinationRule", &mut good.destination_rules, last.destination_rules);
     keep.of_kind("Gateway", &mut good.gateways, last.gateways);
@@ -104,15 +99,14 @@ fn keep_last_good(
 struct Keep<'a> {
     wanted: &'a HashSet<&'a ResourceName>,
     kept: &'a mut HashSet<ResourceName>,
-    options: &'a MeshOptions,
 }
 
 impl Keep<'_> {
     fn of_kind<T>(&mut self, kind: &str, good: &mut Vec<Resource<T>>, last: Vec<Resource<T>>) {
         for resource in last {
-            let name = name_of(&resource, kind, self.options);
+            let name = resource.name_of(kind);
             // The first of two documents with one name may be good while the second is not.
-            let serves_anew = || good.iter().any(|new| name_of(new, kind, self.options) == name);
+            let serves_anew = || good.iter().any(|new| new.name_of(kind) == name);
             if self.wanted.contains(&name) && !serves_anew() {
                 self.kept.insert(name);
                 good.push(resource);

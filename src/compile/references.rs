@@ -3,11 +3,10 @@
 use super::clusters::{Clusters, Dangling};
 use super::names;
 use super::report::Report;
-use super::services::{Services, namespace_of};
+use super::services::Services;
 use super::virtual_services::{MeantVirtualService, RuleAction, RuleDestination};
 use crate::config::Config;
 use crate::error::{Problem, Severity};
-use crate::options::MeshOptions;
 
 /// Names every reference of `virtual_services` that dangles.
 pub(crate) fn check(
@@ -15,14 +14,10 @@ pub(crate) fn check(
     config: &Config,
     services: &Services,
     clusters: &Clusters<'_>,
-    options: &MeshOptions,
     report: &mut Report,
 ) {
-    let gateways: Vec<String> = config
-        .gateways
-        .iter()
-        .map(|gateway| format!("{}/{}", namespace_of(gateway, options), gateway.meta.name))
-        .collect();
+    let gateways: Vec<String> =
+        config.gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace(), gateway.meta.name)).collect();
     for virtual_service in virtual_services {
         for (number, gateway) in virtual_service.gateways.iter().enumerate() {
             if gateway != names::MESH && !gateways.contains(gateway) {

@@ -157,13 +157,13 @@ pub(crate) struct Services {
 impl Services {
     /// Gathers the services of `config`.
     pub(crate) fn new(config: &Config, options: &MeshOptions, workload: &Workload) -> Self {
-        let sources = endpoints::Sources::new(config, options);
+        let sources = endpoints::Sources::new(config);
         let mut services = Vec::new();
         for service in &config.services {
             services.extend(from_kubernetes(service, &sources, options));
         }
         for entry in &config.service_entries {
-            from_service_entry(entry, &sources, options, &mut services);
+            from_service_entry(entry, &sources, &mut services);
         }
         let default = &options.default_service_export_to;
         let mut by_host: HashMap<String, Vec<usize>> = HashMap::new();
@@ -206,7 +206,7 @@ fn from_kubernetes(
     sources: &endpoints::Sources<'_>,
     options: &MeshOptions,
 ) -> Option<KnownService> {
-    let namespace = namespace_of(resource, options);
+    let namespace = resource.namespace().to_owned();
     let spec = &resource.spec;
     if !spec.external_name.is_empty() {
         return None;
@@ -245,10 +245,9 @@ fn from_kubernetes(
 fn from_service_entry(
     resource: &Resource<ServiceEntry>,
     sources: &endpoints::Sources<'_>,
-    options: &MeshOptions,
     services: &mut Vec<KnownService>,
 ) {
-    let namespace = namespace_of(resource, options);
+    let namespace = resource.namespace();
     let spec = &resource.spec;
     let ports: Vec<KnownPort> = spec
         .ports
@@ -265,7 +264,7 @@ fn from_service_entry(
     for host in &spec.hosts {
         services.push(KnownService {
             host: host.to_ascii_lowercase(),
-            namespace: namespace.clone(),
+            namespace: namespace.to_owned(),
             ports: ports.clone(),
             registry: ServiceRegistry::ServiceEntry,
             addresses: spec.addresses.iter().filter(|address| !address.contains('/')).cloned().collect(),
@@ -280,11 +279,6 @@ fn from_service_entry(
 /// The order of age: by time where it is known, else by name.
 fn created(timestamp: &Option<String>, name: &str) -> (Option<String>, String) {
     (timestamp.clone(), name.to_owned())
-}
-
-/// The namespace of a resource, the default one where it names none.
-pub(crate) fn namespace_of<T>(resource: &Resource<T>, options: &MeshOptions) -> String {
-    resource.meta.namespace.clone().unwrap_or_else(|| options.default_namespace.clone())
 }
 
 /// Labels, shared by the endpoints that have them.

@@ -6,7 +6,6 @@ use super::matches::{self, Regexes};
 use super::names;
 use super::path::Path;
 use super::review::Review;
-use super::services::namespace_of;
 use crate::config::{Destination, HttpMatchRequest, HttpRoute, HttpRouteDestination, Resource, VirtualService};
 use crate::error::{Place, ResourceName};
 use crate::options::MeshOptions;
@@ -75,7 +74,7 @@ pub(crate) fn understand<'a>(
     regexes: &mut Regexes,
     review: &mut Review<'_>,
 ) -> MeantVirtualService<'a> {
-    let namespace = namespace_of(resource, options);
+    let namespace = resource.namespace();
     let VirtualService { hosts, gateways, http, tls, tcp, export_to: _ } = &resource.spec;
     let root = Path::root("spec");
     review.not_honored(&root.field("tls"), tls);

@@ -76,6 +76,11 @@ impl<T> Resource<T> {
         self.places.as_ref().map(|(places, _)| places.file())
     }
 
+    /// Its namespace: `default` if it names none.
+    pub fn namespace(&self) -> &str {
+        self.meta.namespace()
+    }
+
     /// Its name among the resources of `kind`, in the namespace `default` if it names none.
     pub fn name_of(&self, kind: &str) -> ResourceName {
         self.meta.resource_name(kind)
@@ -83,12 +88,13 @@ impl<T> Resource<T> {
 }
 
 impl Metadata {
+    /// The namespace: `default` if none is named.
+    pub(crate) fn namespace(&self) -> &str {
+        self.namespace.as_deref().filter(|namespace| !namespace.is_empty()).unwrap_or("default")
+    }
+
     /// The name among the resources of `kind`, in the namespace `default` if none is named.
     pub(crate) fn resource_name(&self, kind: &str) -> ResourceName {
-        let namespace = match self.namespace.as_deref() {
-            None | Some("") => "default",
-            Some(namespace) => namespace,
-        };
-        ResourceName { kind: kind.into(), namespace: namespace.into(), name: self.name.as_str().into() }
+        ResourceName { kind: kind.into(), namespace: self.namespace().into(), name: self.name.as_str().into() }
     }
 }

@@ -69,7 +69,8 @@ impl<T> HostIndex<T> {
     ///
     /// Allocates only for a name that has upper-case letters and is longer than any DNS name can be.
     pub fn get(&self, host: &str) -> Option<&T> {
-        if !host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        // Without a way out in between the loop looks at many bytes at once.
+        if !host.bytes().fold(false, |upper, byte| upper | byte.is_ascii_uppercase()) {
             return self.get_folded(host);
         }
         let mut buffer = [0u8; 256];
@@ -214,10 +215,10 @@ mod tests {
         };
         let mut best: Option<(&String, (u8, usize))> = None;
         for domain in domains {
-            if let Some(rank) = rank(&domain) {
-                if best.is_none_or(|(_, other)| rank > other) {
-                    best = Some((domain, rank));
-                }
+            if let Some(rank) = rank(&domain)
+                && best.is_none_or(|(_, other)| rank > other)
+            {
+                best = Some((domain, rank));
             }
         }
         best.map(|(domain, _)| domain)

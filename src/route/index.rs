@@ -22,8 +22,9 @@ pub struct RuleSet {
     index: Option<Box<Index>>,
 }
 
-/// Up to this many rules are tried in turn (measured, see `benches/resolve.rs`).
-const SCAN_UP_TO: usize = 4;
+/// Up to this many rules are tried in turn: at eight prefixes even the last one costs as many instructions either way
+/// (`threshold` in `benches/resolve.rs`), and the others less.
+const SCAN_UP_TO: usize = 8;
 
 #[derive(Clone, Debug)]
 struct Index {

@@ -1,1 +1,19 @@
-//! The room `source`.
+//! Where words come from: a folder of YAML, watched ([`FileSource`]).
+//!
+//! ```
+//! use mesh_router::Mesh;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), mesh_router::Error> {
+//! # let folder = std::env::temp_dir().join(format!("mesh-router-source-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
+//! let mesh = Mesh::open(&folder).await?; // followed until the last clone of the mesh is dropped
+//! assert_eq!(mesh.snapshot().version(), 1);
+//! # std::fs::remove_dir_all(&folder).unwrap();
+//! # Ok(())
+//! # }
+//! ```
+
+mod file;
+
+pub use file::{FileSource, Watch};

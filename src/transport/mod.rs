@@ -1,1 +1,203 @@
-//! The room `transport`.
+//! Connections: [`Transport`], the inner service that honours what only the owner of a connection can.
+//!
+//! To the [`MeshRouter`](crate::service) above it, a transport is a tower Service like any other, with two advantages:
+//! it gets the chosen endpoint as a typed value, so it dials one address and sends another name, and its pools are per
+//! endpoint, so a balancer's choice is what happens.
+//!
+//! ```
+//! use http::Request;
+//! use http_body_util::{BodyExt, Empty};
+//! use bytes::Bytes;
+//! use mesh_router::service::RequestBody;
+//! use mesh_router::transport::Transport;
+//! use tower::ServiceExt;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! # let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+//! # let address = listener.local_addr().unwrap();
+//! # tokio::spawn(async move {
+//! #     let (mut stream, _) = listener.accept().await.unwrap();
+//! #     let _ = stream.read(&mut [0; 1024]).await.unwrap();
+//! #     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+//! # });
+//! let transport = Transport::new();
+//! let request = Request::get(format!("http://{address}/")).body(RequestBody::new(Empty::<Bytes>::new())).unwrap();
+//! let response = transport.oneshot(request).await.unwrap();
+//! assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "hello");
+//! # }
+//! ```
+
+mod body;
+mod connect;
+mod failure;
+mod future;
+mod head;
+mod line;
+mod multiplex;
+mod pool;
+mod pools;
+mod settings;
+mod stack;
+mod upload;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::HOST;
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, Response, Version};
+use http_body::Body;
+use tower_service::Service;
+
+pub use body::TransportBody;
+pub use connect::Connect;
+pub use future::TransportFuture;
+pub use settings::TransportBuilder;
+
+use connect::{Host, Target};
+use pool::Pool;
+use pools::Inner;
+use upload::Upload;
+
+use crate::error::BoxError;
+use crate::outcome::{Failure, FailureError};
+use crate::service::{Aim, RequestBody};
+use crate::upstream::Protocol;
+
+/// Sends requests over connections of its own, HTTP/1.1 and HTTP/2 without TLS.
+///
+/// A request with an [`Aim`] goes to that endpoint, in the protocol of its cluster, within the cluster's
+/// `connectTimeout`; `Host` or `:authority` says what the aim says. A request without one (a host that no rule knows)
+/// goes where its URI says: the host is looked up and its addresses are tried in turn, in the protocol of the request.
+///
+/// Connections are pooled for each endpoint. HTTP/1.1 takes the one used last; one that turns out closed before a byte
+/// of the request was written is replaced by a fresh one without anybody's notice, which is the only thing sent twice
+/// here. HTTP/2 shares one connection, and opens another when the streams that the other side allows are taken. Idle
+/// connections are closed after an hour, or with their endpoint.
+///
+/// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
+/// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
+/// called within its runtime.
+///
+/// Every error is a [`FailureError`] with Envoy's class of the failure; errors of a response's body are hyper's.
+#[derive(Clone)]
+pub struct Transport {
+    inner: Arc<Inner>,
+}
+
+impl Transport {
+    /// A transport with the defaults of [`TransportBuilder`].
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Sets up a transport.
+    pub fn builder() -> TransportBuilder {
+        TransportBuilder::new()
+    }
+
+    /// Closes idle connections at once, and the others when their request is done. For all clones.
+    ///
+    /// Requests that still come get a connection of their own, which is closed after them.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").finish_non_exhaustive()
+    }
+}
+
+impl<B> Service<Request<RequestBody<B>>> for Transport
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<TransportBody>;
+    type Error = BoxError;
+    type Future = TransportFuture<B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
+        match request.body_mut().take_aim() {
+            Some(Aim { endpoint, authority, .. }) => {
+                let pool = self.inner.of_endpoint(&endpoint);
+                let http2 = match endpoint.protocol {
+                    Protocol::Http1 => false,
+                    Protocol::Http2 => true,
+                    Protocol::SameAsDownstream => request.version() == Version::HTTP_2,
+                };
+                send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request)
+            }
+            None => match self_named(&request) {
+                Ok((host, authority)) => {
+                    let pool = self.inner.of_host(&host);
+                    let http2 = request.version() == Version::HTTP_2;
+                    send(pool, Target::Host(Arc::new(host), authority), None, http2, request)
+                }
+                Err(error) => TransportFuture::failed(error),
+            },
+        }
+    }
+}
+
+fn send<B: Upload>(
+    pool: Arc<Pool<B>>,
+    target: Target,
+    authority: Option<&Authority>,
+    http2: bool,
+    mut request: Request<RequestBody<B>>,
+) -> TransportFuture<B> {
+    if http2 {
+        head::to_http2(&mut request, authority, target.authority());
+        return TransportFuture::story(pool.send_shared(target, request));
+    }
+    head::to_http1(&mut request, authority, target.authority());
+    let tunnel = request.method() == Method::CONNECT;
+    match pool.checkout() {
+        Some(mut line) => {
+            line.as_mut().start(request, pool);
+            TransportFuture::sending(line, target, tunnel)
+        }
+        None => TransportFuture::story(pool.send(target, request)),
+    }
+}
+
+/// Where a request leads by itself: the authority of its URI, else its `Host`.
+fn self_named<B>(request: &Request<B>) -> Result<(Host, Authority), FailureError> {
+    let refuse =
+        |why: &str| FailureError::new(Failure::ConnectRefused, io::Error::new(io::ErrorKind::Unsupported, why));
+    let uri = request.uri();
+    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
+        return Err(refuse("this transport speaks http only: https needs TLS, which this build has not"));
+    }
+    let named = request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let Some(authority) = uri.authority().cloned().or(named) else {
+        return Err(refuse("the request names no host: its URI has no authority and it has no valid Host header"));
+    };
+    let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase().into();
+    let port = authority.port_u16().unwrap_or(80);
+    // User information is nobody's name.
+    let bare = authority.as_str().rsplit_once('@').and_then(|(_, bare)| Authority::try_from(bare).ok());
+    Ok((Host { name, port }, bare.unwrap_or(authority)))
+}

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 pub(crate) const USAGE: &str = "\
 usage: cargo test --test conformance -- [FILTER...] [OPTION...]
 
-FILTER            run only cases whose AREA/NAME contains it (any of several)
+FILTER            run only cases whose AREA/NAME contains it, or begins with it if it has a slash (any of several)
 --exact           a filter is the whole name
---skip TEXT       leave out cases whose AREA/NAME contains it
+--skip FILTER     leave out these cases
 --list            list the cases and run none
 --gateway CMD     judge this gateway command instead of the example; not-yet.txt does not count then
 --case-dir DIR    take the cases from here
@@ -90,6 +90,7 @@ impl Args {
         let whole = format!("{area}/{name}");
         let hit = |filter: &String| match self.exact {
             true => *filter == name || *filter == whole,
+            false if filter.contains('/') => whole.starts_with(filter.as_str()),
             false => whole.contains(filter.as_str()),
         };
         (self.filters.is_empty() || self.filters.iter().any(hit)) && !self.skips.iter().any(hit) && !self.ignored

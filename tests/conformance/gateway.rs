@@ -26,8 +26,11 @@ fn build(cargo: &Path, profile: &Path) -> Result<(), String> {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
+    let target = profile.parent().ok_or("this test is in no target folder")?;
     let output = Command::new(cargo)
         .args(["build", "--quiet", "--example", "gateway", "--features", "full", "--profile", name])
+        .arg("--target-dir")
+        .arg(target)
         .arg("--manifest-path")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
         .output()

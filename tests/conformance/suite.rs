@@ -83,6 +83,8 @@ pub(crate) async fn run(cases: Vec<Arc<Case>>, means: Means, not_yet: &NotYet, a
     let mut tally = Tally::default();
     while let Some(done) = running.join_next().await {
         let (case, outcome, took) = done.map_err(|error| error.to_string())?;
+        // one line a case, unless the gateway's output is wanted
+        let outcome = outcome.map_err(|why| if args.verbose { why } else { why.trim().replace('\n', " | ") });
         tally.count(&case, outcome, took, not_yet, args.update);
     }
     if args.update {

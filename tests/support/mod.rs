@@ -1,90 +1,97 @@
 //! A small mesh for the tests of the service.
 #![allow(dead_code, reason = "each test uses its part")]
 
-use std::sync::Arc;
-
 use mesh_router::Mesh;
+use mesh_router::config::{
+    Config, Destination, EndpointPort, EndpointSlice, HeaderOperations, Headers, HttpMatchRequest, HttpRoute,
+    HttpRouteDestination, Resource, Service, ServicePort, SliceEndpoint, StringMatch, TargetPort, VirtualService,
+};
 use mesh_router::dice::Dice;
-use mesh_router::error::ResourceName;
-use mesh_router::route::*;
-use mesh_router::snapshot::*;
-use mesh_router::telemetry::ClusterMetrics;
-use mesh_router::upstream::*;
+use mesh_router::options::{MeshOptions, OutboundTrafficPolicy};
+use mesh_router::upstream::EndpointView;
 
-/// Hosts `reviews` (one endpoint), `empty` (none), `missing` (no cluster) and `closed` (no rule); each rule sets the
-/// response header `x-rule` to the name of its host.
+/// Unknown hosts pass through; the others are those of [`services`].
 pub(crate) fn mesh() -> Mesh {
-    Mesh::of(snapshot(Unknown::PassThrough, "10.0.0.1:9080", 1), Dice::seeded(1))
+    meshed(OutboundTrafficPolicy::AllowAny)
 }
 
 /// The same, where unknown hosts are refused.
 pub(crate) fn registry_only() -> Mesh {
-    Mesh::of(snapshot(Unknown::Refuse, "10.0.0.1:9080", 1), Dice::seeded(1))
+    meshed(OutboundTrafficPolicy::RegistryOnly)
+}
+
+fn meshed(outbound_traffic_policy: OutboundTrafficPolicy) -> Mesh {
+    let options = MeshOptions { outbound_traffic_policy, ..MeshOptions::default() };
+    let mesh = Mesh::builder().options(options).dice(Dice::seeded(1)).build();
+    mesh.apply(services("10.0.1.1")).unwrap();
+    mesh
 }
 
 /// Publishes the same with another endpoint of `reviews`.
 pub(crate) fn move_reviews(mesh: &Mesh, address: &str) {
-    mesh.publish(snapshot(Unknown::PassThrough, address, 2));
+    mesh.apply(services(address)).unwrap();
 }
 
 /// The endpoints of the cluster of `reviews`, with their counts.
 pub(crate) fn reviews(mesh: &Mesh) -> Vec<EndpointView> {
-    mesh.snapshot().clusters[0].cluster.view()
+    let snapshot = mesh.snapshot();
+    let cluster = snapshot.clusters().find(|cluster| cluster.key.host.starts_with("reviews."));
+    cluster.expect("the services have reviews").view()
 }
 
-fn snapshot(unknown: Unknown, address: &str, version: u64) -> Snapshot {
-    let registry = Registry::new(&Dice::seeded(1));
-    let address: std::net::SocketAddr = address.parse().unwrap();
-    let entry = |host: &str, endpoints| {
-        let key = ClusterKey::new(host, "", 80);
-        ClusterEntry {
-            metrics: ClusterMetrics::new(&key),
-            cluster: registry.cluster(key, ClusterSettings::default(), endpoints),
-        }
+/// Hosts `plain` (ten endpoints, one rule that only routes), `reviews` (one endpoint), `empty` (none), `missing` (no
+/// cluster) and `closed` (no rule). The rules of `reviews`, `empty` and `missing` set the response header `x-rule` to
+/// the name of their host, and the request header `x-seen`.
+fn services(reviews: &str) -> Config {
+    let mut config = Config::default();
+    let ten: Vec<String> = (1..=10).map(|number| format!("10.0.0.{number}")).collect();
+    for (name, addresses) in [("plain", &*ten), ("reviews", &[reviews.to_owned()]), ("empty", &[]), ("missing", &[])] {
+        add_service(&mut config, name, addresses);
+        add_rules(&mut config, name, rule(name));
+    }
+    add_service(&mut config, "closed", &[]);
+    let exact = Some(StringMatch { exact: Some("/never".to_owned()), ..StringMatch::default() });
+    let never = HttpMatchRequest { uri: exact, ..HttpMatchRequest::default() };
+    add_rules(&mut config, "closed", HttpRoute { matches: vec![never], ..rule("closed") });
+    config
+}
+
+fn add_service(config: &mut Config, name: &str, addresses: &[String]) {
+    let port = ServicePort {
+        name: "http".to_owned(),
+        port: 80,
+        target_port: Some(TargetPort::Number(9080)),
+        ..ServicePort::default()
     };
-    let ops = |set: &[(&'static str, &str)]| HeaderOps {
-        set: set.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect(),
-        authority: None,
+    config.services.push(Resource::new(name, Some("default"), Service { ports: vec![port], ..Service::default() }));
+    let port = EndpointPort { name: "http".to_owned(), port: Some(9080), ..EndpointPort::default() };
+    let endpoint = |address: &String| SliceEndpoint { addresses: vec![address.clone()], ..SliceEndpoint::default() };
+    let spec = EndpointSlice {
+        address_type: "IPv4".to_owned(),
+        endpoints: addresses.iter().map(endpoint).collect(),
+        ports: vec![port],
     };
-    let route = |name: &str, destination| {
-        Arc::new(Route {
-            name: name.into(),
-            action: Action::Forward(WeightedClusters(WeightedCluster {
-                destination,
-                request_headers: HeaderOps::default(),
-                response_headers: HeaderOps::default(),
-            })),
-            origin: RuleOrigin {
-                resource: ResourceName {
-                    kind: "VirtualService".into(),
-                    namespace: "default".into(),
-                    name: name.into(),
-                },
-                path: "spec.http[0]".into(),
-                place: None,
-            },
-            request_headers: ops(&[("x-seen", "yes")]),
-            response_headers: ops(&[("x-rule", name)]),
-        })
+    let mut slice = Resource::new(format!("{name}-1"), Some("default"), spec);
+    slice.meta.labels.insert("kubernetes.io/service-name".to_owned(), name.to_owned());
+    config.endpoint_slices.push(slice);
+}
+
+fn add_rules(config: &mut Config, name: &str, rule: HttpRoute) {
+    let spec = VirtualService { hosts: vec![name.to_owned()], http: vec![rule], ..VirtualService::default() };
+    config.virtual_services.push(Resource::new(name, Some("default"), spec));
+}
+
+fn rule(name: &str) -> HttpRoute {
+    let subset = if name == "missing" { "none".to_owned() } else { String::new() };
+    let destination = Destination { host: name.to_owned(), subset, ..Destination::default() };
+    let set = |header: &str, value: &str| {
+        let set = [(header.to_owned(), value.to_owned())].into();
+        Some(HeaderOperations { set, ..HeaderOperations::default() })
     };
-    Snapshot {
-        version,
-        path_normalization: Default::default(),
-        mesh: RouteTable {
-            hosts: vec![
-                ("reviews".into(), Some(RouteIndex(0))),
-                ("empty".into(), Some(RouteIndex(1))),
-                ("missing".into(), Some(RouteIndex(2))),
-                ("closed".into(), None),
-            ],
-            routes: vec![
-                route("reviews", ClusterChoice::Fixed(ClusterIndex(0))),
-                route("empty", ClusterChoice::Fixed(ClusterIndex(1))),
-                route("missing", ClusterChoice::Missing),
-            ],
-            unknown,
-        },
-        listeners: vec![],
-        clusters: vec![entry("reviews", vec![EndpointConfig::new(address)]), entry("empty", vec![])],
+    HttpRoute {
+        name: name.to_owned(),
+        route: vec![HttpRouteDestination { destination: Some(destination), ..HttpRouteDestination::default() }],
+        headers: (name != "plain").then(|| Headers { request: set("x-seen", "yes"), response: set("x-rule", name) }),
+        ..HttpRoute::default()
     }
 }

@@ -1,0 +1,46 @@
+//! A gateway: Istio's YAML in, HTTP through.
+//!
+//! ```text
+//! cargo run --example gateway -- --demo
+//! cargo run --example gateway -- --config mesh/ --admin 127.0.0.1:15021
+//! cargo run --example gateway -- check --config mesh/
+//! ```
+
+mod args;
+mod check;
+mod demo;
+mod mesh_config;
+mod serve;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use mesh_router::BoxError;
+use tracing_subscriber::EnvFilter;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,notify=warn"));
+    let terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = match args.command {
+        Some(Command::Check(check)) => check::run(&check),
+        None if args.serve.demo => runtime.block_on(demo::run(args.serve)),
+        None => runtime.block_on(serve::run(args.serve)),
+    };
+    done.unwrap_or_else(|error: BoxError| {
+        // Of a configuration, every problem is a line of its own.
+        eprintln!("{error}");
+        ExitCode::FAILURE
+    })
+}

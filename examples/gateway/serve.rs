@@ -1,0 +1,90 @@
+//! `gateway --config`: serves until it is told to end.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mesh_router::gateway::{Server, ServerBuilder};
+use mesh_router::{BoxError, Mesh};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{Serve, source};
+
+/// The bounds of Istio's histograms.
+const BUCKETS: [f64; 19] =
+    [0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1e3, 2.5e3, 5e3, 1e4, 3e4, 6e4, 3e5, 6e5, 1.8e6, 3.6e6];
+/// How often what histograms have gathered is put in order.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
+    // Signals are caught before anything listens, so that none ends the process halfway.
+    let ended = ended();
+    // Handles of metrics are made with the mesh, so the recorder comes first.
+    let render = args.admin.and_then(|_| recorder());
+    let mesh = args.identity.mesh()?.build();
+    let Some(source) = source(&args.paths) else { return Ok(ExitCode::SUCCESS) };
+    let source = if args.quarantine { source } else { source.strict() };
+    let _watch = source.open(&mesh).await?;
+    let server = server(&args, &mesh, render).start().await?;
+    tracing::info!(listeners = mesh.snapshot().listeners().len(), "ready");
+    ended.await;
+    tracing::info!(within = ?args.drain, "draining");
+    server.drain(args.drain).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A gateway as the command line describes it.
+pub(crate) fn server(
+    args: &Serve,
+    mesh: &Mesh,
+    render: Option<impl Fn() -> String + Send + Sync + 'static>,
+) -> ServerBuilder {
+    let mut server = Server::builder(mesh);
+    if let Some(workers) = args.workers {
+        server = server.workers(workers);
+    }
+    if let Some(admin) = args.admin {
+        server = server.admin(admin);
+    }
+    if let Some(render) = render {
+        server = server.metrics(render);
+    }
+    args.ports.iter().fold(server, |server, (from, to)| server.map_port(*from, *to))
+}
+
+/// Gathers metrics; what is returned writes them in Prometheus' format.
+pub(crate) fn recorder() -> Option<impl Fn() -> String + Send + Sync + 'static> {
+    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS).and_then(|builder| builder.install_recorder());
+    let handle = match recorder {
+        Ok(handle) => handle,
+        Err(error) => {
+            tracing::warn!(%error, "there are no metrics");
+            return None;
+        }
+    };
+    let kept = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            kept.run_upkeep();
+        }
+    });
+    Some(move || handle.render())
+}
+
+/// Ends with the first SIGTERM or SIGINT from now on.
+pub(crate) fn ended() -> impl Future<Output = ()> {
+    let caught = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    async move {
+        match caught {
+            [Ok(mut terminate), Ok(mut interrupt)] => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            // Then signals do what they do by default.
+            _ => std::future::pending().await,
+        }
+    }
+}

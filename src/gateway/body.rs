@@ -1,0 +1,96 @@
+//! The bodies of an exchange: [`InboundBody`] from the client, [`OutboundBody`] to it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+
+use super::session::Session;
+
+/// The body of a request as it comes from the client.
+///
+/// Trailers of HTTP/1.1 are dropped, as Envoy does. A body that breaks its framing marks the connection, so that the
+/// request is answered with 400.
+#[derive(Debug)]
+pub(super) struct InboundBody {
+    body: Incoming,
+    trailers: bool,
+    session: Arc<Session>,
+}
+
+impl InboundBody {
+    pub(super) fn new(body: Incoming, trailers: bool, session: Arc<Session>) -> Self {
+        Self { body, trailers, session }
+    }
+}
+
+impl Body for InboundBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        Poll::Ready(match frame {
+            Some(Ok(frame)) if frame.is_trailers() && !self.trailers => None,
+            Some(Err(error)) => {
+                self.session.mark_broken();
+                Some(Err(error))
+            }
+            other => other,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
+    /// The body of a response on its way to the client: nothing, or what the service gave.
+    #[derive(Debug)]
+    pub(super) struct OutboundBody<B> {
+        #[pin]
+        body: Option<B>,
+        trailers: bool,
+    }
+}
+
+impl<B> OutboundBody<B> {
+    pub(super) fn empty() -> Self {
+        Self { body: None, trailers: false }
+    }
+
+    pub(super) fn new(body: B, trailers: bool) -> Self {
+        Self { body: Some(body), trailers }
+    }
+}
+
+impl<B: Body> Body for OutboundBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+        Poll::Ready(match ready!(body.poll_frame(cx)) {
+            Some(Ok(frame)) if frame.is_trailers() && !*this.trailers => None,
+            other => other,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

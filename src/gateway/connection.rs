@@ -1,0 +1,122 @@
+//! One connection of a client, from its first byte to its last.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower_service::Service;
+
+use super::body::InboundBody;
+use super::drain::Draining;
+use super::exchange::Exchange;
+use super::head::MAX_HEAD;
+use super::session::Session;
+use super::wire::{Protocol, Wire};
+use crate::error::BoxError;
+
+/// How connections are served; made once a worker.
+#[derive(Clone, Debug)]
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    idle: Duration,
+}
+
+impl Protocols {
+    /// `idle` is how long a connection may be without a request, and a head may take; `buffer` bounds hyper's own.
+    pub(super) fn new(idle: Duration, buffer: Option<usize>) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1.timer(TokioTimer::new()).header_read_timeout(idle).max_header_size(MAX_HEAD);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
+        if let Some(buffer) = buffer {
+            http1.max_buf_size(buffer);
+            http2.max_send_buf_size(buffer);
+        }
+        Self { http1, http2, idle }
+    }
+
+    /// Serves `io` until the client leaves, something breaks, or a drain has let its last request finish.
+    pub(super) async fn serve<IO, S, B>(
+        &self,
+        io: IO,
+        service: S,
+        session: Arc<Session>,
+        mut draining: Draining,
+    ) -> Result<(), BoxError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        S: Service<Request<InboundBody>, Response = Response<B>>,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Some((protocol, wire)) = self.open(io, &session, &mut draining).await? else { return Ok(()) };
+        let exchange = Exchange::new(service, session);
+        match protocol {
+            Protocol::Http1 => {
+                let connection = self.http1.serve_connection(TokioIo::new(wire), exchange).with_upgrades();
+                until_drained(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, draining).await?;
+            }
+            Protocol::Http2 => {
+                let connection = self.http2.serve_connection(TokioIo::new(wire), exchange);
+                until_drained(pin!(connection), http2::Connection::graceful_shutdown, draining).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the first bytes; a drain or too long a silence ends a connection that has not said anything.
+    async fn open<IO>(
+        &self,
+        io: IO,
+        session: &Arc<Session>,
+        draining: &mut Draining,
+    ) -> std::io::Result<Option<(Protocol, Wire<IO>)>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        tokio::select! {
+            biased;
+            opened = tokio::time::timeout(self.idle, Wire::open(io, session)) => opened.unwrap_or(Ok(None)),
+            () = draining.begins() => Ok(None),
+        }
+    }
+}
+
+/// Drives a connection, and asks it to finish when the drain begins.
+///
+/// The task of a connection is polled often and its waker stays the same, so the signal is asked once, and then only
+/// when it is known to have come.
+async fn until_drained<C, E>(
+    mut connection: Pin<&mut C>,
+    finish: fn(Pin<&mut C>),
+    mut draining: Draining,
+) -> Result<(), E>
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let begun = draining.clone();
+    let mut begins = pin!(draining.begins());
+    let (mut asked, mut told) = (false, false);
+    std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
+        if !told && (!asked || begun.has_begun()) {
+            asked = true;
+            if begins.as_mut().poll(cx).is_ready() {
+                told = true;
+                finish(connection.as_mut());
+            }
+        }
+        connection.as_mut().poll(cx)
+    })
+    .await
+}

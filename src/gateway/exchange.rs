@@ -1,0 +1,153 @@
+//! One request and its response at a gateway: [`Exchange`] is the service that hyper calls.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, SERVER};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::body::{InboundBody, OutboundBody};
+use super::head::{self, Admitted, Refused};
+use super::session::Session;
+use super::tunnel;
+use crate::error::BoxError;
+
+/// What a gateway does with the requests of one connection before and after the mesh.
+///
+/// `inner` must always be ready, as a router over [`crate::transport::Transport`] is: hyper lends its service, so that
+/// one clone serves all requests of a connection.
+#[derive(Debug)]
+pub(super) struct Exchange<S> {
+    inner: RefCell<S>,
+    session: Arc<Session>,
+    requests: Cell<u64>,
+}
+
+impl<S> Exchange<S> {
+    pub(super) fn new(inner: S, session: Arc<Session>) -> Self {
+        Self { inner: RefCell::new(inner), session, requests: Cell::new(0) }
+    }
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for Exchange<S>
+where
+    S: Service<Request<InboundBody>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Response = Response<OutboundBody<B>>;
+    type Error = Infallible;
+    type Future = ExchangeFuture<S::Future>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let number = self.requests.replace(self.requests.get() + 1);
+        let version = request.version();
+        let admitted = if self.session.is_ambiguous(number) {
+            Err(Refused(StatusCode::BAD_REQUEST))
+        } else {
+            head::admit(&request)
+        };
+        let admitted = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => return ExchangeFuture::Refused { refused, version },
+        };
+        let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
+        if admitted == Admitted::WebSocketStream {
+            head::ask_by_upgrade(&mut request, &self.session);
+        }
+        head::forward(request.headers_mut(), admitted, &self.session);
+        let http2 = version >= Version::HTTP_2;
+        let request = request.map(|body| InboundBody::new(body, http2, self.session.clone()));
+        let future = self.inner.borrow_mut().call(request);
+        ExchangeFuture::Forwarded { future, tunnel, http2, session: self.session.clone() }
+    }
+}
+
+pin_project! {
+    /// The future of [`Exchange`].
+    #[project = ExchangeProjection]
+    pub(super) enum ExchangeFuture<F> {
+        Refused { refused: Refused, version: Version },
+        Forwarded { #[pin] future: F, tunnel: Option<OnUpgrade>, http2: bool, session: Arc<Session> },
+    }
+}
+
+impl<F, B, E> Future for ExchangeFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type Output = Result<Response<OutboundBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match self.project() {
+            ExchangeProjection::Refused { refused, version } => reply(refused.0, *version < Version::HTTP_2),
+            ExchangeProjection::Forwarded { future, tunnel, http2, session } => {
+                let result = ready!(future.poll(cx));
+                if !*http2 && session.is_broken() {
+                    // Whatever came of it: the client did not send what it announced.
+                    reply(StatusCode::BAD_REQUEST, true)
+                } else {
+                    match result {
+                        Ok(response) => finish(response, tunnel.take(), *http2, session),
+                        Err(error) => {
+                            tracing::debug!(error = %error.into(), "no rule took a request and its host did not answer");
+                            reply(StatusCode::SERVICE_UNAVAILABLE, false)
+                        }
+                    }
+                }
+            }
+        }))
+    }
+}
+
+fn finish<B>(
+    mut response: Response<B>,
+    tunnel: Option<OnUpgrade>,
+    http2: bool,
+    session: &Arc<Session>,
+) -> Response<OutboundBody<B>>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    let trailers = http2 && response.version() >= Version::HTTP_2;
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    head::backward(response.headers_mut(), switching);
+    *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    match (switching, tunnel) {
+        (false, _) => response.map(|body| OutboundBody::new(body, trailers)),
+        (true, Some(client)) => {
+            let upstream = hyper::upgrade::on(&mut response);
+            if http2 {
+                head::answer_by_stream(&mut response);
+            }
+            let (parts, body) = response.into_parts();
+            tokio::spawn(tunnel::run(client, upstream, body, session.clone()));
+            Response::from_parts(parts, OutboundBody::empty())
+        }
+        // Nobody asked for it.
+        (true, None) => reply(StatusCode::BAD_GATEWAY, false),
+    }
+}
+
+/// An answer of the gateway itself, without a body.
+fn reply<B>(status: StatusCode, close: bool) -> Response<OutboundBody<B>> {
+    let mut response = Response::new(OutboundBody::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(SERVER, HeaderValue::from_static("istio-envoy"));
+    if close {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

@@ -1,0 +1,217 @@
+//! Where HTTP/1.1 requests begin and end on the wire: finds the heads that hyper repairs and Envoy refuses.
+//!
+//! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, and the second of two equal ones, before
+//! any service can see them. Envoy answers both with 400, since another proxy may frame such a message otherwise.
+//! [`Framing`] reads along, keeps nothing but a line that two reads share, and tells which request is ambiguous.
+
+/// How much of one line is kept; no line that decides about framing is longer.
+const LINE: usize = 128;
+
+/// Reads along with an HTTP/1.1 connection.
+#[derive(Debug)]
+pub(super) struct Framing {
+    state: State,
+    /// The beginning of a line that was not read to its end.
+    partial: Vec<u8>,
+    /// How many heads have been read to their end.
+    heads: u64,
+    head: Head,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the request line; empty lines are skipped.
+    Start,
+    /// Among the header lines.
+    Fields,
+    /// Inside a body of known length.
+    Body(u64),
+    /// At the line with the size of a chunk.
+    ChunkSize,
+    /// Inside a chunk and the line end after it.
+    Chunk(u64),
+    /// Among the lines after the last chunk.
+    Trailers,
+    /// Nothing more to find: a tunnel, an ambiguous request, or bytes that hyper will refuse.
+    Blind,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    lengths: u32,
+    length: u64,
+    encoded: bool,
+    tunnel: bool,
+}
+
+impl Framing {
+    pub(super) fn new() -> Self {
+        Self { state: State::Start, partial: Vec::new(), heads: 0, head: Head::default() }
+    }
+
+    /// Reads along `bytes`. The number (from 0) of the request whose length is ambiguous, if its head ends in them.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<u64> {
+        while !bytes.is_empty() && self.state != State::Blind {
+            if let State::Body(left) | State::Chunk(left) = self.state {
+                let here = left.min(bytes.len() as u64);
+                bytes = &bytes[here as usize..];
+                self.skip(left - here);
+                continue;
+            }
+            let Some(end) = memchr::memchr(b'\n', bytes) else {
+                self.keep(bytes);
+                return None;
+            };
+            let (line, rest) = bytes.split_at(end);
+            bytes = rest.get(1..).unwrap_or_default();
+            let ambiguous = if self.partial.is_empty() {
+                self.line(line)
+            } else {
+                self.keep(line);
+                let whole = std::mem::take(&mut self.partial);
+                self.line(&whole)
+            };
+            if ambiguous {
+                self.state = State::Blind;
+                return Some(self.heads);
+            }
+        }
+        None
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = LINE.saturating_sub(self.partial.len());
+        self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn skip(&mut self, left: u64) {
+        self.state = match (self.state, left) {
+            (State::Body(_), 0) => State::Start,
+            (State::Body(_), left) => State::Body(left),
+            (_, 0) => State::ChunkSize,
+            (_, left) => State::Chunk(left),
+        };
+    }
+
+    /// Takes a line without its `\n`; whether it ends an ambiguous head.
+    fn line(&mut self, line: &[u8]) -> bool {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match self.state {
+            State::Start if line.is_empty() => {}
+            State::Start => {
+                self.head = Head { tunnel: line.starts_with(b"CONNECT "), ..Head::default() };
+                self.state = State::Fields;
+            }
+            State::Fields if line.is_empty() => return self.head_ends(),
+            State::Fields => self.field(line),
+            State::ChunkSize => match chunk_size(line) {
+                Some(0) => self.state = State::Trailers,
+                Some(size) => self.state = State::Chunk(size.saturating_add(2)),
+                None => self.state = State::Blind,
+            },
+            State::Trailers if line.is_empty() => self.state = State::Start,
+            _ => {}
+        }
+        false
+    }
+
+    fn field(&mut self, line: &[u8]) {
+        // Most lines are told apart by their first letter.
+        let (Some(b'c' | b'C' | b't' | b'T' | b'u' | b'U'), Some(colon)) = (line.first(), memchr::memchr(b':', line))
+        else {
+            return;
+        };
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
+        if name.eq_ignore_ascii_case(b"content-length") {
+            self.head.lengths += 1;
+            let digits = std::str::from_utf8(value).unwrap_or_default().trim_matches([' ', '\t']);
+            // What is no number is refused by hyper.
+            self.head.length = digits.parse().unwrap_or(0);
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.head.encoded = true;
+        } else if name.eq_ignore_ascii_case(b"upgrade") {
+            self.head.tunnel = true;
+        }
+    }
+
+    fn head_ends(&mut self) -> bool {
+        let head = self.head;
+        if head.lengths > 1 || (head.lengths == 1 && head.encoded) {
+            return true;
+        }
+        self.heads += 1;
+        self.state = if head.tunnel {
+            State::Blind
+        } else if head.encoded {
+            State::ChunkSize
+        } else if head.length > 0 {
+            State::Body(head.length)
+        } else {
+            State::Start
+        };
+        false
+    }
+}
+
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    let digits = std::str::from_utf8(&line[..digits]).ok()?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    const TWO: &str = "POST / HTTP/1.1\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\nabc";
+    const BOTH: &str = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n";
+
+    fn at_once(text: &str) -> Option<u64> {
+        Framing::new().read(text.as_bytes())
+    }
+
+    fn byte_by_byte(text: &str) -> Option<u64> {
+        let mut framing = Framing::new();
+        text.as_bytes().chunks(1).find_map(|byte| framing.read(byte))
+    }
+
+    #[test]
+    fn ambiguous_requests_are_numbered() {
+        let long = "x".repeat(1000);
+        for (text, expected) in [
+            (GET.to_owned(), None),
+            (TWO.to_owned(), Some(0)),
+            (BOTH.to_owned(), Some(0)),
+            (format!("{GET}{GET}{TWO}"), Some(2)),
+            (format!("\r\n\n{GET}\r\n{BOTH}"), Some(1)),
+            // What looks like a head inside a body is none.
+            (format!("POST / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{TWO}{GET}", TWO.len()), None),
+            (format!("PUT / HTTP/1.1\r\ncontent-length: {}\r\n\r\n{TWO}{BOTH}", TWO.len()), Some(1)),
+            (
+                format!(
+                    "PUT / HTTP/1.1\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n{:x};a=b\r\n{TWO}\r\n0\r\n\
+                     content-length: 1\r\nt: 2\r\n\r\n{TWO}",
+                    TWO.len()
+                ),
+                Some(1),
+            ),
+            (format!("GET / HTTP/1.1\r\ncookie: {long}\r\n\r\n{TWO}"), Some(1)),
+            (format!("GET / HTTP/1.1\nhost: a\n\n{TWO}"), Some(1)),
+        ] {
+            assert_eq!(at_once(&text), expected, "{text}");
+            assert_eq!(byte_by_byte(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn tunnels_and_nonsense_are_not_read() {
+        for text in [
+            format!("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n{TWO}"),
+            format!("CONNECT a:1 HTTP/1.1\r\n\r\n{TWO}"),
+            format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{TWO}"),
+        ] {
+            assert_eq!(at_once(&text), None, "{text}");
+        }
+    }
+}

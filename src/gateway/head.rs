@@ -1,0 +1,437 @@
+//! What an HTTP proxy does to heads: refuses bad ones, drops what belongs to one hop, says who called.
+//!
+//! It follows Envoy's connection manager as Istio configures it at a gateway (`use_remote_address`, no trusted hops).
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, TE,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::ext::Protocol;
+
+use super::session::Session;
+use crate::dice::Draws;
+
+/// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
+pub(super) const MAX_HEAD: usize = 60 * 1024;
+/// The most header lines a request may have.
+const MAX_HEADERS: usize = 100;
+
+const ISTIO_ENVOY: HeaderValue = HeaderValue::from_static("istio-envoy");
+const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+
+/// The headers with which a client could steer the proxy; what follows `x-envoy-`.
+const STEERING: [&str; 20] = [
+    "decorator-operation",
+    "downstream-service-cluster",
+    "downstream-service-node",
+    "expected-rq-timeout-ms",
+    "external-address",
+    "force-trace",
+    "hedge-on-per-try-timeout",
+    "internal",
+    "ip-tags",
+    "max-retries",
+    "original-host",
+    "original-path",
+    "original-url",
+    "retriable-header-names",
+    "retriable-status-codes",
+    "retry-grpc-on",
+    "retry-on",
+    "upstream-alt-stat-name",
+    "upstream-rq-per-try-timeout-ms",
+    "upstream-rq-timeout-ms",
+];
+const STEERING_TIMEOUT: &str = "upstream-rq-timeout-alt-response";
+
+/// Whether a request that may pass asks for a tunnel, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admitted {
+    Plain,
+    /// By `Upgrade` (RFC 6455).
+    WebSocket,
+    /// By an extended `CONNECT` of HTTP/2 (RFC 8441).
+    WebSocketStream,
+}
+
+/// A request that is answered at the door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refused(pub(super) StatusCode);
+
+/// Whether a request may pass, before anything is changed.
+pub(super) fn admit<B>(request: &Request<B>) -> Result<Admitted, Refused> {
+    let headers = request.headers();
+    if request.version() < Version::HTTP_11 {
+        return Err(Refused(StatusCode::UPGRADE_REQUIRED));
+    }
+    // hyper bounds HTTP/1.1 heads itself; for HTTP/2 the number is not bounded.
+    if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {
+        return Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+    }
+    check_host(request)?;
+    if request.method() == Method::CONNECT {
+        let protocol = request.extensions().get::<Protocol>();
+        let websocket = protocol.is_some_and(|protocol| is(protocol.as_ref(), b"websocket"));
+        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused(StatusCode::FORBIDDEN)) };
+    }
+    if !matches!(request.uri().path().as_bytes().first(), Some(b'/' | b'*')) {
+        let http1 = request.version() < Version::HTTP_2;
+        return Err(Refused(if http1 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }));
+    }
+    match upgrade(headers) {
+        None => Ok(Admitted::Plain),
+        Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(Admitted::WebSocket),
+        Some(protocol) if protocol.eq_ignore_ascii_case(b"h2c") => Ok(Admitted::Plain),
+        Some(_) => Err(Refused(StatusCode::FORBIDDEN)),
+    }
+}
+
+fn size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// One host, in the URI or in `Host`, that is not empty.
+fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (first, second) = (hosts.next(), hosts.next());
+    let named = request.uri().authority().is_some() || first.is_some_and(|host| is_authority(host.as_bytes()));
+    if named && second.is_none() { Ok(()) } else { Err(Refused(StatusCode::BAD_REQUEST)) }
+}
+
+/// Whether all bytes may stand in an authority (RFC 3986, 3.2), as Envoy checks them.
+fn is_authority(host: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
+    !host.is_empty() && host.iter().all(allowed)
+}
+
+/// The protocol of an upgrade that is really asked for: `Upgrade` counts only if `Connection` names it.
+fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
+    let protocol = headers.get(UPGRADE)?;
+    let named = headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| is(token, b"upgrade")));
+    named.then_some(protocol.as_bytes())
+}
+
+/// Prepares the head of a request that was admitted for the next hop.
+pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
+    drop_hop_by_hop(headers, admitted != Admitted::Plain);
+    if headers.get(EXPECT).is_some_and(|value| is(value.as_bytes(), b"100-continue")) {
+        // The promise is between the client and us: hyper answers it when the body is asked for.
+        headers.remove(EXPECT);
+    }
+    drop_steering(headers);
+    headers.remove(X_FORWARDED_CLIENT_CERT);
+    headers.reserve(4);
+    if let Some(peer) = &session.peer {
+        let chain = match headers.get(&X_FORWARDED_FOR) {
+            None => peer.clone(),
+            Some(_) => joined(headers, peer),
+        };
+        headers.insert(X_FORWARDED_FOR, chain);
+        headers.insert(EXTERNAL_ADDRESS, peer.clone());
+    }
+    let scheme = if session.tls { "https" } else { "http" };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
+}
+
+/// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked.
+pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) {
+    *request.method_mut() = Method::GET;
+    *request.version_mut() = Version::HTTP_11;
+    request.extensions_mut().remove::<Protocol>();
+    let headers = request.headers_mut();
+    headers.insert(CONNECTION, UPGRADING);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    // HTTP/2 needs no proof that the other side means it, HTTP/1.1 does.
+    if !headers.contains_key(SEC_WEBSOCKET_KEY) {
+        let mut draws = session.dice.draws();
+        let key = [draws.next_u64().to_ne_bytes(), draws.next_u64().to_ne_bytes()].concat();
+        if let Ok(key) = HeaderValue::from_maybe_shared(BASE64_STANDARD.encode(key)) {
+            headers.insert(SEC_WEBSOCKET_KEY, key);
+        }
+    }
+}
+
+/// Answers that the tunnel is there as HTTP/2 does.
+pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
+    *response.status_mut() = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        response.headers_mut().remove(name);
+    }
+}
+
+/// Prepares the head of a response for the client.
+pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
+    drop_hop_by_hop(headers, switching);
+    headers.insert(SERVER, ISTIO_ENVOY);
+}
+
+/// All lines of `x-forwarded-for` and the peer, as one.
+fn joined(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
+    let mut chain = Vec::new();
+    for value in headers.get_all(X_FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.push(b',');
+    }
+    chain.extend_from_slice(peer.as_bytes());
+    HeaderValue::from_maybe_shared(chain).unwrap_or_else(|_| peer.clone())
+}
+
+/// Drops the headers that concern one connection only (RFC 9110, 7.6.1); a tunnel keeps its `Upgrade`.
+fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
+    if headers.contains_key(CONNECTION) {
+        drop_named(headers);
+        if tunnel {
+            headers.insert(CONNECTION, UPGRADING);
+        } else {
+            headers.remove(CONNECTION);
+        }
+    }
+    if !tunnel {
+        headers.remove(UPGRADE);
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+    headers.remove(TRANSFER_ENCODING);
+    if let Some(te) = headers.get(TE) {
+        let trailers = tokens(te).any(|token| is(token, b"trailers"));
+        if trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        } else {
+            headers.remove(TE);
+        }
+    }
+}
+
+/// Drops the headers that `Connection` names, but not those that say where the message goes and how long it is.
+fn drop_named(headers: &mut HeaderMap) {
+    let one = |value: &HeaderValue| is(value.as_bytes(), b"keep-alive") || is(value.as_bytes(), b"close");
+    if headers.get_all(CONNECTION).iter().all(one) {
+        return;
+    }
+    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
+    for name in lines.iter().flat_map(tokens).filter_map(|token| HeaderName::from_bytes(token).ok()) {
+        if ![CONNECTION, UPGRADE, TE, HOST, CONTENT_LENGTH].contains(&name) {
+            headers.remove(name);
+        }
+    }
+    if lines.iter().flat_map(tokens).any(|token| is(token, b"upgrade")) {
+        headers.remove(HTTP2_SETTINGS);
+    }
+}
+
+fn drop_steering(headers: &mut HeaderMap) {
+    let steers = |name: &&HeaderName| {
+        let rest = name.as_str().strip_prefix("x-envoy-");
+        rest.is_some_and(|rest| STEERING.contains(&rest) || rest == STEERING_TIMEOUT)
+    };
+    while let Some(name) = headers.keys().find(steers).cloned() {
+        headers.remove(name);
+    }
+}
+
+fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+}
+
+fn is(value: &[u8], word: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(word)
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn request_id(draws: &mut Draws) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&draws.next_u64().to_ne_bytes());
+    bytes[8..].copy_from_slice(&draws.next_u64().to_ne_bytes());
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (number, byte) in bytes.into_iter().enumerate() {
+        if matches!(number, 4 | 6 | 8 | 10) {
+            at += 1;
+        }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 15)];
+        at += 2;
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().uri(target).version(version);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    fn map(headers: &[(&str, &str)]) -> HeaderMap {
+        request("/", Version::HTTP_11, headers).into_parts().0.headers
+    }
+
+    /// The headers as `name: value` lines, sorted, without the request's number.
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<_> = headers
+            .iter()
+            .filter(|(name, _)| *name != X_REQUEST_ID)
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn bad_requests_are_refused_at_the_door() {
+        let many: Vec<_> = (0..100).map(|_| ("a", "b")).chain([("host", "a")]).collect();
+        let big = "x".repeat(MAX_HEAD);
+        let websocket = [("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        for (target, version, headers, expected) in [
+            ("/", Version::HTTP_11, vec![("host", "a")], Ok(Admitted::Plain)),
+            ("/", Version::HTTP_10, vec![("host", "a")], Err(426)),
+            ("/", Version::HTTP_11, vec![], Err(400)),
+            ("/", Version::HTTP_11, vec![("host", "")], Err(400)),
+            ("/", Version::HTTP_11, vec![("host", "a b")], Err(400)),
+            ("/", Version::HTTP_11, vec![("host", "a"), ("host", "a")], Err(400)),
+            ("http://a/", Version::HTTP_11, vec![], Ok(Admitted::Plain)),
+            ("http://a/", Version::HTTP_2, vec![], Ok(Admitted::Plain)),
+            ("a:80", Version::HTTP_11, vec![("host", "a")], Err(400)),
+            ("*", Version::HTTP_11, vec![("host", "a")], Ok(Admitted::Plain)),
+            ("/", Version::HTTP_11, many, Err(431)),
+            ("/", Version::HTTP_2, vec![("host", "a"), ("b", &big)], Err(431)),
+            ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::WebSocket)),
+            ("/", Version::HTTP_11, vec![("host", "a"), ("upgrade", "foo")], Ok(Admitted::Plain)),
+            ("/", Version::HTTP_11, vec![("host", "a"), ("connection", "upgrade"), ("upgrade", "foo")], Err(403)),
+            (
+                "/",
+                Version::HTTP_11,
+                vec![("host", "a"), ("connection", "upgrade, http2-settings"), ("upgrade", "h2c")],
+                Ok(Admitted::Plain),
+            ),
+        ] {
+            let admitted = admit(&request(target, version, &headers)).map_err(|refused| refused.0.as_u16());
+            assert_eq!(admitted, expected, "{target} {version:?} {:?}", headers.first());
+        }
+        let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
+        assert_eq!(admit(&connect), Err(Refused(StatusCode::FORBIDDEN)));
+        for (protocol, expected) in
+            [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused(StatusCode::FORBIDDEN)))]
+        {
+            let protocol = Protocol::from_static(protocol);
+            let connect = Request::connect("http://a/chat").version(Version::HTTP_2).extension(protocol);
+            assert_eq!(admit(&connect.body(()).unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_one_hop_is_dropped() {
+        let added = ["x-envoy-external-address: 192.0.2.7", "x-forwarded-for: 192.0.2.7", "x-forwarded-proto: http"];
+        for (before, after) in [
+            (vec![("connection", "keep-alive"), ("keep-alive", "timeout=5")], vec![]),
+            (vec![("connection", "close, x-secret"), ("x-secret", "1"), ("x-other", "2")], vec!["x-other: 2"]),
+            (
+                vec![("connection", "host, content-length"), ("host", "a"), ("content-length", "1")],
+                vec!["content-length: 1", "host: a"],
+            ),
+            (vec![("proxy-connection", "keep-alive"), ("transfer-encoding", "chunked")], vec![]),
+            (vec![("te", "gzip, Trailers")], vec!["te: trailers"]),
+            (vec![("te", "gzip")], vec![]),
+            (vec![("upgrade", "h2c"), ("connection", "upgrade, http2-settings"), ("http2-settings", "x")], vec![]),
+            (vec![("expect", "100-Continue")], vec![]),
+            (
+                vec![("x-envoy-retry-on", "5xx"), ("x-envoy-upstream-stream-duration-ms", "1")],
+                vec!["x-envoy-upstream-stream-duration-ms: 1"],
+            ),
+            (vec![("x-forwarded-client-cert", "forged"), ("x-forwarded-host", "b")], vec!["x-forwarded-host: b"]),
+        ] {
+            let mut headers = map(&before);
+            forward(&mut headers, Admitted::Plain, &Session::for_tests());
+            let mut expected: Vec<_> = after.iter().chain(&added).map(|line| (*line).to_owned()).collect();
+            expected.sort();
+            assert_eq!(lines(&headers), expected);
+        }
+    }
+
+    #[test]
+    fn the_caller_is_appended_and_the_rest_is_not_believed() {
+        let mut headers = map(&[
+            ("x-forwarded-for", "10.0.0.1, 10.0.0.2"),
+            ("x-forwarded-for", "10.0.0.3"),
+            ("x-forwarded-proto", "https"),
+            ("x-request-id", "mine"),
+            ("x-envoy-external-address", "6.6.6.6"),
+        ]);
+        forward(&mut headers, Admitted::Plain, &Session::for_tests());
+        assert_eq!(
+            lines(&headers),
+            [
+                "x-envoy-external-address: 192.0.2.7",
+                "x-forwarded-for: 10.0.0.1, 10.0.0.2,10.0.0.3,192.0.2.7",
+                "x-forwarded-proto: http",
+            ]
+        );
+        assert_ne!(headers[X_REQUEST_ID], "mine");
+    }
+
+    #[test]
+    fn a_tunnel_keeps_its_upgrade() {
+        let mut headers = map(&[("connection", "keep-alive, Upgrade, x-a"), ("x-a", "1"), ("upgrade", "websocket")]);
+        forward(&mut headers, Admitted::WebSocket, &Session::for_tests());
+        assert_eq!(headers[CONNECTION], "Upgrade");
+        assert_eq!(headers[UPGRADE], "websocket");
+        assert!(!headers.contains_key("x-a"));
+    }
+
+    #[test]
+    fn a_tunnel_of_http2_is_asked_for_and_answered_in_both_languages() {
+        let protocol = Protocol::from_static("websocket");
+        let connect = Request::connect("http://a.test/chat").version(Version::HTTP_2).extension(protocol);
+        let mut request = connect.body(()).unwrap();
+        ask_by_upgrade(&mut request, &Session::for_tests());
+        forward(request.headers_mut(), Admitted::WebSocketStream, &Session::for_tests());
+        assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
+        assert_eq!(request.headers()[CONNECTION], "Upgrade");
+        assert_eq!(request.headers()[UPGRADE], "websocket");
+        assert_eq!(request.headers()[SEC_WEBSOCKET_KEY].len(), 24);
+        let mut response = Response::builder().status(101).header("upgrade", "websocket").body(()).unwrap();
+        answer_by_stream(&mut response);
+        assert_eq!(response.status(), 200);
+        assert!(response.headers().is_empty());
+    }
+
+    #[test]
+    fn responses_lose_their_hop_and_say_who_answers() {
+        let mut headers = map(&[("connection", "close"), ("keep-alive", "1"), ("server", "nginx"), ("etag", "x")]);
+        backward(&mut headers, false);
+        assert_eq!(lines(&headers), ["etag: x", "server: istio-envoy"]);
+        let mut headers = map(&[("connection", "upgrade"), ("upgrade", "websocket")]);
+        backward(&mut headers, true);
+        assert_eq!(lines(&headers), ["connection: Upgrade", "server: istio-envoy", "upgrade: websocket"]);
+    }
+
+    #[test]
+    fn request_ids_are_uuids_of_version_4() {
+        let id = request_id(&mut crate::dice::Dice::seeded(4).draws());
+        let id = id.to_str().unwrap();
+        let groups: Vec<_> = id.split('-').map(str::len).collect();
+        assert_eq!(groups, [8, 4, 4, 4, 12], "{id}");
+        assert_eq!(&id[14..15], "4");
+        assert!("89ab".contains(&id[19..20]), "{id}");
+    }
+}

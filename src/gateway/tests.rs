@@ -1,0 +1,209 @@
+//! Connections against a service that answers what it was asked.
+
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tower::service_fn;
+
+use super::body::InboundBody;
+use super::connection::Protocols;
+use super::drain::Drain;
+use super::session::Session;
+use crate::dice::Dice;
+use crate::error::BoxError;
+
+type Answer = Response<BoxBody<Bytes, Infallible>>;
+
+/// Answers with what came, and with a trailer.
+async fn echo(request: Request<InboundBody>) -> Result<Answer, BoxError> {
+    let version = request.version();
+    let (head, body) = request.into_parts();
+    let collected = body.collect().await?;
+    let trailers = collected.trailers().is_some();
+    let body = String::from_utf8(collected.to_bytes().to_vec())?;
+    let text = format!("{} {} body={body} trailers={trailers}", head.method, head.uri.path());
+    let own: HeaderMap = [("x-trailer".parse()?, "1".parse()?)].into_iter().collect();
+    let body = Full::from(text).with_trailers(ready(Some(Ok(own)))).boxed();
+    Ok(Response::builder().version(version).header("trailer", "x-trailer").body(body)?)
+}
+
+struct Client {
+    stream: DuplexStream,
+    served: JoinHandle<Result<(), BoxError>>,
+    drain: Drain,
+}
+
+/// A connection to a gateway in front of `echo`, whose answers wait for `gate` if there is one.
+fn connect(gate: Option<oneshot::Receiver<()>>) -> Client {
+    let (stream, server) = tokio::io::duplex(1 << 20);
+    let drain = Drain::new();
+    let (alive, draining) = (drain.alive(), drain.draining());
+    let session = Arc::new(Session::new(None, false, Dice::seeded(1), Some(alive)));
+    let gate = Arc::new(tokio::sync::Mutex::new(gate));
+    let service = service_fn(move |request| {
+        let gate = gate.clone();
+        async move {
+            if let Some(gate) = gate.lock().await.take() {
+                let _ = gate.await;
+            }
+            echo(request).await.map_err(std::io::Error::other)
+        }
+    });
+    let protocols = Protocols::new(Duration::from_secs(3600), None);
+    let served = tokio::spawn(async move { protocols.serve(server, service, session, draining).await });
+    Client { stream, served, drain }
+}
+
+/// Everything that is answered until the connection is closed.
+async fn ask(text: &str) -> String {
+    let mut client = connect(None);
+    client.stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn statuses(answer: &str) -> Vec<&str> {
+    answer.split("HTTP/1.").skip(1).map(|rest| &rest[2..5]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_requests_are_refused() {
+    let big = "x".repeat(80_000);
+    let huge = "x".repeat(800_000);
+    let many = "a: b\r\n".repeat(100);
+    for (text, expected) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "200"),
+        ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", "426"),
+        ("GET / HTTP/1.1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "400"),
+        ("this is not http\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX Bad: 1\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX-Bad: a\0b\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost: a\r\n folded: 1\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: abc\r\n\r\nabc", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\nabc", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabcde", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400"),
+        ("GET foo HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", "403"),
+        ("GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: foo\r\n\r\n", "403"),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\nX-Big: {big}\r\n\r\n"), "431"),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\nX-Big: {huge}\r\n\r\n"), "431"),
+        (&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), "431"),
+    ] {
+        let answer = ask(text).await;
+        assert_eq!(statuses(&answer), [expected], "{:.200}\n{answer}", text);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_malformed_one_of_several_is_refused() {
+    let good = "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let bad = "POST /bad HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc";
+    let answer = ask(&format!("{good}{good}{bad}{good}")).await;
+    assert_eq!(statuses(&answer), ["200", "200", "400"]);
+    assert!(answer.contains("POST /good body=abc"), "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_of_http1_are_dropped() {
+    let answer = ask("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: close\r\n\
+        Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx-a: 1\r\n\r\n")
+    .await;
+    assert!(answer.contains("body=abc trailers=false"), "{answer}");
+    assert!(!answer.contains("x-trailer: 1"), "{answer}");
+    assert!(answer.contains("server: istio-envoy"), "{answer}");
+    assert_eq!(answer.matches("date: ").count(), 1, "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_is_told_from_the_first_bytes_and_keeps_its_trailers() {
+    let client = connect(None);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client.stream)).await.unwrap();
+    tokio::spawn(connection);
+    let trailers: HeaderMap = [("x-a".parse().unwrap(), "1".parse().unwrap())].into_iter().collect();
+    let body = Full::<Bytes>::from("abc").with_trailers(ready(Some(Ok(trailers))));
+    let request = Request::post("http://a.test/two").body(body).unwrap();
+    let response = sender.send_request(request).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let collected = response.into_body().collect().await.unwrap();
+    assert!(collected.trailers().is_some());
+    assert_eq!(collected.to_bytes(), "POST /two body=abc trailers=true");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_the_request_in_flight_finish() {
+    let (open, gate) = oneshot::channel();
+    let mut client = connect(Some(gate));
+    client.stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    tokio::task::yield_now().await;
+    let finish = tokio::spawn(client.drain.finish());
+    tokio::task::yield_now().await;
+    assert!(!finish.is_finished());
+    open.send(()).unwrap();
+    let mut answer = String::new();
+    client.stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("connection: close") && answer.contains("GET /slow"), "{answer}");
+    finish.await.unwrap();
+    client.served.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_connections_that_are_idle() {
+    // One that has said nothing, and one between two requests.
+    let silent = connect(None);
+    silent.drain.finish().await;
+    silent.served.await.unwrap().unwrap();
+    let mut idle = connect(None);
+    idle.stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    idle.stream.read_u8().await.unwrap();
+    idle.drain.finish().await;
+    idle.served.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_tells_http2_to_go_away() {
+    let client = connect(None);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client.stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://a.test/").body(Empty::<Bytes>::new()).unwrap();
+    sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    client.drain.finish().await;
+    // Whether a side hears of the end or runs into it.
+    let _ = client.served.await.unwrap();
+    let _ = connection.await.unwrap();
+    assert!(sender.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_promised_body_is_asked_for() {
+    let mut client = connect(None);
+    let head = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 3\r\n\r\n";
+    client.stream.write_all(head).await.unwrap();
+    let mut interim = [0; 25];
+    client.stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    client.stream.write_all(b"abc").await.unwrap();
+    let mut answer = String::new();
+    client.stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("POST / body=abc"), "{answer}");
+}

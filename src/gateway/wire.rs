@@ -1,0 +1,148 @@
+//! The bytes of a connection: [`Wire`] tells HTTP/2 from HTTP/1.1 and reads along with the latter.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::framing::Framing;
+use super::session::Session;
+
+/// What an HTTP/2 client that knows its server sends first (RFC 9113, 3.4).
+const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Which protocol a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// A connection whose first bytes were looked at.
+#[derive(Debug)]
+pub(super) struct Wire<IO> {
+    io: IO,
+    first: [u8; PREFACE.len()],
+    /// Which of `first` are still to be handed out.
+    unread: std::ops::Range<usize>,
+    along: Option<(Framing, Arc<Session>)>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
+    /// Reads as much as it takes to know the protocol. `None`: the client left without a word.
+    pub(super) async fn open(mut io: IO, session: &Arc<Session>) -> io::Result<Option<(Protocol, Self)>> {
+        let mut first = [0; PREFACE.len()];
+        let mut length = 0;
+        while length < first.len() && first[..length] == PREFACE[..length] {
+            match io.read(&mut first[length..]).await? {
+                0 if length == 0 => return Ok(None),
+                0 => break,
+                read => length += read,
+            }
+        }
+        let protocol = if first == PREFACE { Protocol::Http2 } else { Protocol::Http1 };
+        let along = (protocol == Protocol::Http1).then(|| (Framing::new(), session.clone()));
+        Ok(Some((protocol, Self { io, first, unread: 0..length, along })))
+    }
+}
+
+impl<IO> Wire<IO> {
+    fn read_along(&mut self, bytes: &[u8]) {
+        if let Some((framing, session)) = &mut self.along
+            && let Some(request) = framing.read(bytes)
+        {
+            session.mark_ambiguous(request);
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if this.unread.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        } else {
+            let length = this.unread.len().min(buf.remaining());
+            let range = this.unread.start..this.unread.start + length;
+            this.unread.start = range.end;
+            buf.put_slice(&this.first[range]);
+        }
+        this.read_along(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn open(bytes: &[u8]) -> (Protocol, String) {
+        let session = Arc::new(Session::for_tests());
+        let (protocol, mut wire) =
+            Wire::open(tokio_test::io::Builder::new().read(bytes).build(), &session).await.unwrap().unwrap();
+        let mut read = String::new();
+        wire.read_to_string(&mut read).await.unwrap();
+        (protocol, read)
+    }
+
+    #[tokio::test]
+    async fn the_first_bytes_are_looked_at_and_not_lost() {
+        let preface = str::from_utf8(&PREFACE).unwrap();
+        let frames = format!("{preface}and frames");
+        for (sent, expected) in [
+            ("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", Protocol::Http1),
+            ("PRI", Protocol::Http1),
+            ("PROPFIND / HTTP/1.1\r\n\r\n", Protocol::Http1),
+            (frames.as_str(), Protocol::Http2),
+        ] {
+            assert_eq!(open(sent.as_bytes()).await, (expected, sent.to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_no_error() {
+        let session = Arc::new(Session::for_tests());
+        let io = tokio_test::io::Builder::new().build();
+        assert!(Wire::open(io, &session).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn an_ambiguous_request_is_marked() {
+        let session = Arc::new(Session::for_tests());
+        let text = b"GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx";
+        let io = tokio_test::io::Builder::new().read(&text[..30]).read(&text[30..]).build();
+        let (_, mut wire) = Wire::open(io, &session).await.unwrap().unwrap();
+        wire.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(session.is_ambiguous(0));
+        assert!(!session.is_ambiguous(1));
+    }
+}

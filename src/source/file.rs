@@ -1,0 +1,187 @@
+//! Files of Istio's resources, read as one configuration and watched.
+
+mod follow;
+mod notice;
+mod read;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::error::{Error, Problem};
+use crate::mesh::{Mesh, Report};
+use follow::Follower;
+use read::Files;
+
+/// Files and folders that together are one configuration.
+///
+/// Of a folder, the files `*.yaml` and `*.yml` count, in the order of their names; not its folders, and not names that
+/// begin with a dot. Symbolic links are followed. All files are applied in one swap.
+///
+/// ```
+/// use mesh_router::source::FileSource;
+///
+/// # let folder = std::env::temp_dir().join(format!("mesh-router-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # std::fs::write(folder.join("vs.yaml"), "{apiVersion: networking.istio.io/v1, kind: ServiceEntry, \
+/// #     metadata: {name: a}, spec: {hosts: [a.test], ports: [{number: 80, name: http, protocol: HTTP}], \
+/// #     resolution: STATIC, endpoints: [{address: 127.0.0.1}]}}").unwrap();
+/// let config = FileSource::new(&folder).config()?;
+/// assert_eq!(config.service_entries.len(), 1);
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok::<(), mesh_router::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FileSource {
+    paths: Vec<PathBuf>,
+    strict: bool,
+    polling: Option<Duration>,
+}
+
+impl FileSource {
+    /// The file or folder `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { paths: vec![path.into()], strict: false, polling: None }
+    }
+
+    /// Another file or folder of the same configuration. What two paths lead to is read once.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.paths.push(path.into());
+        self
+    }
+
+    /// Refuses to begin with any error or unknown field. Default: what is bad is quarantined.
+    /// Later changes are quarantined either way.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Looks for changes at this interval instead of being told by the system, for network mounts that do not tell.
+    /// It is also what happens, every second, where the system cannot be asked to tell.
+    #[must_use]
+    pub fn polling(mut self, interval: Duration) -> Self {
+        self.polling = Some(interval);
+        self
+    }
+
+    /// Reads the configuration as it is now, and applies it to nothing.
+    ///
+    /// # Errors
+    ///
+    /// If a path cannot be read, or a file is no YAML. The error has a problem for every file of that kind.
+    pub fn config(&self) -> Result<Config, Error> {
+        read::read(&self.paths)?.config()
+    }
+
+    /// Applies the configuration to `mesh` and follows its changes until the [`Watch`] or the last handle of the mesh
+    /// is dropped.
+    ///
+    /// A change is read as soon as a file was renamed into place or closed after writing, and again when nothing has
+    /// happened for 20 ms. A change that is no YAML or cannot be read is traced and leaves the mesh as it is; of one
+    /// with bad resources the rest is applied ([`Mesh::apply`]). Files that did not change are not applied again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::config`]; if strict also on any problem that [refuses a start](Problem::refuses_start).
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the watching is a task of it.
+    pub async fn open(self, mesh: &Mesh) -> Result<Watch, Error> {
+        // Watched first and read then, so that no change falls between.
+        let mut follower = Follower::new(self.paths.clone(), self.polling, mesh);
+        let source = self.clone();
+        let (files, config) = blocking(move || {
+            let files = read::read(&source.paths)?;
+            let config = files.config()?;
+            Ok((files, config))
+        })
+        .await?;
+        let (target, strict) = (mesh.clone(), self.strict);
+        let report = blocking(move || if strict { target.apply_strict(config) } else { target.apply(config) }).await?;
+        trace(report.problems());
+        follower.applied(&files);
+        Ok(Watch { report, task: Some(tokio::spawn(follower.run())) })
+    }
+}
+
+/// Follows files for as long as it is held; see [`FileSource::open`].
+#[derive(Debug)]
+#[must_use = "files are not followed any more when it is dropped"]
+pub struct Watch {
+    report: Report,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// What was found when the files were applied first.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Goes on following until the last handle of the mesh is dropped.
+    pub fn detach(mut self) {
+        self.task = None;
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Mesh {
+    /// A mesh with Istio's defaults that follows the file or folder `path` until its last handle is dropped.
+    ///
+    /// Resources that are not usable as written are traced and left out. See [`FileSource`] for more paths, for
+    /// strictness, and for a mesh with options of its own.
+    ///
+    /// # Errors
+    ///
+    /// If the path cannot be read, or a file is no YAML.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the watching is a task of it.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Mesh, Error> {
+        let mesh = Mesh::new();
+        FileSource::new(path.as_ref()).open(&mesh).await?.detach();
+        Ok(mesh)
+    }
+}
+
+/// Reading and compiling take milliseconds, too long for a thread that serves.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime shuts down, and with it whoever waits for this.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+fn trace(problems: &[Problem]) {
+    for problem in problems {
+        if problem.is_error() {
+            tracing::error!("{problem}");
+        } else {
+            tracing::warn!("{problem}");
+        }
+    }
+}
+
+impl Files {
+    fn config(&self) -> Result<Config, Error> {
+        Config::from_files(self.files.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+    }
+}

@@ -1,0 +1,139 @@
+//! Following: reads again when something changed, and applies what is new.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::notice::{Change, Notice, Scope};
+use super::read::{self, Files};
+use super::{blocking, trace};
+use crate::mesh::{Mesh, WeakMesh};
+
+/// How long nothing may have happened for a change to be over.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long a change may go on before it is looked at all the same.
+const RESTLESS: Duration = Duration::from_secs(1);
+
+/// Keeps a mesh at what the files say.
+#[derive(Debug)]
+pub(super) struct Follower {
+    paths: Vec<PathBuf>,
+    scope: Scope,
+    notice: Notice,
+    changes: mpsc::UnboundedReceiver<Change>,
+    mesh: WeakMesh,
+    versions: watch::Receiver<u64>,
+    hasher: RandomState,
+    /// The hash of what was applied last.
+    applied: u64,
+    /// The message of the last failure, which is not repeated while it lasts.
+    failure: Option<String>,
+}
+
+impl Follower {
+    /// Begins to notice changes.
+    pub(super) fn new(paths: Vec<PathBuf>, polling: Option<Duration>, mesh: &Mesh) -> Self {
+        let absolute = paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
+        let scope = Scope { paths: absolute, places: BTreeSet::new() };
+        let (mut notice, changes) = Notice::new(polling);
+        notice.watch(scope.folders());
+        let (mesh, versions) = (mesh.downgrade(), mesh.subscribe());
+        Self { paths, scope, notice, changes, mesh, versions, hasher: RandomState::new(), applied: 0, failure: None }
+    }
+
+    /// Remembers what was applied, and looks where links lead.
+    pub(super) fn applied(&mut self, files: &Files) {
+        self.applied = self.hasher.hash_one(&files.files);
+        self.reach(files);
+    }
+
+    /// Follows until the last handle of the mesh is dropped.
+    pub(super) async fn run(mut self) {
+        // Links may lead to folders that were not watched when the files were read.
+        if self.reload(true).await.is_none() {
+            return;
+        }
+        while let Some(change) = self.next(None).await {
+            if change.whole && self.reload(false).await.is_none() {
+                return;
+            }
+            let restless = Instant::now() + RESTLESS;
+            while Instant::now() < restless && self.next(Some(Instant::now() + QUIET)).await.is_some() {}
+            if self.reload(true).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The next change that concerns the files; none when the time is over or the mesh is gone.
+    async fn next(&mut self, until: Option<Instant>) -> Option<Change> {
+        let Self { scope, changes, versions, .. } = self;
+        let next = async {
+            loop {
+                tokio::select! {
+                    change = changes.recv() => match change {
+                        Some(change) if !scope.concerns(&change) => {}
+                        change => return change,
+                    },
+                    changed = versions.changed() => if changed.is_err() { return None },
+                }
+            }
+        };
+        match until {
+            None => next.await,
+            Some(until) => timeout_at(until, next).await.ok().flatten(),
+        }
+    }
+
+    /// Reads again, and applies what is not the same. A failure is told only if `settled`: until then a file may be
+    /// half written. None if the mesh is gone.
+    async fn reload(&mut self, settled: bool) -> Option<()> {
+        self.notice.watch(self.scope.folders());
+        let (paths, hasher, mesh) = (self.paths.clone(), self.hasher.clone(), self.mesh.clone());
+        let applied = self.applied;
+        let result = blocking(move || {
+            let files = read::read(&paths)?;
+            let hash = hasher.hash_one(&files.files);
+            let Some(mesh) = mesh.upgrade() else { return Ok(None) };
+            let report = if hash == applied { None } else { Some(mesh.apply(files.config()?)?) };
+            Ok(Some((files, hash, report)))
+        })
+        .await;
+        match result {
+            Ok(None) => return None,
+            Ok(Some((files, hash, report))) => {
+                self.applied = hash;
+                self.reach(&files);
+                match report {
+                    Some(report) => {
+                        trace(report.problems());
+                        tracing::info!(files = files.files.len(), "changed files were applied");
+                    }
+                    None if self.failure.is_some() => tracing::info!("the files are again what is applied"),
+                    None => {}
+                }
+                self.failure = None;
+            }
+            Err(error) => {
+                let message = error.to_string();
+                if settled && self.failure.as_ref() != Some(&message) {
+                    trace(error.problems());
+                    tracing::error!("the change of files is not applied; what was applied last goes on serving");
+                    self.failure = Some(message);
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn reach(&mut self, files: &Files) {
+        if self.scope.places != files.places {
+            self.scope.places.clone_from(&files.places);
+            self.notice.watch(self.scope.folders());
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Noticing: asks the system to tell of changes in folders, or looks itself.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::{Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+use super::read::is_resource_file;
+
+/// How often to look where the system cannot tell.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Something that changed.
+#[derive(Debug)]
+pub(super) struct Change {
+    /// Where; empty if the system lost track.
+    pub(super) paths: Vec<PathBuf>,
+    /// Whether a file is whole now: renamed into place, or closed after writing.
+    pub(super) whole: bool,
+}
+
+/// Tells of changes in the folders that matter.
+pub(super) struct Notice {
+    watcher: Option<Box<dyn Watcher + Send>>,
+    watched: BTreeSet<PathBuf>,
+    changes: mpsc::UnboundedSender<Change>,
+    polling: bool,
+}
+
+impl std::fmt::Debug for Notice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notice").field("watched", &self.watched).field("polling", &self.polling).finish_non_exhaustive()
+    }
+}
+
+impl Notice {
+    /// With `polling` the system is not asked.
+    pub(super) fn new(polling: Option<Duration>) -> (Self, mpsc::UnboundedReceiver<Change>) {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        let mut notice = Self { watcher: None, watched: BTreeSet::new(), changes, polling: polling.is_some() };
+        match polling {
+            Some(interval) => notice.poll(interval),
+            None => match RecommendedWatcher::new(notice.handler(), notify::Config::default()) {
+                Ok(watcher) => notice.watcher = Some(Box::new(watcher)),
+                Err(error) => notice.fall_back(&error),
+            },
+        }
+        (notice, receiver)
+    }
+
+    /// Watches these folders and no others. All are asked for anew: a folder may have been replaced under its name.
+    pub(super) fn watch(&mut self, folders: BTreeSet<PathBuf>) {
+        if let Some(watcher) = &mut self.watcher {
+            for folder in &self.watched {
+                // It fails if the folder is gone.
+                let _ = watcher.unwatch(folder);
+            }
+        }
+        self.watched = folders;
+        let failed = self.ask();
+        if let (Some(error), false) = (failed, self.polling) {
+            self.fall_back(&error);
+            self.ask();
+        }
+    }
+
+    /// Asks for all folders that there are; the last failure.
+    fn ask(&mut self) -> Option<notify::Error> {
+        let watcher = self.watcher.as_mut()?;
+        let there = self.watched.iter().filter(|folder| folder.is_dir());
+        there.filter_map(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).err()).last()
+    }
+
+    fn fall_back(&mut self, error: &notify::Error) {
+        tracing::warn!(%error, "the system does not tell of changed files, so they are looked at every second");
+        self.poll(POLL);
+    }
+
+    fn poll(&mut self, interval: Duration) {
+        self.polling = true;
+        let config = notify::Config::default().with_poll_interval(interval);
+        match PollWatcher::new(self.handler(), config) {
+            Ok(watcher) => self.watcher = Some(Box::new(watcher)),
+            Err(error) => tracing::error!(%error, "changes of files are not noticed"),
+        }
+    }
+
+    fn handler(&self) -> impl FnMut(notify::Result<Event>) + Send + 'static {
+        let changes = self.changes.clone();
+        move |event| {
+            let change = match event {
+                Ok(event) if is_reading(event.kind) => return,
+                Ok(event) => Change { whole: is_whole(event.kind), paths: event.paths },
+                Err(error) => {
+                    tracing::warn!(%error, "a change of files may have been missed");
+                    Change { paths: Vec::new(), whole: false }
+                }
+            };
+            // Nobody follows any more.
+            let _ = changes.send(change);
+        }
+    }
+}
+
+/// What we do ourselves when we look.
+fn is_reading(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+fn is_whole(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)))
+}
+
+/// Which changes concern a configuration.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    /// The paths of the configuration, absolute.
+    pub(super) paths: Vec<PathBuf>,
+    /// Where its files really lie.
+    pub(super) places: BTreeSet<PathBuf>,
+}
+
+impl Scope {
+    /// The folders in which something can happen that concerns it: those named, those around what is named (it may be
+    /// replaced as a whole), and those that links lead to.
+    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
+        let around = self.paths.iter().filter_map(|path| path.parent());
+        let named = self.paths.iter().filter(|path| path.is_dir()).map(PathBuf::as_path);
+        let linked = self.places.iter().filter_map(|place| place.parent());
+        around.chain(named).chain(linked).map(Path::to_owned).collect()
+    }
+
+    pub(super) fn concerns(&self, change: &Change) -> bool {
+        change.paths.is_empty() || change.paths.iter().any(|path| self.has(path))
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        if self.places.contains(path) || self.paths.iter().any(|named| named == path) {
+            return true;
+        }
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
+        // Kubernetes swaps a mounted ConfigMap by renaming the link `..data` next to the files.
+        let swapped = name.as_encoded_bytes().starts_with(b"..");
+        self.paths.iter().any(|named| {
+            (named == folder && (swapped || is_resource_file(name))) || (swapped && named.parent() == Some(folder))
+        })
+    }
+}

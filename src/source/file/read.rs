@@ -1,0 +1,77 @@
+//! Reading: which files there are, and what stands in them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Problem, Severity};
+
+/// The files of a configuration as they were at one time.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    /// The name of each, as it is reported, and its text.
+    pub(super) files: Vec<(String, String)>,
+    /// Where each really lies, links resolved.
+    pub(super) places: BTreeSet<PathBuf>,
+}
+
+/// Reads all files of `paths`, or says of each that could not be read why.
+pub(super) fn read(paths: &[PathBuf]) -> Result<Files, Error> {
+    let mut files = Files::default();
+    let mut problems = Vec::new();
+    for path in paths {
+        let found = match list(path) {
+            Ok(found) => found,
+            Err(error) => {
+                problems.push(problem(path, &error));
+                continue;
+            }
+        };
+        for file in found {
+            if let Err(error) = files.read(&file) {
+                problems.push(problem(&file, &error));
+            }
+        }
+    }
+    if problems.is_empty() { Ok(files) } else { Err(Error::new(ErrorKind::Io, problems)) }
+}
+
+fn problem(path: &Path, error: &io::Error) -> Problem {
+    Problem::new(Severity::Error, "", format!("{} cannot be read: {error}", path.display()))
+}
+
+/// The file itself, or those of the folder.
+fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !fs::metadata(path)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // A link that leads nowhere is a file that cannot be read, and said so later.
+        let is_dir = fs::metadata(entry.path()).is_ok_and(|meta| meta.is_dir());
+        if is_resource_file(&entry.file_name()) && !is_dir {
+            found.push(entry.path());
+        }
+    }
+    found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    Ok(found)
+}
+
+/// Whether a file of this name in a folder is read.
+pub(super) fn is_resource_file(name: &OsStr) -> bool {
+    let bytes = name.as_encoded_bytes();
+    !bytes.starts_with(b".") && (bytes.ends_with(b".yaml") || bytes.ends_with(b".yml"))
+}
+
+impl Files {
+    fn read(&mut self, path: &Path) -> io::Result<()> {
+        if self.places.insert(fs::canonicalize(path)?) {
+            let text = fs::read_to_string(path)?;
+            self.files.push((path.display().to_string(), text));
+        }
+        Ok(())
+    }
+}

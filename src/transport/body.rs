@@ -1,0 +1,93 @@
+//! The body of a response, and the connection that it arrives on.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::Upload;
+use super::line::{Lease, Line};
+use super::multiplex::Stream;
+
+/// The body of a response that [`Transport`](super::Transport) received.
+///
+/// It holds its connection, and gives it back when the body is at its end: at once if there is none, else with the
+/// last frame, as far as that is known to be the last, or with the `None` after it. Dropped earlier, or after an
+/// error, it closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
+///
+/// Its errors are those of the connection, as hyper reports them.
+pub struct TransportBody {
+    body: Incoming,
+    held: Held,
+}
+
+enum Held {
+    Nothing,
+    /// The lock is never taken: it makes the body `Sync`, which boxed bodies often have to be.
+    Line(Mutex<Pin<Box<dyn Lease>>>),
+    /// Counted until it is dropped.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    Stream(Stream),
+}
+
+impl TransportBody {
+    /// A body whose connection is not coming back.
+    pub(super) fn unbound(body: Incoming) -> Self {
+        Self { body, held: Held::Nothing }
+    }
+
+    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>) -> Self {
+        if body.is_end_stream() {
+            line.give_back();
+            return Self::unbound(body);
+        }
+        Self { body, held: Held::Line(Mutex::new(line)) }
+    }
+
+    pub(super) fn stream(body: Incoming, stream: Stream) -> Self {
+        if body.is_end_stream() {
+            return Self::unbound(body);
+        }
+        Self { body, held: Held::Stream(stream) }
+    }
+
+    fn give_back(&mut self) {
+        if let Held::Line(line) = std::mem::replace(&mut self.held, Held::Nothing) {
+            line.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).give_back();
+        }
+    }
+}
+
+impl Body for TransportBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &frame {
+            // Nothing follows trailers, and many readers do not ask.
+            Some(Ok(frame)) if !frame.is_trailers() && !self.body.is_end_stream() => {}
+            Some(Ok(_)) | None => self.give_back(),
+            Some(Err(_)) => self.held = Held::Nothing,
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for TransportBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportBody").field("size_hint", &self.size_hint()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,172 @@
+//! Opening connections: to an endpoint, or to a host that is looked up.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::uri::Authority;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+
+use super::failure;
+use super::settings::Settings;
+use super::wire::{Duplex, Wire};
+use crate::outcome::FailureError;
+use crate::upstream::{Address, Endpoint};
+
+/// Opens a connection to an address, for [`TransportBuilder::connector`](super::TransportBuilder::connector).
+///
+/// Every `Fn(Address) -> impl Future<Output = io::Result<impl AsyncRead + AsyncWrite>>` is one:
+///
+/// ```
+/// use mesh_router::transport::Transport;
+/// use mesh_router::upstream::Address;
+///
+/// let transport = Transport::builder()
+///     .connector(|_: Address| async {
+///         let (near, _far) = tokio::io::duplex(64 * 1024);
+///         Ok(near)
+///     })
+///     .build();
+/// # drop(transport);
+/// ```
+pub trait Connect: Send + Sync + 'static {
+    /// An open connection.
+    type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// Opens a connection to `address`. The kind of an error decides which
+    /// [`Failure`](crate::outcome::Failure) it is. The future is dropped when the connect timeout is over.
+    fn connect(&self, address: Address) -> impl Future<Output = io::Result<Self::Io>> + Send;
+}
+
+impl<C, F, T> Connect for C
+where
+    C: Fn(Address) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<T>> + Send,
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    type Io = T;
+
+    fn connect(&self, address: Address) -> impl Future<Output = io::Result<T>> + Send {
+        self(address)
+    }
+}
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<Wire>> + Send>>;
+
+/// What opens the connections of one transport. A user's own type is forgotten here, off the path of a request.
+#[derive(Clone)]
+pub(super) enum Connector {
+    Sockets,
+    Own(Arc<dyn Fn(Address) -> Opening + Send + Sync>),
+}
+
+impl Connector {
+    pub(super) fn of<C: Connect>(connect: C) -> Self {
+        let connect = Arc::new(connect);
+        Connector::Own(Arc::new(move |address| {
+            let connect = connect.clone();
+            Box::pin(async move {
+                let io: Box<dyn Duplex> = Box::new(connect.connect(address).await?);
+                Ok(Wire::Own(io))
+            })
+        }))
+    }
+
+    async fn open(&self, address: &Address, nodelay: bool) -> io::Result<Wire> {
+        match self {
+            Connector::Own(open) => open(address.clone()).await,
+            Connector::Sockets => match address {
+                Address::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(nodelay)?;
+                    Ok(Wire::Tcp(stream))
+                }
+                #[cfg(unix)]
+                Address::Unix(path) => Ok(Wire::Unix(tokio::net::UnixStream::connect(path).await?)),
+                #[cfg(not(unix))]
+                Address::Unix(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            },
+        }
+    }
+}
+
+/// A host and a port that a request names itself, without a cluster.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Host {
+    /// In lower case; an IPv6 address without brackets.
+    pub(super) name: Box<str>,
+    pub(super) port: u16,
+}
+
+/// What a request's connection leads to.
+#[derive(Clone, Debug)]
+pub(super) enum Target {
+    Endpoint(Arc<Endpoint>),
+    Host(Arc<Host>, Authority),
+}
+
+impl Target {
+    /// What `Host` says if nobody said anything else.
+    pub(super) fn authority(&self) -> &Authority {
+        match self {
+            Target::Endpoint(endpoint) => &endpoint.authority,
+            Target::Host(_, authority) => authority,
+        }
+    }
+
+    /// Opens a connection and shakes hands on it, both within the connect timeout.
+    pub(super) async fn open<T, F>(
+        &self,
+        settings: &Settings,
+        handshake: impl FnOnce(Wire) -> F,
+    ) -> Result<T, FailureError>
+    where
+        F: Future<Output = Result<T, FailureError>>,
+    {
+        let limit = match self {
+            Target::Endpoint(endpoint) => endpoint.connect_timeout,
+            Target::Host(..) => settings.connect_timeout,
+        };
+        let opened = tokio::time::timeout(limit, async {
+            let wire = match self {
+                Target::Endpoint(endpoint) => settings.connector.open(&endpoint.address, settings.nodelay).await,
+                Target::Host(host, _) => open_host(settings, host, limit).await,
+            };
+            handshake(wire.map_err(|error| failure::of_connect(self, error))?).await
+        });
+        opened.await.unwrap_or_else(|_| Err(failure::of_connect_timeout(self, limit)))
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Target::Endpoint(endpoint) => endpoint.address.fmt(f),
+            Target::Host(host, _) => write!(f, "{}:{}", host.name, host.port),
+        }
+    }
+}
+
+/// Looks `host` up and tries its addresses in the resolver's order.
+///
+/// Each gets an equal share of the time, so that one that swallows packets does not use up that of the others.
+async fn open_host(settings: &Settings, host: &Host, limit: Duration) -> io::Result<Wire> {
+    let addresses: Vec<SocketAddr> = match host.name.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, host.port)],
+        Err(_) => lookup_host((&*host.name, host.port)).await?.collect(),
+    };
+    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses.into_iter().map(Address::Tcp) {
+        let open = settings.connector.open(&address, settings.nodelay);
+        match tokio::time::timeout(share, open).await {
+            Ok(Ok(wire)) => return Ok(wire),
+            Ok(Err(error)) => last = error,
+            Err(_) => last = io::Error::from(io::ErrorKind::TimedOut),
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,169 @@
+//! The head of a request, made fit for the protocol of its connection.
+
+use http::header::{CONNECTION, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// HTTP/1.1: the path alone in the request line, the authority in `Host`.
+///
+/// `authority` wins over the `Host` header, and that over `fallback`. The hop-by-hop headers of a request that came
+/// as HTTP/1 stay: they may be the application's own will, and a proxy has removed its client's by now.
+pub(super) fn to_http1<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority) {
+    set_host(request.headers_mut(), authority, fallback);
+    if request.version() == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
+    *request.version_mut() = Version::HTTP_11;
+    let uri = std::mem::take(request.uri_mut());
+    *request.uri_mut() = if request.method() == Method::CONNECT {
+        Uri::from(authority.cloned().or_else(|| uri.authority().cloned()).unwrap_or_else(|| fallback.clone()))
+    } else {
+        Uri::from(path_of(uri))
+    };
+}
+
+/// HTTP/2: the authority in `:authority` and nowhere else, no header that is about the connection.
+///
+/// `authority` wins over the `Host` header, and that over `fallback`. A wish to upgrade is lost.
+pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority) {
+    let host = request.headers_mut().remove(HOST);
+    let authority = match (authority, host) {
+        (Some(authority), _) => authority.clone(),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).unwrap_or_else(|_| fallback.clone()),
+        (None, None) => fallback.clone(),
+    };
+    remove_hop_by_hop(request.headers_mut());
+    *request.version_mut() = Version::HTTP_2;
+    let uri = std::mem::take(request.uri_mut());
+    if request.method() == Method::CONNECT {
+        *request.uri_mut() = Uri::from(authority);
+        return;
+    }
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(uri.scheme().cloned().unwrap_or(Scheme::HTTP));
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(path_of(uri));
+    // With all three of them it cannot fail.
+    *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+}
+
+fn path_of(uri: Uri) -> PathAndQuery {
+    uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+fn set_host(headers: &mut HeaderMap, authority: Option<&Authority>, fallback: &Authority) {
+    let right = match (headers.get(HOST), authority) {
+        (Some(host), Some(authority)) => host.as_bytes() == authority.as_str().as_bytes(),
+        (Some(_), None) => true,
+        (None, _) => false,
+    };
+    if !right && let Ok(host) = HeaderValue::from_str(authority.unwrap_or(fallback).as_str()) {
+        headers.insert(HOST, host);
+    }
+}
+
+/// HTTP/2 may split the cookies over several lines, HTTP/1.1 has one.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if cookies.by_ref().nth(1).is_none() {
+        return;
+    }
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Valid values joined by valid bytes.
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
+    }
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    for connection in headers.get_all(CONNECTION).iter().cloned().collect::<Vec<_>>() {
+        for name in connection.to_str().unwrap_or_default().split(',') {
+            // What `Connection` names goes with it; `te: trailers` is allowed all the same.
+            if !name.trim().eq_ignore_ascii_case("te") {
+                headers.remove(name.trim());
+            }
+        }
+    }
+    for name in [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE] {
+        headers.remove(name);
+    }
+    let trailers = |te: &HeaderValue| {
+        te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    };
+    if headers.contains_key(TE) {
+        if headers.get_all(TE).iter().any(trailers) {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        } else {
+            headers.remove(TE);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fallback() -> Authority {
+        Authority::from_static("10.0.0.1:80")
+    }
+
+    #[test]
+    fn http2_becomes_http1() {
+        let mut request = Request::get("http://10.0.0.1:80/a?b=c")
+            .version(Version::HTTP_2)
+            .header("host", "a.test")
+            .header("cookie", "x=1")
+            .header("cookie", "y=2")
+            .body(())
+            .unwrap();
+        to_http1(&mut request, Some(&Authority::from_static("b.test")), &fallback());
+        assert_eq!((request.uri(), request.version()), (&Uri::from_static("/a?b=c"), Version::HTTP_11));
+        assert_eq!(request.headers()["host"], "b.test");
+        let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
+        assert_eq!(cookies, ["x=1; y=2"]);
+    }
+
+    #[test]
+    fn http1_becomes_http2() {
+        let mut request = Request::post("http://10.0.0.1:80/a")
+            .header("host", "a.test:8080")
+            .header("connection", "close, x-mine, TE")
+            .header("keep-alive", "1")
+            .header("proxy-connection", "1")
+            .header("transfer-encoding", "chunked")
+            .header("upgrade", "websocket")
+            .header("te", "gzip, trailers")
+            .header("x-mine", "1")
+            .header("x-other", "1")
+            .body(())
+            .unwrap();
+        to_http2(&mut request, None, &fallback());
+        assert_eq!(request.uri(), "http://a.test:8080/a");
+        let mut headers: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        headers.sort_unstable();
+        assert_eq!((headers, &request.headers()["te"]), (vec!["te", "x-other"], &HeaderValue::from_static("trailers")));
+    }
+
+    #[test]
+    fn the_host_header_stays_if_nobody_says_otherwise() {
+        let mut request = Request::get("http://10.0.0.1:80").header("host", "a.test").body(()).unwrap();
+        to_http1(&mut request, None, &fallback());
+        assert_eq!((request.uri(), &request.headers()["host"]), (&Uri::from_static("/"), &"a.test".parse().unwrap()));
+
+        let mut request = Request::get("/x").body(()).unwrap();
+        to_http1(&mut request, None, &fallback());
+        assert_eq!(request.headers()["host"], "10.0.0.1:80");
+    }
+
+    #[test]
+    fn connect_keeps_the_authority_form() {
+        let mut request = Request::connect("10.0.0.1:80").body(()).unwrap();
+        to_http1(&mut request, Some(&Authority::from_static("a.test:443")), &fallback());
+        assert_eq!(request.uri(), "a.test:443");
+        to_http2(&mut request, Some(&Authority::from_static("a.test:443")), &fallback());
+        assert_eq!((request.uri().authority().unwrap().as_str(), request.uri().scheme()), ("a.test:443", None));
+    }
+}

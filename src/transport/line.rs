@@ -1,0 +1,131 @@
+//! One HTTP/1.1 connection: hyper's sender with the exchange that is on it.
+//!
+//! hyper's future of a response has no name, so a future of ours cannot hold it unboxed. Each connection is therefore
+//! one allocation with room for the future of its one exchange, which is written anew in place for every request.
+//! What the rest of the room holds is a pointer to it, first as [`Exchange`], then, with the type of the request's
+//! body forgotten, as [`Lease`] in the body of the response. A reused connection allocates nothing of ours.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::SendRequest;
+use pin_project_lite::pin_project;
+
+use super::Upload;
+use super::pool::Pool;
+use crate::service::RequestBody;
+
+/// What an exchange came to. The request comes back if no byte of it was written.
+pub(super) type Reply<B> = Result<Response<Incoming>, TrySendError<Request<RequestBody<B>>>>;
+
+/// A connection in use or idle.
+pub(super) type Line<B> = Pin<Box<dyn Exchange<B>>>;
+
+/// What a connection is up to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// It takes a request.
+    Ready,
+    /// Its last exchange is not over: the rest of an upload is on its way, or its driver did not get to run yet.
+    Busy,
+    /// The other side hung up.
+    Closed,
+}
+
+/// A connection lent to one exchange. Dropping it closes the connection.
+pub(super) trait Lease: Send {
+    /// The response was read to its end: back to the pool.
+    fn give_back(self: Pin<Box<Self>>);
+}
+
+/// A connection that carries requests with a body `B`, one after the other.
+pub(super) trait Exchange<B>: Lease {
+    /// Sends `request`; afterwards the connection goes back to `home`.
+    fn start(self: Pin<&mut Self>, request: Request<RequestBody<B>>, home: Arc<Pool<B>>);
+
+    /// The answer to it.
+    fn poll_reply(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply<B>>;
+
+    /// Takes back the pool that was given with the request.
+    fn leave(self: Pin<&mut Self>) -> Option<Arc<Pool<B>>>;
+
+    /// What it is up to.
+    fn rest(&self) -> Rest;
+}
+
+pin_project! {
+    struct Connection<B, S, F> {
+        sender: SendRequest<RequestBody<B>>,
+        send: S,
+        #[pin]
+        reply: Option<F>,
+        // Only while it is lent: an idle connection must not keep the pool alive that it lies in.
+        home: Option<Arc<Pool<B>>>,
+    }
+}
+
+/// A fresh connection.
+pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>) -> Line<B> {
+    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, send: S) -> Line<B>
+    where
+        B: Upload,
+        S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
+        F: Future<Output = Reply<B>> + Send + 'static,
+    {
+        Box::pin(Connection { sender, send, reply: None, home: None })
+    }
+    boxed(sender, |sender, request| sender.try_send_request(request))
+}
+
+impl<B, S, F> Lease for Connection<B, S, F>
+where
+    B: Upload,
+    S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
+    F: Future<Output = Reply<B>> + Send + 'static,
+{
+    fn give_back(mut self: Pin<Box<Self>>) {
+        if let Some(home) = self.as_mut().project().home.take() {
+            home.park(self);
+        }
+    }
+}
+
+impl<B, S, F> Exchange<B> for Connection<B, S, F>
+where
+    B: Upload,
+    S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
+    F: Future<Output = Reply<B>> + Send + 'static,
+{
+    fn start(self: Pin<&mut Self>, request: Request<RequestBody<B>>, home: Arc<Pool<B>>) {
+        let mut this = self.project();
+        *this.home = Some(home);
+        let reply = (this.send)(this.sender, request);
+        this.reply.set(Some(reply));
+    }
+
+    fn poll_reply(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply<B>> {
+        let mut this = self.project();
+        let Some(reply) = this.reply.as_mut().as_pin_mut() else { return Poll::Pending };
+        let reply = ready!(reply.poll(cx));
+        this.reply.set(None);
+        Poll::Ready(reply)
+    }
+
+    fn leave(self: Pin<&mut Self>) -> Option<Arc<Pool<B>>> {
+        self.project().home.take()
+    }
+
+    fn rest(&self) -> Rest {
+        if self.sender.is_ready() {
+            Rest::Ready
+        } else if self.sender.is_closed() {
+            Rest::Closed
+        } else {
+            Rest::Busy
+        }
+    }
+}

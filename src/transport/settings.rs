@@ -1,0 +1,177 @@
+//! What a [`Transport`] is built with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::Instant;
+
+use super::connect::{Connect, Connector};
+use super::{Inner, Transport};
+
+/// The smallest buffer hyper takes.
+const MIN_BUF_SIZE: usize = 8 * 1024;
+
+/// What every connection and every pool of one transport goes by.
+pub(super) struct Settings {
+    pub(super) connector: Connector,
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) nodelay: bool,
+    /// For destinations that come without an endpoint; an endpoint has its own.
+    pub(super) connect_timeout: Duration,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) max_concurrent_streams: usize,
+    /// Shards of a stack of idle connections.
+    pub(super) shards: usize,
+    /// Where times that are kept as numbers count from.
+    pub(super) epoch: Instant,
+    closed: AtomicBool,
+}
+
+impl Settings {
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+/// Sets up a [`Transport`].
+///
+/// ```
+/// use std::time::Duration;
+/// use mesh_router::transport::Transport;
+///
+/// let transport = Transport::builder().idle_timeout(Duration::from_secs(60)).http2_adaptive_window(true).build();
+/// # drop(transport);
+/// ```
+#[must_use = "a builder does nothing until it builds"]
+pub struct TransportBuilder {
+    connector: Connector,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    nodelay: bool,
+    connect_timeout: Duration,
+    idle_timeout: Option<Duration>,
+    max_concurrent_streams: usize,
+}
+
+impl TransportBuilder {
+    pub(super) fn new() -> Self {
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2.timer(TokioTimer::new());
+        Self {
+            connector: Connector::Sockets,
+            http1: http1::Builder::new(),
+            http2,
+            nodelay: true,
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Some(Duration::from_secs(60 * 60)),
+            max_concurrent_streams: 1024,
+        }
+    }
+
+    /// Opens connections with `connector` instead of sockets of the system: a proxy, a simulated network, a test.
+    ///
+    /// [`nodelay`](Self::nodelay) is then its own affair; the connect timeout covers it.
+    pub fn connector(mut self, connector: impl Connect) -> Self {
+        self.connector = Connector::of(connector);
+        self
+    }
+
+    /// The largest read and write buffer of an HTTP/1.1 connection in bytes, at least 8 KiB. About 400 KiB unless set.
+    ///
+    /// A smaller one saves memory and costs CPU with large bodies.
+    pub fn max_buf_size(mut self, bytes: usize) -> Self {
+        self.http1.max_buf_size(bytes.max(MIN_BUF_SIZE));
+        self
+    }
+
+    /// How long a connection without a request is kept (`connectionPool.http.idleTimeout`): 1 h; 0 is for ever.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.idle_timeout = (!timeout.is_zero()).then_some(timeout);
+        self
+    }
+
+    /// How long opening a connection may take where no cluster says it, for requests that pass through: 10 s.
+    ///
+    /// An endpoint has the `connectTimeout` of its cluster.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// Whether small writes leave at once (`TCP_NODELAY`): yes.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.nodelay = nodelay;
+        self
+    }
+
+    /// Sends a PING on HTTP/2 connections that heard nothing for `interval` (`http2KeepAlive.interval`): off.
+    pub fn http2_keep_alive_interval(mut self, interval: Duration) -> Self {
+        self.http2.keep_alive_interval((!interval.is_zero()).then_some(interval));
+        self
+    }
+
+    /// How long the answer to such a PING may take before the connection counts as dead: 20 s.
+    pub fn http2_keep_alive_timeout(mut self, timeout: Duration) -> Self {
+        self.http2.keep_alive_timeout(timeout);
+        self
+    }
+
+    /// Whether it is sent on a connection without a request too: no.
+    pub fn http2_keep_alive_while_idle(mut self, yes: bool) -> Self {
+        self.http2.keep_alive_while_idle(yes);
+        self
+    }
+
+    /// Whether HTTP/2 windows follow the measured bandwidth and delay: no.
+    pub fn http2_adaptive_window(mut self, yes: bool) -> Self {
+        self.http2.adaptive_window(yes);
+        self
+    }
+
+    /// How many requests share one HTTP/2 connection at most (`maxConcurrentStreams`): 1024, at least 1.
+    ///
+    /// The other side may allow fewer. One more request opens one more connection.
+    pub fn http2_max_concurrent_streams(mut self, streams: usize) -> Self {
+        self.max_concurrent_streams = streams.max(1);
+        self
+    }
+
+    /// The transport. Needs no runtime yet.
+    pub fn build(self) -> Transport {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let settings = Settings {
+            connector: self.connector,
+            http1: self.http1,
+            http2: self.http2,
+            nodelay: self.nodelay,
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            max_concurrent_streams: self.max_concurrent_streams,
+            shards: threads.next_power_of_two().min(16),
+            epoch: Instant::now(),
+            closed: AtomicBool::new(false),
+        };
+        Transport { inner: Arc::new(Inner::new(settings)) }
+    }
+}
+
+impl fmt::Debug for TransportBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TransportBuilder")
+            .field("http1", &self.http1)
+            .field("nodelay", &self.nodelay)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_concurrent_streams", &self.max_concurrent_streams)
+            .finish_non_exhaustive()
+    }
+}

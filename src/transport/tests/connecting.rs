@@ -1,0 +1,159 @@
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+
+/// Answers one request of each connection with what it was sent.
+async fn mirror(listener: TcpListener) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut sent = vec![0; 1024];
+        let length = stream.read(&mut sent).await.unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&sent[..length]).await.unwrap();
+    }
+}
+
+async fn listen() -> (TcpListener, std::net::SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+async fn pass(transport: &Transport, request: Request<TestBody>) -> Got {
+    transport.clone().oneshot(request.map(RequestBody::new)).await
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_at_refuses() {
+    let (listener, address) = listen().await;
+    drop(listener);
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let error = send(&Transport::new(), &endpoint_at(address, protocol), get("/")).await.unwrap_err();
+        let failure = error.downcast_ref::<FailureError>().unwrap();
+        assert_eq!(failure.failure(), Failure::ConnectRefused);
+        let mut source: &dyn std::error::Error = failure;
+        while let Some(deeper) = source.source() {
+            source = deeper;
+        }
+        assert_eq!(source.downcast_ref::<io::Error>().unwrap().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[tokio::test]
+async fn kinds_of_errors_decide() {
+    for (kind, failure) in [
+        (io::ErrorKind::ConnectionRefused, Failure::ConnectRefused),
+        (io::ErrorKind::HostUnreachable, Failure::ConnectRefused),
+        (io::ErrorKind::AddrNotAvailable, Failure::ConnectLocal),
+        (io::ErrorKind::TimedOut, Failure::ConnectTimeout),
+    ] {
+        let failing = move |_: Address| async move { Err::<DuplexStream, _>(io::Error::from(kind)) };
+        let transport = Transport::builder().connector(failing).build();
+        assert_eq!(failure_of(send(&transport, &endpoint(Protocol::Http1), get("/")).await), failure);
+    }
+    let exhausted = |_: Address| async { Err::<DuplexStream, _>(io::Error::from_raw_os_error(24)) };
+    let transport = Transport::builder().connector(exhausted).build();
+    assert_eq!(failure_of(send(&transport, &endpoint(Protocol::Http1), get("/")).await), Failure::ConnectLocal);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connect_timeout_is_that_of_the_cluster() {
+    let silent = |_: Address| std::future::pending::<io::Result<DuplexStream>>();
+    let transport = Transport::builder().connector(silent).build();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let registry = Registry::new(&Dice::seeded(1));
+        let connect_timeout = Duration::from_millis(1500);
+        let settings = ClusterSettings { connect_timeout, protocol, ..ClusterSettings::default() };
+        let config = vec![EndpointConfig::new(([10, 0, 0, 1], 80))];
+        let cluster = registry.cluster(ClusterKey::new("a.test", "", 80), settings, config);
+        let endpoint = cluster.pick(&mut Dice::seeded(1).draws(), &[]).unwrap().endpoint().clone();
+        let started = tokio::time::Instant::now();
+        assert_eq!(failure_of(send(&transport, &endpoint, get("/")).await), Failure::ConnectTimeout);
+        assert_eq!(started.elapsed(), Duration::from_millis(1500));
+    }
+    let started = tokio::time::Instant::now();
+    let passing = Request::get("http://10.0.0.1/").body(empty()).unwrap();
+    assert_eq!(failure_of(pass(&transport, passing).await), Failure::ConnectTimeout);
+    assert_eq!(started.elapsed(), Duration::from_secs(10));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_is_dialed() {
+    let folder = std::env::temp_dir().join(format!("mesh-router-transport-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let endpoint = endpoint_at(Address::Unix(path), Protocol::Http1);
+    let transport = Transport::new();
+    let (result, sent) = tokio::join!(send(&transport, &endpoint, get("/")), async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut sent = vec![0; 1024];
+        let length = stream.read(&mut sent).await.unwrap();
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&sent[..length]).into_owned()
+    });
+    assert_eq!((result.unwrap().status().as_u16(), sent.as_str()), (204, "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_request_without_an_aim_goes_where_its_uri_says() {
+    let (listener, address) = listen().await;
+    tokio::spawn(mirror(listener));
+    let transport = Transport::new();
+    let uri = format!("http://user:pass@{address}/path?q=1");
+    let answer = pass(&transport, Request::get(uri).body(empty()).unwrap()).await.unwrap();
+    assert_eq!(text(answer).await, format!("GET /path?q=1 HTTP/1.1\r\nhost: {address}\r\n\r\n"));
+
+    let request = Request::get(format!("http://{address}/")).header("host", "other.test").body(empty()).unwrap();
+    let answer = pass(&transport, request).await.unwrap();
+    assert_eq!(text(answer).await, "GET / HTTP/1.1\r\nhost: other.test\r\n\r\n");
+
+    let request = Request::get("/").header("host", address.to_string()).body(empty()).unwrap();
+    let answer = pass(&transport, request).await.unwrap();
+    assert_eq!(text(answer).await, format!("GET / HTTP/1.1\r\nhost: {address}\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn names_are_looked_up_and_their_addresses_tried_in_turn() {
+    // It listens at one of the addresses that `localhost` has.
+    let (listener, address) = listen().await;
+    tokio::spawn(mirror(listener));
+    let uri = format!("http://LocalHost:{}/", address.port());
+    let answer = pass(&Transport::new(), Request::get(uri).body(empty()).unwrap()).await.unwrap();
+    assert_eq!(text(answer).await, format!("GET / HTTP/1.1\r\nhost: LocalHost:{}\r\n\r\n", address.port()));
+}
+
+#[tokio::test]
+async fn hosts_have_pools_too() {
+    let net = Net::new();
+    let transport = net.transport();
+    net.clone().serve(|number, _| async move { Ok(Response::new(full(number.to_string()))) });
+    for (uri, number) in [
+        ("http://10.0.0.1/", "1"),
+        ("http://10.0.0.1:80/x", "1"),
+        ("http://10.0.0.1:81/", "2"),
+        ("http://[::1]/", "3"),
+        ("http://[::1]:80/", "3"),
+    ] {
+        let answer = pass(&transport, Request::get(uri).body(empty()).unwrap()).await.unwrap();
+        assert_eq!(text(answer).await, number, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_dialed_says_why() {
+    for (request, why) in [
+        (Request::get("https://a.test/"), "https needs TLS"),
+        (Request::get("/"), "names no host"),
+        (Request::get("/").header("host", "not a host"), "names no host"),
+    ] {
+        let error = pass(&Transport::new(), request.body(empty()).unwrap()).await.unwrap_err();
+        assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
+        assert!(error.source().unwrap().to_string().contains(why), "{error:?}");
+    }
+}

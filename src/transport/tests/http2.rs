@@ -1,0 +1,255 @@
+use tokio::sync::Semaphore;
+
+use super::*;
+
+async fn numbered<B>(number: usize, _: Request<B>) -> Answer {
+    Ok(Response::new(full(number.to_string())))
+}
+
+#[tokio::test]
+async fn requests_share_one_connection() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let (gate, waiting) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    net.clone().serve_http2(100, {
+        let (gate, waiting) = (gate.clone(), waiting.clone());
+        move |number, _| {
+            let (gate, waiting) = (gate.clone(), waiting.clone());
+            async move {
+                waiting.fetch_add(1, Ordering::SeqCst);
+                gate.acquire().await.unwrap().forget();
+                Ok(Response::new(full(number.to_string())))
+            }
+        }
+    });
+    // All at once: they wait for one connection, and not each for its own.
+    let asks: Vec<_> = (0..50)
+        .map(|_| {
+            let (transport, endpoint) = (transport.clone(), endpoint.clone());
+            tokio::spawn(async move { ask(&transport, &endpoint).await })
+        })
+        .collect();
+    settle().await;
+    settle().await;
+    assert_eq!((waiting.load(Ordering::SeqCst), net.opened()), (50, 1));
+    gate.add_permits(50);
+    for asked in asks {
+        assert_eq!(asked.await.unwrap(), "1");
+    }
+}
+
+#[tokio::test]
+async fn another_connection_is_opened_when_all_streams_are_taken() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(2, numbered);
+    // The first answer brings the settings of the other side.
+    ask(&transport, &endpoint).await;
+    settle().await;
+    let mut taken = Vec::new();
+    for _ in 0..5 {
+        taken.push(send(&transport, &endpoint, get("/")).await.unwrap());
+        settle().await;
+    }
+    assert_eq!(net.opened(), 3);
+    drop(taken);
+    settle().await;
+    ask(&transport, &endpoint).await;
+    assert_eq!(net.opened(), 3);
+}
+
+#[tokio::test]
+async fn own_limit_of_streams() {
+    let net = Net::new();
+    let transport = Transport::builder().connector(net.connector()).http2_max_concurrent_streams(1).build();
+    let endpoint = endpoint(Protocol::Http2);
+    net.clone().serve_http2(100, numbered);
+    let first = send(&transport, &endpoint, get("/")).await.unwrap();
+    let second = send(&transport, &endpoint, get("/")).await.unwrap();
+    assert_eq!((text(first).await, text(second).await), ("1".into(), "2".into()));
+}
+
+#[tokio::test]
+async fn the_name_goes_out_and_not_the_address() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(100, |_, request| async move {
+        Ok(Response::new(full(format!("{} {:?} {:?}", request.uri(), request.version(), request.headers()))))
+    });
+    let mut request = get("/path?q=1");
+    request.headers_mut().insert("connection", "close".parse().unwrap());
+    let seen = text(send(&transport, &endpoint, request).await.unwrap()).await;
+    assert_eq!(seen, "http://a.test/path?q=1 HTTP/2.0 {}");
+}
+
+#[tokio::test]
+async fn the_protocol_of_the_request_decides_where_the_cluster_says_so() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::SameAsDownstream));
+    let serve = |_, request: Request<Incoming>| async move {
+        let seen = format!("{:?} {:?}", request.version(), request.headers()["cookie"]);
+        Answer::Ok(Response::new(full(seen)))
+    };
+    for (version, answer) in [(http::Version::HTTP_11, "HTTP/1.1 \"a=1; b=2\""), (http::Version::HTTP_2, "HTTP/2.0")] {
+        let mut request = Request::get("/").version(version).body(empty()).unwrap();
+        request.headers_mut().insert("cookie", "a=1; b=2".parse().unwrap());
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        let asking = tokio::spawn(async move { text(send(&transport, &endpoint, request).await.unwrap()).await });
+        let io = TokioIo::new(net.accept().await);
+        let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        let service = service_fn(move |request| serve(1, request));
+        tokio::spawn(async move { server.serve_connection(io, service).await.unwrap() });
+        assert!(asking.await.unwrap().starts_with(answer));
+    }
+}
+
+#[tokio::test]
+async fn trailers_come_through() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(100, |_, request| async move {
+        let sent = request.into_body().collect().await.unwrap();
+        let trailers = sent.trailers().cloned().unwrap();
+        Ok(Response::new(full(sent.to_bytes()).with_trailers(async { Some(Ok(trailers)) }).boxed_unsync()))
+    });
+    let trailers = http::HeaderMap::from_iter([("grpc-status".parse().unwrap(), "0".parse().unwrap())]);
+    let body = full("message").with_trailers(std::future::ready(Some(Ok(trailers.clone())))).boxed_unsync();
+    let answer = send(&transport, &endpoint, Request::post("/").body(body).unwrap()).await.unwrap();
+    let answer = answer.into_body().collect().await.unwrap();
+    assert_eq!((answer.trailers().cloned(), answer.to_bytes()), (Some(trailers), Bytes::from("message")));
+}
+
+/// What the transport makes of a server that does this with its first stream.
+async fn against<F: Future<Output = ()> + Send + 'static>(
+    serve: impl FnOnce(h2::server::Connection<DuplexStream, Bytes>, h2::server::SendResponse<Bytes>) -> F,
+) -> Failure {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let asking = tokio::spawn(async move { send(&transport, &endpoint, get("/")).await });
+    let mut server = h2::server::handshake(net.accept().await).await.unwrap();
+    let (_, respond) = server.accept().await.unwrap().unwrap();
+    tokio::spawn(serve(server, respond));
+    let result = asking.await.unwrap();
+    assert_eq!(net.opened(), 1, "nothing is sent twice here");
+    failure_of(result)
+}
+
+#[tokio::test]
+async fn resets_are_told_apart() {
+    for (reason, failure) in [
+        (h2::Reason::REFUSED_STREAM, Failure::RefusedStream),
+        (h2::Reason::INTERNAL_ERROR, Failure::RemoteReset),
+        (h2::Reason::CANCEL, Failure::RemoteReset),
+    ] {
+        let seen = against(move |mut server, mut respond| async move {
+            respond.send_reset(reason);
+            let _ = server.accept().await;
+        });
+        assert_eq!(seen.await, failure, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_is_a_termination() {
+    let seen = against(|server, respond| async move { drop((server, respond)) });
+    assert_eq!(seen.await, Failure::ConnectionTermination);
+}
+
+#[tokio::test]
+async fn a_peer_that_speaks_http1_is_a_protocol_error() {
+    use tokio::io::AsyncWriteExt;
+
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let asking = tokio::spawn(async move { send(&transport, &endpoint, get("/")).await });
+    let mut far = net.accept().await;
+    far.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert_eq!(failure_of(asking.await.unwrap()), Failure::ProtocolError);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_goodbye_is_left_and_finishes_its_streams() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let asking = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { ask(&transport, &endpoint).await }
+    });
+    let mut server = h2::server::handshake(net.accept().await).await.unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    server.graceful_shutdown();
+    tokio::spawn(async move { while server.accept().await.is_some() {} });
+    settle().await;
+    net.clone().serve_http2(100, |_, _| numbered(2, Request::new(())));
+    assert_eq!(ask(&transport, &endpoint).await, "2");
+    respond.send_response(Response::new(()), false).unwrap().send_data("old".into(), true).unwrap();
+    assert_eq!((asking.await.unwrap().as_str(), net.opened()), ("old", 2));
+}
+
+#[tokio::test]
+async fn a_body_given_up_resets_its_stream_and_keeps_the_connection() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let asking = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { send(&transport, &endpoint, get("/")).await.unwrap() }
+    });
+    let mut server = h2::server::handshake(net.accept().await).await.unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    let mut stream = respond.send_response(Response::new(()), false).unwrap();
+    tokio::spawn(async move {
+        while let Some(Ok((_, mut respond))) = server.accept().await {
+            respond.send_response(Response::new(()), true).unwrap();
+        }
+    });
+    drop(asking.await.unwrap());
+    let reset = std::future::poll_fn(|cx| stream.poll_reset(cx)).await.unwrap();
+    assert_eq!(reset, h2::Reason::CANCEL);
+    assert_eq!((ask(&transport, &endpoint).await.as_str(), net.opened()), ("", 1));
+}
+
+#[tokio::test]
+async fn those_who_wait_share_a_failure_and_inherit_an_attempt() {
+    let refusing = Transport::builder()
+        .connector(|_: Address| async {
+            tokio::task::yield_now().await;
+            Err::<DuplexStream, _>(io::Error::from(io::ErrorKind::ConnectionRefused))
+        })
+        .build();
+    let endpoint = endpoint(Protocol::Http2);
+    let asks = (0..2).map(|_| send(&refusing, &endpoint, get("/")));
+    for result in futures_of(asks).await {
+        assert_eq!(failure_of(result), Failure::ConnectRefused);
+    }
+
+    let net = Net::new();
+    let transport = net.transport();
+    let mut first = Box::pin(send(&transport, &endpoint, get("/")));
+    let polled = std::future::poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await;
+    assert!(polled.is_pending());
+    let second = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { ask(&transport, &endpoint).await }
+    });
+    settle().await;
+    drop(first);
+    net.clone().serve_http2(100, |_, _| numbered(7, Request::new(())));
+    assert_eq!(second.await.unwrap(), "7");
+}
+
+async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(Box::pin).collect();
+    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
+    std::future::poll_fn(|cx| {
+        for (future, output) in futures.iter_mut().zip(&mut outputs) {
+            if output.is_none()
+                && let Poll::Ready(ready) = future.as_mut().poll(cx)
+            {
+                *output = Some(ready);
+            }
+        }
+        if outputs.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    outputs.into_iter().flatten().collect()
+}

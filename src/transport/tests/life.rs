@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use super::*;
+
+async fn numbered(number: usize, _: Request<Incoming>) -> Answer {
+    Ok(Response::new(full(number.to_string())))
+}
+
+const PROTOCOLS: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
+
+fn serve(net: &Net, protocol: Protocol) {
+    match protocol {
+        Protocol::Http2 => net.clone().serve_http2(100, numbered),
+        _ => net.clone().serve(numbered),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_closed_in_time() {
+    for protocol in PROTOCOLS {
+        let net = Net::new();
+        let idle_timeout = Duration::from_secs(8);
+        let transport = Transport::builder().connector(net.connector()).idle_timeout(idle_timeout).build();
+        let endpoint = endpoint(protocol);
+        serve(&net, protocol);
+        assert_eq!(ask(&transport, &endpoint).await, "1");
+        settle().await;
+        let driven = alive_tasks();
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(ask(&transport, &endpoint).await, "1");
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        assert_eq!(ask(&transport, &endpoint).await, "1");
+        // Nobody asks: closed all the same.
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        settle().await;
+        assert!(alive_tasks() < driven, "{protocol:?}: {} of {driven} tasks", alive_tasks());
+        assert_eq!(ask(&transport, &endpoint).await, "2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_in_use_is_not_idle() {
+    for protocol in PROTOCOLS {
+        let net = Net::new();
+        let transport = Transport::builder().connector(net.connector()).idle_timeout(Duration::from_secs(1)).build();
+        let endpoint = endpoint(protocol);
+        let (feed, body) = fed();
+        net.clone().serve_http2_or_1(protocol, body);
+        let answer = send(&transport, &endpoint, get("/")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        feed.send(data("late")).await.unwrap();
+        drop(feed);
+        assert_eq!(text(answer).await, "late");
+    }
+}
+
+impl Net {
+    /// Answers every request with the one `body`.
+    fn serve_http2_or_1(self, protocol: Protocol, body: TestBody) {
+        let body = Arc::new(std::sync::Mutex::new(Some(body)));
+        let answer = move |_: usize, _: Request<Incoming>| {
+            let body = body.lock().unwrap().take();
+            async move { Ok(Response::new(body.unwrap_or_else(empty))) }
+        };
+        match protocol {
+            Protocol::Http2 => self.serve_http2(100, answer),
+            _ => self.serve(answer),
+        }
+    }
+}
+
+#[tokio::test]
+async fn dropping_the_last_transport_ends_every_task() {
+    for protocol in PROTOCOLS {
+        let before = alive_tasks();
+        let net = Net::new();
+        let transport = net.transport();
+        let clone = transport.clone();
+        let endpoint = endpoint(protocol);
+        serve(&net, protocol);
+        ask(&transport, &endpoint).await;
+        let under_way = send(&transport, &endpoint, get("/")).await.unwrap();
+        drop((transport, net));
+        settle().await;
+        ask(&clone, &endpoint).await;
+        drop(clone);
+        settle().await;
+        assert_eq!(text(under_way).await, "1", "what is under way is finished");
+        settle().await;
+        assert_eq!(alive_tasks(), before, "{protocol:?}");
+    }
+}
+
+#[tokio::test]
+async fn close_closes_what_is_idle_now_and_the_rest_afterwards() {
+    for protocol in PROTOCOLS {
+        let net = Net::new();
+        let (transport, endpoint) = (net.transport(), endpoint(protocol));
+        serve(&net, protocol);
+        ask(&transport, &endpoint).await;
+        settle().await;
+        let idle = alive_tasks();
+        let under_way = send(&transport, &endpoint, get("/")).await.unwrap();
+        transport.close();
+        assert_eq!(text(under_way).await, "1");
+        settle().await;
+        assert!(alive_tasks() < idle, "{protocol:?}");
+        assert_eq!(ask(&transport, &endpoint).await, "2");
+        assert_eq!(ask(&transport, &endpoint).await, "3");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_go_with_their_endpoint() {
+    for protocol in PROTOCOLS {
+        let net = Net::new();
+        let transport = net.transport();
+        serve(&net, protocol);
+        let cluster = cluster(EndpointConfig::new(([10, 0, 0, 1], 80)), protocol);
+        ask(&transport, &endpoint_of(&cluster)).await;
+        cluster.publish(vec![EndpointConfig::new(([10, 0, 0, 2], 80))]);
+        let other = endpoint_of(&cluster);
+        settle().await;
+        let driven = alive_tasks();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        settle().await;
+        assert!(alive_tasks() < driven, "{protocol:?}");
+        assert_eq!(ask(&transport, &other).await, "2");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn publishing_again_opens_no_connection() {
+    for protocol in PROTOCOLS {
+        let net = Net::new();
+        let transport = net.transport();
+        serve(&net, protocol);
+        let config = EndpointConfig::new(([10, 0, 0, 1], 80));
+        let cluster = cluster(config.clone(), protocol);
+        for weight in 1..=100 {
+            assert_eq!(ask(&transport, &endpoint_of(&cluster)).await, "1");
+            // With another weight it is another `Endpoint`, of the same identity.
+            cluster.publish(vec![config.clone().with_weight(weight)]);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(net.opened(), 1);
+    }
+}
+
+#[tokio::test]
+async fn one_transport_serves_every_type_of_body() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
+    net.clone().serve(numbered);
+    for _ in 0..2 {
+        let request = aimed(&endpoint, get("/"));
+        let request =
+            request.map(|mut body| RequestBody::new(Empty::<Bytes>::new()).with_aim(body.take_aim().unwrap()));
+        assert_eq!(text(transport.clone().oneshot(request).await.unwrap()).await, "1");
+        assert_eq!(ask(&transport, &endpoint).await, "2");
+    }
+}
+
+/// What users and the rooms above build on.
+#[test]
+fn auto_traits() {
+    fn shared<T: Clone + Send + Sync + Unpin + 'static>() {}
+    fn boxable<T: Send + Sync + Unpin + 'static>() {}
+    fn sent<T: Send + Unpin + 'static>() {}
+    shared::<Transport>();
+    boxable::<TransportBody>();
+    sent::<TransportFuture<TestBody>>();
+}

@@ -1,0 +1,381 @@
+//! A gateway on real sockets: opened, changed, used and drained.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper::ext::Protocol;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_router::Mesh;
+use mesh_router::config::Config;
+use mesh_router::gateway::Server;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+const LONG: Duration = Duration::from_secs(10);
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn local(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+/// Gateways on `ports` in front of one upstream.
+fn rules(ports: &[u16], upstream: u16) -> Config {
+    let mut text = format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: vs}}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http:
+  - route:
+    - destination: {{host: a.test}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: se}}
+spec:
+  hosts: [a.test]
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  resolution: STATIC
+  endpoints: [{{address: 127.0.0.1, ports: {{http: {upstream}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: gw}}
+spec:
+  servers:"
+    );
+    for port in ports {
+        text += &format!(
+            "\n  - port: {{number: {port}, name: http-{port}, protocol: HTTP}}\n    bind: 127.0.0.1\n    hosts: ['*']"
+        );
+    }
+    Config::from_yaml(&text, "rules.yaml").unwrap()
+}
+
+fn mesh(ports: &[u16], upstream: u16) -> Mesh {
+    let mesh = Mesh::new();
+    mesh.apply_strict(rules(ports, upstream)).unwrap();
+    mesh
+}
+
+/// Someone who answers requests when told to.
+struct Upstream {
+    port: u16,
+    requests: mpsc::UnboundedReceiver<(String, TcpStream)>,
+}
+
+impl Upstream {
+    /// Hands out each request with the connection it came on.
+    async fn start() -> Self {
+        let listener = TcpListener::bind(local(0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (sender, requests) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    let head = read_head(&mut stream).await;
+                    let _ = sender.send((head, stream));
+                });
+            }
+        });
+        Self { port, requests }
+    }
+
+    /// Answers every request with its name and closes.
+    async fn always() -> u16 {
+        let mut upstream = Self::start().await;
+        let port = upstream.port;
+        tokio::spawn(async move {
+            while let Some((_, stream)) = upstream.requests.recv().await {
+                answer(stream).await;
+            }
+        });
+        port
+    }
+
+    async fn next(&mut self) -> (String, TcpStream) {
+        timeout(LONG, self.requests.recv()).await.expect("a request arrives").unwrap()
+    }
+}
+
+async fn answer(mut stream: TcpStream) {
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await.unwrap();
+}
+
+/// Reads to the end of a head.
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn send(port: u16, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(local(port)).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+async fn read_all(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    timeout(LONG, stream.read_to_string(&mut text)).await.expect("the connection ends").unwrap();
+    text
+}
+
+async fn get(port: u16) -> String {
+    read_all(send(port, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await).await
+}
+
+/// Waits until the port is open, or closed.
+async fn until(port: u16, open: bool) {
+    let reached = async {
+        while TcpStream::connect(local(port)).await.is_ok() != open {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, reached).await.unwrap_or_else(|_| panic!("port {port} is open: {}", !open));
+}
+
+async fn start(mesh: &Mesh) -> Server {
+    let workers = NonZeroUsize::new(2).unwrap();
+    Server::builder(mesh).workers(workers).admin(local(0)).start().await.unwrap()
+}
+
+#[tokio::test]
+async fn requests_go_through_every_worker() {
+    let port = free_port();
+    let mesh = mesh(&[port], Upstream::always().await);
+    let server = start(&mesh).await;
+    for _ in 0..20 {
+        let answer = get(port).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("ok"), "{answer}");
+        assert!(answer.contains("server: istio-envoy"), "{answer}");
+    }
+    server.drain(LONG).await;
+    until(port, false).await;
+}
+
+#[tokio::test]
+async fn listeners_follow_the_mesh() {
+    let (first, second) = (free_port(), free_port());
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[first], upstream.port);
+    let server = start(&mesh).await;
+
+    // A connection of a listener that stays lives on; one more listener is opened.
+    let mut kept = send(first, "GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    answer(upstream.next().await.1).await;
+    assert!(read_head(&mut kept).await.starts_with("HTTP/1.1 200"));
+    kept.read_exact(&mut [0; 2]).await.unwrap();
+    mesh.apply(rules(&[first, second], upstream.port)).unwrap();
+    until(second, true).await;
+    kept.write_all(b"GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    let (_, held) = upstream.next().await;
+
+    // The listener goes; the request in flight does not.
+    mesh.apply(rules(&[second], upstream.port)).unwrap();
+    until(first, false).await;
+    answer(held).await;
+    let last = read_all(kept).await;
+    assert!(last.starts_with("HTTP/1.1") && last.ends_with("ok"), "{last}");
+
+    // And it comes back.
+    mesh.apply(rules(&[first, second], upstream.port)).unwrap();
+    until(first, true).await;
+    server.drain(LONG).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_refuses_the_start_and_names_the_gateway() {
+    let taken = std::net::TcpListener::bind(local(0)).unwrap();
+    let (port, free) = (taken.local_addr().unwrap().port(), free_port());
+    let mesh = mesh(&[free, port], 1);
+    let error = Server::builder(&mesh).start().await.unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_io(), "{text}");
+    assert!(text.contains("rules.yaml:") && text.contains(&port.to_string()), "{text}");
+    until(free, false).await;
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_later_leaves_the_others_alone() {
+    let taken = std::net::TcpListener::bind(local(0)).unwrap();
+    let (first, bad, third) = (free_port(), taken.local_addr().unwrap().port(), free_port());
+    let upstream = Upstream::always().await;
+    let mesh = mesh(&[first], upstream);
+    let server = start(&mesh).await;
+    mesh.apply(rules(&[first, bad, third], upstream)).unwrap();
+    until(third, true).await;
+    assert!(get(first).await.starts_with("HTTP/1.1 200"));
+    assert!(server.is_ready());
+}
+
+#[tokio::test]
+async fn ports_may_be_mapped() {
+    let port = free_port();
+    let mesh = mesh(&[80], Upstream::always().await);
+    let _server = Server::builder(&mesh).map_port(80, port).start().await.unwrap();
+    assert!(get(port).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_drain_is_not_ready_and_finishes_what_is_in_flight() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let server = start(&mesh).await;
+    let admin = server.admin_address().unwrap().port();
+    let ready = "GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert!(read_all(send(admin, ready).await).await.starts_with("HTTP/1.1 200"));
+
+    let client = send(port, "GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let (_, held) = upstream.next().await;
+    let drain = tokio::spawn(server.drain(LONG));
+    until(port, false).await;
+    let not_ready = read_all(send(admin, ready).await).await;
+    assert!(not_ready.starts_with("HTTP/1.1 503") && not_ready.ends_with("not ready\n"), "{not_ready}");
+    answer(held).await;
+    let answered = read_all(client).await;
+    assert!(answered.starts_with("HTTP/1.1 200") && answered.ends_with("ok"), "{answered}");
+    timeout(LONG, drain).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let server = start(&mesh).await;
+    let client = send(port, "GET /never HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    let _held = upstream.next().await;
+    timeout(LONG, server.drain(Duration::from_millis(50))).await.unwrap();
+    assert_eq!(read_all(client).await, "");
+}
+
+#[tokio::test]
+async fn a_websocket_is_a_tunnel() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let _server = start(&mesh).await;
+    let head = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let mut client = send(port, head).await;
+    let (request, mut stream) = upstream.next().await;
+    assert!(request.to_lowercase().contains("upgrade: websocket"), "{request}");
+    let accepted = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(accepted).await.unwrap();
+    let switched = read_head(&mut client).await;
+    assert!(switched.starts_with("HTTP/1.1 101"), "{switched}");
+    assert!(!switched.contains("content-length"), "{switched}");
+    client.write_all(b"ping").await.unwrap();
+    let mut four = [0; 4];
+    stream.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"ping");
+    stream.write_all(b"pong").await.unwrap();
+    client.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"pong");
+    drop(stream);
+    assert_eq!(read_all(client).await, "");
+}
+
+#[tokio::test]
+async fn a_websocket_of_http2_is_a_tunnel_to_http1() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let _server = start(&mesh).await;
+    let stream = TokioIo::new(TcpStream::connect(local(port)).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    // With the first answer the client knows that this server takes extended CONNECTs.
+    let first = tokio::spawn(sender.send_request(Request::get("http://a.test/").body(Empty::<Bytes>::new()).unwrap()));
+    answer(upstream.next().await.1).await;
+    assert_eq!(first.await.unwrap().unwrap().status(), 200);
+    let connect = Request::connect("http://a.test/ws").extension(Protocol::from_static("websocket"));
+    let response = tokio::spawn(sender.send_request(connect.body(Empty::new()).unwrap()));
+    let (request, mut stream) = upstream.next().await;
+    assert!(request.starts_with("GET /ws HTTP/1.1\r\n"), "{request}");
+    let accepted = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    stream.write_all(accepted).await.unwrap();
+    let response = response.await.unwrap().unwrap();
+    assert_eq!(response.status(), 200);
+    let mut client = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    client.write_all(b"ping").await.unwrap();
+    let mut four = [0; 4];
+    stream.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"ping");
+    stream.write_all(b"pong").await.unwrap();
+    client.read_exact(&mut four).await.unwrap();
+    assert_eq!(&four, b"pong");
+}
+
+#[tokio::test]
+async fn an_early_answer_needs_no_body() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let _server = start(&mesh).await;
+    let head = "POST / HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n";
+    let client = send(port, head).await;
+    let (request, mut stream) = upstream.next().await;
+    assert!(!request.to_lowercase().contains("expect:"), "{request}");
+    stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let answered = timeout(LONG, async {
+        let mut client = client;
+        loop {
+            let head = read_head(&mut client).await;
+            if !head.starts_with("HTTP/1.1 100") {
+                break head;
+            }
+        }
+    });
+    assert!(answered.await.unwrap().starts_with("HTTP/1.1 413"));
+}
+
+#[tokio::test]
+async fn the_upstream_sees_who_called_and_nothing_of_one_hop() {
+    let port = free_port();
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[port], upstream.port);
+    let _server = start(&mesh).await;
+    let head = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: x-hop\r\nX-Hop: 1\r\nX-Forwarded-For: 10.0.0.1\r\n\
+                X-Request-Id: mine\r\nX-Envoy-Max-Retries: 9\r\n\r\n";
+    let _client = send(port, head).await;
+    let (request, _) = upstream.next().await;
+    let request = request.to_lowercase();
+    for expected in ["host: a.test\r\n", "x-forwarded-for: 10.0.0.1,127.0.0.1\r\n", "x-forwarded-proto: http\r\n"] {
+        assert!(request.contains(expected), "{request}");
+    }
+    for dropped in ["x-hop", "x-envoy-max-retries", "mine", "connection: x"] {
+        assert!(!request.contains(dropped), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_dropped_ends() {
+    let port = free_port();
+    let mesh = mesh(&[port], 1);
+    let server = start(&mesh).await;
+    drop(server);
+    until(port, false).await;
+}

@@ -1,0 +1,188 @@
+//! Publishing: one swap, the last good version of a bad resource, and nothing lost that did not change.
+
+use std::sync::Arc;
+
+use http::Request;
+use mesh_router::Mesh;
+use mesh_router::config::Config;
+use mesh_router::dice::Dice;
+use mesh_router::request::{Origin, RequestView};
+use mesh_router::route::{Action, Resolution};
+use mesh_router::snapshot::Snapshot;
+
+fn reviews(rule: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: reviews}}
+spec:
+  hosts: [reviews.test]
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints:
+  - {{address: 10.0.0.1, labels: {{version: v1}}}}
+  - {{address: 10.0.0.2, labels: {{version: v1}}}}
+  - {{address: 10.0.0.3, labels: {{version: v2}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: reviews}}
+spec:
+  host: reviews.test
+  trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN}}}}
+  subsets:
+  - {{name: v1, labels: {{version: v1}}}}
+  - {{name: v2, labels: {{version: v2}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: reviews}}
+spec:
+  hosts: [reviews.test]
+  http:
+{rule}"
+    )
+}
+
+const TO_V1: &str = "  - route: [{destination: {host: reviews.test, subset: v1}}]\n";
+const TO_V2: &str = "  - route: [{destination: {host: reviews.test, subset: v2}}]\n";
+const NOWHERE: &str = "  - match: [{uri: {regex: '/a('}}]\n    route: [{destination: {host: reviews.test}}]\n";
+
+fn config(text: &str) -> Config {
+    Config::from_yaml(text, "mesh.yaml").unwrap()
+}
+
+/// The cluster that `GET /` of reviews goes to.
+fn destination(snapshot: &Snapshot) -> Option<String> {
+    let request = Request::get("http://reviews.test/").body(()).unwrap();
+    let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+    let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { return None };
+    let Action::Forward(clusters) = &snapshot.route(&Origin::Mesh, index)?.action else { return None };
+    let cluster = clusters.pick(0).destination.for_port(80)?;
+    Some(snapshot.cluster(cluster)?.key.to_string())
+}
+
+/// The addresses of all endpoints of all clusters.
+fn addresses(mesh: &Mesh) -> String {
+    let snapshot = mesh.snapshot();
+    let views: Vec<_> = snapshot.clusters().flat_map(|cluster| cluster.view()).collect();
+    format!("{:?}", views.iter().map(|endpoint| &endpoint.address).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_publication_is_seen_at_once_and_old_snapshots_stay_what_they_were() {
+    let mesh = Mesh::new();
+    let versions = mesh.subscribe();
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    let before = mesh.snapshot();
+    let report = mesh.apply(config(&reviews(TO_V2))).unwrap();
+    assert_eq!((report.version(), *versions.borrow(), mesh.snapshot().version()), (2, 2, 2));
+    assert_eq!(destination(&before).as_deref(), Some("outbound|80|v1|reviews.test"));
+    assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80|v2|reviews.test"));
+}
+
+#[test]
+fn a_hundred_publications_leave_clusters_endpoints_counts_and_positions_alone() {
+    let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    let cluster = |mesh: &Mesh| mesh.snapshot().clusters().find(|c| &*c.key.subset == "v1").unwrap().clone();
+    let first = cluster(&mesh);
+    let ids: Vec<_> = first.view().iter().map(|endpoint| endpoint.id).collect();
+    let mut draws = mesh.dice().draws();
+    let held = first.pick(&mut draws, &[]).unwrap();
+    let mut picked = vec![held.endpoint().id];
+    for round in 0..100 {
+        mesh.apply(config(&reviews(if round % 2 == 0 { TO_V2 } else { TO_V1 }))).unwrap();
+        if round % 2 == 1 {
+            picked.push(cluster(&mesh).pick(&mut draws, &[]).unwrap().endpoint().id);
+        }
+    }
+    let last = cluster(&mesh);
+    assert_eq!(last.view().iter().map(|endpoint| endpoint.id).collect::<Vec<_>>(), ids);
+    assert_eq!(last.view().iter().map(|endpoint| endpoint.active).sum::<u32>(), 1, "what is in flight stays counted");
+    assert!(picked.windows(2).all(|pair| pair[0] != pair[1]), "the rotation goes on: {picked:?}");
+    drop(held);
+    assert_eq!(last.view().iter().map(|endpoint| endpoint.active).sum::<u32>(), 0);
+}
+
+#[test]
+fn the_same_cluster_is_the_same_object_while_it_is_named() {
+    let mesh = Mesh::new();
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    let of_subset = |mesh: &Mesh| mesh.snapshot().clusters().find(|c| &*c.key.subset == "v1").unwrap().clone();
+    let first = of_subset(&mesh);
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert!(Arc::ptr_eq(&first, &of_subset(&mesh)));
+    let other = reviews(TO_V1).replace("ROUND_ROBIN", "RANDOM");
+    mesh.apply(config(&other)).unwrap();
+    assert!(!Arc::ptr_eq(&first, &of_subset(&mesh)), "other settings make another cluster");
+    let same: Vec<_> = first.view().iter().map(|endpoint| endpoint.id).collect();
+    assert_eq!(of_subset(&mesh).view().iter().map(|endpoint| endpoint.id).collect::<Vec<_>>(), same);
+}
+
+#[test]
+fn a_bad_resource_keeps_its_last_good_version_and_the_others_apply() {
+    let mesh = Mesh::new();
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    let text = reviews(NOWHERE).replace("10.0.0.2", "10.0.0.9");
+    let report = mesh.apply(config(&text)).unwrap();
+    let quarantined = report.quarantined();
+    assert_eq!(quarantined.len(), 1, "{report}");
+    assert_eq!(quarantined[0].resource.to_string(), "VirtualService default/reviews");
+    assert!(quarantined[0].last_good_serves);
+    let error = report.errors().next().unwrap();
+    assert_eq!(error.path, "spec.http[0].match[0].uri.regex");
+    assert!(error.to_string().starts_with("mesh.yaml:"), "{error}");
+    assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80|v1|reviews.test"));
+    let addresses = addresses(&mesh);
+    assert!(addresses.contains("10.0.0.9") && !addresses.contains("10.0.0.2"), "the ServiceEntry applied");
+    // Mended, it applies; removed while it is bad, it is gone.
+    mesh.apply(config(&reviews(TO_V2))).unwrap();
+    assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80|v2|reviews.test"));
+    mesh.apply(Config::default()).unwrap();
+    assert_eq!(destination(&mesh.snapshot()), None);
+}
+
+#[test]
+fn a_resource_that_was_never_good_is_left_out() {
+    let mesh = Mesh::new();
+    let report = mesh.apply(config(&reviews(NOWHERE))).unwrap();
+    assert!(!report.quarantined()[0].last_good_serves);
+    assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80||reviews.test"), "the service itself");
+}
+
+#[test]
+fn a_resource_that_does_not_decode_is_quarantined_too() {
+    let mesh = Mesh::new();
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    let report = mesh.apply(config(&reviews("  - timeout: 5 parsecs\n"))).unwrap();
+    assert!(report.quarantined()[0].last_good_serves, "{report}");
+    assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80|v1|reviews.test"));
+}
+
+#[test]
+fn strict_changes_nothing_when_there_is_anything_to_refuse() {
+    let mesh = Mesh::new();
+    mesh.apply_strict(config(&reviews(TO_V1))).unwrap();
+    for bad in [NOWHERE, "  - rout: []\n    route: [{destination: {host: reviews.test, subset: v2}}]\n"] {
+        let error = mesh.apply_strict(config(&reviews(bad))).unwrap_err();
+        assert!(error.is_invalid());
+        assert!(error.to_string().contains("mesh.yaml:"), "{error}");
+        assert_eq!(mesh.snapshot().version(), 1);
+    }
+    let dangling = "  - route: [{destination: {host: reviews.test, subset: v9}}]\n";
+    let report = mesh.apply_strict(config(&reviews(dangling))).unwrap();
+    assert!(report.fails_check(), "a dangling subset is Istio's 503, which check names");
+    assert!(report.to_string().contains("v9"), "{report}");
+}
+
+#[test]
+fn check_publishes_nothing_and_disturbs_no_cluster() {
+    let mesh = Mesh::new();
+    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    let report = mesh.check(config(&reviews(NOWHERE).replace("10.0.0.1", "10.9.9.9")));
+    assert!(report.fails_check());
+    assert_eq!(mesh.snapshot().version(), 1);
+    assert!(!addresses(&mesh).contains("10.9.9.9"));
+}

@@ -1,0 +1,239 @@
+//! Files that are read, watched, broken and repaired, in real folders.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mesh_router::Mesh;
+use mesh_router::source::FileSource;
+use tokio::time::timeout;
+
+/// A folder of its own, gone at the end of the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("mesh-router-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self(folder.canonicalize().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Written elsewhere and renamed into place, as careful programs do.
+    fn replace(&self, name: &str, text: &str) {
+        let next = self.path(&format!(".{name}.next"));
+        fs::write(&next, text).unwrap();
+        fs::rename(next, self.path(name)).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A Gateway with one listener on `port`.
+fn gateway(port: u16) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw{port}}}\nspec:\n  servers:\n  \
+         - port: {{number: {port}, name: http, protocol: HTTP}}\n    hosts: ['*']\n"
+    )
+}
+
+fn ports(mesh: &Mesh) -> Vec<u16> {
+    let mut ports: Vec<_> = mesh.snapshot().listeners().iter().map(|listener| listener.port).collect();
+    ports.sort_unstable();
+    ports
+}
+
+/// Waits until the listeners of the mesh have these ports.
+async fn until(mesh: &Mesh, expected: &[u16]) {
+    let mut versions = mesh.subscribe();
+    let reached = async {
+        while ports(mesh) != expected {
+            versions.changed().await.unwrap();
+        }
+    };
+    if timeout(Duration::from_secs(10), reached).await.is_err() {
+        panic!("the ports are {:?} and not {expected:?}", ports(mesh));
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_its_yaml_files_in_the_order_of_their_names() {
+    let folder = Folder::new();
+    folder.write("b.yaml", &gateway(2));
+    folder.write("a.yml", &gateway(1));
+    folder.write(".hidden.yaml", &gateway(9));
+    folder.write("notes.txt", "not yaml: [");
+    fs::create_dir(folder.path("sub.yaml")).unwrap();
+    fs::write(folder.path("sub.yaml/c.yaml"), gateway(9)).unwrap();
+    let other = Folder::new();
+    other.write("linked", &gateway(3));
+    std::os::unix::fs::symlink(other.path("linked"), folder.path("c.yaml")).unwrap();
+    let config = FileSource::new(&folder.0).config().unwrap();
+    let names: Vec<_> = config.gateways.iter().map(|gateway| gateway.meta.name.clone()).collect();
+    assert_eq!(names, ["gw1", "gw2", "gw3"]);
+}
+
+#[tokio::test]
+async fn several_paths_are_one_configuration_and_each_file_is_read_once() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1));
+    let other = Folder::new();
+    other.write("single.txt", &gateway(2));
+    let source = FileSource::new(&folder.0).with_path(other.path("single.txt")).with_path(folder.path("a.yaml"));
+    let config = source.config().unwrap();
+    assert_eq!(config.gateways.len(), 2);
+    assert_eq!(config.problems, []);
+}
+
+#[tokio::test]
+async fn all_that_cannot_be_read_is_named() {
+    let folder = Folder::new();
+    std::os::unix::fs::symlink("nowhere", folder.path("dangling.yaml")).unwrap();
+    let error = FileSource::new(&folder.0).with_path(folder.path("missing.yaml")).config().unwrap_err();
+    assert!(error.is_io());
+    let text = error.to_string();
+    assert!(text.contains("dangling.yaml") && text.contains("missing.yaml"), "{text}");
+    folder.write("dangling.yaml", "");
+    assert!(Mesh::open(folder.path("missing.yaml")).await.is_err());
+}
+
+#[tokio::test]
+async fn changes_of_a_folder_are_applied() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1));
+    let mesh = Mesh::open(&folder.0).await.unwrap();
+    assert_eq!(ports(&mesh), [1]);
+    folder.replace("b.yaml", &gateway(2));
+    until(&mesh, &[1, 2]).await;
+    folder.write("a.yaml", &gateway(3));
+    until(&mesh, &[2, 3]).await;
+    fs::remove_file(folder.path("b.yaml")).unwrap();
+    until(&mesh, &[3]).await;
+    fs::rename(folder.path("a.yaml"), folder.path("a.off")).unwrap();
+    until(&mesh, &[]).await;
+}
+
+#[tokio::test]
+async fn what_is_no_yaml_keeps_what_was_applied_until_it_is_repaired() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1));
+    let mesh = Mesh::open(&folder.0).await.unwrap();
+    folder.replace("a.yaml", "kind: {{{");
+    folder.replace("b.yaml", &gateway(2));
+    // Nothing tells that something was not applied, so a change that is comes after it.
+    folder.replace("a.yaml", &gateway(3));
+    until(&mesh, &[2, 3]).await;
+    assert!(mesh.snapshot().version() <= 3, "the broken files were not applied");
+}
+
+#[tokio::test]
+async fn a_single_file_may_be_replaced_and_vanish_for_a_moment() {
+    let folder = Folder::new();
+    folder.write("only.yaml", &gateway(1));
+    let mesh = Mesh::open(folder.path("only.yaml")).await.unwrap();
+    folder.write("other.yaml", &gateway(9));
+    folder.replace("only.yaml", &gateway(2));
+    until(&mesh, &[2]).await;
+    fs::remove_file(folder.path("only.yaml")).unwrap();
+    folder.write("only.yaml", &gateway(3));
+    until(&mesh, &[3]).await;
+}
+
+#[tokio::test]
+async fn a_mounted_config_map_is_swapped_as_a_whole() {
+    let folder = Folder::new();
+    let release = |name: &str, first: u16| {
+        fs::create_dir(folder.path(name)).unwrap();
+        folder.write(&format!("{name}/a.yaml"), &gateway(first));
+        folder.write(&format!("{name}/b.yaml"), &gateway(first + 1));
+        std::os::unix::fs::symlink(name, folder.path("..data.next")).unwrap();
+        fs::rename(folder.path("..data.next"), folder.path("..data")).unwrap();
+    };
+    release("..2024", 1);
+    for name in ["a.yaml", "b.yaml"] {
+        std::os::unix::fs::symlink(Path::new("..data").join(name), folder.path(name)).unwrap();
+    }
+    let whole = Mesh::open(&folder.0).await.unwrap();
+    let single = Mesh::open(folder.path("a.yaml")).await.unwrap();
+    for (name, first) in [("..2025", 11), ("..2026", 21)] {
+        release(name, first);
+        until(&whole, &[first, first + 1]).await;
+        until(&single, &[first]).await;
+    }
+    assert_eq!(whole.snapshot().version(), 3, "one swap each");
+}
+
+#[tokio::test]
+async fn the_target_of_a_link_and_the_folder_itself_may_change() {
+    let (folder, other) = (Folder::new(), Folder::new());
+    other.write("target", &gateway(1));
+    fs::create_dir(folder.path("conf")).unwrap();
+    std::os::unix::fs::symlink(other.path("target"), folder.path("conf/a.yaml")).unwrap();
+    let mesh = Mesh::open(folder.path("conf")).await.unwrap();
+    other.write("target", &gateway(2));
+    until(&mesh, &[2]).await;
+    fs::create_dir(folder.path("next")).unwrap();
+    folder.write("next/a.yaml", &gateway(3));
+    fs::rename(folder.path("conf"), folder.path("last")).unwrap();
+    fs::rename(folder.path("next"), folder.path("conf")).unwrap();
+    until(&mesh, &[3]).await;
+    folder.write("conf/a.yaml", &gateway(4));
+    until(&mesh, &[4]).await;
+}
+
+#[tokio::test]
+async fn folders_are_polled_where_that_is_asked_for() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1));
+    let mesh = Mesh::new();
+    let _watch = FileSource::new(&folder.0).polling(Duration::from_millis(10)).open(&mesh).await.unwrap();
+    folder.replace("b.yaml", &gateway(2));
+    until(&mesh, &[1, 2]).await;
+}
+
+#[tokio::test]
+async fn a_strict_start_refuses_and_a_lenient_one_reports() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1).replace("hosts", "hostz"));
+    let mesh = Mesh::new();
+    let error = FileSource::new(&folder.0).strict().open(&mesh).await.unwrap_err();
+    assert!(error.to_string().contains("a.yaml:7"), "{error}");
+    assert_eq!(mesh.snapshot().version(), 0);
+    let watch = FileSource::new(&folder.0).open(&mesh).await.unwrap();
+    assert!(watch.report().problems().iter().any(|problem| problem.refuses_start()));
+}
+
+#[tokio::test]
+async fn nothing_is_followed_after_the_watch_or_the_mesh() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1));
+    let (held, dropped) = (Mesh::new(), Mesh::new());
+    let watch = FileSource::new(&folder.0).open(&dropped).await.unwrap();
+    let _watch = FileSource::new(&folder.0).open(&held).await.unwrap();
+    drop(watch);
+    folder.replace("a.yaml", &gateway(2));
+    until(&held, &[2]).await;
+    assert_eq!(ports(&dropped), [1]);
+
+    let mesh = Mesh::open(&folder.0).await.unwrap();
+    let mut versions = mesh.subscribe();
+    drop(mesh);
+    let gone = async { while versions.changed().await.is_ok() {} };
+    timeout(Duration::from_secs(10), gone).await.expect("the task lets go of the mesh");
+}
