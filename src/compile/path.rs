@@ -73,17 +73,27 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
             write!(f, "{parent}")?;
-            if !matches!(self.step, Step::Index(_)) {
-                f.write_str(".")?;
+        }
+        let dot = if self.parent.is_some() { "." } else { "" };
+        match self.step {
+            Step::Field(name) => write!(f, "{dot}{name}"),
+            Step::Index(index) => write!(f, "[{index}]"),
+            Step::Item(name, index) => write!(f, "{dot}{name}[{index}]"),
+            Step::Key(key) => write_key(f, key),
+            Step::Entry(name, key) => {
+                write!(f, "{dot}{name}")?;
+                write_key(f, key)
             }
         }
-        match self.step {
-            Step::Field(name) | Step::Key(name) => f.write_str(name),
-            Step::Index(index) => write!(f, "[{index}]"),
-            Step::Item(name, index) => write!(f, "{name}[{index}]"),
-            Step::Entry(name, key) => write!(f, "{name}.{key}"),
-        }
     }
+}
+
+/// `.key`, or `["key"]` where the key has dots or brackets itself.
+fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+    if key.is_empty() || key.contains(['.', '[', ']', '"']) {
+        return write!(f, "[\"{key}\"]");
+    }
+    write!(f, ".{key}")
 }
 
 #[cfg(test)]
@@ -104,5 +114,6 @@ mod tests {
             request.field("headers").key("x-user").field("regex").to_string(),
             "spec.http[2].match[0].headers.x-user.regex"
         );
+        assert_eq!(spec.entry("labels", "a.b/c").to_string(), "spec.labels[\"a.b/c\"]");
     }
 }

@@ -1,0 +1,244 @@
+//! Texts: string matches, regular expressions, header names and values, and the members of a oneof.
+
+use super::Context;
+use super::findings::Findings;
+use crate::compile::path::Path;
+use crate::config::StringMatch;
+
+/// What a regular expression may have, in bytes.
+const LONGEST_REGEX: usize = 1024;
+
+/// At most one of some fields may be set.
+pub(crate) fn one_of(path: &Path<'_>, members: &[(&str, bool)], findings: &mut Findings) {
+    let mut set = members.iter().filter(|(_, set)| *set).map(|(name, _)| *name);
+    let Some(first) = set.next() else { return };
+    if let Some(second) = set.next() {
+        findings.error("V1", &path.field(second), format!("only one of `{first}` and `{second}` can be set"));
+    }
+}
+
+/// A matcher that may ask for the empty prefix, as `uri` may.
+pub(crate) fn uri_match(
+    rule: &'static str,
+    path: &Path<'_>,
+    matcher: &StringMatch,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) {
+    let StringMatch { exact, prefix, regex } = matcher;
+    one_of(path, &[("exact", exact.is_some()), ("prefix", prefix.is_some()), ("regex", regex.is_some())], findings);
+    if let Some(pattern) = regex {
+        self::regex(rule, &path.field("regex"), pattern, context, findings);
+    }
+}
+
+/// A matcher of a text.
+pub(crate) fn string_match(
+    rule: &'static str,
+    path: &Path<'_>,
+    matcher: &StringMatch,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) {
+    if matcher.prefix.as_deref() == Some("") {
+        findings
+            .error(rule, &path.field("prefix"), "an empty prefix matches everything")
+            .help("leave the match out, or write `{}` for mere presence");
+    }
+    uri_match(rule, path, matcher, context, findings);
+}
+
+/// A regular expression in RE2's syntax.
+pub(crate) fn regex(
+    rule: &'static str,
+    path: &Path<'_>,
+    pattern: &str,
+    context: &Context<'_>,
+    findings: &mut Findings,
+) {
+    if pattern.is_empty() {
+        findings.error(rule, path, "a regex cannot be empty");
+    } else if pattern.len() > LONGEST_REGEX {
+        findings.error(rule, path, format!("a regex of {} bytes is too long: at most {LONGEST_REGEX}", pattern.len()));
+    } else if let Err(reason) = (context.regex)(pattern) {
+        let finding = findings.error(rule, path, format!("`{pattern}` is not a regex: {reason}"));
+        if pattern == "*" {
+            finding.help("write `{}` for mere presence, or `.*`");
+        } else {
+            finding.help("the syntax is that of RE2");
+        }
+    }
+}
+
+/// Whether it is a token of RFC 7230, which every header name is.
+fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+}
+
+/// Whether a key of `headers` asks for a claim of a verified token: `@request.auth.claims.NAME` or `[NAME]`.
+pub(crate) fn is_claim(name: &str) -> bool {
+    const CLAIMS: &str = "@request.auth.claims";
+    let Some((start, rest)) = name.split_at_checked(CLAIMS.len()) else { return false };
+    let dotted = rest.len() > 1 && rest.starts_with('.');
+    let bracketed = rest.len() > 2 && rest.starts_with('[') && rest.ends_with(']');
+    start.eq_ignore_ascii_case(CLAIMS) && (dotted || bracketed)
+}
+
+/// The name of a header to match: a token, a pseudo header or a claim.
+pub(crate) fn matched_header(rule: &'static str, path: &Path<'_>, name: &str, findings: &mut Findings) {
+    let pseudo = matches!(name, ":method" | ":scheme" | ":authority" | ":path" | ":status");
+    if name.is_empty() {
+        findings.error(rule, path, "a header name cannot be empty");
+    } else if !pseudo && !is_token(name) && !is_claim(name) {
+        findings.error(rule, path, format!("`{name}` is not a header name"));
+    }
+}
+
+/// The name of a header for `corsPolicy`: a token or `*`.
+pub(crate) fn cors_header(rule: &'static str, path: &Path<'_>, name: &str, findings: &mut Findings) {
+    if !is_token(name) {
+        findings.error(rule, path, format!("`{name}` is not a header name"));
+    }
+}
+
+/// Whether a header operation with this name changes the authority.
+pub(crate) fn is_authority(name: &str) -> bool {
+    name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
+}
+
+/// The name of a header to operate on; `host` and `:authority` only where `authority` says so.
+pub(crate) fn operated_header(
+    rule: &'static str,
+    path: &Path<'_>,
+    (name, authority): (&str, bool),
+    findings: &mut Findings,
+) {
+    if name.is_empty() {
+        findings.error(rule, path, "a header name cannot be empty");
+    } else if is_authority(name) && !authority {
+        findings
+            .error(rule, path, format!("`{name}` can only be set or added on requests"))
+            .help("use `rewrite.authority` or `headers.request.set.host`");
+    } else if name.starts_with(':') && !is_authority(name) {
+        findings.error(rule, path, format!("`{name}` cannot be operated on: it is a pseudo header"));
+    }
+}
+
+/// A value to set or add: no control characters, and every `%` doubled or around the name of a command.
+pub(crate) fn header_value(rule: &'static str, path: &Path<'_>, value: &str, findings: &mut Findings) {
+    if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+        findings.error(rule, path, "a header value cannot have control characters");
+    } else if let Err(reason) = check_format(value.as_bytes()) {
+        findings.error(rule, path, format!("the header value `{value}` is wrong: {reason}"));
+    }
+}
+
+/// `%%`, `%NAME%`, `%NAME(arguments)%` and plain text.
+fn check_format(mut value: &[u8]) -> Result<(), &'static str> {
+    while let Some(start) = value.iter().position(|byte| *byte == b'%') {
+        value = &value[start + 1..];
+        let length = match value.iter().position(|byte| matches!(byte, b'%' | b'(')) {
+            None => return Err("a single `%` begins a command that does not end; write `%%` for a percent sign"),
+            Some(end) if value[end] == b'%' => end + 1,
+            Some(open) => open + 1 + arguments(&value[open + 1..])?,
+        };
+        value = &value[length..];
+    }
+    Ok(())
+}
+
+/// The length of `arguments)%`: a text, or a JSON list of texts. A backslash hides the byte after it.
+fn arguments(text: &[u8]) -> Result<usize, &'static str> {
+    let first = text.iter().position(|byte| *byte != b' ').unwrap_or(text.len());
+    let end = if text.get(first) == Some(&b'[') { json_list(text, first + 1)? } else { plain(text, first)? };
+    let rest = text.get(end..).unwrap_or_default();
+    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
+    match rest.get(blanks) {
+        Some(b'%') => Ok(end + blanks + 1),
+        Some(_) => Err("after the `)` of a command comes its `%`"),
+        None => Err("a command lacks the `%` at its end"),
+    }
+}
+
+/// The index behind the `)` that ends a text.
+fn plain(text: &[u8], mut at: usize) -> Result<usize, &'static str> {
+    loop {
+        match text.get(at) {
+            None => return Err("the arguments of a command lack their `)`"),
+            Some(b')') => return Ok(at + 1),
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// The index behind `])`, for a list whose `[` stands before `at`.
+fn json_list(text: &[u8], mut at: usize) -> Result<usize, &'static str> {
+    const WRONG: &str = "the arguments of a command are not a list of texts";
+    let blanks = |at: usize| at + text.iter().skip(at).take_while(|byte| **byte == b' ').count();
+    loop {
+        at = blanks(at);
+        if text.get(at) != Some(&b'"') {
+            return Err(WRONG);
+        }
+        at += 1;
+        while *text.get(at).ok_or(WRONG)? != b'"' {
+            at += if text[at] == b'\\' { 2 } else { 1 };
+        }
+        at = blanks(at + 1);
+        match text.get(at) {
+            Some(b',') => at += 1,
+            Some(b']') => break,
+            _ => return Err(WRONG),
+        }
+    }
+    at = blanks(at + 1);
+    if text.get(at) == Some(&b')') { Ok(at + 1) } else { Err(WRONG) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_values_balance_their_percent_signs() {
+        for good in [
+            "",
+            "plain",
+            "100%%",
+            "%HOSTNAME%",
+            "a %REQ(x-user)% b",
+            "%START_TIME(%Y-%m-%dT%H:%M:%S)%",
+            "%DYNAMIC_METADATA([\"a\", \"b\\\"]\"])%",
+            "%A( x )  %",
+            "%%%HOSTNAME%%%",
+        ] {
+            assert_eq!(check_format(good.as_bytes()), Ok(()), "{good}");
+        }
+        for bad in [
+            "%",
+            "100%",
+            "a%b",
+            "%START_TIME%%",
+            "%REQ(x%",
+            "%REQ(x)",
+            "%REQ(x):10%",
+            "%M([)%",
+            "%M([a])%",
+            "%M([\"a\"]%",
+        ] {
+            assert!(check_format(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn claims_are_named_with_dots_or_brackets() {
+        for good in ["@request.auth.claims.sub", "@Request.Auth.Claims.a.b", "@request.auth.claims[a][b]"] {
+            assert!(is_claim(good), "{good}");
+        }
+        for bad in ["@request.auth.claims", "@request.auth.claims.", "@request.auth.claims[]", "@request.auth.x", "é"]
+        {
+            assert!(!is_claim(bad), "{bad}");
+        }
+    }
+}
