@@ -125,7 +125,7 @@ impl MeshBuilder {
     /// A mesh without rules yet.
     pub fn build(self) -> Mesh {
         let mut publication = Publication::new(&self.dice);
-        let nothing = Judged::new(Config::default(), &self.options);
+        let nothing = Judged::new(Config::default());
         let (snapshot, _) = publication.publish(nothing, &self.options, &self.workload, 0);
         Mesh {
             shared: Arc::new(Shared {
@@ -160,7 +160,7 @@ impl Mesh {
     /// # Errors
     /// None today beyond what [`Config::from_yaml`] refused already: meaning never refuses a publication.
     pub fn apply(&self, config: Config) -> Result<Report, Error> {
-        Ok(self.publish(Judged::new(config, self.options())))
+        Ok(self.publish(Judged::new(config)))
     }
 
     /// The same, but nothing changes if there is anything that a strict start refuses.
@@ -168,12 +168,12 @@ impl Mesh {
     /// # Errors
     /// [`Error::is_invalid`] with every problem, if there is an error or an unknown field.
     pub fn apply_strict(&self, config: Config) -> Result<Report, Error> {
-        Ok(self.publish(Judged::new(config, self.options()).strict()?))
+        Ok(self.publish(Judged::new(config).strict()?))
     }
 
     /// What publishing `config` would report, without publishing it.
     pub fn check(&self, config: Config) -> Report {
-        let judged = Judged::new(config, self.options());
+        let judged = Judged::new(config);
         Publication::new(&Dice::seeded(0)).publish(judged, self.options(), self.workload(), 0).1
     }
 

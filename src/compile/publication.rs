@@ -58,11 +58,11 @@ impl Publication {
 
 impl Judged {
     /// Judges every resource by itself.
-    pub(crate) fn new(mut config: Config, options: &MeshOptions) -> Self {
+    pub(crate) fn new(mut config: Config) -> Self {
         let mut report = Report { skipped: std::mem::take(&mut config.skipped), ..Report::default() };
         report.problems = std::mem::take(&mut config.problems);
         let mut bad = std::mem::take(&mut config.rejected);
-        validate::keep_good(&mut config, options, &mut report, &mut bad);
+        validate::keep_good(&mut config, &mut report, &mut bad);
         Self { good: config, bad, report }
     }
 

@@ -3,17 +3,17 @@
 use std::collections::HashSet;
 
 use super::names::{self, Exporter};
-use super::{Context, Findings, metadata, numbers, traffic_policy};
+use super::{Findings, metadata, numbers, traffic_policy};
 use crate::compile::path::Path;
 use crate::config::{DestinationRule, DestinationWorkloadSelector, Resource, Subset};
 
 /// Judges one DestinationRule.
-pub(crate) fn destination_rule(resource: &Resource<DestinationRule>, context: &Context<'_>, findings: &mut Findings) {
-    findings.about("DestinationRule", resource, context.options, |findings| {
+pub(crate) fn destination_rule(resource: &Resource<DestinationRule>, findings: &mut Findings) {
+    findings.about("DestinationRule", resource, |findings| {
         metadata(&resource.meta, findings);
         let path = Path::root("spec");
         let DestinationRule { host, traffic_policy, subsets, export_to, workload_selector } = &resource.spec;
-        let own = context.namespace_of(&resource.meta);
+        let own = resource.namespace();
         if let Err(message) = names::check_wildcard_domain(host) {
             findings.error("VD1", &path.field("host"), message);
         }

@@ -1,10 +1,8 @@
 //! What was found wrong while a resource was read ([`Findings`]).
 
-use crate::compile::name_of;
 use crate::compile::path::Path;
 use crate::config::Resource;
 use crate::error::{Problem, Severity};
-use crate::options::MeshOptions;
 
 /// The problems of any number of resources, in the order they were found.
 #[derive(Debug, Default)]
@@ -48,19 +46,13 @@ impl Findings {
     }
 
     /// Runs `check` over one resource; every problem it notes gets the resource's name and the place of its path.
-    pub(crate) fn about<T>(
-        &mut self,
-        kind: &'static str,
-        resource: &Resource<T>,
-        options: &MeshOptions,
-        check: impl FnOnce(&mut Findings),
-    ) {
+    pub(crate) fn about<T>(&mut self, kind: &'static str, resource: &Resource<T>, check: impl FnOnce(&mut Findings)) {
         let start = self.problems.len();
         check(self);
         if self.problems.len() == start {
             return;
         }
-        let name = name_of(resource, kind, options);
+        let name = resource.name_of(kind);
         for problem in &mut self.problems[start..] {
             problem.place = resource.place(&problem.path);
             problem.resource = Some(name.clone());

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use super::protocol::{self, Protocol};
-use super::{Context, Findings, addresses, metadata, names, numbers, server_tls};
+use super::{Findings, addresses, metadata, names, numbers, server_tls};
 use crate::compile::path::Path;
 use crate::config::{Gateway, Resource, Server, ServerPort, ServerTlsMode, ServerTlsSettings};
 
 /// Judges one Gateway.
-pub(crate) fn gateway(resource: &Resource<Gateway>, context: &Context<'_>, findings: &mut Findings) {
-    findings.about("Gateway", resource, context.options, |findings| {
+pub(crate) fn gateway(resource: &Resource<Gateway>, findings: &mut Findings) {
+    findings.about("Gateway", resource, |findings| {
         metadata(&resource.meta, findings);
         let path = Path::root("spec");
         let name = &resource.meta.name;

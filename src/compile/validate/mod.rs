@@ -42,42 +42,36 @@ pub(crate) use service_entry::service_entry;
 pub(crate) use virtual_service::virtual_service;
 pub(crate) use workload_entry::workload_entry;
 
-use super::name_of;
 use super::path::Path;
 use super::report::Report;
 use crate::config::{Config, Metadata, Resource};
 use crate::error::ResourceName;
-use crate::options::MeshOptions;
 use crate::route::RegexCache;
 
 /// What validation needs to know beside the resource.
 pub(crate) struct Context<'a> {
-    /// The mesh: its default namespace.
-    pub(crate) options: &'a MeshOptions,
     /// Whether a text is a regular expression, in the meaning of the matchers.
     pub(crate) regex: &'a dyn Fn(&str) -> Result<(), String>,
 }
 
-impl Context<'_> {
-    /// The namespace of a resource.
-    fn namespace_of<'r>(&'r self, meta: &'r Metadata) -> &'r str {
-        meta.namespace.as_deref().filter(|name| !name.is_empty()).unwrap_or(&self.options.default_namespace)
-    }
-}
-
 /// Keeps the good resources in `config`; the names of the others go to `bad`, what is wrong to `report`.
-pub(crate) fn keep_good(config: &mut Config, options: &MeshOptions, report: &mut Report, bad: &mut Vec<ResourceName>) {
+pub(crate) fn keep_good(config: &mut Config, report: &mut Report, bad: &mut Vec<ResourceName>) {
     let regexes = RefCell::new(RegexCache::new());
     let regex = |pattern: &str| {
         let compiled = regexes.borrow_mut().matcher(pattern);
         compiled.map(drop).map_err(|error| error.message().to_owned())
     };
-    let mut judgment = Judgment { context: Context { options, regex: &regex }, findings: Findings::new(), bad };
+    let mut judgment = Judgment { context: Context { regex: &regex }, findings: Findings::new(), bad };
     judgment.keep(&mut config.virtual_services, "VirtualService", virtual_service);
-    judgment.keep(&mut config.destination_rules, "DestinationRule", destination_rule);
-    judgment.keep(&mut config.gateways, "Gateway", gateway);
-    judgment.keep(&mut config.service_entries, "ServiceEntry", service_entry);
-    judgment.keep(&mut config.workload_entries, "WorkloadEntry", workload_entry);
+    judgment.keep(&mut config.destination_rules, "DestinationRule", |resource, _, findings| {
+        destination_rule(resource, findings)
+    });
+    judgment.keep(&mut config.gateways, "Gateway", |resource, _, findings| gateway(resource, findings));
+    judgment
+        .keep(&mut config.service_entries, "ServiceEntry", |resource, _, findings| service_entry(resource, findings));
+    judgment.keep(&mut config.workload_entries, "WorkloadEntry", |resource, _, findings| {
+        workload_entry(resource, findings)
+    });
     report.problems.extend(judgment.findings.into_problems());
 }
 
@@ -99,7 +93,7 @@ impl Judgment<'_> {
             check(resource, &self.context, &mut self.findings);
             let good = self.findings.errors() == before;
             if !good {
-                self.bad.push(name_of(resource, kind, self.context.options));
+                self.bad.push(resource.name_of(kind));
             }
             good
         });

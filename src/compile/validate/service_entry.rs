@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use super::names::{self, Exporter};
 use super::protocol::{self, Protocol};
-use super::{Context, Findings, addresses, metadata, numbers, workload_entry};
+use super::{Findings, addresses, metadata, numbers, workload_entry};
 use crate::compile::path::Path;
 use crate::config::{Location, Metadata, Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
 
 /// Judges one ServiceEntry.
-pub(crate) fn service_entry(resource: &Resource<ServiceEntry>, context: &Context<'_>, findings: &mut Findings) {
-    findings.about("ServiceEntry", resource, context.options, |findings| {
+pub(crate) fn service_entry(resource: &Resource<ServiceEntry>, findings: &mut Findings) {
+    findings.about("ServiceEntry", resource, |findings| {
         metadata(&resource.meta, findings);
         let (spec, path) = (&resource.spec, Path::root("spec"));
         limits(spec, &path, findings);
@@ -25,7 +25,7 @@ pub(crate) fn service_entry(resource: &Resource<ServiceEntry>, context: &Context
             Resolution::DynamicDns => dynamic_dns(spec, &resource.meta, &path, findings),
         }
         several_hosts(spec, &path, findings);
-        let own = context.namespace_of(&resource.meta);
+        let own = resource.namespace();
         let exporter = (Exporter::ServiceEntry, own);
         names::export_to("VE16", &path.field("exportTo"), exporter, &spec.export_to, findings);
     });

@@ -9,7 +9,7 @@ use crate::config::{Resource, VirtualService};
 
 /// Judges one VirtualService.
 pub(crate) fn virtual_service(resource: &Resource<VirtualService>, context: &Context<'_>, findings: &mut Findings) {
-    findings.about("VirtualService", resource, context.options, |findings| {
+    findings.about("VirtualService", resource, |findings| {
         metadata(&resource.meta, findings);
         let (spec, path) = (&resource.spec, Path::root("spec"));
         let VirtualService { hosts, gateways, http, tls, tcp, export_to } = spec;
@@ -33,7 +33,7 @@ pub(crate) fn virtual_service(resource: &Resource<VirtualService>, context: &Con
         for (index, rule) in tcp.iter().enumerate() {
             l4_route::tcp(rule, &path.item("tcp", index), findings);
         }
-        let own = context.namespace_of(&resource.meta);
+        let own = resource.namespace();
         names::export_to("VS9", &path.field("exportTo"), (Exporter::Rule, own), export_to, findings);
         shadow::http(http, &path.field("http"), findings);
         shadow::tls(tls, &path.field("tls"), findings);

@@ -1,12 +1,12 @@
 //! WorkloadEntry, also as an endpoint of a ServiceEntry (VW1 to VW4).
 
-use super::{Context, Findings, addresses, metadata, names, numbers};
+use super::{Findings, addresses, metadata, names, numbers};
 use crate::compile::path::Path;
 use crate::config::{Resource, WorkloadEntry};
 
 /// Judges one WorkloadEntry.
-pub(crate) fn workload_entry(resource: &Resource<WorkloadEntry>, context: &Context<'_>, findings: &mut Findings) {
-    findings.about("WorkloadEntry", resource, context.options, |findings| {
+pub(crate) fn workload_entry(resource: &Resource<WorkloadEntry>, findings: &mut Findings) {
+    findings.about("WorkloadEntry", resource, |findings| {
         metadata(&resource.meta, findings);
         let (entry, path) = (&resource.spec, Path::root("spec"));
         if address_is_there(entry, &path, findings) && unix(entry, &path, findings).is_none() {

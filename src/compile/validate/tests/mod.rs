@@ -20,7 +20,6 @@ use super::keep_good;
 use crate::compile::report::Report;
 use crate::config::Config;
 use crate::error::{Problem, Severity};
-use crate::options::MeshOptions;
 
 /// The resource of `kind` named `a` with this spec.
 fn resource(kind: &str, spec: &str) -> String {
@@ -56,7 +55,7 @@ fn problems(yaml: &str) -> Vec<Problem> {
     let before = count(&config);
     assert!(before > 0, "{yaml}");
     let (mut report, mut bad) = (Report::default(), Vec::new());
-    keep_good(&mut config, &MeshOptions::default(), &mut report, &mut bad);
+    keep_good(&mut config, &mut report, &mut bad);
     assert_eq!(before - count(&config), bad.len(), "{yaml}");
     let mut wrong: Vec<_> = report.errors().filter_map(|problem| problem.resource.clone()).collect();
     wrong.dedup();

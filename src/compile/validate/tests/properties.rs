@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::super::keep_good;
 use crate::compile::report::Report;
 use crate::config::Config;
-use crate::options::MeshOptions;
 
 /// Every field of every kind, so that changed words reach every rule.
 const SEED: &str = include_str!("seed.yaml");
@@ -53,7 +52,7 @@ const WORDS: [&str; 36] = [
 fn judge(yaml: &str) {
     let Ok(mut config) = Config::from_yaml(yaml, "a.yaml") else { return };
     let (mut report, mut bad) = (Report::default(), Vec::new());
-    keep_good(&mut config, &MeshOptions::default(), &mut report, &mut bad);
+    keep_good(&mut config, &mut report, &mut bad);
     for problem in report.problems() {
         assert!(problem.rule.is_some(), "{problem}");
         assert!(problem.place.is_some(), "{problem}");
@@ -101,7 +100,7 @@ fn the_seed_is_read_and_good() {
     let config = Config::from_yaml(SEED, "a.yaml").unwrap();
     assert_eq!(config.problems, []);
     let (mut config, mut report, mut bad) = (config, Report::default(), Vec::new());
-    keep_good(&mut config, &MeshOptions::default(), &mut report, &mut bad);
+    keep_good(&mut config, &mut report, &mut bad);
     assert_eq!(bad, []);
     assert!(report.errors().next().is_none(), "{report}");
 }

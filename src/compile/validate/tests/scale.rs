@@ -6,7 +6,6 @@ use super::super::{Context, Findings, virtual_service};
 use crate::config::{
     Destination, HttpMatchRequest, HttpRoute, HttpRouteDestination, Resource, StringMatch, VirtualService,
 };
-use crate::options::MeshOptions;
 
 /// The work of a quadratic comparison of this many takes minutes in a debug build.
 const MANY: usize = 20_000;
@@ -23,8 +22,7 @@ fn rule(prefix: String) -> HttpRoute {
 
 fn found(spec: VirtualService) -> usize {
     let resource = Resource::new("a", None, spec);
-    let options = MeshOptions::default();
-    let context = Context { options: &options, regex: &|_| Ok(()) };
+    let context = Context { regex: &|_| Ok(()) };
     let mut findings = Findings::new();
     virtual_service(&resource, &context, &mut findings);
     findings.into_problems().len()
