@@ -73,7 +73,11 @@ impl<'a> RequestView<'a> {
             Some(authority) => authority.as_str(),
             None => headers.get(HOST).and_then(|host| std::str::from_utf8(host.as_bytes()).ok()).unwrap_or(""),
         };
-        let authority = authority.rsplit_once('@').map_or(authority, |(_, after)| after);
+        // Byte by byte: names are too short for a search by words to pay.
+        let authority = match authority.bytes().rposition(|byte| byte == b'@') {
+            Some(at) => &authority[at + 1..],
+            None => authority,
+        };
         let tls = matches!(origin, Origin::Listener(listener) if listener.tls);
         let scheme = uri.scheme_str().unwrap_or(if tls { "https" } else { "http" });
         let (host, port) = split_port(authority);
@@ -134,7 +138,8 @@ impl<'a> RequestView<'a> {
 
 /// Splits `host:port`; a port that is no number stays part of the host.
 fn split_port(authority: &str) -> (&str, Option<u16>) {
-    match authority.rsplit_once(':') {
+    let colon = authority.bytes().rposition(|byte| byte == b':');
+    match colon.map(|at| (&authority[..at], &authority[at + 1..])) {
         Some((host, port)) if !host.is_empty() && !port.contains(']') => match port.parse() {
             Ok(port) => (host, Some(port)),
             Err(_) => (authority, None),

@@ -59,8 +59,11 @@ pub fn none(path: &str) -> Result<Cow<'_, str>, BadPath> {
 pub fn base(path: &str) -> Result<Cow<'_, str>, BadPath> {
     let path_bytes = path.as_bytes();
     // A path in asterisk or authority form (`OPTIONS *`) is none to be resolved.
-    if !matches!(path_bytes.first(), Some(b'/' | b'\\')) || is_plain(path_bytes) {
+    if !matches!(path_bytes.first(), Some(b'/' | b'\\')) {
         return none(path);
+    }
+    if is_plain(path_bytes) {
+        return Ok(Cow::Borrowed(path));
     }
     let canonical = canonicalize(path_bytes)?;
     Ok(if canonical == path { Cow::Borrowed(path) } else { Cow::Owned(canonical) })
@@ -148,6 +151,10 @@ const CLASSES: [Class; 256] = {
 /// Whether nothing can change: every byte may stand as it is, no segment begins with dots alone, and every escape is
 /// one to keep.
 fn is_plain(path: &[u8]) -> bool {
+    // Most paths have nothing to look at twice.
+    if path.iter().all(|&byte| matches!(CLASSES[usize::from(byte)], Class::Keep | Class::Unreserved)) {
+        return true;
+    }
     let mut previous = 0;
     path.iter().enumerate().all(|(at, &byte)| {
         let plain = match CLASSES[usize::from(byte)] {

@@ -178,8 +178,8 @@ fn aim(
         return Some(Aim::new(endpoint.clone(), Some(rewrite.uri.clone())));
     }
     let authority = match original {
-        Some(original) => match original.as_str().rsplit_once('@') {
-            Some((_, host)) => Some(host.parse().ok()?),
+        Some(original) => match original.as_str().bytes().rposition(|byte| byte == b'@') {
+            Some(at) => Some(original.as_str()[at + 1..].parse().ok()?),
             None => Some(original),
         },
         None => None,
