@@ -1,4 +1,5 @@
 //! From text to a published snapshot: 10,000 prefix rules in one VirtualService.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write;
 use std::hint::black_box;

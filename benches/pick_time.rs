@@ -1,4 +1,5 @@
 //! Time of one pick and its drop, of one pick while two threads pick, and of one publication.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

@@ -2,7 +2,7 @@
 //!
 //! Needs valgrind and `gungraun-runner` of the same version as the crate. What is asked for: on `prefixes`, `exacts`,
 //! `headers` and `nested` no more than twice the instructions from 16 to 10,000 rules.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(missing_docs, reason = "what the macros write has none")]
 
 mod resolve_shapes;

@@ -1,4 +1,5 @@
 //! Time of `RouteTable::resolve`, view included, by the shape of the rules and their number.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod resolve_shapes;
 

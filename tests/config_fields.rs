@@ -1,4 +1,5 @@
 //! Every field of Istio's messages decodes under both of its names and is written under its JSON name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use mesh_router::config::*;
 use serde::Serialize;

@@ -1,4 +1,5 @@
 //! How long large files take; run with `cargo test --release --test config_speed -- --ignored --nocapture`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fmt::Write as _;
 

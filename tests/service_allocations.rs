@@ -1,4 +1,5 @@
 //! How many allocations the router adds to a call, by name. One test in its own process: others would be counted too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

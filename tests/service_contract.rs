@@ -1,4 +1,5 @@
 //! What tower asks of a service, and what the inner service gets to see.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! When a request has ended: its endpoint is busy until then, and not after.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Answers made by the router: their form, and which event leads to which.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod support;
 

@@ -7,7 +7,7 @@ use mesh_router::upstream::{Cluster, ClusterKey, ClusterSettings, EndpointConfig
 
 /// How the endpoints are weighted.
 #[derive(Clone, Copy, Debug)]
-pub enum Weights {
+pub(crate) enum Weights {
     /// All 1.
     Equal,
     /// 1 to 5, for which ROUND_ROBIN lays its schedule out.
@@ -27,7 +27,7 @@ impl Weights {
 }
 
 /// `count` endpoints.
-pub fn endpoints(count: u32, weights: Weights) -> Vec<EndpointConfig> {
+pub(crate) fn endpoints(count: u32, weights: Weights) -> Vec<EndpointConfig> {
     let endpoint = |index: u32| {
         let [.., a, b] = index.to_be_bytes();
         EndpointConfig::new(([10, 0, a, b], 80)).with_weight(weights.of(index))
@@ -36,7 +36,7 @@ pub fn endpoints(count: u32, weights: Weights) -> Vec<EndpointConfig> {
 }
 
 /// A cluster of `count` endpoints under `policy`.
-pub fn cluster(policy: Policy, count: u32, weights: Weights) -> Arc<Cluster> {
+pub(crate) fn cluster(policy: Policy, count: u32, weights: Weights) -> Arc<Cluster> {
     let mut settings = ClusterSettings::default();
     settings.balancer = policy;
     let registry = Registry::new(&Dice::seeded(1));

@@ -95,7 +95,7 @@ impl<'a> Sources<'a> {
         let mut endpoints = self.selected_workloads(&selector.labels, namespace);
         for ((pod_namespace, _), pod) in &self.pods {
             if *pod_namespace == namespace && selects(&selector.labels, &pod.meta.labels) {
-                endpoints.extend(self.from_pod(pod));
+                endpoints.extend(self.pod(pod));
             }
         }
         sorted(endpoints)
@@ -105,7 +105,7 @@ impl<'a> Sources<'a> {
     pub(crate) fn of_kubernetes(&self, service: &Resource<Service>, namespace: &str) -> Vec<KnownEndpoint> {
         let mut endpoints = Vec::new();
         for slice in self.slices.get(&(namespace, service.meta.name.as_str())).into_iter().flatten() {
-            self.from_slice(slice, namespace, &mut endpoints);
+            self.slice(slice, namespace, &mut endpoints);
         }
         if !service.spec.selector.is_empty() {
             endpoints.extend(self.selected_workloads(&service.spec.selector, namespace));
@@ -124,7 +124,7 @@ impl<'a> Sources<'a> {
         endpoints
     }
 
-    fn from_pod(&self, pod: &Resource<Pod>) -> Option<KnownEndpoint> {
+    fn pod(&self, pod: &Resource<Pod>) -> Option<KnownEndpoint> {
         let node = pod.spec.spec.as_ref().map_or("", |spec| spec.node_name.as_str());
         Some(KnownEndpoint {
             address: Where::Ip(pod.spec.status.as_ref()?.pod_ip.parse().ok()?),
@@ -136,7 +136,7 @@ impl<'a> Sources<'a> {
         })
     }
 
-    fn from_slice(&self, slice: &Resource<EndpointSlice>, namespace: &str, out: &mut Vec<KnownEndpoint>) {
+    fn slice(&self, slice: &Resource<EndpointSlice>, namespace: &str, out: &mut Vec<KnownEndpoint>) {
         if slice.spec.address_type.eq_ignore_ascii_case("fqdn") {
             return;
         }

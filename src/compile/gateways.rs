@@ -171,10 +171,8 @@ fn served_hosts<'a>(server: &'a Server, own: &str, meant: &'a MeantVirtualServic
             continue;
         }
         for wanted in &meant.hosts {
-            if let Some(host) = names::intersection(host, wanted) {
-                if !served.contains(&host) {
-                    served.push(host);
-                }
+            if let Some(host) = names::intersection(host, wanted).filter(|host| !served.contains(host)) {
+                served.push(host);
             }
         }
     }

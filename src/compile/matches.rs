@@ -1,7 +1,5 @@
 //! Match blocks become matchers.
 
-use std::collections::BTreeMap;
-
 use super::path::Path;
 use super::review::Review;
 use crate::config::{HttpMatchRequest, StringMatch};
@@ -12,6 +10,12 @@ pub(crate) type Regexes = RegexCache;
 
 /// The regular expression that stands for mere presence in matches of headers and query parameters.
 const PRESENT: &str = "*";
+
+/// Adds a condition on a part that every request has.
+type AddPart = fn(RouteMatchBuilder, StringMatcher) -> RouteMatchBuilder;
+
+/// Adds a condition on one of several parts, by its name.
+type AddNamed = fn(RouteMatchBuilder, &str, StringMatcher) -> RouteMatchBuilder;
 
 /// The matcher of one match block, without what is asked of where the request comes from. `None`: it is wrong, which
 /// `review` then says.
@@ -39,26 +43,20 @@ pub(crate) fn understand(
     } = request;
     review.not_honored(&path.field("statPrefix"), stat_prefix);
     let mut builder = RouteMatch::builder();
-    if let Some(uri) = uri {
-        if let Some(matcher) = taken(string_match(uri, *ignore_uri_case, regexes), &path.field("uri"), review)? {
-            builder = builder.uri(matcher);
-        }
-    }
-    type Add = fn(RouteMatchBuilder, StringMatcher) -> RouteMatchBuilder;
-    let simple: [(&str, &Option<StringMatch>, Add); 3] = [
-        ("scheme", scheme, RouteMatchBuilder::scheme),
-        ("method", method, RouteMatchBuilder::method),
-        ("authority", authority, RouteMatchBuilder::authority),
+    let parts = [
+        ("uri", uri, *ignore_uri_case, RouteMatchBuilder::uri as AddPart),
+        ("scheme", scheme, false, RouteMatchBuilder::scheme),
+        ("method", method, false, RouteMatchBuilder::method),
+        ("authority", authority, false, RouteMatchBuilder::authority),
     ];
-    for (name, matcher, add) in simple {
+    for (name, matcher, ignore_case, add) in parts {
         let Some(matcher) = matcher else { continue };
-        if let Some(matcher) = taken(string_match(matcher, false, regexes), &path.field(name), review)? {
+        if let Some(matcher) = taken(string_match(matcher, ignore_case, regexes), &path.field(name), review)? {
             builder = add(builder, matcher);
         }
     }
-    type AddNamed = fn(RouteMatchBuilder, &str, StringMatcher) -> RouteMatchBuilder;
-    let named: [(&str, &BTreeMap<String, Option<StringMatch>>, AddNamed); 3] = [
-        ("headers", headers, |builder, name, matcher| builder.header(name, matcher)),
+    let named = [
+        ("headers", headers, (|builder, name, matcher| builder.header(name, matcher)) as AddNamed),
         ("withoutHeaders", without_headers, |builder, name, matcher| builder.without_header(name, matcher)),
         ("queryParams", query_params, |builder, name, matcher| builder.query(name, matcher)),
     ];

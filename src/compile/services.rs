@@ -260,7 +260,7 @@ fn from_service_entry(
         })
         .collect();
     let listed = spec.resolution == Resolution::Static;
-    let known = if listed { sources.of_service_entry(resource, &namespace) } else { Vec::new() };
+    let known = if listed { sources.of_service_entry(resource, namespace) } else { Vec::new() };
     for host in &spec.hosts {
         services.push(KnownService {
             host: host.to_ascii_lowercase(),

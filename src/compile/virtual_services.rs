@@ -81,16 +81,16 @@ pub(crate) fn understand<'a>(
     review.not_honored(&root.field("tcp"), tcp);
     let gateways = match gateways.as_slice() {
         [] => vec![names::MESH.to_owned()],
-        gateways => gateways.iter().map(|gateway| names::gateway(gateway, &namespace)).collect(),
+        gateways => gateways.iter().map(|gateway| names::gateway(gateway, namespace)).collect(),
     };
-    let mut understanding = Understanding { options, namespace: &namespace, regexes, review };
+    let mut understanding = Understanding { options, namespace, regexes, review };
     let list = root.field("http");
     let rules: Vec<_> =
         http.iter().enumerate().map(|(number, rule)| understanding.rule(rule, &list.index(number))).collect();
     MeantVirtualService {
         resource,
         name: review.resource().clone(),
-        hosts: hosts.iter().map(|host| names::complete(host, &namespace, &options.domain)).collect(),
+        hosts: hosts.iter().map(|host| names::complete(host, namespace, &options.domain)).collect(),
         gateways,
         named_ports: named_ports(&rules),
         rules,
