@@ -1,5 +1,4 @@
 //! Active requests are counted once up and once down, whatever is published in between.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::expect_used)]
 
 use std::collections::HashMap;

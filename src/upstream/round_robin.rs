@@ -110,9 +110,8 @@ mod tests {
         // (turn, weight, number of insertion)
         let first = |(number, weight): (usize, &u32)| (1, u128::from(*weight), number);
         let mut entries: Vec<(u128, u128, usize)> = weights.iter().enumerate().map(first).collect();
-        let mut inserted = entries.len();
         let mut picked = Vec::new();
-        for _ in 0..picks {
+        for inserted in (entries.len()..).take(picks) {
             let due = |one: &usize, other: &usize| {
                 let (one, other) = (entries[*one], entries[*other]);
                 (one.0 * other.1).cmp(&(other.0 * one.1)).then(one.2.cmp(&other.2))
@@ -120,7 +119,6 @@ mod tests {
             let at = (0..entries.len()).min_by(due).expect("an entry");
             picked.push(at);
             entries[at] = (entries[at].0 + 1, entries[at].1, inserted);
-            inserted += 1;
         }
         picked
     }
