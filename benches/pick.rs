@@ -1,6 +1,6 @@
 //! Instructions and allocations of 100 picks, each dropped before the next: the balancers at 3, 100 and 10,000
 //! endpoints.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::hint::black_box;
 use std::sync::Arc;
