@@ -9,7 +9,7 @@ use super::kinds::{self, Entry, Kind, Shape};
 use super::message::Fault;
 use super::places::Places;
 use super::resource::{Metadata, Resource};
-use super::scan::{Refusal, scan, with_template_help};
+use super::scan::{Refusal, Scanned, scan};
 use super::yaml::{self, Map, Value};
 use super::{
     Config, DestinationRule, EndpointSlice, Gateway, Node, Pod, Secret, Service, ServiceEntry, VirtualService,
@@ -82,25 +82,15 @@ impl<'a> Document<'a> {
 impl Load {
     fn file(&mut self, text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<(), Refusal> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let scanned = scan(text, file, bounds)?;
-        let values = yaml::documents(text).map_err(|refusal| {
-            let fault = with_template_help(refusal.fault, text, refusal.line);
-            Refusal { fault, ..refusal }
-        })?;
-        let mut scanned = scanned.into_iter();
-        for mut value in values {
-            let (places, merges) = match scanned.next() {
-                Some(document) => (document.places, document.merges),
-                None => (Arc::new(Places::nowhere(Arc::clone(file))), true),
-            };
+        // What was read of a file that is refused later on is thrown away with all the others.
+        scan(text, file, bounds, &mut |scanned| {
+            let Scanned { mut value, places, merges } = scanned;
             let root = places.root();
             if merges && let Err(message) = yaml::merge(&mut value, bounds.depth) {
-                self.tell(Severity::Error, "", places.place(root, ""), Fault::new(message));
-                continue;
+                return self.tell(Severity::Error, "", places.place(root, ""), Fault::new(message));
             }
             self.node(&value, &places, root, bounds.depth);
-        }
-        Ok(())
+        })
     }
 
     fn tell(&mut self, severity: Severity, path: &str, place: Option<Place>, fault: Fault) {

@@ -33,11 +33,6 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// The places of a document of which nothing is known.
-    pub(crate) fn nowhere(file: Arc<str>) -> Self {
-        Self { file, nodes: Vec::new(), children: Vec::new(), keys: Vec::new(), root: 0 }
-    }
-
     pub(crate) fn file(&self) -> &str {
         &self.file
     }

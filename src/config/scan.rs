@@ -1,19 +1,25 @@
-//! The first look at a file: is it YAML, is it within bounds, and where does everything stand.
+//! The one look at a file: is it YAML, is it within bounds, what does it say, and where does everything stand.
 //!
-//! Nothing is built here but the places, so that a text made to exhaust memory is refused before it can.
+//! Every node is counted before it is built, so that a text made to exhaust memory is refused before it can.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, Parser};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::bounds::Bounds;
 use super::message::Fault;
 use super::places::{Places, PlacesBuilder};
+use super::yaml::{self, Value, ValueBuilder};
 
-/// A document that was looked at.
+/// The most mappings and lists within each other whatever the bounds are: a value is read by recursion.
+const DEEPEST: usize = 128;
+
+/// A document that was looked at; an empty one is null.
 #[derive(Debug)]
 pub(crate) struct Scanned {
+    pub(crate) value: Value,
     pub(crate) places: Arc<Places>,
     /// Whether it has a merge key (`<<`).
     pub(crate) merges: bool,
@@ -27,12 +33,19 @@ pub(crate) struct Refusal {
     pub(crate) column: u32,
 }
 
-/// Looks at all documents of a file.
-pub(crate) fn scan(text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<Vec<Scanned>, Refusal> {
+/// Looks at all documents of a file. Each is given away at its end, whatever follows it.
+pub(crate) fn scan(
+    text: &str,
+    file: &Arc<str>,
+    bounds: &Bounds,
+    document: &mut dyn FnMut(Scanned),
+) -> Result<(), Refusal> {
+    let text = without_last_blanks(text);
     let mut parser = Parser::new_from_str(text);
-    let mut scan = Scan { bounds, file, documents: Vec::new(), document: Document::default(), nodes: 0, expanded: 0 };
+    let mut scan = Scan { bounds, document: Document::default(), nodes: 0, expanded: 0, anchored: 0 };
+    let end = (!text.ends_with(['\n', '\r'])).then(|| text.chars().count());
     while let Some(next) = parser.next_event() {
-        let (event, span) = next.map_err(|error| {
+        let (mut event, span) = next.map_err(|error| {
             let (line, column) = within(text, position(error.marker()));
             elided(text, line).or_else(|| tabbed(error.info(), text, line)).unwrap_or_else(|| Refusal {
                 fault: syntax(error.info(), text, line),
@@ -40,18 +53,38 @@ pub(crate) fn scan(text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<Vec<S
                 column,
             })
         })?;
+        if end.is_some_and(|end| span.end.index() >= end) {
+            unbreak(&mut event);
+        }
         let (line, column) = position(&span.start);
-        if let Err(fault) = scan.event(event, line, column) {
+        if matches!(event, Event::DocumentEnd) {
+            document(std::mem::take(&mut scan.document).finish(file));
+        } else if let Err(fault) = scan.event(event, line, column) {
             return Err(Refusal { fault: with_template_help(fault, text, line), line, column });
         }
     }
-    Ok(scan.documents)
+    Ok(())
 }
 
 /// The parser counts lines from 1 and columns, in characters, from 0.
 fn position(marker: &Marker) -> (u32, u32) {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     (number(marker.line().max(1)), number(marker.col().saturating_add(1)))
+}
+
+/// A last line that is blank and not ended is no line of a block scalar, but the parser takes it for one.
+fn without_last_blanks(text: &str) -> &str {
+    let rest = text.trim_end_matches(' ');
+    if rest.ends_with(['\n', '\r']) { rest } else { text }
+}
+
+/// Where the text ends without a line break, a block scalar there has none, but the parser adds one.
+fn unbreak(event: &mut Event<'_>) {
+    if let Event::Scalar(text, ScalarStyle::Literal | ScalarStyle::Folded, ..) = event
+        && text.ends_with('\n')
+    {
+        text.to_mut().pop();
+    }
 }
 
 /// A text that ends too soon is said to be wrong after its last line; we say at its end.
@@ -95,7 +128,7 @@ fn syntax(info: &str, text: &str, line: u32) -> Fault {
 }
 
 /// Braces in pairs are the mark of a template.
-pub(crate) fn with_template_help(fault: Fault, text: &str, line: u32) -> Fault {
+fn with_template_help(fault: Fault, text: &str, line: u32) -> Fault {
     let braces = |line: &str| line.contains("{{") && line.contains("}}");
     match text.lines().nth(line as usize - 1) {
         Some(line) if fault.help.is_none() && braces(line) => {
@@ -124,8 +157,9 @@ struct Frame {
 }
 
 /// What an alias stands for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Anchor {
+    value: Value,
     node: u32,
     expanded: usize,
     height: usize,
@@ -133,99 +167,133 @@ struct Anchor {
 
 #[derive(Debug, Default)]
 struct Document {
+    value: ValueBuilder,
     places: PlacesBuilder,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Anchor, foldhash::fast::RandomState>,
     merges: bool,
 }
 
+impl Document {
+    fn finish(self, file: &Arc<str>) -> Scanned {
+        let places = Arc::new(self.places.finish(Arc::clone(file)));
+        Scanned { value: self.value.finish(), places, merges: self.merges }
+    }
+}
+
 struct Scan<'a> {
     bounds: &'a Bounds,
-    file: &'a Arc<str>,
-    documents: Vec<Scanned>,
     document: Document,
     nodes: usize,
     expanded: usize,
+    /// The nodes that are kept for aliases: those in two anchors count twice.
+    anchored: usize,
 }
 
 impl Scan<'_> {
     fn event(&mut self, event: Event<'_>, line: u32, column: u32) -> Result<(), Fault> {
         match event {
             Event::DocumentStart(_) => self.document = Document::default(),
-            Event::DocumentEnd => {
-                let document = std::mem::take(&mut self.document);
-                let places = Arc::new(document.places.finish(Arc::clone(self.file)));
-                self.documents.push(Scanned { places, merges: document.merges });
+            Event::Scalar(text, style, anchor, tag) => {
+                let plain = style == ScalarStyle::Plain;
+                self.scalar(text, plain, full(tag).as_deref(), anchor, line, column)?;
             }
-            Event::Scalar(text, _, anchor, _) => self.scalar(&text, anchor, line, column)?,
             Event::Alias(anchor) => self.alias(anchor, line, column)?,
-            Event::SequenceStart(anchor, _) => self.open(false, anchor, line, column)?,
-            Event::MappingStart(anchor, _) => self.open(true, anchor, line, column)?,
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
-            Event::Nothing | Event::StreamStart | Event::StreamEnd => {}
+            Event::SequenceStart(anchor, tag) => self.open(false, full(tag).as_deref(), anchor, line, column)?,
+            Event::MappingStart(anchor, tag) => self.open(true, full(tag).as_deref(), anchor, line, column)?,
+            Event::SequenceEnd | Event::MappingEnd => self.close()?,
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => {}
         }
         Ok(())
     }
 
-    fn scalar(&mut self, text: &str, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
+    fn scalar(
+        &mut self,
+        text: Cow<'_, str>,
+        plain: bool,
+        tag: Option<&str>,
+        anchor: usize,
+        line: u32,
+        column: u32,
+    ) -> Result<(), Fault> {
         self.count(1)?;
         if let Some(frame) = self.document.frames.last_mut().filter(|frame| frame.mapping && frame.key.is_none()) {
-            let key = self.document.places.intern(text);
+            let key = self.document.places.intern(&text);
             frame.expanded += 1;
-            frame.add_key(key, text, line)?;
+            frame.add_key(key, &text, line)?;
             frame.key = Some((key, line, column));
             self.document.merges |= text == "<<";
-            return Ok(());
+            return self.document.value.key(text, plain, tag);
         }
         let (key, line, column) = self.value_place(line, column);
         let node = self.document.places.leaf(key, line, column);
         if let Some(frame) = self.document.frames.last_mut() {
             frame.expanded += 1;
         }
-        if anchor != 0 {
-            self.document.anchors.insert(anchor, Anchor { node, expanded: 1, height: 0 });
-        }
+        let value = yaml::resolve(text, plain, tag)?;
+        self.anchor(anchor, &value, node, 1, 0)?;
+        self.document.value.push(value);
         Ok(())
     }
 
     fn alias(&mut self, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
         self.refuse_as_key("an alias")?;
-        let Some(anchored) = self.document.anchors.get(&anchor).copied() else {
+        let Some(anchored) = self.document.anchors.get(&anchor) else {
             return Err(Fault::new("this alias stands inside of what it is an alias for"));
         };
+        let &Anchor { node, expanded, height, .. } = anchored;
         self.nodes += 1;
-        self.count_expanded(anchored.expanded)?;
-        self.refuse_depth(anchored.height)?;
+        self.count_expanded(expanded)?;
+        self.refuse_depth(height)?;
         let (key, line, column) = self.value_place(line, column);
-        self.document.places.alias(key, line, column, anchored.node);
+        self.document.places.alias(key, line, column, node);
+        if let Some(anchored) = self.document.anchors.get(&anchor) {
+            self.document.value.push(anchored.value.clone());
+        }
         if let Some(frame) = self.document.frames.last_mut() {
-            frame.expanded = frame.expanded.saturating_add(anchored.expanded);
-            frame.height = frame.height.max(anchored.height);
+            frame.expanded = frame.expanded.saturating_add(expanded);
+            frame.height = frame.height.max(height);
         }
         Ok(())
     }
 
-    fn open(&mut self, mapping: bool, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
+    fn open(&mut self, mapping: bool, tag: Option<&str>, anchor: usize, line: u32, column: u32) -> Result<(), Fault> {
         self.refuse_as_key(if mapping { "a mapping" } else { "a list" })?;
         self.count(1)?;
         self.refuse_depth(1)?;
         let (key, line, column) = self.value_place(line, column);
         let node = self.document.places.open(key, line, column);
+        self.document.value.open(mapping, tag);
         self.document.frames.push(Frame { mapping, anchor, node, expanded: 1, ..Frame::default() });
         Ok(())
     }
 
-    fn close(&mut self) {
+    fn close(&mut self) -> Result<(), Fault> {
         self.document.places.close();
-        let Some(frame) = self.document.frames.pop() else { return };
+        let value = self.document.value.close();
+        let Some(frame) = self.document.frames.pop() else { return Ok(()) };
         let height = frame.height + 1;
-        if frame.anchor != 0 {
-            self.document.anchors.insert(frame.anchor, Anchor { node: frame.node, expanded: frame.expanded, height });
-        }
+        self.anchor(frame.anchor, &value, frame.node, frame.expanded, height)?;
+        self.document.value.push(value);
         if let Some(parent) = self.document.frames.last_mut() {
             parent.expanded = parent.expanded.saturating_add(frame.expanded);
             parent.height = parent.height.max(height);
         }
+        Ok(())
+    }
+
+    /// Keeps `value` for aliases, unless it has no anchor (0).
+    fn anchor(&mut self, anchor: usize, value: &Value, node: u32, expanded: usize, height: usize) -> Result<(), Fault> {
+        if anchor == 0 {
+            return Ok(());
+        }
+        self.anchored = self.anchored.saturating_add(expanded);
+        if self.anchored > self.bounds.expanded_nodes {
+            let most = self.bounds.expanded_nodes;
+            return Err(Fault::new(format!("anchors within anchors keep more than {most} keys and values")));
+        }
+        self.document.anchors.insert(anchor, Anchor { value: value.clone(), node, expanded, height });
+        Ok(())
     }
 
     /// The key and place of the value that comes now: a value in a mapping stands where its key does.
@@ -246,10 +314,11 @@ impl Scan<'_> {
     }
 
     fn refuse_depth(&self, further: usize) -> Result<(), Fault> {
-        if self.document.frames.len().saturating_add(further) <= self.bounds.depth {
+        let most = self.bounds.depth.min(DEEPEST);
+        if self.document.frames.len().saturating_add(further) <= most {
             return Ok(());
         }
-        Err(Fault::new(format!("nested deeper than {} levels", self.bounds.depth)))
+        Err(Fault::new(format!("nested deeper than {most} levels")))
     }
 
     fn count(&mut self, nodes: usize) -> Result<(), Fault> {
@@ -267,6 +336,11 @@ impl Scan<'_> {
         }
         Err(Fault::new(format!("aliases make more than {} keys and values of it", self.bounds.expanded_nodes)))
     }
+}
+
+/// A tag in full, such as `!local` or `tag:yaml.org,2002:str`.
+fn full(tag: Option<Cow<'_, Tag>>) -> Option<String> {
+    tag.map(|tag| format!("{}{}", tag.handle, tag.suffix))
 }
 
 impl Frame {

@@ -1,27 +1,142 @@
-//! The YAML parser: the only file that names it.
+//! The values of YAML: the only file that names their crate.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::Mapping;
+use serde_yaml::value::{Tag, TaggedValue};
 
 use super::message::{Fault, Scalar};
-use super::scan::Refusal;
 
 pub(crate) use serde_yaml::{Mapping as Map, Value};
 
-/// All documents of a file; an empty document is null.
-pub(crate) fn documents(text: &str) -> Result<Vec<Value>, Refusal> {
-    serde_yaml::Deserializer::from_str(text)
-        .map(|document| Value::deserialize(document).map_err(|error| refusal(&error)))
-        .collect()
+/// Builds the value of one document from its events.
+#[derive(Debug, Default)]
+pub(crate) struct ValueBuilder {
+    root: Value,
+    open: Vec<Open>,
 }
 
-fn refusal(error: &serde_yaml::Error) -> Refusal {
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let (line, column) = match error.location() {
-        Some(location) => (number(location.line().max(1)), number(location.column().max(1))),
-        None => (1, 1),
+/// A list or mapping whose entries follow.
+#[derive(Debug)]
+struct Open {
+    container: Value,
+    /// The key whose value comes next.
+    key: Option<Value>,
+    tag: Option<Tag>,
+}
+
+impl ValueBuilder {
+    /// The key of the value that comes next. It has another text than the keys before it.
+    pub(crate) fn key(&mut self, text: Cow<'_, str>, plain: bool, tag: Option<&str>) -> Result<(), Fault> {
+        let Some(Open { container: Value::Mapping(mapping), key, .. }) = self.open.last_mut() else { return Ok(()) };
+        let value = resolve(text, plain, tag)?;
+        // Texts that differ are one key where they are one number, such as `1` and `0x1`.
+        if !value.is_string() && mapping.contains_key(&value) {
+            let fault = Fault::new(format!("the key {} stands here twice", key_text(&value)));
+            return Err(fault.help("it is written in two ways: remove one of them"));
+        }
+        *key = Some(value);
+        Ok(())
+    }
+
+    /// Begins a list or mapping.
+    pub(crate) fn open(&mut self, mapping: bool, tag: Option<&str>) {
+        let container = if mapping { Value::Mapping(Mapping::new()) } else { Value::Sequence(Vec::new()) };
+        self.open.push(Open { container, key: None, tag: local(tag).map(Tag::new) });
+    }
+
+    /// Ends the last open list or mapping; it is added by [`Self::push`].
+    pub(crate) fn close(&mut self) -> Value {
+        match self.open.pop() {
+            Some(Open { container, tag: None, .. }) => container,
+            Some(Open { container, tag: Some(tag), .. }) => tagged(tag, container),
+            None => Value::Null,
+        }
+    }
+
+    /// Adds a value to the last open list or mapping.
+    pub(crate) fn push(&mut self, value: Value) {
+        match self.open.last_mut() {
+            Some(Open { container: Value::Sequence(entries), .. }) => entries.push(value),
+            Some(Open { container: Value::Mapping(mapping), key, .. }) => {
+                mapping.insert(key.take().unwrap_or_default(), value);
+            }
+            _ => self.root = value,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Value {
+        self.root
+    }
+}
+
+fn tagged(tag: Tag, value: Value) -> Value {
+    Value::Tagged(Box::new(TaggedValue { tag, value }))
+}
+
+/// The name of a tag of the application's own, such as `!name`.
+fn local(tag: Option<&str>) -> Option<&str> {
+    let tag = tag?;
+    let name = tag.strip_prefix('!')?;
+    Some(if name.is_empty() { tag } else { name })
+}
+
+/// What a scalar is: `plain` unless it is quoted or a block, `tag` in full.
+pub(crate) fn resolve(text: Cow<'_, str>, plain: bool, tag: Option<&str>) -> Result<Value, Fault> {
+    if let Some(name) = local(tag) {
+        return Ok(tagged(Tag::new(name), resolve(text, plain, None)?));
+    }
+    let Some(tag) = tag else { return if plain { untagged(text) } else { Ok(Value::String(text.into_owned())) } };
+    let expected = match tag.strip_prefix("tag:yaml.org,2002:") {
+        Some("bool") => "a boolean",
+        Some("int") => "an integer",
+        Some("float") => "a float",
+        Some("null") => "null",
+        _ => return Ok(Value::String(text.into_owned())),
     };
-    Refusal { fault: Fault::new(format!("not valid YAML: {}", plain(error))), line, column }
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.~".contains(&byte);
+    if text.bytes().all(word) {
+        return parse(&format!("!<{tag}> '{text}'"));
+    }
+    Err(Fault::new(format!("not valid YAML: invalid value: string {text:?}, expected {expected}")))
+}
+
+/// What a plain scalar is.
+fn untagged(text: Cow<'_, str>) -> Result<Value, Fault> {
+    match &*text {
+        "" | "~" | "null" => return Ok(Value::Null),
+        "true" => return Ok(Value::Bool(true)),
+        "false" => return Ok(Value::Bool(false)),
+        _ => {}
+    }
+    let bytes = text.as_bytes();
+    if (bytes.len() == 1 || bytes[0] != b'0') && bytes.len() <= 18 && bytes.iter().all(u8::is_ascii_digit) {
+        let number = bytes.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
+        return Ok(Value::Number(number.into()));
+    }
+    if may_be_no_string(bytes) { parse(&text) } else { Ok(Value::String(text.into_owned())) }
+}
+
+/// Whether a plain scalar has the form of a number or of a word such as `True`; none of those is YAML of another kind.
+fn may_be_no_string(text: &[u8]) -> bool {
+    match text.first() {
+        Some(b'n' | b'N' | b't' | b'T' | b'f' | b'F') => {
+            matches!(text.len(), 4 | 5) && text.iter().all(u8::is_ascii_alphabetic)
+        }
+        Some(b'0'..=b'9' | b'+' | b'-' | b'.') => {
+            let of_number = |byte: &u8| byte.is_ascii_hexdigit() || b"+-.xoInNi".contains(byte);
+            text.iter().all(of_number)
+                && text.iter().any(u8::is_ascii_alphanumeric)
+                && text.iter().filter(|&&byte| byte == b'.').count() <= 1
+        }
+        _ => false,
+    }
+}
+
+/// The scalar that `text` is.
+fn parse(text: &str) -> Result<Value, Fault> {
+    serde_yaml::from_str(text).map_err(|error| Fault::new(format!("not valid YAML: {}", plain(&error))))
 }
 
 /// The message without the place, which we say ourselves.
@@ -73,7 +188,7 @@ pub(crate) fn scalar(value: &Value) -> Option<Scalar<'_>> {
 }
 
 /// A key as JSON has it.
-pub(crate) fn key_text(key: &Value) -> std::borrow::Cow<'_, str> {
+pub(crate) fn key_text(key: &Value) -> Cow<'_, str> {
     match scalar(key) {
         Some(Scalar::Text(text)) => text.into(),
         Some(Scalar::Bool(value)) => value.to_string().into(),

@@ -4,6 +4,7 @@ mod documents;
 mod durations;
 mod fields;
 mod paths;
+mod values;
 
 use super::Config;
 

@@ -1,0 +1,163 @@
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+use super::told;
+use crate::config::{Bounds, Config, scan};
+
+/// The values of all documents of a text.
+fn values(text: &str) -> Result<Vec<Value>, String> {
+    let mut values = Vec::new();
+    let file: Arc<str> = "a.yaml".into();
+    match scan::scan(text, &file, &Bounds::default(), &mut |scanned| values.push(scanned.value)) {
+        Ok(()) => Ok(values),
+        Err(refusal) => Err(format!("{}:{}: {}", refusal.line, refusal.column, refusal.fault.message)),
+    }
+}
+
+/// The same as `serde_yaml` reads them.
+fn expected(text: &str) -> Result<Vec<Value>, String> {
+    let documents = serde_yaml::Deserializer::from_str(text);
+    documents.map(|document| Value::deserialize(document).map_err(|error| error.to_string())).collect()
+}
+
+#[test]
+fn scalars_are_what_serde_yaml_makes_of_them() {
+    let scalars = "
+        ~ null Null NULL nULL nul nulls true True TRUE tRUE truer false False FALSE f F n N no No yes y on off t
+        0 00 07 -0 +0 1 -1 +1 --1 +-1 1_000 0x1F 0X1F 0x 0xG -0x1f +0x1f 0o17 0o8 -0o7 0b101 0b2 -0b1 1e3 1E3 1e 1e+3
+        -1.5e-3 .5 5. -.5 +.5 . .. .e 1.2.3 1.2.3.4 1.5s 10s 80 8080 000000000000000000001 999999999999999999
+        1000000000000000000 9999999999999999999 18446744073709551615 -9223372036854775808 -9223372036854775809
+        999999999999999999999999999999999999999999999999 18446744073709551616 1e999 inf -inf .inf .Inf .INF -.inf +.inf
+        .iNF nan NaN -- -a -1a +a 1-2 001:db8 1/2 a/b a.b 2001-01-01 12:30:45 0.0.0.0/0 test/a node-1 true-1 é 1é =
+    ";
+    for word in scalars.split_whitespace() {
+        for text in [
+            format!("[{word}]"),
+            format!("a: {word}"),
+            format!("- {word}\n- '{word}'\n- \"{word}\"\n- |\n  {word}\n- >\n  {word}\n"),
+            format!("{word}: 1"),
+            format!("{word} {word}"),
+            format!("!t {word}"),
+            format!("! {word}"),
+            format!("- !!str {word}\n- !t '{word}'\n- ! '{word}'\n- !!set {word}\n- !<!x> {word}\n- !<x> {word}"),
+        ] {
+            match (values(&text), expected(&text)) {
+                (Ok(values), Ok(expected)) => assert_eq!(values, expected, "{text}"),
+                (Err(_), Err(_)) => {}
+                (values, expected) => panic!("{text}: {values:?}, not {expected:?}"),
+            }
+        }
+        for tag in ["bool", "int", "float", "null", "str", "binary"] {
+            for text in [format!("!!{tag} {word}"), format!("!!{tag} '{word}'"), format!("- !!{tag} |-\n  {word}")] {
+                assert_eq!(values(&text).ok(), expected(&text).ok(), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn documents_are_what_serde_yaml_makes_of_them() {
+    for text in [
+        "a: !!null ~",
+        "{a: !!str , b: !t , c: !, d: ! []}",
+        "! {a: 1}",
+        "!t [1, !u {a: b}, !v ]",
+        "!!map {a: !!int [1]}",
+        "!t a: 1\n!!str 1: 2\n~: 3\n",
+        "&a !t b",
+        "!t &a [b]",
+        "[&a 1, *a, *a, &a [2], *a]",
+        "{a: &a {b: !t [1]}, c: *a, d: &b {e: *a}, f: *b}",
+        "a: &a {b: 1}\nc: {<<: *a, d: 2}\n",
+        "%TAG !e! tag:e,2000:\n---\n!e!a [!e!b c, !e!x 1]",
+        "%TAG !e! !foo\n---\n!e!a [!e!b c]",
+        "%YAML 1.2\n---\na: 1\n...\n%YAML 1.1\n---\nb: 1",
+        "--- a\n--- |\n  b\n---\n...\n# c\n---\n# d",
+        "a: b\n c\n\n d",
+        "a: 'b\n c\n\n d'",
+        "a: \"b\\n\\x41\\u00e9 \\\n  c\"",
+        "a: |2\n   b\n  c\n\n",
+        "a: >-\n b\n c\n\n  d\n e",
+        "a: >+\n b\n\n",
+        "a: |-\r\n b\r\n c\r\n",
+        "a: |\n b",
+        "a: |+\n b",
+        "a: >\n b\n ",
+        "a: |+\n  b\n\n ",
+        "a: |\n  b\nc: d",
+        "a: |\n  b\n# c",
+        "a: b # c\nd: e#f\ng: http://x:80/y",
+        "[a:b, {c: , d}, e: f]",
+        "? a\n: b\n? c",
+        "a:\n- b\n-\n- c:\n  d: e",
+        "[---, ...]",
+        "- ---\n- -\n- ...\n",
+    ] {
+        assert_eq!(values(text), expected(text), "{text}");
+    }
+    assert_eq!(values("").unwrap(), [] as [Value; 0]);
+}
+
+/// `serde_yaml` takes none of these.
+#[test]
+fn one_parser_decides() {
+    for (text, address) in [("001:db8::", "001:db8:"), ("::", ":")] {
+        // A colon before the bracket makes it a key, in YAML.
+        let read = values(&format!("addresses: [1.2.3.4, {text}]")).unwrap();
+        assert!(read[0]["addresses"][1][address].is_null(), "{read:?}");
+    }
+    let slice = |addresses: &str| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: a}}\n\
+             endpoints: [{{addresses: {addresses}}}]\n"
+        )
+    };
+    let told = told(&slice("[1.2.3.4, 001:db8::]"));
+    assert!(told.len() == 1 && told[0].contains("endpoints[0].addresses[1]: expected a string"), "{told:#?}");
+    let config = Config::from_yaml(&slice("[1.2.3.4, '001:db8::', 001:db8::1]"), "a.yaml").unwrap();
+    assert_eq!(config.problems, []);
+    assert_eq!(config.endpoint_slices[0].spec.endpoints[0].addresses, ["1.2.3.4", "001:db8::", "001:db8::1"]);
+}
+
+#[test]
+fn values_that_are_none() {
+    for (text, expected) in [
+        ("a: 1\nb: !!int 'a b'", "2:4: not valid YAML: invalid value: string \"a b\", expected an integer"),
+        ("a: !!bool 1", "1:4: not valid YAML: invalid value: string \"1\", expected a boolean"),
+        ("1: 2\n0x1: 3", "2:1: the key 1 stands here twice"),
+        ("~: 1\nnull: 2", "2:1: the key null stands here twice"),
+        ("a: *a", "1:4: not valid YAML: while parsing node, found unknown anchor"),
+        ("a: &a [*a]", "1:8: this alias stands inside of what it is an alias for"),
+        ("&a x: *a", "1:7: this alias stands inside of what it is an alias for"),
+        ("--- &a x\n--- *a", "2:5: this alias stands inside of what it is an alias for"),
+    ] {
+        assert_eq!(values(text).unwrap_err(), expected, "{text}");
+    }
+    let number = values("[18446744073709551616]").unwrap_err();
+    assert!(number.starts_with("1:2: not valid YAML: invalid type: integer"), "{number}");
+}
+
+#[test]
+fn bounds_of_what_is_built() {
+    let file: Arc<str> = "a.yaml".into();
+    let told = |text: &str, bounds: &Bounds| {
+        scan::scan(text, &file, bounds, &mut |_| {}).map_err(|refusal| refusal.fault.message)
+    };
+    let bounds = Bounds { expanded_nodes: 50, depth: 1000, ..Bounds::default() };
+    let anchors: String = (0..20).map(|level| format!("&a{level} [")).collect();
+    let refused = told(&format!("{anchors}{}", "]".repeat(20)), &bounds).unwrap_err();
+    assert_eq!(refused, "anchors within anchors keep more than 50 keys and values");
+    let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let bounds = Bounds { depth: 1000, ..Bounds::default() };
+    assert_eq!(told(&nested(128), &bounds), Ok(()));
+    assert_eq!(told(&nested(129), &bounds).unwrap_err(), "nested deeper than 128 levels");
+}
+
+#[test]
+fn what_stands_before_a_mistake_is_not_read() {
+    let text = "apiVersion: v1\nkind: Service\nmetadata: {name: 5}\n---\na: [\n";
+    let told = told(text);
+    assert!(told.len() == 1 && told[0].starts_with("a.yaml:5:5: error: not valid YAML"), "{told:#?}");
+}
