@@ -110,6 +110,11 @@ pub mod source;
 #[cfg(feature = "client")]
 pub mod transport;
 
+/// The examples of the README are compiled.
+#[cfg(all(doctest, feature = "client", feature = "file"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 pub use error::{BoxError, Error};
 pub use mesh::Mesh;
 pub use service::MeshRouter;
