@@ -187,3 +187,11 @@ fn check_publishes_nothing_and_disturbs_no_cluster() {
     assert_eq!(mesh.snapshot().version(), 1);
     assert!(!addresses(&mesh).contains("10.9.9.9"));
 }
+
+#[test]
+fn check_says_all_problems_of_a_resource_not_the_first_kind() {
+    let rule = "  - match: [{uri: {regex: '/a('}}]\n    route: [{destination: {host: reviews.test, subset: v9}}]\n";
+    let report = Mesh::new().check(config(&reviews(rule)));
+    let paths: Vec<_> = report.problems().iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(paths, ["spec.http[0].match[0].uri.regex", "spec.http[0].route[0].destination.subset"], "{report}");
+}

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::error::{Problem, ResourceName};
+use crate::error::{Problem, ResourceName, Severity};
 
 /// Everything worth knowing about a publication: what was wrong, what was kept back, what is not honored.
 #[derive(Clone, Debug, Default)]
@@ -74,6 +74,14 @@ impl Report {
     /// Adds a problem.
     pub(crate) fn push(&mut self, problem: Problem) {
         self.problems.push(problem);
+    }
+
+    /// Adds the dangling references of `other` that are not named yet.
+    pub(crate) fn add_references(&mut self, other: Report) {
+        let references = other.problems.into_iter().filter(|problem| problem.severity == Severity::Reference);
+        let new: Vec<_> = references.filter(|problem| !self.problems.contains(problem)).collect();
+        self.problems.extend(new);
+        self.sort();
     }
 
     /// Sorts the problems by their places.
