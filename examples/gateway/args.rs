@@ -52,9 +52,9 @@ pub(crate) struct Serve {
     /// Answers GET /ready and GET /stats/prometheus here. Without it no admin port is opened.
     #[arg(long, value_name = "HOST:PORT", value_parser = address)]
     pub(crate) admin: Option<SocketAddr>,
-    /// How many threads serve connections. Default: what the machine offers.
-    #[arg(long, value_name = "N")]
-    pub(crate) workers: Option<NonZeroUsize>,
+    /// How many threads serve connections. Each has upstream connections of its own, so one is the default.
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) workers: NonZeroUsize,
     /// Starts with what is good, and says what is not.
     #[arg(long)]
     pub(crate) quarantine: bool,

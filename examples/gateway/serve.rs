@@ -39,10 +39,7 @@ pub(crate) fn server(
     mesh: &Mesh,
     render: Option<impl Fn() -> String + Send + Sync + 'static>,
 ) -> ServerBuilder {
-    let mut server = Server::builder(mesh);
-    if let Some(workers) = args.workers {
-        server = server.workers(workers);
-    }
+    let mut server = Server::builder(mesh).workers(args.workers);
     if let Some(admin) = args.admin {
         server = server.admin(admin);
     }
