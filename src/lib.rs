@@ -62,7 +62,7 @@
 //! | room | what it holds | may use |
 //! |---|---|---|
 //! | [`config`] | the words: resources as written, with the place of every field | `error` |
-//! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` |
+//! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` `telemetry` |
 //! | [`route`] | the meaning: immutable, pure, synchronous | `error` `request` `outcome` `dice` `options` |
 //! | [`upstream`] | the living part: clusters, endpoints, balancers; atomics, no tasks | `error` `request` `outcome` `dice` |
 //! | [`snapshot`] | routes and clusters, published together | `route` `upstream` `telemetry` |

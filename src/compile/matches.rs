@@ -5,9 +5,6 @@ use super::review::Review;
 use crate::config::{HttpMatchRequest, StringMatch};
 use crate::route::{RegexCache, RegexError, RouteMatch, RouteMatchBuilder, StringMatcher};
 
-/// Regular expressions, each compiled once.
-pub(crate) type Regexes = RegexCache;
-
 /// The regular expression that stands for mere presence in matches of headers and query parameters.
 const PRESENT: &str = "*";
 
@@ -22,7 +19,7 @@ type AddNamed = fn(RouteMatchBuilder, &str, StringMatcher) -> RouteMatchBuilder;
 pub(crate) fn understand(
     request: &HttpMatchRequest,
     path: &Path<'_>,
-    regexes: &mut Regexes,
+    regexes: &mut RegexCache,
     review: &mut Review<'_>,
 ) -> Option<RouteMatch> {
     let HttpMatchRequest {
@@ -88,7 +85,7 @@ fn taken<T>(matcher: Result<T, RegexError>, path: &Path<'_>, review: &mut Review
 fn string_match(
     matcher: &StringMatch,
     ignore_case: bool,
-    regexes: &mut Regexes,
+    regexes: &mut RegexCache,
 ) -> Result<Option<StringMatcher>, RegexError> {
     let StringMatch { exact, prefix, regex } = matcher;
     Ok(match (exact, prefix, regex) {
@@ -102,7 +99,7 @@ fn string_match(
 }
 
 /// A matcher of a header or query parameter; one without a type, or the regular expression `*`, asks for presence.
-fn presence_or(matcher: Option<&StringMatch>, regexes: &mut Regexes) -> Result<StringMatcher, RegexError> {
+fn presence_or(matcher: Option<&StringMatch>, regexes: &mut RegexCache) -> Result<StringMatcher, RegexError> {
     match matcher {
         Some(StringMatch { exact: None, prefix: None, regex: Some(regex) }) if regex == PRESENT => {
             Ok(StringMatcher::present())

@@ -33,6 +33,7 @@ use virtual_services::MeantVirtualService;
 
 use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
+use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::Registry;
 
@@ -45,12 +46,18 @@ struct Purpose<'a> {
 }
 
 /// Compiles a configuration in which every resource is good.
-fn compile(config: &Config, purpose: Purpose<'_>, version: u64, report: &mut Report) -> Snapshot {
+fn compile(
+    config: &Config,
+    purpose: Purpose<'_>,
+    version: u64,
+    regexes: &mut RegexCache,
+    report: &mut Report,
+) -> Snapshot {
     let Purpose { options, workload, registry: _ } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, purpose);
-    let meant = understand(config, options, report);
+    let meant = understand(config, options, regexes, report);
     references::check(&meant, config, &services, &clusters, report);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
@@ -61,8 +68,12 @@ fn compile(config: &Config, purpose: Purpose<'_>, version: u64, report: &mut Rep
 }
 
 /// Understands every resource by itself.
-fn understand<'a>(config: &'a Config, options: &MeshOptions, report: &mut Report) -> Vec<MeantVirtualService<'a>> {
-    let mut regexes = matches::Regexes::default();
+fn understand<'a>(
+    config: &'a Config,
+    options: &MeshOptions,
+    regexes: &mut RegexCache,
+    report: &mut Report,
+) -> Vec<MeantVirtualService<'a>> {
     for rule in &config.destination_rules {
         review::of(rule, rule.name_of("DestinationRule"), report, |review| {
             honored::destination_rule(&rule.spec, review);
@@ -85,7 +96,7 @@ fn understand<'a>(config: &'a Config, options: &MeshOptions, report: &mut Report
     }
     let each = config.virtual_services.iter().map(|resource| {
         review::of(resource, resource.name_of("VirtualService"), report, |review| {
-            virtual_services::understand(resource, options, &mut regexes, review)
+            virtual_services::understand(resource, options, regexes, review)
         })
     });
     each.collect()

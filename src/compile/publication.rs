@@ -8,6 +8,7 @@ use crate::config::{Config, Resource};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, ResourceName};
 use crate::options::{MeshOptions, Workload};
+use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::Registry;
 
@@ -23,6 +24,8 @@ pub(crate) struct Judged {
     good: Config,
     bad: Vec<ResourceName>,
     report: Report,
+    /// Those of the good resources, compiled once for judgment and matching.
+    regexes: RegexCache,
 }
 
 impl Publication {
@@ -38,7 +41,7 @@ impl Publication {
         workload: &Workload,
         version: u64,
     ) -> (Snapshot, Report) {
-        let Judged { mut good, bad, mut report } = judged;
+        let Judged { mut good, bad, mut report, mut regexes } = judged;
         let last = std::mem::take(&mut self.serving);
         if !bad.is_empty() {
             let kept = keep_last_good(&mut good, last, &bad);
@@ -48,7 +51,7 @@ impl Publication {
             }));
         }
         let purpose = Purpose { options, workload, registry: &self.registry };
-        let snapshot = compile(&good, purpose, version, &mut report);
+        let snapshot = compile(&good, purpose, version, &mut regexes, &mut report);
         self.serving = good;
         report.version = version;
         report.sort();
@@ -62,14 +65,14 @@ impl Judged {
         let mut report = Report { skipped: std::mem::take(&mut config.skipped), ..Report::default() };
         report.problems = std::mem::take(&mut config.problems);
         let mut bad = std::mem::take(&mut config.rejected);
-        validate::keep_good(&mut config, &mut report, &mut bad);
-        Self { good: config, bad, report }
+        let regexes = validate::keep_good(&mut config, &mut report, &mut bad);
+        Self { good: config, bad, report, regexes }
     }
 
     /// Takes every resource that could be read for good.
     pub(crate) fn unseen(mut config: Config) -> Self {
         config.problems.clear();
-        Self { good: config, bad: Vec::new(), report: Report::default() }
+        Self { good: config, bad: Vec::new(), report: Report::default(), regexes: RegexCache::new() }
     }
 
     /// Refuses what a strict start refuses.

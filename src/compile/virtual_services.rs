@@ -2,14 +2,14 @@
 //! compiled, everything that is not honored yet said aloud.
 
 use super::headers;
-use super::matches::{self, Regexes};
+use super::matches;
 use super::names;
 use super::path::Path;
 use super::review::Review;
 use crate::config::{Destination, HttpMatchRequest, HttpRoute, HttpRouteDestination, Resource, VirtualService};
 use crate::error::{Place, ResourceName};
 use crate::options::MeshOptions;
-use crate::route::{HeaderOps, RouteMatch};
+use crate::route::{HeaderOps, RegexCache, RouteMatch};
 use std::collections::BTreeMap;
 
 /// A VirtualService whose words are understood.
@@ -71,7 +71,7 @@ pub(crate) struct RuleDestination {
 pub(crate) fn understand<'a>(
     resource: &'a Resource<VirtualService>,
     options: &MeshOptions,
-    regexes: &mut Regexes,
+    regexes: &mut RegexCache,
     review: &mut Review<'_>,
 ) -> MeantVirtualService<'a> {
     let namespace = resource.namespace();
@@ -110,7 +110,7 @@ fn named_ports(rules: &[Rule]) -> Vec<u16> {
 struct Understanding<'a, 'r> {
     options: &'a MeshOptions,
     namespace: &'a str,
-    regexes: &'a mut Regexes,
+    regexes: &'a mut RegexCache,
     review: &'a mut Review<'r>,
 }
 

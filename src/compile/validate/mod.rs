@@ -54,8 +54,9 @@ pub(crate) struct Context<'a> {
     pub(crate) regex: &'a dyn Fn(&str) -> Result<(), String>,
 }
 
-/// Keeps the good resources in `config`; the names of the others go to `bad`, what is wrong to `report`.
-pub(crate) fn keep_good(config: &mut Config, report: &mut Report, bad: &mut Vec<ResourceName>) {
+/// Keeps the good resources in `config`; the names of the others go to `bad`, what is wrong to `report`. What comes
+/// back are the regular expressions, compiled for the matchers.
+pub(crate) fn keep_good(config: &mut Config, report: &mut Report, bad: &mut Vec<ResourceName>) -> RegexCache {
     let regexes = RefCell::new(RegexCache::new());
     let regex = |pattern: &str| {
         let compiled = regexes.borrow_mut().matcher(pattern);
@@ -73,6 +74,7 @@ pub(crate) fn keep_good(config: &mut Config, report: &mut Report, bad: &mut Vec<
         workload_entry(resource, findings)
     });
     report.problems.extend(judgment.findings.into_problems());
+    regexes.into_inner()
 }
 
 struct Judgment<'a> {
