@@ -40,9 +40,18 @@ pub enum Failure {
     ProtocolError,
     /// A limit of `connectionPool` was reached (flag `UO`).
     Overflow,
+    /// The try took longer than `perTryTimeout` (flag `UT`).
+    PerTryTimeout,
+    /// The request took longer than the `timeout` of its route (flag `UT`).
+    Timeout,
 }
 
 impl Failure {
+    /// Whether no byte of the request can have reached the upstream.
+    pub fn is_before_request(self) -> bool {
+        matches!(self, Failure::ConnectRefused | Failure::ConnectLocal | Failure::ConnectTimeout | Failure::Overflow)
+    }
+
     /// Envoy's words for the reset reason in the body of the local reply.
     pub fn reason(self) -> &'static str {
         match self {
@@ -55,6 +64,7 @@ impl Failure {
             Failure::LocalReset => "local reset",
             Failure::ProtocolError => "protocol error",
             Failure::Overflow => "overflow",
+            Failure::PerTryTimeout | Failure::Timeout => "local reset",
         }
     }
 }
