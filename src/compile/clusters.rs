@@ -1,8 +1,10 @@
 //! Clusters: one for each host, subset and port that a rule can reach.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Purpose;
+use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::services::{KnownPort, KnownService, Services, selects};
 use super::virtual_services::RuleDestination;
@@ -120,12 +122,9 @@ impl<'a> Clusters<'a> {
     }
 
     fn settings(&self, policy: EffectivePolicy<'_>, port: &KnownPort) -> ClusterSettings {
-        let timeout = policy.connection_pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref());
         ClusterSettings {
             balancer: policy.load_balancer.map_or_else(Policy::default, balancer),
-            connect_timeout: timeout.and_then(|timeout| timeout.to_std()).unwrap_or(self.options.connect_timeout),
-            protocol: port.protocol.upstream(),
-            ..ClusterSettings::default()
+            connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
         }
     }
 }

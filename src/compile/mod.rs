@@ -6,6 +6,7 @@
 //! route tables of the mesh and of each listener.
 
 mod clusters;
+mod connection_pool;
 mod destination_rules;
 mod endpoints;
 mod gateways;

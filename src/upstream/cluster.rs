@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
 use super::balancer::Policy;
+use super::connection::ConnectionSettings;
 use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState, EndpointView, Picked};
 use super::endpoint_set::EndpointSet;
 use crate::dice::Draws;
@@ -39,35 +39,14 @@ impl fmt::Display for ClusterKey {
     }
 }
 
-/// What is spoken to the endpoints of a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// HTTP/1.1 (ports named or marked `http`).
-    #[default]
-    Http1,
-    /// HTTP/2, without TLS by prior knowledge (`http2`, `grpc`, `h2UpgradePolicy: UPGRADE`).
-    Http2,
-    /// What the request came in with (`useClientProtocol`).
-    SameAsDownstream,
-}
-
 /// What a DestinationRule and the mesh say about a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterSettings {
     /// How an endpoint is chosen (`loadBalancer.simple`): LEAST_REQUEST.
     pub balancer: Policy,
-    /// How long opening a connection may take (`connectionPool.tcp.connectTimeout`): 10 s.
-    pub connect_timeout: Duration,
-    /// What is spoken: HTTP/1.1.
-    pub protocol: Protocol,
-}
-
-impl Default for ClusterSettings {
-    fn default() -> Self {
-        Self { balancer: Policy::default(), connect_timeout: Duration::from_secs(10), protocol: Protocol::default() }
-    }
+    /// How its connections are opened, secured and kept.
+    pub connection: Arc<ConnectionSettings>,
 }
 
 /// A cluster: one destination with its settings and its endpoints of the moment.

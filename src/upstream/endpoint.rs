@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::uri::Authority;
 
-use super::cluster::{ClusterSettings, Protocol};
+use super::cluster::ClusterSettings;
+use super::connection::ConnectionSettings;
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -133,7 +133,8 @@ impl EndpointState {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Who it is. Stable over reloads, also over changes of `protocol`: a pool of connections is kept by both.
+    /// Who it is. Stable over reloads, also over changes of its [`connection`](Self::connection): a pool is kept by
+    /// both.
     pub id: EndpointId,
     /// Where it listens.
     pub address: Address,
@@ -148,10 +149,7 @@ pub struct Endpoint {
     pub locality: Arc<str>,
     /// Whether it was ready when it was published.
     pub healthy: bool,
-    /// How long opening a connection to it may take (`connectionPool.tcp.connectTimeout`).
-    pub connect_timeout: Duration,
-    /// What is spoken to it.
-    pub protocol: Protocol,
+    connection: Arc<ConnectionSettings>,
     state: Arc<EndpointState>,
 }
 
@@ -165,8 +163,7 @@ impl Endpoint {
             labels: config.labels,
             locality: config.locality,
             healthy: config.healthy,
-            connect_timeout: settings.connect_timeout,
-            protocol: settings.protocol,
+            connection: settings.connection.clone(),
             state,
         }
     }
@@ -174,6 +171,11 @@ impl Endpoint {
     /// The requests on it now: of this process, for this cluster, further tries and mirrors included.
     pub fn active(&self) -> u32 {
         self.state.active()
+    }
+
+    /// How connections to it are opened, secured and kept.
+    pub fn connection(&self) -> &Arc<ConnectionSettings> {
+        &self.connection
     }
 
     pub(super) fn state(&self) -> &Arc<EndpointState> {

@@ -26,6 +26,7 @@
 
 mod balancer;
 mod cluster;
+mod connection;
 mod endpoint;
 mod endpoint_set;
 mod least_request;
@@ -35,7 +36,10 @@ mod round_robin;
 mod weights;
 
 pub use balancer::Policy;
-pub use cluster::{Cluster, ClusterKey, ClusterSettings, Protocol};
+pub use cluster::{Cluster, ClusterKey, ClusterSettings};
+pub use connection::{
+    ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
+};
 pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 pub use endpoint_set::EndpointSet;
 pub use registry::Registry;
