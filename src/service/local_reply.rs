@@ -155,7 +155,7 @@ impl LocalReply {
     fn of_failure(failure: Failure, retried: bool, transport: Option<&str>) -> Self {
         let (status, flags, details) = failure_reply(failure);
         let mut reply = Self::new(status, "upstream request timeout", flags, details);
-        if !matches!(failure, Failure::PerTryTimeout | Failure::Timeout) {
+        if !failure.is_timeout() {
             let mut body = String::from("upstream connect error or disconnect/reset before headers. ");
             body.push_str(if retried { "retried and the latest reset reason: " } else { "reset reason: " });
             body.push_str(failure.reason());
@@ -236,7 +236,7 @@ pub(super) fn failure_reply(failure: Failure) -> (StatusCode, ResponseFlags, &'s
     };
     let status = match failure {
         Failure::ProtocolError => StatusCode::BAD_GATEWAY,
-        Failure::PerTryTimeout | Failure::Timeout => StatusCode::GATEWAY_TIMEOUT,
+        _ if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, flags, details)
