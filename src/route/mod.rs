@@ -19,6 +19,7 @@
 //! ```
 
 mod action;
+mod hash_policy;
 mod headers;
 mod hosts;
 mod index;
@@ -31,6 +32,7 @@ mod trace;
 mod trie;
 
 pub use action::{Action, ClusterChoice, ClusterIndex, WeightedCluster, WeightedClusters};
+pub use hash_policy::{Client, HashCookie, HashPolicies, HashPolicy, Hashed};
 pub use headers::{AuthorityRewrite, HeaderOpError, HeaderOps, HeaderOpsBuilder};
 pub use hosts::HostIndex;
 pub use index::RuleSet;

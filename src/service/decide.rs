@@ -16,7 +16,7 @@ use crate::request::{Origin, RequestView};
 use crate::route::{Action, AuthorityRewrite, Resolution, Route, Unknown, WeightedCluster, normalize};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{ClusterMetrics, RequestRecord};
-use crate::upstream::{Cluster, Endpoint, Picked};
+use crate::upstream::{Choice, Cluster, Endpoint, Picked};
 
 /// What is done with a request.
 pub(super) enum Verdict {
@@ -123,7 +123,7 @@ impl Routing {
         destination.request_headers.apply(&mut head.headers);
         route.request_headers.apply(&mut head.headers);
         let cluster = entry.cluster.clone();
-        let Some(picked) = cluster.pick(&mut draws, &[]) else {
+        let Some(picked) = cluster.pick(&mut draws, &Choice::default()) else {
             return refuse(LocalReply::no_healthy_upstream().of_rule(rule, Some(cluster)), asked, &entry.metrics);
         };
         let rewrite = route.request_headers.authority().or(destination.request_headers.authority());

@@ -1,16 +1,18 @@
 //! A cluster: a key, its settings and the endpoints of the moment.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 
-use super::balancer::Policy;
+use super::balancer::{Balancing, Policy};
+use super::choice::Choice;
 use super::connection::ConnectionSettings;
-use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState, EndpointView, Picked};
+use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState, EndpointView, Picked};
 use super::endpoint_set::EndpointSet;
+use super::originals::Originals;
+use super::round_robin::Positions;
 use crate::dice::Draws;
 
 /// Which cluster: a host, a subset of it and a port.
@@ -40,11 +42,11 @@ impl fmt::Display for ClusterKey {
 }
 
 /// What a DestinationRule and the mesh say about a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ClusterSettings {
-    /// How an endpoint is chosen (`loadBalancer.simple`): LEAST_REQUEST.
-    pub balancer: Policy,
+    /// How its endpoints share the requests (`loadBalancer`): LEAST_REQUEST, all alike.
+    pub balancing: Balancing,
     /// How its connections are opened, secured and kept.
     pub connection: Arc<ConnectionSettings>,
 }
@@ -58,6 +60,8 @@ pub struct Cluster {
     pub key: ClusterKey,
     settings: ClusterSettings,
     set: ArcSwap<EndpointSet>,
+    /// Endpoints that are not published: where clients connected to.
+    originals: Originals,
     lasting: Arc<Lasting>,
 }
 
@@ -69,8 +73,8 @@ impl Cluster {
         endpoints: Vec<EndpointConfig>,
     ) -> Self {
         let endpoints = first_of_each_address(endpoints);
-        let set = lasting.lock().build(&settings, &lasting.position, endpoints);
-        Self { key, settings, set: ArcSwap::from_pointee(set), lasting }
+        let set = lasting.lock().build(&settings, endpoints);
+        Self { key, settings, set: ArcSwap::from_pointee(set), originals: Originals::default(), lasting }
     }
 
     /// Its settings.
@@ -80,11 +84,13 @@ impl Cluster {
 
     /// Chooses an endpoint for one try and counts it busy until the [`Picked`] is dropped.
     ///
-    /// If the endpoint chosen is one of `tried`, the choice is made up to 5 times more, and the last one stands
-    /// whatever it is (Envoy's previous-hosts predicate with Istio's `hostSelectionRetryMaxAttempts` of 5). `None` if
-    /// no endpoint is healthy (flag `UH`).
-    pub fn pick(&self, draws: &mut Draws, tried: &[EndpointId]) -> Option<Picked> {
-        self.set.load().pick(draws, tried)
+    /// `None` if no endpoint comes into question (flag `UH`): none is healthy, or the cluster passes through and the
+    /// choice says not where to.
+    pub fn pick(&self, draws: &mut Draws, choice: &Choice<'_>) -> Option<Picked> {
+        if self.settings.balancing.policy == Policy::PassThrough {
+            return choice.original.map(|address| self.originals.pick(address, &self.settings));
+        }
+        self.set.load().pick(draws, choice)
     }
 
     /// The endpoints of the moment.
@@ -106,7 +112,7 @@ impl Cluster {
         // Held until the set is stored: of two publications the later one stays.
         let mut memory = self.lasting.lock();
         if !self.set.load().is_as(&endpoints) {
-            let set = memory.build(&self.settings, &self.lasting.position, endpoints);
+            let set = memory.build(&self.settings, endpoints);
             self.set.store(Arc::new(set));
         }
     }
@@ -126,26 +132,15 @@ impl fmt::Debug for Cluster {
     }
 }
 
-/// Where ROUND_ROBIN stands: alone on its cache line, for every pick writes it.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(super) struct Position(pub(super) AtomicU64);
-
 /// What outlives the settings and the endpoints of a cluster, as long as any cluster of its key is in use.
 #[derive(Debug)]
 pub(super) struct Lasting {
-    position: Arc<Position>,
     memory: Mutex<Memory>,
 }
 
 impl Lasting {
-    pub(super) fn new(mut draws: Draws) -> Self {
-        // Half the range is kept free, so that counting on never wraps.
-        let start = draws.next_u64() >> 1;
-        Self {
-            position: Arc::new(Position(AtomicU64::new(start))),
-            memory: Mutex::new(Memory { states: HashMap::new(), draws }),
-        }
+    pub(super) fn new(draws: Draws) -> Self {
+        Self { memory: Mutex::new(Memory { states: HashMap::new(), positions: Positions::new(), draws }) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -153,29 +148,26 @@ impl Lasting {
     }
 }
 
-/// The endpoint states by address, and the chance of publications. Locked by publications only.
+/// The endpoint states by address, where rotations stand, and the chance of publications. Locked by publications only.
 #[derive(Debug)]
 struct Memory {
     // Weak: a state lives as long as it is published or a request is on it.
     states: HashMap<Address, Weak<EndpointState>>,
+    positions: Positions,
     draws: Draws,
 }
 
 impl Memory {
     /// The set of `endpoints`, whose addresses differ.
-    fn build(
-        &mut self,
-        settings: &ClusterSettings,
-        position: &Arc<Position>,
-        endpoints: Vec<EndpointConfig>,
-    ) -> EndpointSet {
+    fn build(&mut self, settings: &ClusterSettings, endpoints: Vec<EndpointConfig>) -> EndpointSet {
         let mut published = Vec::with_capacity(endpoints.len());
         for config in endpoints {
             let state = self.state(&config.address);
             published.push(Arc::new(Endpoint::new(config, settings, state)));
         }
         self.states.retain(|_, state| state.strong_count() > 0);
-        EndpointSet::new(settings.balancer, published.into(), position, &mut self.draws)
+        self.positions.sweep();
+        EndpointSet::new(&settings.balancing, published.into(), &mut self.positions, &mut self.draws)
     }
 
     fn state(&mut self, address: &Address) -> Arc<EndpointState> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use http::uri::Authority;
+use tokio::time::Instant;
 
 use super::cluster::ClusterSettings;
 use super::connection::ConnectionSettings;
@@ -117,11 +118,22 @@ pub(super) struct EndpointState {
     id: EndpointId,
     active: AtomicU32,
     authority: Authority,
+    since: Instant,
 }
 
 impl EndpointState {
     pub(super) fn new(address: &Address) -> Self {
-        Self { id: EndpointId::next(), active: AtomicU32::new(0), authority: address.authority() }
+        Self {
+            id: EndpointId::next(),
+            active: AtomicU32::new(0),
+            authority: address.authority(),
+            since: Instant::now(),
+        }
+    }
+
+    /// When the endpoint became known to its cluster.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn active(&self) -> u32 {
@@ -176,6 +188,11 @@ impl Endpoint {
     /// How connections to it are opened, secured and kept.
     pub fn connection(&self) -> &Arc<ConnectionSettings> {
         &self.connection
+    }
+
+    /// Whether it may be picked before others are known to be no better: it was ready when it was published.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy
     }
 
     pub(super) fn state(&self) -> &Arc<EndpointState> {
