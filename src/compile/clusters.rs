@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::Purpose;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
+use super::limits;
+use super::outlier;
 use super::services::{KnownPort, KnownService, Services, selects};
 use super::virtual_services::RuleDestination;
 use crate::config::{LoadBalancerSettings, SimpleLb, Subset};
@@ -113,7 +115,12 @@ impl<'a> Clusters<'a> {
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
         let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port);
-        let cluster = self.registry.cluster(key.clone(), settings, endpoints(service, port, subset));
+        let mut endpoints = endpoints(service, port, subset);
+        // Where panic is possible, those that are not ready are not known at all.
+        if settings.outlier.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0) {
+            endpoints.retain(|endpoint| endpoint.healthy);
+        }
+        let cluster = self.registry.cluster(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key).with_source(self.workload);
         self.entries.push(ClusterEntry { cluster, metrics });
@@ -125,6 +132,8 @@ impl<'a> Clusters<'a> {
         ClusterSettings {
             balancing: policy.load_balancer.map_or_else(Policy::default, balancer).into(),
             connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
+            outlier: outlier::settings(policy.outlier_detection),
+            limits: limits::settings(policy.connection_pool, policy.retry_budget),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::names;
 use super::services::{KnownService, by_age, selects};
 use crate::config::{
-    ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, PortTrafficPolicy, ProxyProtocol,
-    Resource, Subset, TrafficPolicy,
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection,
+    PortTrafficPolicy, ProxyProtocol, Resource, RetryBudget, Subset, TrafficPolicy,
 };
 use crate::options::{MeshOptions, Workload};
 
@@ -144,6 +144,8 @@ pub(crate) struct EffectivePolicy<'a> {
     pub(crate) connection_pool: Option<&'a ConnectionPoolSettings>,
     pub(crate) tls: Option<&'a ClientTlsSettings>,
     pub(crate) proxy_protocol: Option<&'a ProxyProtocol>,
+    pub(crate) outlier_detection: Option<&'a OutlierDetection>,
+    pub(crate) retry_budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> EffectivePolicy<'a> {
@@ -161,12 +163,15 @@ impl<'a> EffectivePolicy<'a> {
         let Some(over) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return effective };
         let blocks = Self::of_blocks(over);
         effective.proxy_protocol = blocks.proxy_protocol.or(effective.proxy_protocol);
+        effective.retry_budget = blocks.retry_budget.or(effective.retry_budget);
         if let Some(entry) = of_port(over, port) {
-            return Self { proxy_protocol: effective.proxy_protocol, ..Self::of_entry(entry) };
+            let Self { proxy_protocol, retry_budget, .. } = effective;
+            return Self { proxy_protocol, retry_budget, ..Self::of_entry(entry) };
         }
         effective.load_balancer = blocks.load_balancer.or(effective.load_balancer);
         effective.connection_pool = blocks.connection_pool.or(effective.connection_pool);
         effective.tls = blocks.tls.or(effective.tls);
+        effective.outlier_detection = blocks.outlier_detection.or(effective.outlier_detection);
         effective
     }
 
@@ -176,6 +181,8 @@ impl<'a> EffectivePolicy<'a> {
             connection_pool: policy.connection_pool.as_ref(),
             tls: policy.tls.as_ref(),
             proxy_protocol: policy.proxy_protocol.as_ref(),
+            outlier_detection: policy.outlier_detection.as_ref(),
+            retry_budget: policy.retry_budget.as_ref(),
         }
     }
 
@@ -185,6 +192,8 @@ impl<'a> EffectivePolicy<'a> {
             connection_pool: entry.connection_pool.as_ref(),
             tls: entry.tls.as_ref(),
             proxy_protocol: None,
+            outlier_detection: entry.outlier_detection.as_ref(),
+            retry_budget: None,
         }
     }
 }

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use http::uri::Authority;
 use tokio::time::Instant;
 
-use super::cluster::ClusterSettings;
+use super::cluster::{ClusterKey, ClusterSettings};
 use super::connection::ConnectionSettings;
+use super::limits::Limits;
+use super::outlier::{Ejection, Health};
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,6 +87,20 @@ impl EndpointConfig {
         self
     }
 
+    /// Sets the labels, by which subsets select.
+    #[must_use]
+    pub fn with_labels(mut self, labels: impl Into<Arc<BTreeMap<String, String>>>) -> Self {
+        self.labels = labels.into();
+        self
+    }
+
+    /// Sets the locality, `region/zone/subzone`.
+    #[must_use]
+    pub fn with_locality(mut self, locality: impl Into<Arc<str>>) -> Self {
+        self.locality = locality.into();
+        self
+    }
+
     /// Says whether it is ready.
     #[must_use]
     pub fn with_healthy(mut self, healthy: bool) -> Self {
@@ -117,6 +133,7 @@ impl EndpointId {
 pub(super) struct EndpointState {
     id: EndpointId,
     active: AtomicU32,
+    health: Health,
     authority: Authority,
     since: Instant,
 }
@@ -126,6 +143,7 @@ impl EndpointState {
         Self {
             id: EndpointId::next(),
             active: AtomicU32::new(0),
+            health: Health::default(),
             authority: address.authority(),
             since: Instant::now(),
         }
@@ -138,6 +156,10 @@ impl EndpointState {
 
     pub(super) fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 }
 
@@ -159,14 +181,28 @@ pub struct Endpoint {
     pub labels: Arc<BTreeMap<String, String>>,
     /// `region/zone/subzone`, empty if unknown.
     pub locality: Arc<str>,
-    /// Whether it was ready when it was published.
+    /// Whether it was ready when it was published. Whether it is fit to be picked is [`Self::is_healthy`].
     pub healthy: bool,
     connection: Arc<ConnectionSettings>,
+    limits: Arc<Limits>,
+    /// Whether its cluster detects outliers; ejections under other settings do not matter to it.
+    detects: bool,
     state: Arc<EndpointState>,
 }
 
 impl Endpoint {
+    /// One of a cluster whose limits do not matter.
+    #[cfg(test)]
     pub(super) fn new(config: EndpointConfig, settings: &ClusterSettings, state: Arc<EndpointState>) -> Self {
+        Self::published(config, settings, &Arc::new(Limits::new(settings.limits, Arc::default())), state)
+    }
+
+    pub(super) fn published(
+        config: EndpointConfig,
+        settings: &ClusterSettings,
+        limits: &Arc<Limits>,
+        state: Arc<EndpointState>,
+    ) -> Self {
         Self {
             id: state.id,
             authority: state.authority.clone(),
@@ -176,6 +212,8 @@ impl Endpoint {
             locality: config.locality,
             healthy: config.healthy,
             connection: settings.connection.clone(),
+            limits: limits.clone(),
+            detects: settings.outlier.is_some(),
             state,
         }
     }
@@ -190,9 +228,19 @@ impl Endpoint {
         &self.connection
     }
 
-    /// Whether it may be picked before others are known to be no better: it was ready when it was published.
+    /// Whether it was ready when it was published and is not ejected now.
     pub fn is_healthy(&self) -> bool {
-        self.healthy
+        self.healthy && !self.is_ejected()
+    }
+
+    /// Whether outlier detection leaves it out now.
+    pub fn is_ejected(&self) -> bool {
+        self.detects && self.state.health.is_ejected()
+    }
+
+    /// What its cluster admits.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     pub(super) fn state(&self) -> &Arc<EndpointState> {
@@ -208,13 +256,15 @@ impl Endpoint {
             && self.labels == config.labels
     }
 
-    pub(super) fn view(&self) -> EndpointView {
+    pub(super) fn view(&self, cluster: &ClusterKey, ejected: Option<Ejection>) -> EndpointView {
         EndpointView {
             id: self.id,
+            cluster: cluster.clone(),
             address: self.address.clone(),
             locality: self.locality.clone(),
             weight: self.weight,
             healthy: self.healthy,
+            ejected,
             active: self.active(),
         }
     }
@@ -226,14 +276,18 @@ impl Endpoint {
 pub struct EndpointView {
     /// Who it is.
     pub id: EndpointId,
+    /// The cluster it serves. An endpoint of several clusters has counts and ejections in each.
+    pub cluster: ClusterKey,
     /// Where it listens.
     pub address: Address,
     /// `region/zone/subzone`, empty if unknown.
     pub locality: Arc<str>,
     /// Its weight, at least 1.
     pub weight: u32,
-    /// Whether it may be picked.
+    /// Whether it is ready, as discovery says.
     pub healthy: bool,
+    /// Why and how long outlier detection leaves it out.
+    pub ejected: Option<Ejection>,
     /// The requests on it when the view was taken.
     pub active: u32,
 }
