@@ -11,7 +11,9 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
+use super::admission::Admission;
 use super::classify::{self, Classifier};
+use super::completion::Taken;
 use super::deadline::Deadline;
 use super::decide::{point_at, with_path};
 use super::formats;
@@ -22,10 +24,12 @@ use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::outcome::Failure;
-use crate::request::ListenerOrigin;
-use crate::route::{Abort, Action, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster};
+use crate::request::{ListenerOrigin, Origin, RequestView};
+use crate::route::{
+    Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
+};
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
-use crate::upstream::{Cluster, EndpointId, Picked};
+use crate::upstream::{Choice, Cluster, EndpointId};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -55,8 +59,8 @@ pub(super) struct Exchange {
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,
     pub(super) hash: Option<u64>,
-    /// A cookie that keeps the client with its endpoint.
-    set_cookie: Option<HeaderValue>,
+    /// Cookies that keep the client with its endpoint.
+    set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
     pub(super) classifier: Option<Classifier>,
 }
@@ -89,7 +93,7 @@ impl Exchange {
             deadline: Deadline::default(),
             saved: None,
             hash: None,
-            set_cookie: None,
+            set_cookies: Vec::new(),
             grant: None,
             classifier: None,
         }
@@ -127,6 +131,9 @@ impl Exchange {
         let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
         self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
         self.change(forward, head).ok_or_else(LocalReply::bad_path)?;
+        if !forward.hash.is_empty() {
+            self.hash(forward, head);
+        }
         if self.retry().is_some() || !self.mirrors.is_empty() || self.answers_with_request() {
             self.saved = Some(SavedHead::new(head));
         }
@@ -193,6 +200,22 @@ impl Exchange {
         Some(())
     }
 
+    /// Hashes what balancing by hash goes by: the request as it is sent.
+    fn hash(&mut self, forward: &Forward, head: &Parts) {
+        let origin = match &self.listener {
+            Some(listener) => Origin::Listener(Arc::clone(listener)),
+            None => Origin::Mesh,
+        };
+        let ends = self.listener.as_ref().map(|listener| (listener.peer, listener.local));
+        let client = match ends {
+            Some((Some(peer), local)) => Client { ip: Some(peer.ip()), connection: local.map(|local| (peer, local)) },
+            _ => Client::default(),
+        };
+        let view = RequestView::new(&head.method, &head.uri, &head.headers, &origin);
+        let hashed = forward.hash.hash(&view, client, &mut self.draws);
+        (self.hash, self.set_cookies) = (hashed.hash, hashed.set_cookies);
+    }
+
     /// Whether an operation on the response asks for something of the request.
     fn answers_with_request(&self) -> bool {
         let of_destination = self.destination().is_some_and(|to| to.response_headers.needs_request());
@@ -207,17 +230,22 @@ impl Exchange {
     }
 
     /// Chooses an endpoint for one more try and points the head at it.
-    pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Picked, Aim), LocalReply> {
+    pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
-        let picked = cluster.pick(&mut self.draws, tried).ok_or_else(LocalReply::no_healthy_upstream)?;
+        let mut choice = Choice { hash: self.hash, tried, ..Choice::default() };
+        if let Some(retry) = self.retry() {
+            (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
+        }
+        let picked = cluster.pick(&mut self.draws, &choice).ok_or_else(LocalReply::no_healthy_upstream)?;
+        let admission = Admission::of(cluster.limits()).ok_or_else(LocalReply::overflow)?;
         self.attempts += 1;
         if self.listener.is_some() {
             head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
         let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
-        let aim = Aim::new(picked.endpoint().clone(), authority);
-        Ok((picked, aim))
+        let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        Ok((Taken { picked, admission }, aim))
     }
 
     /// Operations on the response: the destination's, then the rule's, then what CORS allows, which wins.
@@ -232,7 +260,7 @@ impl Exchange {
         if let Some((grant, cors)) = self.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref())) {
             grant.clone().apply(cors, headers);
         }
-        if let Some(cookie) = &self.set_cookie {
+        for cookie in &self.set_cookies {
             headers.append(http::header::SET_COOKIE, cookie.clone());
         }
     }

@@ -12,7 +12,9 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::admission::Admission;
 use super::classify;
+use super::completion::Taken;
 use super::decide::point_at;
 use super::exchange::{Exchange, MirrorTarget};
 use super::local_reply::failure_reply;
@@ -21,8 +23,9 @@ use super::request_body::{Aim, RequestBody};
 use super::router::MeshService;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
+use crate::outcome::Outcome;
 use crate::telemetry::{RequestRecord, ResponseFlags};
-use crate::upstream::Picked;
+use crate::upstream::Choice;
 
 /// Gives every mirror of a request a copy of its body; what is returned feeds them.
 pub(super) fn taps(exchange: &mut Exchange) -> Vec<Tap> {
@@ -46,14 +49,18 @@ where
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let Some(mut head) = saved.restore() else { return };
     let mut draws = exchange.draws.clone();
-    let Some(picked) = target.cluster.pick(&mut draws, &[]) else { return };
+    let choice = Choice { hash: exchange.hash, ..Choice::default() };
+    let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
+    let Some(admission) = Admission::of(target.cluster.limits()) else { return };
     let Some(authority) = point_at(&mut head, &picked.endpoint().authority) else { return };
-    let aim = Aim::new(picked.endpoint().clone(), authority);
+    let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+    let taken = Taken { picked, admission };
     let body = target.body.take().map_or_else(RequestBody::empty, RequestBody::mirror);
     let request = Request::from_parts(head, body.with_aim(aim));
     let record = RequestRecord::new(&target.metrics, exchange.asked.grpc);
     let timeout = exchange.forward().and_then(|forward| forward.timeout);
-    let mirrored = bounded(mirrored(service.get_ref().clone(), request, target, picked, record), timeout);
+    let mirrored =
+        bounded(mirrored(service.get_ref().clone(), (request, exchange.asked.grpc), target, taken, record), timeout);
     let mut published = service.mesh().subscribe();
     runtime.spawn(async move {
         // The versions end with the mesh.
@@ -65,9 +72,9 @@ where
 /// One copy, from the service's readiness to the end of the answer.
 async fn mirrored<S, B, R>(
     mut service: S,
-    request: Request<RequestBody<B>>,
+    (request, grpc): (Request<RequestBody<B>>, bool),
     target: MirrorTarget,
-    picked: Picked,
+    taken: Taken,
     mut record: RequestRecord,
 ) where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
@@ -82,15 +89,19 @@ async fn mirrored<S, B, R>(
     match answer {
         Ok(response) => {
             record.answered(response.status(), ResponseFlags::NONE);
+            let outcome = Outcome::of_answer(response.status(), response.headers(), grpc);
+            target.cluster.report(taken.picked.endpoint(), outcome);
             let mut body = pin!(response.into_body());
             while let Some(Ok(_)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
         }
         Err(error) => {
-            let (status, flags, _) = failure_reply(classify::failure(&*error));
+            let failure = classify::failure(&*error);
+            target.cluster.report(taken.picked.endpoint(), Outcome::Failure(failure));
+            let (status, flags, _) = failure_reply(failure);
             record.answered(status, flags);
         }
     }
-    drop((target.slot, picked, record));
+    drop((target.slot, taken, record));
 }
 
 async fn bounded(future: impl Future<Output = ()>, timeout: Option<Duration>) {

@@ -47,6 +47,7 @@
 //! # }).unwrap();
 //! ```
 
+mod admission;
 mod body_error;
 mod classify;
 mod completion;
@@ -68,6 +69,7 @@ mod story;
 mod upload;
 
 pub use crate::telemetry::ResponseFlags;
+pub use admission::Admission;
 pub use body_error::BodyError;
 pub use future::ResponseFuture;
 pub use layer::{MeshRouter, RetrySafety};

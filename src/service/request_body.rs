@@ -19,6 +19,7 @@ use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::admission::Admission;
 use super::body_error::BodyError;
 use super::mirror_body::MirrorBody;
 use super::upload::Reader;
@@ -37,12 +38,21 @@ pub struct Aim {
     pub endpoint: Arc<Endpoint>,
     /// What `:authority` must say. `None`: what the `Host` header says.
     pub authority: Option<Authority>,
+    /// The request's place among those that the cluster admits.
+    pub admission: Admission,
 }
 
 impl Aim {
     /// An aim at `endpoint`, under the name `authority`.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority }
+        Self { endpoint, authority, admission: Admission::default() }
+    }
+
+    /// The same aim of a request that was admitted.
+    #[must_use]
+    pub fn with_admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
+        self
     }
 }
 

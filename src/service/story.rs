@@ -9,7 +9,7 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::completion::Completion;
+use super::completion::{Completion, Taken};
 use super::deadline::Expired;
 use super::exchange::{Exchange, is_upgrade};
 use super::local_reply::LocalReply;
@@ -22,7 +22,7 @@ use super::upload::Upload;
 use crate::error::BoxError;
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::ResponseFlags;
-use crate::upstream::{EndpointId, Picked};
+use crate::upstream::{EndpointId, Permit};
 
 /// A request on its way: what it was, where it is tried, and with what it may be tried again.
 pub(super) struct Story<S, B> {
@@ -34,7 +34,10 @@ pub(super) struct Story<S, B> {
     delayed: Option<Box<(Parts, B)>>,
     /// Its body, if that has to be shared.
     upload: Option<Arc<Upload<B>>>,
-    picked: Option<Picked>,
+    /// What the try holds of the cluster.
+    taken: Option<Taken>,
+    /// Its place among the retries of the cluster, if it is one.
+    retry: Option<Permit>,
     tried: Vec<EndpointId>,
     sent: Option<Instant>,
     upgrade: bool,
@@ -75,7 +78,8 @@ where
             again,
             delayed: None,
             upload: None,
-            picked: None,
+            taken: None,
+            retry: None,
             tried: Vec::new(),
             sent: None,
             upgrade: false,
@@ -94,8 +98,8 @@ where
         S: Clone,
     {
         self.upgrade = is_upgrade(&head);
-        let (picked, aim) = self.exchange.aim(&mut head, &[])?;
-        self.picked = Some(picked);
+        let (taken, aim) = self.exchange.aim(&mut head, &[])?;
+        self.taken = Some(taken);
         let body = self.first_body(body);
         self.exchange.deadline.begin_try();
         self.sent = self.exchange.listener.is_some().then(Instant::now);
@@ -124,8 +128,8 @@ where
     fn next_try(&mut self) -> Result<Request<RequestBody<B>>, LocalReply> {
         let head = self.exchange.saved.as_ref().and_then(SavedHead::restore);
         let mut head = head.ok_or_else(LocalReply::bad_path)?;
-        let (picked, aim) = self.exchange.aim(&mut head, &self.tried)?;
-        self.picked = Some(picked);
+        let (taken, aim) = self.exchange.aim(&mut head, &self.tried)?;
+        self.taken = Some(taken);
         let body = match &self.upload {
             Some(upload) => RequestBody::shared(upload.read()),
             None => RequestBody::empty(),
@@ -185,20 +189,27 @@ where
     /// Judges what came of a try: whether another follows, after a pause that begins now.
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let outcome = self.outcome(ended);
+        if let (Some(outcome), Some(taken), Some(cluster)) = (outcome, &self.taken, &self.exchange.cluster) {
+            cluster.report(taken.picked.endpoint(), outcome);
+        }
+        // The place of a retry is free once that has ended.
+        self.retry = None;
         if !self.wants_more(ended, outcome) || !self.may_go_on() {
             return false;
         }
-        if let Some(picked) = self.picked.take() {
-            self.tried.push(picked.endpoint().id);
+        if let Some(taken) = self.taken.take() {
+            self.tried.push(taken.picked.endpoint().id);
         }
         true
     }
 
     /// What outlier detection is told.
     fn outcome<R>(&self, ended: &Ended<R>) -> Option<Outcome> {
-        self.picked.as_ref()?;
+        self.taken.as_ref()?;
         Some(match ended {
-            Ended::Answer(response) => Outcome::Status(response.status()),
+            Ended::Answer(response) => {
+                Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
+            }
             Ended::Error(error) => Outcome::Failure(self.exchange.classify(&**error)),
             Ended::Expired(Expired::Try) => Outcome::Failure(Failure::PerTryTimeout),
             Ended::Expired(Expired::Request) => Outcome::Failure(Failure::Timeout),
@@ -228,26 +239,31 @@ where
             self.exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
             return false;
         }
+        self.retry = self.exchange.cluster.as_ref().and_then(|cluster| cluster.limits().retry());
+        if self.retry.is_none() {
+            self.exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW;
+            return false;
+        }
         self.phase = Phase::BackOff(Instant::now() + self.exchange.back_off());
         true
     }
 
     /// The answer for the client.
     pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Response<ResponseBody<R>> {
-        let Self { exchange, picked, upload, sent, upgrade, .. } = self;
+        let Self { exchange, taken, upload, sent, upgrade, .. } = self;
         if let Some(upload) = &upload {
             upload.keep_no_more();
         }
         let retried = exchange.attempts > 1;
         let reply = match ended {
-            Ended::Answer(response) => return answer(response, exchange, picked, sent, upgrade),
+            Ended::Answer(response) => return answer(response, exchange, taken, sent, upgrade),
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
             Ended::Expired(Expired::Request) => LocalReply::timeout("response_timeout"),
             Ended::Expired(Expired::Try) => LocalReply::timeout("upstream_per_try_timeout"),
             Ended::Refused(reply) => reply,
         };
         // The try is over, although its answer is yet to be read.
-        let endpoint = picked.map(|picked| picked.endpoint().clone());
+        let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
         reply.tried_at(endpoint).into_response(exchange)
     }
 }
@@ -256,13 +272,13 @@ where
 fn answer<R: Body>(
     response: Response<R>,
     mut exchange: Exchange,
-    picked: Option<Picked>,
+    taken: Option<Taken>,
     sent: Option<Instant>,
     upgrade: bool,
 ) -> Response<ResponseBody<R>> {
     let (mut head, body) = response.into_parts();
     let mut info = exchange.info(ResponseFlags::NONE, "via_upstream");
-    info.endpoint = picked.as_ref().map(|picked| picked.endpoint().clone());
+    info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
     if let Some(sent) = sent {
         exchange.service_time(sent, &mut head.headers);
     }
@@ -272,5 +288,5 @@ fn answer<R: Body>(
     head.extensions.insert(info);
     let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (upgrade && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
-    Response::from_parts(head, ResponseBody::upstream(body, Completion::new(picked, exchange.record), deadline))
+    Response::from_parts(head, ResponseBody::upstream(body, Completion::new(taken, exchange.record), deadline))
 }
