@@ -105,7 +105,7 @@ pub mod upstream;
 
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "file"))]
 pub mod source;
 #[cfg(feature = "client")]
 pub mod transport;

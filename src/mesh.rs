@@ -26,6 +26,7 @@
 //! # Ok::<(), mesh_router::Error>(())
 //! ```
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -49,17 +50,32 @@ pub struct Mesh {
 }
 
 /// The same mesh for those who serve it without keeping it.
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "file"))]
 #[derive(Clone)]
 pub(crate) struct WeakMesh {
     shared: std::sync::Weak<Shared>,
 }
 
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "file"))]
 impl WeakMesh {
     /// The mesh, if anybody else still holds it.
     pub(crate) fn upgrade(&self) -> Option<Mesh> {
         self.shared.upgrade().map(|shared| Mesh { shared })
+    }
+}
+
+/// The right to look names up for a mesh, which one task has at a time.
+#[cfg(any(feature = "client", feature = "file"))]
+pub(crate) struct NamesClaim {
+    mesh: WeakMesh,
+}
+
+#[cfg(any(feature = "client", feature = "file"))]
+impl Drop for NamesClaim {
+    fn drop(&mut self) {
+        if let Some(mesh) = self.mesh.upgrade() {
+            mesh.shared.names_claimed.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -71,6 +87,10 @@ struct Shared {
     /// What the next publication builds on; only those who publish wait for it.
     publication: Mutex<Publication>,
     versions: watch::Sender<u64>,
+    /// Whether somebody looks names up.
+    names_claimed: AtomicBool,
+    /// How many look-ups have ended.
+    lookups: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Mesh {
@@ -79,7 +99,7 @@ impl std::fmt::Debug for Mesh {
     }
 }
 
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "file"))]
 impl std::fmt::Debug for WeakMesh {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WeakMesh").finish_non_exhaustive()
@@ -135,6 +155,8 @@ impl MeshBuilder {
                 dice: self.dice,
                 publication: Mutex::new(publication),
                 versions: watch::Sender::new(0),
+                names_claimed: AtomicBool::new(false),
+                lookups: watch::Sender::new(0),
             }),
         }
     }
@@ -223,9 +245,40 @@ impl Mesh {
     }
 
     /// A handle that does not keep the mesh.
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "client", feature = "file"))]
     pub(crate) fn downgrade(&self) -> WeakMesh {
         WeakMesh { shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// The right to look names up, unless somebody has it.
+    #[cfg(any(feature = "client", feature = "file"))]
+    pub(crate) fn claim_names(&self) -> Option<NamesClaim> {
+        let claimed = self.shared.names_claimed.swap(true, Ordering::AcqRel);
+        (!claimed).then(|| NamesClaim { mesh: self.downgrade() })
+    }
+
+    /// Publishes the addresses of a name; `None`, that there was no answer, leaves the last ones.
+    #[cfg(any(feature = "client", feature = "file"))]
+    pub(crate) fn answered(&self, name: &str, addresses: Option<Vec<std::net::IpAddr>>) {
+        let snapshot = self.snapshot();
+        if let Some(name) = snapshot.names().iter().find(|known| **known.name() == *name) {
+            name.answered(addresses);
+        }
+        snapshot.publish_answers(Some(name));
+        self.shared.lookups.send_modify(|lookups| *lookups += 1);
+    }
+
+    /// Waits until each name of the current snapshot was looked up.
+    #[cfg(any(feature = "client", feature = "file"))]
+    pub(crate) async fn all_looked_up(&self) {
+        let (mut lookups, mut versions) = (self.shared.lookups.subscribe(), self.subscribe());
+        while !self.snapshot().names().iter().all(|name| name.is_looked_up()) {
+            // Neither sender is dropped as long as this mesh is held.
+            tokio::select! {
+                _ = lookups.changed() => {}
+                _ = versions.changed() => {}
+            }
+        }
     }
 
     /// A publisher that panicked left the last whole publication behind.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::uri::Authority;
 
 use super::cluster::{ClusterSettings, Protocol};
+use super::names::LogicalHost;
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,6 +21,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A unix domain socket (`unix:///path` of a WorkloadEntry), without the scheme.
     Unix(PathBuf),
+    /// Whatever a name leads to when a connection is opened (`resolution: DNS_ROUND_ROBIN`).
+    Logical(LogicalHost),
 }
 
 impl Address {
@@ -36,6 +39,7 @@ impl Address {
             }
             Address::Tcp(v4) => Authority::try_from(v4.to_string()).unwrap_or_else(|_| nowhere()),
             Address::Unix(_) => nowhere(),
+            Address::Logical(host) => Authority::try_from(host.to_string()).unwrap_or_else(|_| nowhere()),
         }
     }
 }
@@ -45,6 +49,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(address) => address.fmt(f),
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
+            Address::Logical(host) => host.fmt(f),
         }
     }
 }

@@ -29,6 +29,7 @@ mod cluster;
 mod endpoint;
 mod endpoint_set;
 mod least_request;
+mod names;
 mod random;
 mod registry;
 mod round_robin;
@@ -38,4 +39,7 @@ pub use balancer::Policy;
 pub use cluster::{Cluster, ClusterKey, ClusterSettings, Protocol};
 pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 pub use endpoint_set::EndpointSet;
+pub use names::{LogicalHost, ResolvedName};
 pub use registry::Registry;
+
+pub(crate) use names::{NamedEndpoint, NamedEndpoints, Names};
