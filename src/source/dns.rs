@@ -4,6 +4,8 @@ mod driver;
 mod resolve;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "dns")]
+mod ttl;
 
 use std::fmt;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use driver::Driver;
 use resolve::Resolver;
 
 pub use resolve::{Answer, Resolve, SystemResolver};
+#[cfg(feature = "dns")]
+pub use ttl::TtlResolver;
 
 /// Looks up the names that a mesh needs, and keeps their endpoints at what the answers say.
 ///

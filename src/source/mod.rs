@@ -20,6 +20,8 @@ mod dns;
 #[cfg(feature = "file")]
 mod file;
 
+#[cfg(feature = "dns")]
+pub use dns::TtlResolver;
 pub use dns::{Answer, DnsSource, Resolve, Resolving, SystemResolver};
 #[cfg(feature = "file")]
 pub use file::{FileSource, Watch};

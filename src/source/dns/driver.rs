@@ -21,7 +21,7 @@ const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 /// How many look-ups there are at a time: the system's each take a thread.
 const AT_A_TIME: usize = 64;
 
-/// Looks up the names of one mesh. It alone publishes answers, so that no older one overtakes a newer one.
+/// Looks up the names of one mesh.
 pub(super) struct Driver {
     mesh: WeakMesh,
     versions: watch::Receiver<u64>,
@@ -92,8 +92,6 @@ impl Driver {
                 self.asked.insert(name, Asked { lookup, failing: false });
             }
         }
-        // The publication may have been compiled with answers that were replaced before it was out.
-        snapshot.publish_answers(None);
         Some(())
     }
 
@@ -121,7 +119,7 @@ impl Driver {
         }
         asked.failing = failing;
         let addresses = answer.ok().map(|answer| options.dns_lookup_family.choose(answer.addresses));
-        mesh.answered(&name, addresses);
+        mesh.publish_addresses(&name, addresses);
         let lookup = self.ask(name.clone(), after);
         self.asked.insert(name, Asked { lookup, failing });
         Some(())
