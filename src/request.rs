@@ -57,6 +57,7 @@ pub struct RequestView<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
     scheme: &'a str,
+    tls: bool,
     authority: &'a str,
     host: &'a str,
     port: u16,
@@ -78,14 +79,18 @@ impl<'a> RequestView<'a> {
             Some(at) => &authority[at + 1..],
             None => authority,
         };
-        let tls = matches!(origin, Origin::Listener(listener) if listener.tls);
-        let scheme = uri.scheme_str().unwrap_or(if tls { "https" } else { "http" });
+        let scheme = uri.scheme_str();
+        let tls = match origin {
+            Origin::Listener(listener) => listener.tls,
+            Origin::Mesh => scheme == Some("https"),
+        };
+        let scheme = scheme.unwrap_or(if tls { "https" } else { "http" });
         let (host, port) = split_port(authority);
         let port = match origin {
             Origin::Listener(listener) => listener.port,
             Origin::Mesh => port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
         };
-        Self { method, headers, scheme, authority, host, port, path: uri.path(), query: uri.query() }
+        Self { method, headers, scheme, tls, authority, host, port, path: uri.path(), query: uri.query() }
     }
 
     /// The same request with its path replaced, for one that had to be normalised.
@@ -108,6 +113,11 @@ impl<'a> RequestView<'a> {
     /// `http` or `https`: of the URI, else of the connection.
     pub fn scheme(&self) -> &'a str {
         self.scheme
+    }
+
+    /// Whether it came over TLS: through a listener with TLS, or as `https` from the application itself.
+    pub fn is_tls(&self) -> bool {
+        self.tls
     }
 
     /// `:authority` as sent, with its port, without user information.

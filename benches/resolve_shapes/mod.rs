@@ -9,8 +9,8 @@ use mesh_router::dice::Dice;
 use mesh_router::error::ResourceName;
 use mesh_router::request::{Origin, RequestView};
 use mesh_router::route::{
-    Action, ClusterChoice, ClusterIndex, HeaderOps, HostIndex, Ports, Resolution, Route, RouteIndex, RouteMatch,
-    RouteTable, RuleOrigin, RuleSet, RuleSetIndex, StringMatcher, Unknown, VirtualHost, VirtualHostIndex,
+    Action, ClusterChoice, ClusterIndex, Forward, HeaderOps, HostIndex, Ports, Resolution, Route, RouteIndex,
+    RouteMatch, RouteTable, RuleOrigin, RuleSet, RuleSetIndex, StringMatcher, Unknown, VirtualHost, VirtualHostIndex,
     WeightedCluster, WeightedClusters,
 };
 
@@ -131,7 +131,7 @@ impl Case {
     pub(crate) fn resolve_and_pick(&self, draw: u64) -> Option<ClusterIndex> {
         let Resolution::Route(index) = self.resolve() else { return None };
         match &self.table.route(index)?.action {
-            Action::Forward(split) => split.pick(draw).destination.for_port(9080),
+            Action::Forward(forward) => forward.clusters.pick(draw).destination.for_port(9080),
             _ => None,
         }
     }
@@ -170,7 +170,7 @@ fn push(routes: &mut Vec<Route>, split: WeightedClusters) -> RouteIndex {
     let resource = ResourceName { kind: "VirtualService".into(), namespace: "default".into(), name: "sample".into() };
     routes.push(Route {
         name: "".into(),
-        action: Action::Forward(split),
+        action: Action::Forward(Forward::new(split)),
         origin: RuleOrigin { resource, path: String::new(), place: None },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

@@ -10,7 +10,7 @@ use super::virtual_services::{Match, MeantVirtualService, Rule, RuleAction, Rule
 use crate::error::ResourceName;
 use crate::options::{MeshOptions, OutboundTrafficPolicy, Workload};
 use crate::route::{
-    Action, ClusterChoice, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet,
+    Action, ClusterChoice, Forward, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet,
     RuleSetIndex, Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
 };
 
@@ -82,7 +82,7 @@ impl Position<'_> {
         };
         let action = match &rule.action {
             RuleAction::NotHonored(what) => Action::NotHonored { what: (*what).into() },
-            RuleAction::Forward(destinations) => Action::Forward(split(destinations, near, clusters)),
+            RuleAction::Forward(destinations) => Action::Forward(Forward::new(split(destinations, near, clusters))),
         };
         let (request_headers, response_headers) = rule.headers();
         Route {
@@ -265,7 +265,7 @@ fn implicit(service: &KnownService, choice: ClusterChoice) -> Route {
         ResourceName { kind: kind.into(), namespace: service.namespace.as_str().into(), name: service.name().into() };
     Route {
         name: Arc::from("default"),
-        action: Action::Forward(WeightedClusters::single(WeightedCluster::new(choice))),
+        action: Action::Forward(Forward::new(WeightedClusters::single(WeightedCluster::new(choice)))),
         origin: RuleOrigin { resource, path: String::new(), place: None },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

@@ -1,32 +1,45 @@
 //! Header operations of a rule or destination (`headers.request`, `headers.response`): [`HeaderOps`].
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
+use super::{Format, FormatContext, FormatError};
+
 /// Removes, sets and adds headers, prepared as far as possible.
 ///
-/// All removals run first, then all sets, then all adds, each in the order of the names. A value that is empty
-/// leaves the header alone. `host` and `:authority` of a request are kept apart as [`HeaderOps::authority`].
+/// All removals run first, then all sets, then all adds, each in the order of the names. A value may have commands of
+/// a [`Format`]: all of them are read before the first is written. A value that comes out empty leaves the header
+/// alone. `host` and `:authority` of a request are kept apart as [`HeaderOps::authority`].
 ///
 /// ```
 /// use http::HeaderMap;
-/// use mesh_router::route::HeaderOps;
+/// use mesh_router::route::{FormatContext, HeaderOps};
 ///
 /// let mut builder = HeaderOps::request();
-/// builder.set("x-env", "100%% canary").unwrap().remove("cookie").unwrap();
+/// builder.set("x-env", "100%% canary").unwrap().set("x-to", "%REQ(:authority)%").unwrap().remove("cookie").unwrap();
 /// let ops = builder.build();
 /// let mut headers = HeaderMap::new();
 /// headers.insert("cookie", "a=b".parse().unwrap());
-/// ops.apply(&mut headers);
+/// ops.apply_request(&mut headers, &FormatContext { authority: "a.test", ..FormatContext::default() });
 /// assert_eq!(headers["x-env"], "100% canary");
+/// assert_eq!(headers["x-to"], "a.test");
 /// assert!(!headers.contains_key("cookie"));
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct HeaderOps {
     remove: Box<[HeaderName]>,
-    set: Box<[(HeaderName, HeaderValue)]>,
-    add: Box<[(HeaderName, HeaderValue)]>,
+    set: Box<[(HeaderName, Value)]>,
+    add: Box<[(HeaderName, Value)]>,
     authority: Option<AuthorityRewrite>,
+}
+
+/// What a header is set to.
+#[derive(Clone, Debug)]
+enum Value {
+    /// The same for every request.
+    Literal(HeaderValue),
+    Format(Format),
 }
 
 /// The authority that the upstream is to see, in both forms a request may need.
@@ -61,9 +74,9 @@ pub enum HeaderOpError {
     /// No header can have this value.
     #[error("{0:?} is no header value")]
     Value(String),
-    /// The value asks for a substitution, `%REQ(x)%` for example, or has a lone `%`, which is written `%%`.
-    #[error("the substitution {0:?} is not supported (a literal % is written %%)")]
-    Format(String),
+    /// The value has a command that cannot be.
+    #[error(transparent)]
+    Format(#[from] FormatError),
     /// The value for `host` or `:authority` is no authority.
     #[error("{0:?} is no host or host:port")]
     Authority(String),
@@ -90,17 +103,72 @@ impl HeaderOps {
         self.authority.as_ref()
     }
 
-    /// Changes `headers`; the authority is left to the caller.
-    pub fn apply(&self, headers: &mut HeaderMap) {
+    /// Whether no value depends on the request: the context is then not looked at.
+    pub fn is_literal(&self) -> bool {
+        !self.values().any(|value| matches!(value, Value::Format(_)))
+    }
+
+    /// Whether a value names a part of the request's head, which must then be kept for operations on the response.
+    pub fn needs_request(&self) -> bool {
+        self.values().any(|value| matches!(value, Value::Format(format) if format.names_request()))
+    }
+
+    /// Changes the headers of a request; the authority is left to the caller. `%REQ(..)%` reads `headers` themselves,
+    /// after the removals.
+    pub fn apply_request(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
+        self.remove_from(headers);
+        let rendered = self.rendered(&FormatContext { request: headers, ..*context });
+        self.write_to(headers, rendered);
+    }
+
+    /// Changes the headers of a response. `%RESP(..)%` reads `headers` themselves, after the removals.
+    pub fn apply_response(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
+        self.remove_from(headers);
+        let rendered = self.rendered(&FormatContext { response: headers, ..*context });
+        self.write_to(headers, rendered);
+    }
+
+    fn remove_from(&self, headers: &mut HeaderMap) {
         for name in &self.remove {
             headers.remove(name);
         }
+    }
+
+    /// Sets and adds; `rendered` has the values that are not literal.
+    fn write_to(&self, headers: &mut HeaderMap, rendered: Vec<Option<HeaderValue>>) {
+        let mut rendered = rendered.into_iter();
+        let mut next = |value: &Value| match value {
+            Value::Literal(value) => Some(value.clone()),
+            Value::Format(_) => rendered.next().flatten(),
+        };
         for (name, value) in &self.set {
-            headers.insert(name.clone(), value.clone());
+            if let Some(value) = next(value) {
+                headers.insert(name.clone(), value);
+            }
         }
         for (name, value) in &self.add {
-            headers.append(name.clone(), value.clone());
+            if let Some(value) = next(value) {
+                headers.append(name.clone(), value);
+            }
         }
+    }
+
+    /// The values that depend on the request, in their order; those that come out empty, or fit in no header, as
+    /// `None`.
+    fn rendered(&self, context: &FormatContext<'_>) -> Vec<Option<HeaderValue>> {
+        let formats = self.values().filter_map(|value| match value {
+            Value::Literal(_) => None,
+            Value::Format(format) => Some(format),
+        });
+        let rendered = formats.map(|format| {
+            let value = Some(format.render(context)).filter(|value| !value.is_empty())?;
+            HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
+        });
+        rendered.collect()
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Value> {
+        self.set.iter().chain(&self.add).map(|(_, value)| value)
     }
 
     /// The operations of a rule joined with those of its only destination: all removals, then the sets of the rule
@@ -124,8 +192,8 @@ impl HeaderOps {
 pub struct HeaderOpsBuilder {
     request: bool,
     remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    add: Vec<(HeaderName, HeaderValue)>,
+    set: Vec<(HeaderName, Value)>,
+    add: Vec<(HeaderName, Value)>,
     set_authority: Option<AuthorityRewrite>,
     add_authority: Option<AuthorityRewrite>,
 }
@@ -146,7 +214,7 @@ impl HeaderOpsBuilder {
         Ok(self)
     }
 
-    /// Replaces all lines of `name` by one with `value`, in which `%%` stands for `%`.
+    /// Replaces all lines of `name` by one with `value`, which is a [`Format`].
     ///
     /// # Errors
     /// Any [`HeaderOpError`].
@@ -161,7 +229,7 @@ impl HeaderOpsBuilder {
         Ok(self)
     }
 
-    /// Adds a line `name` with `value`, in which `%%` stands for `%`, after those there are.
+    /// Adds a line `name` with `value`, which is a [`Format`], after those there are.
     ///
     /// # Errors
     /// Any [`HeaderOpError`].
@@ -205,31 +273,16 @@ fn header_name(name: &str) -> Result<HeaderName, HeaderOpError> {
 }
 
 /// The prepared line, or `None` for an empty value.
-fn header_line(name: &str, value: &str) -> Result<Option<(HeaderName, HeaderValue)>, HeaderOpError> {
+fn header_line(name: &str, value: &str) -> Result<Option<(HeaderName, Value)>, HeaderOpError> {
     let name = header_name(name)?;
-    let literal = unescape(value)?;
-    if literal.is_empty() {
-        return Ok(None);
-    }
-    let value = HeaderValue::from_bytes(literal.as_bytes()).map_err(|_| HeaderOpError::Value(value.to_owned()))?;
+    let format = Format::parse(value)?;
+    let wrong = |_| HeaderOpError::Value(value.to_owned());
+    let value = match format.literal() {
+        Some("") => return Ok(None),
+        Some(literal) => Value::Literal(HeaderValue::from_bytes(literal.as_bytes()).map_err(wrong)?),
+        None => Value::Format(format),
+    };
     Ok(Some((name, value)))
-}
-
-/// Turns `%%` into `%` and refuses any other `%`.
-fn unescape(value: &str) -> Result<String, HeaderOpError> {
-    let mut literal = String::with_capacity(value.len());
-    let mut rest = value;
-    while let Some((before, after)) = rest.split_once('%') {
-        literal.push_str(before);
-        let Some(after_escape) = after.strip_prefix('%') else {
-            let end = after.find('%').map_or(after.len(), |end| end + 1);
-            return Err(HeaderOpError::Format(format!("%{}", &after[..end])));
-        };
-        literal.push('%');
-        rest = after_escape;
-    }
-    literal.push_str(rest);
-    Ok(literal)
 }
 
 #[cfg(test)]
@@ -253,7 +306,7 @@ mod tests {
         let mut builder = HeaderOps::request();
         builder.set("s", "1").unwrap().add("a", "1").unwrap().remove("r").unwrap();
         let mut map = headers(&[("s", "old"), ("s", "older"), ("a", "0"), ("r", "x"), ("r", "y")]);
-        builder.build().apply(&mut map);
+        builder.build().apply_request(&mut map, &FormatContext::default());
         assert_eq!(lines(&map, "s"), ["1"]);
         assert_eq!(lines(&map, "a"), ["0", "1"]);
         assert_eq!(lines(&map, "r"), [""; 0]);
@@ -264,7 +317,7 @@ mod tests {
         let mut builder = HeaderOps::request();
         builder.add("a", "2").unwrap().set("a", "1").unwrap().remove("a").unwrap();
         let mut map = headers(&[("a", "0")]);
-        builder.build().apply(&mut map);
+        builder.build().apply_request(&mut map, &FormatContext::default());
         assert_eq!(lines(&map, "a"), ["1", "2"]);
     }
 
@@ -294,9 +347,53 @@ mod tests {
 
     #[test]
     fn h4_a_doubled_percent_is_one_and_a_lone_one_is_refused() {
-        assert_eq!(unescape("a%%b%%%%").unwrap(), "a%b%%");
-        assert_eq!(unescape("x %REQ(a)% y"), Err(HeaderOpError::Format("%REQ(a)%".to_owned())));
-        assert_eq!(unescape("50%"), Err(HeaderOpError::Format("%".to_owned())));
+        let mut builder = HeaderOps::request();
+        builder.set("a", "a%%b%%%%").unwrap();
+        let mut map = HeaderMap::new();
+        let ops = builder.build();
+        assert!(ops.is_literal());
+        ops.apply_request(&mut map, &FormatContext::default());
+        assert_eq!(lines(&map, "a"), ["a%b%%"]);
+        assert!(matches!(HeaderOps::request().set("a", "50%").unwrap_err(), HeaderOpError::Format(_)));
+        assert!(matches!(HeaderOps::response().add("a", "%NOPE%").unwrap_err(), HeaderOpError::Format(_)));
+    }
+
+    #[test]
+    fn the_vector_of_header_operations() {
+        let mut builder = HeaderOps::request();
+        builder.remove("a").unwrap().set("a", "1").unwrap().set("b", "%REQ(a)%").unwrap().add("a", "2").unwrap();
+        let mut map = headers(&[("a", "0"), ("b", "kept")]);
+        builder.build().apply_request(&mut map, &FormatContext::default());
+        assert_eq!(lines(&map, "a"), ["1", "2"]);
+        assert_eq!(lines(&map, "b"), ["kept"]);
+    }
+
+    #[test]
+    fn h2_values_are_read_before_the_first_is_written() {
+        let mut builder = HeaderOps::request();
+        builder.set("a", "%REQ(b)%").unwrap().set("b", "%REQ(a)%").unwrap().add("c", "%REQ(a)%-%REQ(c)%").unwrap();
+        let ops = builder.build();
+        assert!(ops.needs_request() && !ops.is_literal());
+        let mut map = headers(&[("a", "1"), ("b", "2"), ("c", "3")]);
+        ops.apply_request(&mut map, &FormatContext::default());
+        assert_eq!(
+            (lines(&map, "a"), lines(&map, "b"), lines(&map, "c")),
+            (vec!["2".to_owned()], vec!["1".to_owned()], vec!["3".to_owned(), "1-3".to_owned()],)
+        );
+    }
+
+    #[test]
+    fn h4_a_response_may_name_both_heads() {
+        let mut builder = HeaderOps::response();
+        builder.set("x", "%REQ(a)%/%RESP(a)%/%RESPONSE_CODE%").unwrap().remove("b").unwrap();
+        builder.add("y", "%RESP(b)%").unwrap();
+        let request = headers(&[("a", "asked")]);
+        let mut map = headers(&[("a", "answered"), ("b", "0")]);
+        let status = Some(http::StatusCode::OK);
+        let context = FormatContext { request: &request, status, ..FormatContext::default() };
+        builder.build().apply_response(&mut map, &context);
+        assert_eq!(lines(&map, "x"), ["asked/answered/200"]);
+        assert!(!map.contains_key("y"), "H5");
     }
 
     #[test]
@@ -306,7 +403,7 @@ mod tests {
         let ops = builder.build();
         assert!(ops.is_empty());
         let mut map = headers(&[("x", "kept")]);
-        ops.apply(&mut map);
+        ops.apply_request(&mut map, &FormatContext::default());
         assert_eq!(lines(&map, "x"), ["kept"]);
     }
 
@@ -317,7 +414,7 @@ mod tests {
         let mut destination = HeaderOps::request();
         destination.set("x", "destination").unwrap().add("y", "destination").unwrap().remove("z").unwrap();
         let mut map = headers(&[("y", "0"), ("z", "0")]);
-        rule.build().then(destination.build()).apply(&mut map);
+        rule.build().then(destination.build()).apply_request(&mut map, &FormatContext::default());
         assert_eq!(lines(&map, "x"), ["destination"]);
         assert_eq!(lines(&map, "y"), ["rule", "destination"]);
         assert_eq!(lines(&map, "z"), [""; 0]);
@@ -339,7 +436,7 @@ mod tests {
         let mut builder = HeaderOps::request();
         builder.set("X-Upper", "1").unwrap().remove("x-a").unwrap();
         let mut map = headers(&[("x-a", "1"), ("x-ab", "1")]);
-        builder.build().apply(&mut map);
+        builder.build().apply_request(&mut map, &FormatContext::default());
         assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-ab", "x-upper"]);
     }
 
@@ -348,7 +445,7 @@ mod tests {
         let mut builder = HeaderOps::response();
         builder.add("set-cookie", "b=2").unwrap();
         let mut map = headers(&[("set-cookie", "a=1")]);
-        builder.build().apply(&mut map);
+        builder.build().apply_response(&mut map, &FormatContext::default());
         assert_eq!(lines(&map, "set-cookie"), ["a=1", "b=2"]);
     }
 

@@ -1,4 +1,5 @@
-//! The meaning of the rules: hosts, matches, splits and header operations, compiled, immutable, pure and synchronous.
+//! The meaning of the rules: hosts, matches, and what is done with a request, compiled, immutable, pure and
+//! synchronous.
 //!
 //! A [`RouteTable`] is what one listener, or the mesh, knows. [`RouteTable::resolve`] goes host, port, first matching
 //! rule; the same evaluator explains itself when it is given an [`Explanation`] instead of `()`.
@@ -19,23 +20,41 @@
 //! ```
 
 mod action;
+mod cors;
+mod destination;
+mod fault;
+mod format;
 mod headers;
 mod hosts;
 mod index;
 mod matcher;
+mod mirror;
 pub mod normalize;
+mod percent;
+mod redirect;
 mod regex;
+mod retry;
+mod rewrite;
 mod rule;
 mod table;
 mod trace;
 mod trie;
 
-pub use action::{Action, ClusterChoice, ClusterIndex, WeightedCluster, WeightedClusters};
+pub use action::{Action, DirectResponse, Forward};
+pub use cors::{Cors, CorsError, CorsGrant, CorsVerdict};
+pub use destination::{ClusterChoice, ClusterIndex, WeightedCluster, WeightedClusters};
+pub use fault::{Abort, Fault};
+pub use format::{Format, FormatContext, FormatError, HeaderSource};
 pub use headers::{AuthorityRewrite, HeaderOpError, HeaderOps, HeaderOpsBuilder};
 pub use hosts::HostIndex;
 pub use index::RuleSet;
 pub use matcher::StringMatcher;
+pub use mirror::Mirror;
+pub use percent::Percent;
+pub use redirect::{Redirect, RedirectPort, RedirectScheme};
 pub use regex::{RegexCache, RegexError};
+pub use retry::{RetryOn, RetryPolicy};
+pub use rewrite::{PathRewrite, PathRewriteError, Rewrite};
 pub use rule::{RouteMatch, RouteMatchBuilder, Subject};
 pub use table::{
     Ports, Resolution, Route, RouteIndex, RouteTable, RuleOrigin, RuleSetIndex, Unknown, VirtualHost, VirtualHostIndex,

@@ -13,7 +13,7 @@ use super::local_reply::{Asked, LocalReply};
 use super::request_body::Aim;
 use super::router::Routing;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, AuthorityRewrite, Resolution, Route, Unknown, WeightedCluster, normalize};
+use crate::route::{Action, AuthorityRewrite, FormatContext, Resolution, Route, Unknown, WeightedCluster, normalize};
 use crate::snapshot::Snapshot;
 use crate::telemetry::{ClusterMetrics, RequestRecord};
 use crate::upstream::{Cluster, Endpoint, Picked};
@@ -58,17 +58,17 @@ pub(super) struct Chosen {
 impl Chosen {
     fn destination(&self) -> Option<&WeightedCluster> {
         match &self.route.action {
-            Action::Forward(clusters) => Some(clusters.pick(self.draw)),
-            Action::NotHonored { .. } => None,
+            Action::Forward(forward) => Some(forward.clusters.pick(self.draw)),
+            _ => None,
         }
     }
 
     /// Those of the destination, then those of the rule.
     pub(super) fn apply_response_headers(&self, headers: &mut HeaderMap) {
         if let Some(destination) = self.destination() {
-            destination.response_headers.apply(headers);
+            destination.response_headers.apply_response(headers, &FormatContext::default());
         }
-        self.route.response_headers.apply(headers);
+        self.route.response_headers.apply_response(headers, &FormatContext::default());
     }
 }
 
@@ -120,8 +120,8 @@ impl Routing {
         let Some(entry) = destination.destination.for_port(port).and_then(|index| snapshot.entry(index)) else {
             return refuse(LocalReply::no_cluster().of_rule(rule, None), asked, &self.metrics.no_route);
         };
-        destination.request_headers.apply(&mut head.headers);
-        route.request_headers.apply(&mut head.headers);
+        destination.request_headers.apply_request(&mut head.headers, &FormatContext::default());
+        route.request_headers.apply_request(&mut head.headers, &FormatContext::default());
         let cluster = entry.cluster.clone();
         let Some(picked) = cluster.pick(&mut draws, &[]) else {
             return refuse(LocalReply::no_healthy_upstream().of_rule(rule, Some(cluster)), asked, &entry.metrics);

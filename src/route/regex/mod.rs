@@ -16,7 +16,7 @@
 //! | repetitions over 1000, also nested ones, are refused | taken up to the size limit | refused |
 //! | `\p{...}` takes categories and scripts | also other properties | categories and scripts |
 //!
-//! The whole text must match: the pattern is compiled as `\A(?:...)\z`, for the end of a match says nothing (`a|ab`
+//! The whole text must match ([`SearchRegex`] aside, which looks for parts): the pattern is compiled as `\A(?:...)\z`, for the end of a match says nothing (`a|ab`
 //! finds `a` in `ab` first). A program may grow to 10 MiB, the `regex` crate's own limit.
 
 mod class;
@@ -110,14 +110,8 @@ pub(super) struct FullRegex {
 
 impl FullRegex {
     fn new(pattern: &str) -> Result<Self, RegexError> {
-        let translated = translate::translate(pattern).map_err(|message| RegexError::new(pattern, message))?;
-        let hir = translate::parse(&translated).map_err(|message| RegexError::new(pattern, message))?;
-        let regex = regex::bytes::Regex::new(&format!(r"\A(?:{translated})\z")).map_err(|error| match error {
-            regex::Error::CompiledTooBig(limit) => {
-                RegexError::new(pattern, format!("it needs more than {} MiB when compiled", limit >> 20))
-            }
-            other => RegexError::new(pattern, other),
-        })?;
+        let (translated, hir) = translated(pattern)?;
+        let regex = compiled(pattern, &format!(r"\A(?:{translated})\z"))?;
         let mut start = vec![];
         literal_start(&hir, &mut start);
         let start = match std::str::from_utf8(&start) {
@@ -139,6 +133,43 @@ impl FullRegex {
     pub(super) fn literal_start(&self) -> &str {
         &self.literal_start
     }
+}
+
+/// A pattern that is looked for in a text.
+#[derive(Debug)]
+pub(super) struct SearchRegex(regex::bytes::Regex);
+
+impl SearchRegex {
+    pub(super) fn new(pattern: &str) -> Result<Self, RegexError> {
+        let (translated, _) = translated(pattern)?;
+        compiled(pattern, &translated).map(Self)
+    }
+
+    /// How many groups it has, the whole match not counted.
+    pub(super) fn groups(&self) -> usize {
+        self.0.captures_len().saturating_sub(1)
+    }
+
+    /// The matches from left to right, none within another. An empty one does not follow directly on another.
+    pub(super) fn find_all<'t>(&self, text: &'t str) -> regex::bytes::CaptureMatches<'_, 't> {
+        self.0.captures_iter(text.as_bytes())
+    }
+}
+
+/// The pattern in the syntax of the `regex` crate, and its structure.
+fn translated(pattern: &str) -> Result<(String, Hir), RegexError> {
+    let translated = translate::translate(pattern).map_err(|message| RegexError::new(pattern, message))?;
+    let hir = translate::parse(&translated).map_err(|message| RegexError::new(pattern, message))?;
+    Ok((translated, hir))
+}
+
+fn compiled(pattern: &str, translated: &str) -> Result<regex::bytes::Regex, RegexError> {
+    regex::bytes::Regex::new(translated).map_err(|error| match error {
+        regex::Error::CompiledTooBig(limit) => {
+            RegexError::new(pattern, format!("it needs more than {} MiB when compiled", limit >> 20))
+        }
+        other => RegexError::new(pattern, other),
+    })
 }
 
 /// Collects the literals that a match begins with; `true` if there may be more after `hir`.

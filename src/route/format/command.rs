@@ -1,0 +1,292 @@
+//! Single commands: how they are written, and what they write.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use http::Version;
+use http::header::HeaderName;
+
+use super::time::TimeFormat;
+use super::{FormatContext, FormatError, HeaderSource, Piece};
+
+/// A command that waits for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Command {
+    Header(Header),
+    Protocol,
+    ResponseCode,
+    ResponseCodeDetails,
+    ResponseFlags,
+    Address { side: Side, part: Part },
+    UpstreamHost,
+    UpstreamCluster,
+    RouteName,
+    StartTime(TimeFormat),
+}
+
+/// A header of the request or of the response, or else another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    request: bool,
+    without_query: bool,
+    field: Field,
+    otherwise: Option<Field>,
+    longest: Option<usize>,
+}
+
+/// A header, or what HTTP/2 writes like one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Field {
+    Name(HeaderName),
+    Method,
+    Path,
+    Authority,
+    Scheme,
+    Status,
+}
+
+/// One end of the client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Peer,
+    Local,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    All,
+    Address,
+    Port,
+}
+
+/// A command as it is written: `NAME(argument):length`.
+pub(super) struct Written<'a> {
+    name: &'a str,
+    argument: Option<&'a str>,
+    longest: Option<usize>,
+}
+
+/// Reads the command whose `%` stands before `text`, and says what follows it.
+pub(super) fn split(text: &str) -> Result<(Written<'_>, &str), FormatError> {
+    let wrong = || {
+        let end = text.find('%').map_or(text.len(), |end| end + 1);
+        FormatError::Syntax(format!("%{}", &text[..end]))
+    };
+    let is_name = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let end = text.bytes().position(|byte| !is_name(byte)).filter(|end| *end > 0).ok_or_else(wrong)?;
+    let (name, mut rest) = text.split_at(end);
+    let mut argument = None;
+    if let Some(after) = rest.strip_prefix('(') {
+        let (inside, after) = after.split_once(')').ok_or_else(wrong)?;
+        (argument, rest) = (Some(inside), after);
+    }
+    let mut longest = None;
+    if let Some(after) = rest.strip_prefix(':') {
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        longest = Some(after[..digits].parse().map_err(|_| wrong())?);
+        rest = &after[digits..];
+    }
+    let rest = rest.trim_start_matches(' ').strip_prefix('%').ok_or_else(wrong)?;
+    Ok((Written { name, argument, longest }, rest))
+}
+
+impl Written<'_> {
+    pub(super) fn understand(self) -> Result<Piece, FormatError> {
+        let command = match self.name {
+            "REQ" => self.header(true, false)?,
+            "REQ_WITHOUT_QUERY" => self.header(true, true)?,
+            "RESP" => self.header(false, false)?,
+            "START_TIME" => {
+                let format = self.argument.map_or_else(|| Some(TimeFormat::default()), TimeFormat::parse);
+                Command::StartTime(format.ok_or_else(|| self.wrong_argument())?)
+            }
+            "ENVIRONMENT" => {
+                let name = self.argument.filter(|name| !name.is_empty()).ok_or_else(|| self.wrong_argument())?;
+                let value = std::env::var(name).unwrap_or_else(|_| "-".to_owned());
+                return Ok(Piece::Text(cut_text(&value, self.longest).into()));
+            }
+            _ => return self.without_argument(),
+        };
+        Ok(Piece::Command(command))
+    }
+
+    fn without_argument(self) -> Result<Piece, FormatError> {
+        let command = match self.name {
+            "PROTOCOL" => Command::Protocol,
+            "RESPONSE_CODE" => Command::ResponseCode,
+            "RESPONSE_CODE_DETAILS" => Command::ResponseCodeDetails,
+            "RESPONSE_FLAGS" => Command::ResponseFlags,
+            "UPSTREAM_HOST" => Command::UpstreamHost,
+            "UPSTREAM_CLUSTER" => Command::UpstreamCluster,
+            "ROUTE_NAME" => Command::RouteName,
+            "HOSTNAME" => return Ok(Piece::Text(hostname().into())),
+            name => address(name).ok_or_else(|| FormatError::Unknown(name.to_owned()))?,
+        };
+        match (self.argument, self.longest) {
+            (None, None) => Ok(Piece::Command(command)),
+            _ => Err(self.wrong_argument()),
+        }
+    }
+
+    fn header(&self, request: bool, without_query: bool) -> Result<Command, FormatError> {
+        let wrong = || self.wrong_argument();
+        let (first, second) = match self.argument.ok_or_else(wrong)?.split_once('?') {
+            Some((first, second)) => (first, Some(second)),
+            None => (self.argument.unwrap_or_default(), None),
+        };
+        let field = |name| Field::named(name, request).ok_or_else(wrong);
+        let otherwise = second.map(field).transpose()?;
+        let longest = self.longest;
+        Ok(Command::Header(Header { request, without_query, field: field(first)?, otherwise, longest }))
+    }
+
+    fn wrong_argument(&self) -> FormatError {
+        let argument = match self.longest {
+            Some(longest) => format!("({}):{longest}", self.argument.unwrap_or_default()),
+            None => self.argument.unwrap_or_default().to_owned(),
+        };
+        FormatError::Argument { command: self.name.to_owned(), argument }
+    }
+}
+
+/// The commands that are about addresses.
+fn address(name: &str) -> Option<Command> {
+    let rest = name.strip_prefix("DOWNSTREAM_")?;
+    let remote = rest.strip_prefix("DIRECT_REMOTE_").or_else(|| rest.strip_prefix("REMOTE_"));
+    let (side, part) = match remote {
+        Some(part) => (Side::Peer, part),
+        None => (Side::Local, rest.strip_prefix("LOCAL_")?),
+    };
+    let part = match part {
+        "ADDRESS" => Part::All,
+        "ADDRESS_WITHOUT_PORT" => Part::Address,
+        "PORT" => Part::Port,
+        _ => return None,
+    };
+    Some(Command::Address { side, part })
+}
+
+/// The name of this machine, as its kernel has it.
+fn hostname() -> String {
+    let of_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = of_kernel.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "-".to_owned())
+}
+
+impl Field {
+    fn named(name: &str, request: bool) -> Option<Self> {
+        let name = name.trim().to_ascii_lowercase();
+        Some(match (name.as_str(), request) {
+            (":method", true) => Field::Method,
+            (":path", true) => Field::Path,
+            (":authority" | "host", true) => Field::Authority,
+            (":scheme", true) => Field::Scheme,
+            (":status", false) => Field::Status,
+            (name, _) => Field::Name(HeaderName::from_bytes(name.as_bytes()).ok()?),
+        })
+    }
+}
+
+impl Command {
+    pub(super) fn names_request(&self) -> bool {
+        matches!(self, Command::Header(Header { request: true, .. }))
+    }
+
+    /// Writes to a vector, which does not fail.
+    pub(super) fn render(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        let _ = match self {
+            Command::Header(header) => {
+                header.render(context, out);
+                Ok(())
+            }
+            Command::Protocol => out.write_all(protocol(context.version)),
+            Command::ResponseCode => write!(out, "{}", context.status.map_or(0, |status| status.as_u16())),
+            Command::ResponseCodeDetails => out.write_all(context.details.as_bytes()),
+            Command::ResponseFlags => write!(out, "{}", context.flags),
+            Command::Address { side, part } => {
+                let address = match side {
+                    Side::Peer => context.peer,
+                    Side::Local => context.local,
+                };
+                address.map_or(Ok(()), |address| part.write(address, out))
+            }
+            Command::UpstreamHost => context.upstream.map_or(Ok(()), |host| write!(out, "{host}")),
+            Command::UpstreamCluster => context.cluster.map_or(Ok(()), |cluster| write!(out, "{cluster}")),
+            Command::RouteName => out.write_all(context.route.as_bytes()),
+            Command::StartTime(format) => {
+                // The time of day is nothing that timers go by: it alone is not tokio's.
+                let now = std::time::SystemTime::now();
+                format.render(now.checked_sub(context.since_start).unwrap_or(now), out);
+                Ok(())
+            }
+        };
+    }
+}
+
+impl Part {
+    fn write(self, address: SocketAddr, out: &mut Vec<u8>) -> std::io::Result<()> {
+        match self {
+            Part::All => write!(out, "{address}"),
+            Part::Address => write!(out, "{}", address.ip()),
+            Part::Port => write!(out, "{}", address.port()),
+        }
+    }
+}
+
+fn protocol(version: Option<Version>) -> &'static [u8] {
+    match version {
+        Some(Version::HTTP_10) => b"HTTP/1.0",
+        Some(Version::HTTP_11) => b"HTTP/1.1",
+        Some(Version::HTTP_2) => b"HTTP/2",
+        Some(Version::HTTP_3) => b"HTTP/3",
+        _ => b"",
+    }
+}
+
+impl Header {
+    fn render(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
+        let start = out.len();
+        if !self.field.write(self.request, context, out)
+            && let Some(otherwise) = &self.otherwise
+        {
+            otherwise.write(self.request, context, out);
+        }
+        let Some(written) = out.get(start..) else { return };
+        let query = written.iter().position(|byte| *byte == b'?').filter(|_| self.without_query);
+        let length = query.unwrap_or(written.len()).min(self.longest.unwrap_or(usize::MAX));
+        out.truncate(start + length);
+    }
+}
+
+impl Field {
+    /// Writes the value; `false` if there is none.
+    fn write(&self, request: bool, context: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
+        let source: &dyn HeaderSource = if request { context.request } else { context.response };
+        let value = match self {
+            Field::Name(name) => source.first(name),
+            Field::Method => Some(context.method.as_bytes()),
+            Field::Path => Some(context.path_and_query.as_bytes()),
+            Field::Authority => Some(context.authority.as_bytes()),
+            Field::Scheme => Some(context.scheme.as_bytes()),
+            Field::Status => {
+                return context.status.is_some_and(|status| {
+                    out.extend_from_slice(status.as_str().as_bytes());
+                    true
+                });
+            }
+        };
+        // A header may be there and empty; of the others, empty is unknown.
+        let Some(value) = value.filter(|value| !value.is_empty() || matches!(self, Field::Name(_))) else {
+            return false;
+        };
+        out.extend_from_slice(value);
+        true
+    }
+}
+
+/// At most `longest` bytes of `text`, without a broken character.
+fn cut_text(text: &str, longest: Option<usize>) -> &str {
+    let Some(longest) = longest.filter(|longest| *longest < text.len()) else { return text };
+    let whole = (0..=longest).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    &text[..whole]
+}
