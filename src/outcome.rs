@@ -6,7 +6,7 @@
 //! assert_eq!(Failure::ConnectTimeout.reason(), "connection timeout");
 //! ```
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,44 @@ use http::StatusCode;
 pub enum Outcome {
     /// The upstream answered with this status.
     Status(StatusCode),
+    /// The upstream answered a gRPC request: the HTTP status that its gRPC status stands for, or that of the response
+    /// if its headers name none.
+    Grpc(StatusCode),
     /// No answer came.
     Failure(Failure),
+}
+
+impl Outcome {
+    /// The outcome of a try that was answered; `grpc` says whether the request was gRPC.
+    ///
+    /// A gRPC status counts only if it stands in the headers, as in a response that is over with them. One in trailers
+    /// is not seen, as in Envoy.
+    pub fn of_answer(status: StatusCode, headers: &HeaderMap, grpc: bool) -> Self {
+        match (grpc, headers.get("grpc-status")) {
+            (false, _) => Outcome::Status(status),
+            (true, None) => Outcome::Grpc(status),
+            (true, Some(code)) => Outcome::Grpc(http_status(code.as_bytes())),
+        }
+    }
+}
+
+/// The HTTP status that a gRPC status stands for; what is no gRPC status is an internal error.
+fn http_status(grpc: &[u8]) -> StatusCode {
+    match grpc {
+        b"0" => StatusCode::OK,
+        // The client went away, which has no registered status.
+        b"1" => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        b"3" | b"9" | b"11" => StatusCode::BAD_REQUEST,
+        b"4" => StatusCode::GATEWAY_TIMEOUT,
+        b"5" => StatusCode::NOT_FOUND,
+        b"6" | b"10" => StatusCode::CONFLICT,
+        b"7" => StatusCode::FORBIDDEN,
+        b"8" => StatusCode::TOO_MANY_REQUESTS,
+        b"12" => StatusCode::NOT_IMPLEMENTED,
+        b"14" => StatusCode::SERVICE_UNAVAILABLE,
+        b"16" => StatusCode::UNAUTHORIZED,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
 /// Why no answer came, in Envoy's classes.
@@ -40,10 +76,15 @@ pub enum Failure {
     ProtocolError,
     /// A limit of `connectionPool` was reached (flag `UO`).
     Overflow,
+    /// One try took longer than `retries.perTryTimeout` (flag `UT`).
+    PerTryTimeout,
+    /// All tries together took longer than the rule's `timeout` (flag `UT`).
+    Timeout,
 }
 
 impl Failure {
-    /// Envoy's words for the reset reason in the body of the local reply.
+    /// Envoy's words for the reset reason in the body of the local reply. A timeout has a body of its own and is named
+    /// here for logs.
     pub fn reason(self) -> &'static str {
         match self {
             Failure::ConnectRefused => "remote connection failure",
@@ -55,7 +96,19 @@ impl Failure {
             Failure::LocalReset => "local reset",
             Failure::ProtocolError => "protocol error",
             Failure::Overflow => "overflow",
+            Failure::PerTryTimeout => "per-try timeout",
+            Failure::Timeout => "request timeout",
         }
+    }
+
+    /// Whether time ran out for an answer; the local reply is a 504 then.
+    pub fn is_timeout(self) -> bool {
+        matches!(self, Failure::PerTryTimeout | Failure::Timeout)
+    }
+
+    /// Whether no connection came about.
+    pub fn is_connect(self) -> bool {
+        matches!(self, Failure::ConnectRefused | Failure::ConnectLocal | Failure::ConnectTimeout)
     }
 }
 
@@ -89,5 +142,28 @@ impl std::fmt::Display for FailureError {
 impl std::error::Error for FailureError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(self.source.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_status_in_the_headers_stands_for_an_http_status() {
+        let expected =
+            [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401, 500].into_iter();
+        for (grpc, http) in expected.enumerate() {
+            let headers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), grpc.to_string().parse().unwrap())]);
+            let outcome = Outcome::of_answer(StatusCode::OK, &headers, true);
+            assert_eq!(outcome, Outcome::Grpc(StatusCode::from_u16(http).unwrap()), "{grpc}");
+            assert_eq!(Outcome::of_answer(StatusCode::OK, &headers, false), Outcome::Status(StatusCode::OK));
+        }
+    }
+
+    #[test]
+    fn without_a_grpc_status_in_the_headers_the_http_status_counts() {
+        let outcome = Outcome::of_answer(StatusCode::BAD_GATEWAY, &HeaderMap::new(), true);
+        assert_eq!(outcome, Outcome::Grpc(StatusCode::BAD_GATEWAY));
     }
 }

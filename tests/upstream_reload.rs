@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mesh_router::dice::Dice;
 use mesh_router::upstream::{
-    Address, Cluster, ClusterKey, ClusterSettings, EndpointConfig, EndpointId, Policy, Protocol, Registry,
+    Address, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, EndpointConfig, EndpointId, Policy, Protocol,
+    Registry,
 };
 
 fn key() -> ClusterKey {
@@ -64,11 +65,13 @@ fn other_settings_give_another_cluster_over_the_same_endpoint_states() {
     let before = registry.cluster(key(), settings(Policy::LeastRequest), hosts([1]));
     let picked = before.pick(&mut dice.draws(), &[]).expect("healthy");
     let mut other = settings(Policy::RoundRobin);
-    other.protocol = Protocol::Http2;
+    let mut connection = ConnectionSettings::default();
+    connection.protocol = Protocol::Http2;
+    other.connection = Arc::new(connection);
     let after = registry.cluster(key(), other, hosts([1]));
     assert!(!Arc::ptr_eq(&before, &after));
     assert_eq!(ids(&before), ids(&after));
-    assert_eq!(after.endpoints().endpoints()[0].protocol, Protocol::Http2);
+    assert_eq!(after.endpoints().endpoints()[0].connection().protocol, Protocol::Http2);
     assert_eq!((before.view()[0].active, after.view()[0].active), (1, 1));
     drop(picked);
     assert_eq!((before.view()[0].active, after.view()[0].active), (0, 0));
@@ -93,7 +96,9 @@ fn round_robin_goes_on_where_it_stood() {
     let registry = Registry::new(&dice);
     let load = |count: u8, connect_timeout: u64| {
         let mut settings = settings(Policy::RoundRobin);
-        settings.connect_timeout = std::time::Duration::from_secs(connect_timeout);
+        let mut connection = ConnectionSettings::default();
+        connection.connect_timeout = std::time::Duration::from_secs(connect_timeout);
+        settings.connection = Arc::new(connection);
         registry.cluster(key(), settings, hosts(0..count))
     };
     let cluster = load(4, 1);

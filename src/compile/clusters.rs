@@ -1,10 +1,14 @@
 //! Clusters: one for each host, subset and port that a rule can reach.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Purpose;
+use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
+use super::limits;
+use super::outlier;
 use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::RuleDestination;
 use crate::config::{LoadBalancerSettings, SimpleLb, Subset};
@@ -111,9 +115,14 @@ impl<'a> Clusters<'a> {
             return Some(index);
         }
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
-        let Found { endpoints, named } = endpoints::of_cluster(service, port, subset, self.names)?;
+        let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
         let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port);
+        // Where panic is possible, those that are not ready are not known at all.
+        if settings.outlier.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0) {
+            found.retain_healthy();
+        }
+        let Found { endpoints, named } = found;
         let cluster = self.registry.cluster(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key).with_source(self.workload);
@@ -123,12 +132,11 @@ impl<'a> Clusters<'a> {
     }
 
     fn settings(&self, policy: EffectivePolicy<'_>, port: &KnownPort) -> ClusterSettings {
-        let timeout = policy.connection_pool.and_then(|pool| pool.tcp.as_ref()?.connect_timeout.as_ref());
         ClusterSettings {
             balancer: policy.load_balancer.map_or_else(Policy::default, balancer),
-            connect_timeout: timeout.and_then(|timeout| timeout.to_std()).unwrap_or(self.options.connect_timeout),
-            protocol: port.protocol.upstream(),
-            ..ClusterSettings::default()
+            connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
+            outlier: outlier::settings(policy.outlier_detection),
+            limits: limits::settings(policy.connection_pool, policy.retry_budget),
         }
     }
 }

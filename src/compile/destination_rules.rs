@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use super::names;
 use super::services::{KnownService, by_age, selects};
 use crate::config::{
-    ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, PortTrafficPolicy, Resource, Subset, TrafficPolicy,
+    ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection,
+    PortTrafficPolicy, ProxyProtocol, Resource, RetryBudget, Subset, TrafficPolicy,
 };
 use crate::options::{MeshOptions, Workload};
 
@@ -141,6 +142,10 @@ fn merge<'a>(merged: &mut Vec<MergedRule<'a>>, rule: &'a Resource<DestinationRul
 pub(crate) struct EffectivePolicy<'a> {
     pub(crate) load_balancer: Option<&'a LoadBalancerSettings>,
     pub(crate) connection_pool: Option<&'a ConnectionPoolSettings>,
+    pub(crate) tls: Option<&'a ClientTlsSettings>,
+    pub(crate) proxy_protocol: Option<&'a ProxyProtocol>,
+    pub(crate) outlier_detection: Option<&'a OutlierDetection>,
+    pub(crate) retry_budget: Option<&'a RetryBudget>,
 }
 
 impl<'a> EffectivePolicy<'a> {
@@ -156,21 +161,40 @@ impl<'a> EffectivePolicy<'a> {
             None => Self::default(),
         };
         let Some(over) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return effective };
-        if let Some(entry) = of_port(over, port) {
-            return Self::of_entry(entry);
-        }
         let blocks = Self::of_blocks(over);
+        effective.proxy_protocol = blocks.proxy_protocol.or(effective.proxy_protocol);
+        effective.retry_budget = blocks.retry_budget.or(effective.retry_budget);
+        if let Some(entry) = of_port(over, port) {
+            let Self { proxy_protocol, retry_budget, .. } = effective;
+            return Self { proxy_protocol, retry_budget, ..Self::of_entry(entry) };
+        }
         effective.load_balancer = blocks.load_balancer.or(effective.load_balancer);
         effective.connection_pool = blocks.connection_pool.or(effective.connection_pool);
+        effective.tls = blocks.tls.or(effective.tls);
+        effective.outlier_detection = blocks.outlier_detection.or(effective.outlier_detection);
         effective
     }
 
     fn of_blocks(policy: &'a TrafficPolicy) -> Self {
-        Self { load_balancer: policy.load_balancer.as_ref(), connection_pool: policy.connection_pool.as_ref() }
+        Self {
+            load_balancer: policy.load_balancer.as_ref(),
+            connection_pool: policy.connection_pool.as_ref(),
+            tls: policy.tls.as_ref(),
+            proxy_protocol: policy.proxy_protocol.as_ref(),
+            outlier_detection: policy.outlier_detection.as_ref(),
+            retry_budget: policy.retry_budget.as_ref(),
+        }
     }
 
     fn of_entry(entry: &'a PortTrafficPolicy) -> Self {
-        Self { load_balancer: entry.load_balancer.as_ref(), connection_pool: entry.connection_pool.as_ref() }
+        Self {
+            load_balancer: entry.load_balancer.as_ref(),
+            connection_pool: entry.connection_pool.as_ref(),
+            tls: entry.tls.as_ref(),
+            proxy_protocol: None,
+            outlier_detection: entry.outlier_detection.as_ref(),
+            retry_budget: None,
+        }
     }
 }
 

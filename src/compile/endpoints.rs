@@ -85,6 +85,16 @@ pub(crate) struct Found {
     pub(crate) named: Option<NamedEndpoints>,
 }
 
+impl Found {
+    /// Leaves out those that are not ready.
+    pub(crate) fn retain_healthy(&mut self) {
+        self.endpoints.retain(|endpoint| endpoint.healthy);
+        if let Some(named) = &mut self.named {
+            named.retain_healthy();
+        }
+    }
+}
+
 /// The endpoints of `subset` (`None`: of all) that serve `port`. `None`: there is no cluster, as of names without one.
 pub(crate) fn of_cluster(
     service: &KnownService,

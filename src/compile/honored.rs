@@ -4,8 +4,8 @@
 use super::path::Path;
 use super::review::Review;
 use crate::config::{
-    ConnectionPoolSettings, DestinationRule, Gateway, LoadBalancerSettings, PortTrafficPolicy, Resolution, Server,
-    ServiceEntry, SimpleLb, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
+    ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings, LoadBalancerSettings,
+    PortTrafficPolicy, Resolution, Server, ServiceEntry, SimpleLb, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
 };
 
 /// Names what a DestinationRule says in vain.
@@ -27,28 +27,25 @@ fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'
     let TrafficPolicy {
         load_balancer: balancer,
         connection_pool: pool,
-        outlier_detection,
+        outlier_detection: _,
         tls,
         port_level_settings,
         tunnel,
         proxy_protocol,
-        retry_budget,
+        retry_budget: _,
     } = policy;
     load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
     connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
-    review.not_honored(&path.field("outlierDetection"), outlier_detection);
     review.not_honored(&path.field("tls"), tls);
     review.not_honored(&path.field("tunnel"), tunnel);
     review.not_honored(&path.field("proxyProtocol"), proxy_protocol);
-    review.not_honored(&path.field("retryBudget"), retry_budget);
     let list = path.field("portLevelSettings");
     for (number, entry) in port_level_settings.iter().enumerate() {
-        let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection, tls } =
+        let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection: _, tls } =
             entry;
         let path = list.index(number);
         load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
         connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
-        review.not_honored(&path.field("outlierDetection"), outlier_detection);
         review.not_honored(&path.field("tls"), tls);
     }
 }
@@ -85,14 +82,38 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, path: &Path<'_>, revie
 
 fn connection_pool(settings: Option<&ConnectionPoolSettings>, path: &Path<'_>, review: &mut Review<'_>) {
     let Some(ConnectionPoolSettings { tcp, http }) = settings else { return };
-    review.not_honored(&path.field("http"), http);
+    if let Some(http) = http {
+        http_settings(http, &path.field("http"), review);
+    }
     let Some(tcp) = tcp else { return };
-    let TcpSettings { max_connections, connect_timeout: _, tcp_keepalive, max_connection_duration, idle_timeout } = tcp;
+    let TcpSettings { max_connections: _, connect_timeout: _, tcp_keepalive, max_connection_duration, idle_timeout } =
+        tcp;
     let path = path.field("tcp");
-    review.not_honored(&path.field("maxConnections"), max_connections);
     review.not_honored(&path.field("tcpKeepalive"), tcp_keepalive);
     review.not_honored(&path.field("maxConnectionDuration"), max_connection_duration);
     review.not_honored(&path.field("idleTimeout"), idle_timeout);
+}
+
+fn http_settings(settings: &HttpSettings, path: &Path<'_>, review: &mut Review<'_>) {
+    let HttpSettings {
+        http1_max_pending_requests: _,
+        http2_max_requests: _,
+        max_requests_per_connection,
+        max_retries: _,
+        idle_timeout,
+        h2_upgrade_policy,
+        use_client_protocol,
+        max_concurrent_streams,
+        http2_keep_alive,
+    } = settings;
+    review.not_honored(&path.field("maxRequestsPerConnection"), max_requests_per_connection);
+    review.not_honored(&path.field("idleTimeout"), idle_timeout);
+    if *h2_upgrade_policy == H2UpgradePolicy::Upgrade {
+        review.value_not_honored(&path.field("h2UpgradePolicy"), "UPGRADE speaks what the port says");
+    }
+    review.not_honored(&path.field("useClientProtocol"), use_client_protocol);
+    review.not_honored(&path.field("maxConcurrentStreams"), max_concurrent_streams);
+    review.not_honored(&path.field("http2KeepAlive"), http2_keep_alive);
 }
 
 /// Names what a ServiceEntry says in vain.

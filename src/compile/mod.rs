@@ -6,13 +6,16 @@
 //! route tables of the mesh and of each listener.
 
 mod clusters;
+mod connection_pool;
 mod destination_rules;
 mod endpoints;
 mod gateways;
 mod headers;
 mod honored;
+mod limits;
 mod matches;
 mod names;
+mod outlier;
 mod path;
 mod publication;
 mod references;

@@ -6,7 +6,8 @@
 //! | unknown host, `REGISTRY_ONLY` | 502 | | | `direct_response` |
 //! | the destination is no known cluster | 503 | | `NC` | `cluster_not_found` |
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
-//! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
+//! | a timeout | 504 | `upstream request timeout` | `UT` | `upstream_per_try_timeout`, `response_timeout` |
+//! | another [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
 //! | a path that cannot be normalised | 400 | | | `path_normalization_failed` |
 //! | an action that is not honored yet | 500 | | | `action_not_honored` |
 
@@ -90,15 +91,14 @@ impl LocalReply {
     /// The answer for a try that came to `failure` by `cause`.
     pub(super) fn failure(failure: Failure, cause: BoxError) -> Self {
         let (status, flags, details) = failure_reply(failure);
-        let mut body = String::from("upstream connect error or disconnect/reset before headers. reset reason: ");
-        body.push_str(failure.reason());
-        if failure == Failure::ConnectRefused {
-            body.push_str(", transport failure reason: ");
-            body.push_str(&root(&*cause).to_string());
-        }
+        let body = if failure.is_timeout() {
+            Bytes::from_static(b"upstream request timeout")
+        } else {
+            Bytes::from(reset_body(failure, &*cause))
+        };
         let mut info = RouteInfo::new(flags, details);
         info.cause = Some(Arc::from(cause));
-        Self { status, body: Bytes::from(body), overloaded: failure == Failure::Overflow, rule: None, info }
+        Self { status, body, overloaded: failure == Failure::Overflow, rule: None, info }
     }
 
     /// Names the rule that took the request; its response operations apply.
@@ -172,9 +172,26 @@ pub(super) fn failure_reply(failure: Failure) -> (StatusCode, ResponseFlags, &'s
             (Flags::UPSTREAM_PROTOCOL_ERROR, "upstream_reset_before_response_started{protocol_error}")
         }
         Failure::Overflow => (Flags::UPSTREAM_OVERFLOW, "upstream_reset_before_response_started{overflow}"),
+        Failure::PerTryTimeout => (Flags::UPSTREAM_REQUEST_TIMEOUT, "upstream_per_try_timeout"),
+        Failure::Timeout => (Flags::UPSTREAM_REQUEST_TIMEOUT, "response_timeout"),
     };
-    let bad_gateway = failure == Failure::ProtocolError;
-    (if bad_gateway { StatusCode::BAD_GATEWAY } else { StatusCode::SERVICE_UNAVAILABLE }, flags, details)
+    let status = match failure {
+        Failure::ProtocolError => StatusCode::BAD_GATEWAY,
+        _ if failure.is_timeout() => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, flags, details)
+}
+
+/// What is said of a try that was reset.
+fn reset_body(failure: Failure, cause: &(dyn std::error::Error + 'static)) -> String {
+    let mut body = String::from("upstream connect error or disconnect/reset before headers. reset reason: ");
+    body.push_str(failure.reason());
+    if failure == Failure::ConnectRefused {
+        body.push_str(", transport failure reason: ");
+        body.push_str(&root(cause).to_string());
+    }
+    body
 }
 
 /// The error at the end of the chain.

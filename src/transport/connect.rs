@@ -137,7 +137,7 @@ impl Target {
         F: Future<Output = Result<T, FailureError>>,
     {
         let limit = match self {
-            Target::Endpoint(endpoint) => endpoint.connect_timeout,
+            Target::Endpoint(endpoint) => endpoint.connection().connect_timeout,
             Target::Host(..) => settings.connect_timeout,
         };
         let opened = tokio::time::timeout(limit, async {

@@ -142,7 +142,7 @@ where
         match request.body_mut().take_aim() {
             Some(Aim { endpoint, authority, .. }) => {
                 let pool = self.inner.of_endpoint(&endpoint);
-                let http2 = match endpoint.protocol {
+                let http2 = match endpoint.connection().protocol {
                     Protocol::Http1 => false,
                     Protocol::Http2 => true,
                     Protocol::SameAsDownstream => request.version() == Version::HTTP_2,

@@ -1,17 +1,23 @@
 //! A cluster: a key, its settings and the endpoints of the moment.
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashSet, HashSetExt};
+use tokio::time::Instant;
 
 use super::balancer::Policy;
-use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState, EndpointView, Picked};
+use super::connection::ConnectionSettings;
+use super::endpoint::{Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 use super::endpoint_set::EndpointSet;
+pub(super) use super::lasting::Position;
+use super::lasting::{Lasting, Memory};
+use super::limits::{LimitSettings, Limits};
+use super::outlier::{Clock, Ejection, OutlierSettings};
 use crate::dice::Draws;
+use crate::outcome::Outcome;
 
 /// Which cluster: a host, a subset of it and a port.
 ///
@@ -39,46 +45,42 @@ impl fmt::Display for ClusterKey {
     }
 }
 
-/// What is spoken to the endpoints of a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Protocol {
-    /// HTTP/1.1 (ports named or marked `http`).
-    #[default]
-    Http1,
-    /// HTTP/2, without TLS by prior knowledge (`http2`, `grpc`, `h2UpgradePolicy: UPGRADE`).
-    Http2,
-    /// What the request came in with (`useClientProtocol`).
-    SameAsDownstream,
-}
-
 /// What a DestinationRule and the mesh say about a cluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClusterSettings {
     /// How an endpoint is chosen (`loadBalancer.simple`): LEAST_REQUEST.
     pub balancer: Policy,
-    /// How long opening a connection may take (`connectionPool.tcp.connectTimeout`): 10 s.
-    pub connect_timeout: Duration,
-    /// What is spoken: HTTP/1.1.
-    pub protocol: Protocol,
-}
-
-impl Default for ClusterSettings {
-    fn default() -> Self {
-        Self { balancer: Policy::default(), connect_timeout: Duration::from_secs(10), protocol: Protocol::default() }
-    }
+    /// How its connections are opened, secured and kept.
+    pub connection: Arc<ConnectionSettings>,
+    /// When an endpoint that fails is left out for a while. `None`: never.
+    pub outlier: Option<OutlierSettings>,
+    /// How much of it may be in use at a time: any number.
+    pub limits: LimitSettings,
 }
 
 /// A cluster: one destination with its settings and its endpoints of the moment.
 ///
 /// Made by [`Registry::cluster`](super::Registry::cluster). Its endpoints change behind the one `Arc`; a change of
-/// its settings makes another cluster, which goes on with the same endpoint states.
+/// its settings makes another cluster, which goes on with the same endpoint states and counts.
+///
+/// # Health
+///
+/// Every try [reports](Self::report) what it came to. Where that ejects an endpoint, the one who reported it rebuilds
+/// the endpoint set; where somebody else is at it already, nobody waits and the next pick or report sees to it. An
+/// endpoint whose ejection has passed returns with the next pick, report or view. There is no task and no timer.
+///
+/// Envoy puts off a change of health that comes within a second of another. Here it takes effect at once, except that
+/// a set which takes long to build (a large one with a hash table) is not rebuilt before ten times as long has passed,
+/// at most a second, so that an outage of many endpoints does not keep requests building sets.
 pub struct Cluster {
     /// Which cluster it is.
     pub key: ClusterKey,
     settings: ClusterSettings,
+    limits: Arc<Limits>,
     set: ArcSwap<EndpointSet>,
+    /// The version of the endpoints' health that the set was built for.
+    built: AtomicU64,
     lasting: Arc<Lasting>,
 }
 
@@ -90,13 +92,25 @@ impl Cluster {
         endpoints: Vec<EndpointConfig>,
     ) -> Self {
         let endpoints = first_of_each_address(endpoints);
-        let set = lasting.lock().build(&settings, &lasting.position, endpoints);
-        Self { key, settings, set: ArcSwap::from_pointee(set), lasting }
+        let mut memory = lasting.lock();
+        let limits = memory.limits(settings.limits);
+        let endpoints = memory.endpoints(endpoints, &settings, &limits);
+        let set = memory.arrange(&settings, endpoints);
+        let built = AtomicU64::new(lasting.version());
+        drop(memory);
+        // Endpoints may be known, and ejected, from before.
+        lasting.look_after_at_once();
+        Self { key, settings, limits, set: ArcSwap::from_pointee(set), built, lasting }
     }
 
     /// Its settings.
     pub fn settings(&self) -> &ClusterSettings {
         &self.settings
+    }
+
+    /// What it admits at a time.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     /// Chooses an endpoint for one try and counts it busy until the [`Picked`] is dropped.
@@ -105,36 +119,132 @@ impl Cluster {
     /// whatever it is (Envoy's previous-hosts predicate with Istio's `hostSelectionRetryMaxAttempts` of 5). `None` if
     /// no endpoint is healthy (flag `UH`).
     pub fn pick(&self, draws: &mut Draws, tried: &[EndpointId]) -> Option<Picked> {
+        self.look_after();
         self.set.load().pick(draws, tried)
+    }
+
+    /// Says what a try on `endpoint` came to, once for each try: a retry reports for the endpoint it was on before,
+    /// whatever the request comes to in the end.
+    ///
+    /// Not reported is a try that was given up because the client went away, nor one that never had an endpoint. It
+    /// costs nothing without outlier detection; with it a success writes nothing.
+    pub fn report(&self, endpoint: &Endpoint, outcome: Outcome) {
+        let Some(settings) = &self.settings.outlier else { return };
+        self.look_after();
+        if endpoint.state().health().count(settings, outcome) {
+            self.lasting.accused();
+            self.look_after();
+        }
     }
 
     /// The endpoints of the moment.
     pub fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
+        self.look_after();
         self.set.load()
     }
 
-    /// Every endpoint with its counts, for people.
+    /// Every endpoint with its counts and its ejection, for people.
     pub fn view(&self) -> Vec<EndpointView> {
-        self.set.load().endpoints().iter().map(|endpoint| endpoint.view()).collect()
+        let set = self.endpoints();
+        let ejection = |endpoint: &Endpoint| {
+            let settings = self.settings.outlier.as_ref()?;
+            endpoint.state().health().ejection(settings, self.lasting.origin())
+        };
+        set.endpoints().iter().map(|endpoint| endpoint.view(&self.key, ejection(endpoint))).collect()
     }
 
     /// Replaces the endpoints, in one step for those who pick.
     ///
-    /// Endpoints found again by their address keep their identity and counts. If nothing changed, nothing is replaced
-    /// and the balancer goes on where it was. It takes effect at once, also for snapshots that are already out.
+    /// Endpoints found again by their address keep their identity, counts and ejections. If nothing changed, nothing
+    /// is replaced and the balancer goes on where it was. It takes effect at once, also for snapshots that are already
+    /// out.
     pub fn publish(&self, endpoints: Vec<EndpointConfig>) {
         let endpoints = first_of_each_address(endpoints);
         // Held until the set is stored: of two publications the later one stays.
         let mut memory = self.lasting.lock();
         if !self.set.load().is_as(&endpoints) {
-            let set = memory.build(&self.settings, &self.lasting.position, endpoints);
-            self.set.store(Arc::new(set));
+            let endpoints = memory.endpoints(endpoints, &self.settings, &self.limits);
+            self.store(&mut memory, endpoints);
+            drop(memory);
+            self.lasting.look_after_at_once();
         }
     }
 
     pub(super) fn lasting(&self) -> &Arc<Lasting> {
         &self.lasting
     }
+
+    /// Builds and publishes the set of `endpoints` by their health.
+    fn store(&self, memory: &mut Memory, endpoints: Box<[Arc<Endpoint>]>) {
+        self.set.store(Arc::new(memory.arrange(&self.settings, endpoints)));
+        self.built.store(self.lasting.version(), Ordering::Relaxed);
+    }
+
+    /// Sees to what is due of ejections and returns. Without outlier detection nothing ever is.
+    fn look_after(&self) {
+        if let Some(settings) = &self.settings.outlier
+            && self.lasting.is_due(self.built.load(Ordering::Relaxed))
+        {
+            self.change_health(settings);
+        }
+    }
+
+    /// Ends and begins the ejections that are due, and rebuilds the set if there are any. Whoever finds another at it
+    /// goes on: the alarm rings until somebody was here.
+    #[cold]
+    fn change_health(&self, settings: &OutlierSettings) {
+        let Some(mut memory) = self.lasting.try_lock() else { return };
+        let clock = self.lasting.take_alarm();
+        let set = self.set.load_full();
+        let Changes { ended, begun, next } = changes(settings, set.endpoints(), clock);
+        if !ended.is_empty() || !begun.is_empty() {
+            self.lasting.health_changed();
+        }
+        if self.built.load(Ordering::Relaxed) != self.lasting.version() {
+            self.store(&mut memory, set.endpoints().into());
+            self.lasting.rest_after(clock);
+        }
+        if let Some(next) = next {
+            self.lasting.look_after(next);
+        }
+        drop(memory);
+        for (endpoint, ejection) in ended {
+            let Ejection { reason, times, .. } = ejection;
+            tracing::info!(cluster = %self.key, endpoint = %endpoint.address, reason = reason.as_str(), times,
+                "an endpoint returns from its ejection");
+        }
+        for (endpoint, ejection) in begun {
+            let Ejection { reason, times, since, until } = ejection;
+            tracing::warn!(cluster = %self.key, endpoint = %endpoint.address, reason = reason.as_str(), times,
+                seconds = (until - since).as_secs_f64(), "an endpoint is ejected");
+        }
+    }
+}
+
+/// What changed in the health of endpoints.
+struct Changes<'a> {
+    ended: Vec<(&'a Endpoint, Ejection)>,
+    begun: Vec<(&'a Endpoint, Ejection)>,
+    /// When the next ejection ends.
+    next: Option<Instant>,
+}
+
+fn changes<'a>(settings: &OutlierSettings, endpoints: &'a [Arc<Endpoint>], clock: Clock) -> Changes<'a> {
+    let mut ended = Vec::new();
+    for endpoint in endpoints {
+        ended.extend(endpoint.state().health().end(settings, clock).map(|ejection| (&**endpoint, ejection)));
+    }
+    let mut ejected = endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count();
+    let most = settings.most_ejected(endpoints.len());
+    let mut begun = Vec::new();
+    for endpoint in endpoints {
+        if let Some(ejection) = endpoint.state().health().judge(settings, ejected < most, clock) {
+            ejected += 1;
+            begun.push((&**endpoint, ejection));
+        }
+    }
+    let lasting = endpoints.iter().filter_map(|endpoint| endpoint.state().health().ejection(settings, clock.origin));
+    Changes { ended, begun, next: lasting.map(|ejection| ejection.until).min() }
 }
 
 impl fmt::Debug for Cluster {
@@ -144,68 +254,6 @@ impl fmt::Debug for Cluster {
             .field("settings", &self.settings)
             .field("endpoints", &self.set.load().endpoints().len())
             .finish_non_exhaustive()
-    }
-}
-
-/// Where ROUND_ROBIN stands: alone on its cache line, for every pick writes it.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(super) struct Position(pub(super) AtomicU64);
-
-/// What outlives the settings and the endpoints of a cluster, as long as any cluster of its key is in use.
-#[derive(Debug)]
-pub(super) struct Lasting {
-    position: Arc<Position>,
-    memory: Mutex<Memory>,
-}
-
-impl Lasting {
-    pub(super) fn new(mut draws: Draws) -> Self {
-        // Half the range is kept free, so that counting on never wraps.
-        let start = draws.next_u64() >> 1;
-        Self {
-            position: Arc::new(Position(AtomicU64::new(start))),
-            memory: Mutex::new(Memory { states: HashMap::new(), draws }),
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The endpoint states by address, and the chance of publications. Locked by publications only.
-#[derive(Debug)]
-struct Memory {
-    // Weak: a state lives as long as it is published or a request is on it.
-    states: HashMap<Address, Weak<EndpointState>>,
-    draws: Draws,
-}
-
-impl Memory {
-    /// The set of `endpoints`, whose addresses differ.
-    fn build(
-        &mut self,
-        settings: &ClusterSettings,
-        position: &Arc<Position>,
-        endpoints: Vec<EndpointConfig>,
-    ) -> EndpointSet {
-        let mut published = Vec::with_capacity(endpoints.len());
-        for config in endpoints {
-            let state = self.state(&config.address);
-            published.push(Arc::new(Endpoint::new(config, settings, state)));
-        }
-        self.states.retain(|_, state| state.strong_count() > 0);
-        EndpointSet::new(settings.balancer, published.into(), position, &mut self.draws)
-    }
-
-    fn state(&mut self, address: &Address) -> Arc<EndpointState> {
-        if let Some(state) = self.states.get(address).and_then(Weak::upgrade) {
-            return state;
-        }
-        let state = Arc::new(EndpointState::new(address));
-        self.states.insert(address.clone(), Arc::downgrade(&state));
-        state
     }
 }
 

@@ -6,12 +6,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::uri::Authority;
 
-use super::cluster::{ClusterSettings, Protocol};
+use super::cluster::{ClusterKey, ClusterSettings};
+use super::connection::ConnectionSettings;
+use super::limits::Limits;
 use super::names::LogicalHost;
+use super::outlier::{Ejection, Health};
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,6 +91,20 @@ impl EndpointConfig {
         self
     }
 
+    /// Sets the labels, by which subsets select.
+    #[must_use]
+    pub fn with_labels(mut self, labels: impl Into<Arc<BTreeMap<String, String>>>) -> Self {
+        self.labels = labels.into();
+        self
+    }
+
+    /// Sets the locality, `region/zone/subzone`.
+    #[must_use]
+    pub fn with_locality(mut self, locality: impl Into<Arc<str>>) -> Self {
+        self.locality = locality.into();
+        self
+    }
+
     /// Says whether it is ready.
     #[must_use]
     pub fn with_healthy(mut self, healthy: bool) -> Self {
@@ -121,16 +137,26 @@ impl EndpointId {
 pub(super) struct EndpointState {
     id: EndpointId,
     active: AtomicU32,
+    health: Health,
     authority: Authority,
 }
 
 impl EndpointState {
     pub(super) fn new(address: &Address) -> Self {
-        Self { id: EndpointId::next(), active: AtomicU32::new(0), authority: address.authority() }
+        Self {
+            id: EndpointId::next(),
+            active: AtomicU32::new(0),
+            health: Health::default(),
+            authority: address.authority(),
+        }
     }
 
     pub(super) fn active(&self) -> u32 {
         self.active.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 }
 
@@ -138,7 +164,8 @@ impl EndpointState {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Who it is. Stable over reloads, also over changes of `protocol`: a pool of connections is kept by both.
+    /// Who it is. Stable over reloads, also over changes of its [`connection`](Self::connection): a pool is kept by
+    /// both.
     pub id: EndpointId,
     /// Where it listens.
     pub address: Address,
@@ -151,17 +178,28 @@ pub struct Endpoint {
     pub labels: Arc<BTreeMap<String, String>>,
     /// `region/zone/subzone`, empty if unknown.
     pub locality: Arc<str>,
-    /// Whether it was ready when it was published.
+    /// Whether it was ready when it was published. Whether it is fit to be picked is [`Self::is_healthy`].
     pub healthy: bool,
-    /// How long opening a connection to it may take (`connectionPool.tcp.connectTimeout`).
-    pub connect_timeout: Duration,
-    /// What is spoken to it.
-    pub protocol: Protocol,
+    connection: Arc<ConnectionSettings>,
+    limits: Arc<Limits>,
+    /// Whether its cluster detects outliers; ejections under other settings do not matter to it.
+    detects: bool,
     state: Arc<EndpointState>,
 }
 
 impl Endpoint {
+    /// One of a cluster whose limits do not matter.
+    #[cfg(test)]
     pub(super) fn new(config: EndpointConfig, settings: &ClusterSettings, state: Arc<EndpointState>) -> Self {
+        Self::published(config, settings, &Arc::new(Limits::new(settings.limits, Arc::default())), state)
+    }
+
+    pub(super) fn published(
+        config: EndpointConfig,
+        settings: &ClusterSettings,
+        limits: &Arc<Limits>,
+        state: Arc<EndpointState>,
+    ) -> Self {
         Self {
             id: state.id,
             authority: state.authority.clone(),
@@ -170,8 +208,9 @@ impl Endpoint {
             labels: config.labels,
             locality: config.locality,
             healthy: config.healthy,
-            connect_timeout: settings.connect_timeout,
-            protocol: settings.protocol,
+            connection: settings.connection.clone(),
+            limits: limits.clone(),
+            detects: settings.outlier.is_some(),
             state,
         }
     }
@@ -179,6 +218,26 @@ impl Endpoint {
     /// The requests on it now: of this process, for this cluster, further tries and mirrors included.
     pub fn active(&self) -> u32 {
         self.state.active()
+    }
+
+    /// How connections to it are opened, secured and kept.
+    pub fn connection(&self) -> &Arc<ConnectionSettings> {
+        &self.connection
+    }
+
+    /// Whether it was ready when it was published and is not ejected now.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy && !self.is_ejected()
+    }
+
+    /// Whether outlier detection leaves it out now.
+    pub fn is_ejected(&self) -> bool {
+        self.detects && self.state.health.is_ejected()
+    }
+
+    /// What its cluster admits.
+    pub fn limits(&self) -> &Arc<Limits> {
+        &self.limits
     }
 
     pub(super) fn state(&self) -> &Arc<EndpointState> {
@@ -194,13 +253,15 @@ impl Endpoint {
             && self.labels == config.labels
     }
 
-    pub(super) fn view(&self) -> EndpointView {
+    pub(super) fn view(&self, cluster: &ClusterKey, ejected: Option<Ejection>) -> EndpointView {
         EndpointView {
             id: self.id,
+            cluster: cluster.clone(),
             address: self.address.clone(),
             locality: self.locality.clone(),
             weight: self.weight,
             healthy: self.healthy,
+            ejected,
             active: self.active(),
         }
     }
@@ -212,14 +273,18 @@ impl Endpoint {
 pub struct EndpointView {
     /// Who it is.
     pub id: EndpointId,
+    /// The cluster it serves. An endpoint of several clusters has counts and ejections in each.
+    pub cluster: ClusterKey,
     /// Where it listens.
     pub address: Address,
     /// `region/zone/subzone`, empty if unknown.
     pub locality: Arc<str>,
     /// Its weight, at least 1.
     pub weight: u32,
-    /// Whether it may be picked.
+    /// Whether it is ready, as discovery says.
     pub healthy: bool,
+    /// Why and how long outlier detection leaves it out.
+    pub ejected: Option<Ejection>,
     /// The requests on it when the view was taken.
     pub active: u32,
 }

@@ -26,7 +26,7 @@ impl EndpointSet {
         position: &Arc<Position>,
         draws: &mut Draws,
     ) -> Self {
-        let eligible: Box<[_]> = endpoints.iter().filter(|endpoint| endpoint.healthy).cloned().collect();
+        let eligible: Box<[_]> = endpoints.iter().filter(|endpoint| endpoint.is_healthy()).cloned().collect();
         let balancer = Balancer::new(policy, &eligible, position, draws);
         Self { endpoints, eligible, balancer }
     }

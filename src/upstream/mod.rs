@@ -4,7 +4,8 @@
 //! and the balancer's prebuilt state together as one [`EndpointSet`], which a pick loads once. What must outlive a
 //! change (active requests, [`EndpointId`]s, the position of ROUND_ROBIN) is found again by the [`Registry`] under the
 //! cluster's key and the endpoint's address. There are no tasks here, nothing awaits, and no lock is waited for on the
-//! way of a request.
+//! way of a request. Failures eject endpoints for a while, and what a cluster admits at a time has limits: both are
+//! shared by everything in the process that uses it.
 //!
 //! ```
 //! use mesh_router::dice::Dice;
@@ -24,22 +25,34 @@
 //! assert_eq!(cluster.view()[0].active, 0);
 //! ```
 
+mod atomics;
 mod balancer;
+mod budget;
 mod cluster;
+mod connection;
 mod endpoint;
 mod endpoint_set;
+mod lasting;
 mod least_request;
+mod limits;
 mod names;
+mod outlier;
 mod random;
 mod registry;
 mod round_robin;
 mod weights;
 
 pub use balancer::Policy;
-pub use cluster::{Cluster, ClusterKey, ClusterSettings, Protocol};
+pub use budget::RetryBudget;
+pub use cluster::{Cluster, ClusterKey, ClusterSettings};
+pub use connection::{
+    ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
+};
 pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 pub use endpoint_set::EndpointSet;
+pub use limits::{InUse, LimitSettings, Limits, Permit};
 pub use names::{LogicalHost, ResolvedName};
+pub use outlier::{Ejection, EjectionReason, OutlierSettings};
 pub use registry::Registry;
 
 pub(crate) use names::{NamedEndpoint, NamedEndpoints, Names};

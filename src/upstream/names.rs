@@ -188,6 +188,13 @@ impl NamedEndpoints {
         Self { entries, logical: true }
     }
 
+    /// Leaves out those that are not ready.
+    pub(crate) fn retain_healthy(&mut self) {
+        self.entries.retain(|entry| match entry {
+            NamedEndpoint::Known(like) | NamedEndpoint::Named { like, .. } => like.healthy,
+        });
+    }
+
     /// The names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<ResolvedName>> {
         self.entries.iter().filter_map(|entry| match entry {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use foldhash::fast::FixedState;
 
-use super::cluster::{Cluster, ClusterKey, ClusterSettings, Lasting};
+use super::cluster::{Cluster, ClusterKey, ClusterSettings};
 use super::endpoint::EndpointConfig;
+use super::lasting::Lasting;
 use crate::dice::Dice;
 
 /// The clusters in use, by key. Asked on publication only, never on the way of a request.

@@ -66,7 +66,8 @@ async fn the_connect_timeout_is_that_of_the_cluster() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let registry = Registry::new(&Dice::seeded(1));
         let connect_timeout = Duration::from_millis(1500);
-        let settings = ClusterSettings { connect_timeout, protocol, ..ClusterSettings::default() };
+        let connection = ConnectionSettings { connect_timeout, protocol, ..ConnectionSettings::default() };
+        let settings = ClusterSettings { connection: Arc::new(connection), ..ClusterSettings::default() };
         let config = vec![EndpointConfig::new(([10, 0, 0, 1], 80))];
         let cluster = registry.cluster(ClusterKey::new("a.test", "", 80), settings, config);
         let endpoint = cluster.pick(&mut Dice::seeded(1).draws(), &[]).unwrap().endpoint().clone();

@@ -24,7 +24,9 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::dice::Dice;
-use crate::upstream::{Address, Cluster, ClusterKey, ClusterSettings, Endpoint, EndpointConfig, Registry};
+use crate::upstream::{
+    Address, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, Endpoint, EndpointConfig, Registry,
+};
 
 // With a boxed error the compiler cannot see that `oneshot`'s future is `Send`; hyper-util's client has that too.
 type TestBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -143,7 +145,11 @@ fn data(bytes: impl Into<Bytes>) -> Result<http_body::Frame<Bytes>, io::Error> {
 }
 
 fn cluster(config: EndpointConfig, protocol: Protocol) -> Arc<Cluster> {
-    let settings = ClusterSettings { protocol, ..ClusterSettings::default() };
+    cluster_with(config, ConnectionSettings { protocol, ..ConnectionSettings::default() })
+}
+
+fn cluster_with(config: EndpointConfig, connection: ConnectionSettings) -> Arc<Cluster> {
+    let settings = ClusterSettings { connection: Arc::new(connection), ..ClusterSettings::default() };
     Registry::new(&Dice::seeded(1)).cluster(ClusterKey::new("a.test", "", 80), settings, vec![config])
 }
 

@@ -1,0 +1,66 @@
+//! `connectionPool` of a DestinationRule and the protocol of a port: how connections to a cluster are opened and kept.
+
+use std::num::NonZeroU32;
+
+use super::destination_rules::EffectivePolicy;
+use super::services::PortProtocol;
+use crate::config::{ConnectionKeepalive, H2UpgradePolicy, HttpSettings, ProxyProtocolVersion, TcpKeepalive, units};
+use crate::options::MeshOptions;
+use crate::upstream::{self, ConnectionSettings, Http2KeepAlive, Protocol, ProxyVersion};
+
+/// What a policy says about the connections of a port; securing them is another matter.
+pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options: &MeshOptions) -> ConnectionSettings {
+    let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
+    let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
+    let tcp_idle = tcp.and_then(|tcp| duration(tcp.idle_timeout.as_ref()));
+    let mut settings = ConnectionSettings::default();
+    settings.connect_timeout =
+        tcp.and_then(|tcp| duration(tcp.connect_timeout.as_ref())).unwrap_or(options.connect_timeout);
+    settings.protocol = protocol(http, port);
+    settings.keepalive = tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref()).map(keepalive);
+    settings.idle_timeout = http.and_then(|http| duration(http.idle_timeout.as_ref())).or(tcp_idle);
+    settings.tcp_idle_timeout = tcp_idle;
+    settings.max_connection_duration = tcp.and_then(|tcp| duration(tcp.max_connection_duration.as_ref()));
+    settings.max_requests = http.and_then(|http| positive(http.max_requests_per_connection));
+    settings.max_concurrent_streams = http.and_then(|http| positive(http.max_concurrent_streams));
+    settings.http2_keep_alive = http.and_then(|http| http.http2_keep_alive.as_ref()).and_then(http2_keep_alive);
+    settings.proxy_protocol = policy.proxy_protocol.map(|proxy| match proxy.version {
+        ProxyProtocolVersion::V1 => ProxyVersion::V1,
+        ProxyProtocolVersion::V2 => ProxyVersion::V2,
+    });
+    settings
+}
+
+/// The client's own protocol beats an upgrade, and that beats the port's.
+fn protocol(http: Option<&HttpSettings>, port: PortProtocol) -> Protocol {
+    match http {
+        Some(http) if http.use_client_protocol => Protocol::SameAsDownstream,
+        Some(http) if http.h2_upgrade_policy == H2UpgradePolicy::Upgrade => Protocol::Http2,
+        _ => port.upstream(),
+    }
+}
+
+fn keepalive(words: &TcpKeepalive) -> upstream::TcpKeepalive {
+    let TcpKeepalive { probes, time, interval } = words;
+    let mut keepalive = upstream::TcpKeepalive::default();
+    keepalive.probes = NonZeroU32::new(*probes);
+    keepalive.time = duration(time.as_ref()).filter(|time| !time.is_zero());
+    keepalive.interval = duration(interval.as_ref()).filter(|interval| !interval.is_zero());
+    keepalive
+}
+
+/// Both are needed: Istio's validation asks for them.
+fn http2_keep_alive(words: &ConnectionKeepalive) -> Option<Http2KeepAlive> {
+    let ConnectionKeepalive { interval, timeout } = words;
+    let (interval, timeout) = (duration(interval.as_ref())?, duration(timeout.as_ref())?);
+    (!interval.is_zero()).then(|| Http2KeepAlive::new(interval, timeout))
+}
+
+fn duration(words: Option<&units::Duration>) -> Option<std::time::Duration> {
+    words.and_then(|duration| duration.to_std())
+}
+
+/// Zero is unset, and less is refused by validation.
+fn positive(number: i32) -> Option<NonZeroU32> {
+    u32::try_from(number).ok().and_then(NonZeroU32::new)
+}

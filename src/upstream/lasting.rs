@@ -1,0 +1,184 @@
+//! What of a cluster outlives its settings and its endpoints.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::time::Duration;
+
+use foldhash::{HashMap, HashMapExt};
+use tokio::time::Instant;
+
+use super::atomics::Alarm;
+use super::cluster::ClusterSettings;
+use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState};
+use super::endpoint_set::EndpointSet;
+use super::limits::{Counts, LimitSettings, Limits};
+use super::outlier::Clock;
+use crate::dice::Draws;
+
+/// So many times as long as it took to rebuild a set for health alone it is not rebuilt again.
+const REST: u32 = 10;
+/// Rests shorter than this are none.
+const SHORTEST_REST: Duration = Duration::from_millis(1);
+/// The longest rest: Envoy's `update_merge_window`.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// Where ROUND_ROBIN stands: alone on its cache line, for every pick writes it.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Position(pub(super) AtomicU64);
+
+/// What outlives the settings and the endpoints of a cluster, as long as any cluster of its key is in use.
+#[derive(Debug)]
+pub(super) struct Lasting {
+    /// Since when endpoints are looked after, and what ticks count from.
+    origin: Instant,
+    /// Rings, in nanoseconds, when an ejection may begin or end.
+    alarm: Alarm,
+    /// Before this tick no ejection begins.
+    rest: AtomicU64,
+    /// Grows with each change of health, so that each cluster of the key knows whether its set is of today.
+    version: AtomicU64,
+    memory: Mutex<Memory>,
+}
+
+impl Lasting {
+    pub(super) fn new(mut draws: Draws) -> Self {
+        // Half the range is kept free, so that counting on never wraps.
+        let start = draws.next_u64() >> 1;
+        let memory = Memory {
+            states: HashMap::new(),
+            position: Arc::new(Position(AtomicU64::new(start))),
+            counts: Arc::default(),
+            limits: Weak::new(),
+            draws,
+        };
+        Self {
+            origin: Instant::now(),
+            alarm: Alarm::new(),
+            rest: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            memory: Mutex::new(memory),
+        }
+    }
+
+    /// For publications, which wait for each other.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For requests, which do not wait.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Memory>> {
+        match self.memory.try_lock() {
+            Ok(memory) => Some(memory),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    pub(super) fn origin(&self) -> Instant {
+        self.origin
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// Whether a cluster whose set was built for the version `built` has something to see to. The clock is read only
+    /// while an ejection lasts.
+    pub(super) fn is_due(&self, built: u64) -> bool {
+        let at = self.alarm.at();
+        built != self.version() || at != Alarm::NEVER && at <= self.tick(Instant::now())
+    }
+
+    /// An endpoint is accused: somebody judges it, at once unless sets have taken long to build.
+    pub(super) fn accused(&self) {
+        self.alarm.set(self.rest.load(Ordering::Relaxed));
+    }
+
+    /// Endpoints are looked after with the next pick.
+    pub(super) fn look_after_at_once(&self) {
+        self.alarm.set(0);
+    }
+
+    /// Endpoints are looked after with the first pick from `at` on.
+    pub(super) fn look_after(&self, at: Instant) {
+        self.alarm.set(self.tick(at));
+    }
+
+    /// Silences the alarm before endpoints are looked after, under the lock.
+    pub(super) fn take_alarm(&self) -> Clock {
+        self.alarm.take();
+        Clock { now: Instant::now(), origin: self.origin }
+    }
+
+    /// The health of an endpoint changed, under the lock.
+    pub(super) fn health_changed(&self) {
+        self.version.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A set was rebuilt for health alone, from `clock` on.
+    pub(super) fn rest_after(&self, clock: Clock) {
+        let rest = clock.now.elapsed().saturating_mul(REST).min(LONGEST_REST);
+        if rest >= SHORTEST_REST {
+            self.rest.store(self.tick(Instant::now() + rest), Ordering::Relaxed);
+        }
+    }
+
+    fn tick(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(Alarm::NEVER - 1)
+    }
+}
+
+/// The endpoint states by address, the counts, and the chance of publications.
+#[derive(Debug)]
+pub(super) struct Memory {
+    // Weak: a state lives as long as it is published or a request is on it.
+    states: HashMap<Address, Weak<EndpointState>>,
+    position: Arc<Position>,
+    counts: Arc<Counts>,
+    /// Those of the last settings.
+    limits: Weak<Limits>,
+    draws: Draws,
+}
+
+impl Memory {
+    /// The limits by `settings`, over the counts that there are.
+    pub(super) fn limits(&mut self, settings: LimitSettings) -> Arc<Limits> {
+        if let Some(limits) = self.limits.upgrade().filter(|limits| *limits.settings() == settings) {
+            return limits;
+        }
+        let limits = Arc::new(Limits::new(settings, Arc::clone(&self.counts)));
+        self.limits = Arc::downgrade(&limits);
+        limits
+    }
+
+    /// Endpoints, whose addresses differ, with the states that are known of them.
+    pub(super) fn endpoints(
+        &mut self,
+        endpoints: Vec<EndpointConfig>,
+        settings: &ClusterSettings,
+        limits: &Arc<Limits>,
+    ) -> Box<[Arc<Endpoint>]> {
+        let mut published = Vec::with_capacity(endpoints.len());
+        for config in endpoints {
+            let state = self.state(&config.address);
+            published.push(Arc::new(Endpoint::published(config, settings, limits, state)));
+        }
+        self.states.retain(|_, state| state.strong_count() > 0);
+        published.into()
+    }
+
+    /// The set of `endpoints` by their health of this moment.
+    pub(super) fn arrange(&mut self, settings: &ClusterSettings, endpoints: Box<[Arc<Endpoint>]>) -> EndpointSet {
+        EndpointSet::new(settings.balancer, endpoints, &self.position, &mut self.draws)
+    }
+
+    fn state(&mut self, address: &Address) -> Arc<EndpointState> {
+        if let Some(state) = self.states.get(address).and_then(Weak::upgrade) {
+            return state;
+        }
+        let state = Arc::new(EndpointState::new(address));
+        self.states.insert(address.clone(), Arc::downgrade(&state));
+        state
+    }
+}
