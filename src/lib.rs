@@ -71,7 +71,7 @@
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
 //! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `service`'s seam |
 //! | [`gateway`] | listeners | `service` `transport` `source` `mesh` |
-//! | [`source`] | where words come from | `mesh` `config` |
+//! | [`source`] | where words and addresses come from | `mesh` `config` |
 //!
 //! Nothing points up and there is no circle; a test reads the imports. `route` and `upstream` do not know each other: a
 //! route holds a [`ClusterIndex`](route::ClusterIndex) into the same snapshot. Words change rarely (one swap of the
@@ -85,9 +85,10 @@
 //! |---|---|
 //! | `client` (default) | [`transport`]: our own inner service over hyper |
 //! | `file` (default) | [`source`]: a folder of YAML, watched; `Mesh::open` |
+//! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
 //! | `metrics` | Istio's standard metrics through the `metrics` facade |
-//! | `gateway` | [`gateway`]: listeners; switches the three above on |
-//! | `full` | all of them |
+//! | `gateway` | [`gateway`]: listeners; switches `client`, `file` and `metrics` on |
+//! | `full` | all of them but `dns`, whose resolver is large |
 
 mod compile;
 pub mod config;
@@ -105,7 +106,7 @@ pub mod upstream;
 
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 pub mod source;
 #[cfg(feature = "client")]
 pub mod transport;

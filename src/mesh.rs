@@ -26,6 +26,9 @@
 //! # Ok::<(), mesh_router::Error>(())
 //! ```
 
+use std::net::IpAddr;
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
@@ -49,17 +52,32 @@ pub struct Mesh {
 }
 
 /// The same mesh for those who serve it without keeping it.
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 #[derive(Clone)]
 pub(crate) struct WeakMesh {
     shared: std::sync::Weak<Shared>,
 }
 
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 impl WeakMesh {
     /// The mesh, if anybody else still holds it.
     pub(crate) fn upgrade(&self) -> Option<Mesh> {
         self.shared.upgrade().map(|shared| Mesh { shared })
+    }
+}
+
+/// The right to look names up for a mesh, which one task has at a time.
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+pub(crate) struct NamesClaim {
+    mesh: WeakMesh,
+}
+
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+impl Drop for NamesClaim {
+    fn drop(&mut self) {
+        if let Some(mesh) = self.mesh.upgrade() {
+            mesh.shared.names_claimed.store(false, Ordering::Release);
+        }
     }
 }
 
@@ -71,6 +89,12 @@ struct Shared {
     /// What the next publication builds on; only those who publish wait for it.
     publication: Mutex<Publication>,
     versions: watch::Sender<u64>,
+    answering: Mutex<()>,
+    /// Whether somebody looks names up.
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+    names_claimed: AtomicBool,
+    /// How many look-ups have ended.
+    lookups: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Mesh {
@@ -79,7 +103,7 @@ impl std::fmt::Debug for Mesh {
     }
 }
 
-#[cfg(feature = "file")]
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 impl std::fmt::Debug for WeakMesh {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WeakMesh").finish_non_exhaustive()
@@ -135,6 +159,10 @@ impl MeshBuilder {
                 dice: self.dice,
                 publication: Mutex::new(publication),
                 versions: watch::Sender::new(0),
+                answering: Mutex::new(()),
+                #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+                names_claimed: AtomicBool::new(false),
+                lookups: watch::Sender::new(0),
             }),
         }
     }
@@ -218,14 +246,54 @@ impl Mesh {
         let version = self.shared.snapshot.load().version() + 1;
         let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
         self.shared.snapshot.store(Arc::new(snapshot));
+        // It may have been compiled with answers that were replaced before it was out.
+        self.publish_answers(None);
         self.shared.versions.send_replace(version);
         report
     }
 
+    /// Makes endpoints what the latest answers to `name` say (`None`: to any name). One at a time, so that of two the
+    /// later one stays; it takes no longer than replacing them.
+    fn publish_answers(&self, name: Option<&str>) {
+        let _turn = self.shared.answering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.load().publish_answers(name);
+    }
+
     /// A handle that does not keep the mesh.
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
     pub(crate) fn downgrade(&self) -> WeakMesh {
         WeakMesh { shared: Arc::downgrade(&self.shared) }
+    }
+
+    /// The right to look names up, unless somebody has it.
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+    pub(crate) fn claim_names(&self) -> Option<NamesClaim> {
+        let claimed = self.shared.names_claimed.swap(true, Ordering::AcqRel);
+        (!claimed).then(|| NamesClaim { mesh: self.downgrade() })
+    }
+
+    /// Publishes what a name was looked up to, for those who look names up themselves: see
+    /// [`Snapshot::names`] for which names are needed. It takes effect at once, in every cluster that needs the name.
+    /// `None`, that there was no answer, leaves the last addresses. A name that is not needed changes nothing.
+    pub fn publish_addresses(&self, name: &str, addresses: Option<Vec<IpAddr>>) {
+        if let Some(name) = self.load().names().iter().find(|known| **known.name() == *name) {
+            name.answered(addresses);
+        }
+        self.publish_answers(Some(name));
+        self.shared.lookups.send_modify(|lookups| *lookups += 1);
+    }
+
+    /// Waits until each name of the current snapshot was looked up.
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+    pub(crate) async fn all_looked_up(&self) {
+        let (mut lookups, mut versions) = (self.shared.lookups.subscribe(), self.subscribe());
+        while !self.snapshot().names().iter().all(|name| name.is_looked_up()) {
+            // Neither sender is dropped as long as this mesh is held.
+            tokio::select! {
+                _ = lookups.changed() => {}
+                _ = versions.changed() => {}
+            }
+        }
     }
 
     /// A publisher that panicked left the last whole publication behind.

@@ -10,6 +10,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What happens to a request for a host that no resource names (`meshConfig.outboundTrafficPolicy.mode`).
@@ -38,6 +39,36 @@ pub enum PathNormalization {
     DecodeAndMergeSlashes,
 }
 
+/// Which addresses of a name are taken, as Envoy's `dns_lookup_family` says. Istio decides it by the addresses of the
+/// proxy's pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DnsLookupFamily {
+    /// Those of IPv4, and those of IPv6 only if there are none (the default): what a process can reach that has either.
+    #[default]
+    V4Preferred,
+    /// Those of IPv4.
+    V4Only,
+    /// Those of IPv6.
+    V6Only,
+    /// All.
+    All,
+}
+
+impl DnsLookupFamily {
+    /// The addresses that are taken, in their order.
+    pub fn choose(self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        let v4 = match self {
+            Self::All => return addresses,
+            Self::V4Only => true,
+            Self::V6Only => false,
+            Self::V4Preferred => addresses.iter().any(IpAddr::is_ipv4),
+        };
+        addresses.retain(|address| address.is_ipv4() == v4);
+        addresses
+    }
+}
+
 /// The part of Istio's MeshConfig that the traffic rules depend on, with Istio's defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshOptions {
@@ -51,6 +82,10 @@ pub struct MeshOptions {
     pub path_normalization: PathNormalization,
     /// How long opening a connection may take, TLS included: 10 s.
     pub connect_timeout: Duration,
+    /// How long after a look-up without an answer a name is looked up again (`dnsRefreshRate`): 60 s.
+    pub dns_refresh_rate: Duration,
+    /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`].
+    pub dns_lookup_family: DnsLookupFamily,
     /// `defaultServiceExportTo`: `["*"]`.
     pub default_service_export_to: Vec<String>,
     /// `defaultVirtualServiceExportTo`: `["*"]`.
@@ -68,6 +103,8 @@ impl Default for MeshOptions {
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
+            dns_refresh_rate: Duration::from_secs(60),
+            dns_lookup_family: DnsLookupFamily::default(),
             default_service_export_to: everywhere.clone(),
             default_virtual_service_export_to: everywhere.clone(),
             default_destination_rule_export_to: everywhere,

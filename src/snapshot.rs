@@ -25,7 +25,7 @@ use crate::options::PathNormalization;
 use crate::request::{Origin, RequestView};
 use crate::route::{ClusterIndex, Explanation, Resolution, Route, RouteIndex, RouteTable, Trace};
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::Cluster;
+use crate::upstream::{Cluster, NamedEndpoints, ResolvedName};
 
 /// One published meaning of a configuration. It never changes, only the endpoints of its clusters do.
 pub struct Snapshot {
@@ -40,6 +40,8 @@ pub struct Snapshot {
 pub(crate) struct ClusterEntry {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) metrics: ClusterMetrics,
+    /// Its endpoints as written, where some of them are names.
+    pub(crate) named: Option<NamedEndpoints>,
 }
 
 /// Where a listener of a gateway listens.
@@ -119,6 +121,25 @@ impl Snapshot {
 
     pub(crate) fn entry(&self, index: ClusterIndex) -> Option<&ClusterEntry> {
         self.clusters.get(index.0 as usize)
+    }
+
+    /// Every name that has to be looked up for the endpoints of a cluster, once, in the order of the alphabet.
+    pub fn names(&self) -> Vec<Arc<ResolvedName>> {
+        let named = self.clusters.iter().filter_map(|entry| entry.named.as_ref());
+        let mut names: Vec<_> = named.flat_map(NamedEndpoints::names).cloned().collect();
+        names.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+        names.dedup_by(|one, other| one.name() == other.name());
+        names
+    }
+
+    /// Makes the endpoints of clusters what the latest answers say: of those that need `name`, or of all.
+    pub(crate) fn publish_answers(&self, name: Option<&str>) {
+        for ClusterEntry { cluster, named, .. } in &self.clusters {
+            let Some(named) = named else { continue };
+            if name.is_none_or(|name| named.names().any(|other| **other.name() == *name)) {
+                cluster.publish(named.expand());
+            }
+        }
     }
 
     /// The routes that hold for requests from `origin`; `None` for a listener that is gone.

@@ -6,16 +6,17 @@ use std::sync::Arc;
 use super::Purpose;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
+use super::endpoints::{self, Found};
 use super::limits;
 use super::outlier;
-use super::services::{KnownPort, KnownService, Services, selects};
+use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::RuleDestination;
 use crate::config::{LoadBalancerSettings, SimpleLb, Subset};
 use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::{ClusterKey, ClusterSettings, EndpointConfig, Policy, Registry};
+use crate::upstream::{ClusterKey, ClusterSettings, Names, Policy, Registry};
 
 /// The clusters of a snapshot in the making.
 pub(crate) struct Clusters<'a> {
@@ -24,6 +25,7 @@ pub(crate) struct Clusters<'a> {
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
+    names: &'a Names,
     by_key: HashMap<ClusterKey, ClusterIndex>,
     pub(crate) entries: Vec<ClusterEntry>,
 }
@@ -39,8 +41,8 @@ pub(crate) enum Dangling {
 
 impl<'a> Clusters<'a> {
     pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, purpose: Purpose<'a>) -> Self {
-        let Purpose { options, workload, registry } = purpose;
-        Self { services, rules, options, workload, registry, by_key: HashMap::new(), entries: Vec::new() }
+        let Purpose { options, workload, registry, names } = purpose;
+        Self { services, rules, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
@@ -113,17 +115,18 @@ impl<'a> Clusters<'a> {
             return Some(index);
         }
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
+        let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
         let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port);
-        let mut endpoints = endpoints(service, port, subset);
         // Where panic is possible, those that are not ready are not known at all.
         if settings.outlier.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0) {
-            endpoints.retain(|endpoint| endpoint.healthy);
+            found.retain_healthy();
         }
+        let Found { endpoints, named } = found;
         let cluster = self.registry.cluster(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key).with_source(self.workload);
-        self.entries.push(ClusterEntry { cluster, metrics });
+        self.entries.push(ClusterEntry { cluster, metrics, named });
         self.by_key.insert(key, index);
         Some(index)
     }
@@ -136,16 +139,6 @@ impl<'a> Clusters<'a> {
             limits: limits::settings(policy.connection_pool, policy.retry_budget),
         }
     }
-}
-
-fn endpoints(service: &KnownService, port: &KnownPort, subset: Option<&Subset>) -> Vec<EndpointConfig> {
-    let of_subset = |labels: &_| subset.is_none_or(|subset| selects(&subset.labels, labels));
-    service
-        .endpoints
-        .iter()
-        .filter(|endpoint| of_subset(&*endpoint.labels))
-        .filter_map(|endpoint| endpoint.at(port))
-        .collect()
 }
 
 /// LEAST_REQUEST unless another is named; what is not honored yet behaves like it.

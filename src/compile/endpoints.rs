@@ -1,13 +1,16 @@
 //! The endpoints behind a service: from ServiceEntries, WorkloadEntries, EndpointSlices and Pods.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::services::{KnownPort, Labels, selects};
-use crate::config::{Config, EndpointSlice, Node, Pod, PodStatus, Resource, Service, ServiceEntry, WorkloadEntry};
-use crate::upstream::{Address, EndpointConfig};
+use super::services::{Discovery, KnownPort, KnownService, Labels, selects};
+use crate::config::{
+    Config, EndpointSlice, Node, Pod, PodStatus, Resource, Service, ServiceEntry, Subset, WorkloadEntry,
+    WorkloadSelector,
+};
+use crate::upstream::{Address, EndpointConfig, NamedEndpoint, NamedEndpoints, Names};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const LOCALITY_LABEL: &str = "istio-locality";
@@ -31,6 +34,8 @@ pub(crate) struct KnownEndpoint {
 enum Where {
     Ip(IpAddr),
     Unix(PathBuf),
+    /// To be looked up.
+    Name(String),
 }
 
 /// Which of an endpoint's ports serves a port of the service.
@@ -44,23 +49,69 @@ enum PortNames {
 
 impl KnownEndpoint {
     /// The endpoint as it serves `port`, if it does.
-    pub(crate) fn at(&self, port: &KnownPort) -> Option<EndpointConfig> {
+    fn at(&self, port: &KnownPort, names: &Names) -> Option<NamedEndpoint> {
         let number = match &self.ports {
             PortNames::OrTarget(ports) => ports.get(&port.name).copied().unwrap_or(port.target),
             PortNames::Only(ports) => *ports.get(&port.name)?,
         };
-        let address = match &self.address {
-            Where::Ip(ip) => Address::Tcp(SocketAddr::new(*ip, number)),
-            Where::Unix(path) => Address::Unix(path.clone()),
-        };
-        Some(EndpointConfig {
-            address,
+        let like = |address| EndpointConfig {
             weight: self.weight,
             labels: self.labels.clone(),
             locality: self.locality.clone(),
             healthy: self.healthy,
+            ..EndpointConfig::new(address)
+        };
+        Some(match &self.address {
+            Where::Ip(ip) => NamedEndpoint::Known(like(Address::Tcp(SocketAddr::new(*ip, number)))),
+            Where::Unix(path) => NamedEndpoint::Known(like(Address::Unix(path.clone()))),
+            Where::Name(name) => {
+                let nowhere = Address::Tcp(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), number));
+                NamedEndpoint::Named { name: names.get(name), port: number, like: like(nowhere) }
+            }
         })
     }
+
+    /// Whether its address has to be looked up.
+    fn is_named(&self) -> bool {
+        matches!(self.address, Where::Name(_))
+    }
+}
+
+/// The endpoints of one cluster.
+pub(crate) struct Found {
+    /// As they are now.
+    pub(crate) endpoints: Vec<EndpointConfig>,
+    /// As they are written, if some are names.
+    pub(crate) named: Option<NamedEndpoints>,
+}
+
+impl Found {
+    /// Leaves out those that are not ready.
+    pub(crate) fn retain_healthy(&mut self) {
+        self.endpoints.retain(|endpoint| endpoint.healthy);
+        if let Some(named) = &mut self.named {
+            named.retain_healthy();
+        }
+    }
+}
+
+/// The endpoints of `subset` (`None`: of all) that serve `port`. `None`: there is no cluster, as of names without one.
+pub(crate) fn of_cluster(
+    service: &KnownService,
+    port: &KnownPort,
+    subset: Option<&Subset>,
+    names: &Names,
+) -> Option<Found> {
+    let of_subset = |endpoint: &&KnownEndpoint| subset.is_none_or(|subset| selects(&subset.labels, &endpoint.labels));
+    let found: Vec<_> =
+        service.endpoints.iter().filter(of_subset).filter_map(|endpoint| endpoint.at(port, names)).collect();
+    let named = match service.discovery {
+        Discovery::Listed => return Some(Found { endpoints: NamedEndpoints::strict(found).expand(), named: None }),
+        Discovery::Names | Discovery::LogicalName if found.is_empty() => return None,
+        Discovery::Names => NamedEndpoints::strict(found),
+        Discovery::LogicalName => NamedEndpoints::logical(found),
+    };
+    Some(Found { endpoints: named.expand(), named: Some(named) })
 }
 
 /// What endpoints are made of, indexed for look-up.
@@ -88,10 +139,23 @@ impl<'a> Sources<'a> {
     }
 
     /// The endpoints of a ServiceEntry: its own, else the workloads and pods it selects in its namespace.
-    pub(crate) fn of_service_entry(&self, entry: &Resource<ServiceEntry>, namespace: &str) -> Vec<KnownEndpoint> {
-        let Some(selector) = &entry.spec.workload_selector else {
-            return entry.spec.endpoints.iter().filter_map(|endpoint| from_workload(endpoint, None)).collect();
+    ///
+    /// What has a name for its address is no endpoint where endpoints are `Listed`; of a `LogicalName` there is one.
+    pub(crate) fn of_service_entry(&self, entry: &Resource<ServiceEntry>, discovery: Discovery) -> Vec<KnownEndpoint> {
+        let mut endpoints = match &entry.spec.workload_selector {
+            None => entry.spec.endpoints.iter().filter_map(|endpoint| from_workload(endpoint, None)).collect(),
+            Some(selector) => self.selected(selector, entry.namespace()),
         };
+        match discovery {
+            Discovery::Listed => endpoints.retain(|endpoint| !endpoint.is_named()),
+            Discovery::Names => {}
+            Discovery::LogicalName => endpoints.truncate(1),
+        }
+        endpoints
+    }
+
+    /// The workloads and pods of a namespace that have the labels.
+    fn selected(&self, selector: &WorkloadSelector, namespace: &str) -> Vec<KnownEndpoint> {
         let mut endpoints = self.selected_workloads(&selector.labels, namespace);
         for ((pod_namespace, _), pod) in &self.pods {
             if *pod_namespace == namespace && selects(&selector.labels, &pod.meta.labels) {
@@ -110,6 +174,7 @@ impl<'a> Sources<'a> {
         if !service.spec.selector.is_empty() {
             endpoints.extend(self.selected_workloads(&service.spec.selector, namespace));
         }
+        endpoints.retain(|endpoint| !endpoint.is_named());
         endpoints
     }
 
@@ -195,6 +260,7 @@ fn sorted(mut endpoints: Vec<KnownEndpoint>) -> Vec<KnownEndpoint> {
     endpoints.sort_by_key(|endpoint| match &endpoint.address {
         Where::Ip(ip) => (Some(*ip), None),
         Where::Unix(path) => (None, Some(path.clone())),
+        Where::Name(name) => (None, Some(name.into())),
     });
     endpoints
 }
@@ -206,11 +272,27 @@ fn merged_labels(entry: &Resource<WorkloadEntry>) -> BTreeMap<String, String> {
     labels
 }
 
-/// A workload as an endpoint; one whose address is a name has no place in a list of addresses.
+/// The host itself as an endpoint.
+pub(crate) fn from_host(host: &str) -> KnownEndpoint {
+    KnownEndpoint {
+        address: Where::Name(host.to_owned()),
+        ports: PortNames::OrTarget(Arc::default()),
+        labels: Arc::default(),
+        locality: Arc::from(""),
+        weight: 1,
+        healthy: true,
+    }
+}
+
+/// A workload as an endpoint; one without an address is reached through the gateway of its network, which is not known.
 fn from_workload(entry: &WorkloadEntry, labels: Option<BTreeMap<String, String>>) -> Option<KnownEndpoint> {
     let address = match entry.address.strip_prefix("unix://") {
         Some(path) => Where::Unix(path.into()),
-        None => Where::Ip(entry.address.parse().ok()?),
+        None if entry.address.is_empty() => return None,
+        None => match entry.address.parse() {
+            Ok(ip) => Where::Ip(ip),
+            Err(_) => Where::Name(entry.address.clone()),
+        },
     };
     let labels = labels.unwrap_or_else(|| entry.labels.clone());
     let locality = match labels.get(LOCALITY_LABEL) {

@@ -130,8 +130,8 @@ pub(crate) fn service_entry(spec: &ServiceEntry, review: &mut Review<'_>) {
         subject_alt_names,
     } = spec;
     let root = Path::root("spec");
-    if *resolution != Resolution::Static {
-        let why = "only STATIC finds endpoints: requests to these hosts get 503";
+    if matches!(resolution, Resolution::None | Resolution::DynamicDns) {
+        let why = "it finds no endpoints: requests to these hosts get 503";
         review.value_not_honored(&root.field("resolution"), why);
     }
     let list = root.field("addresses");

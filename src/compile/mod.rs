@@ -38,7 +38,7 @@ use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
-use crate::upstream::Registry;
+use crate::upstream::{Names, Registry};
 
 /// What a configuration is compiled for.
 #[derive(Clone, Copy)]
@@ -46,6 +46,7 @@ struct Purpose<'a> {
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
+    names: &'a Names,
 }
 
 /// Compiles a configuration in which every resource is good.
@@ -56,7 +57,7 @@ fn compile(
     regexes: &mut RegexCache,
     report: &mut Report,
 ) -> Snapshot {
-    let Purpose { options, workload, registry: _ } = purpose;
+    let Purpose { options, workload, .. } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, purpose);

@@ -10,11 +10,12 @@ use crate::error::{Error, ErrorKind, ResourceName};
 use crate::options::{MeshOptions, Workload};
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
-use crate::upstream::Registry;
+use crate::upstream::{Names, Registry};
 
 /// The state that one publication leaves to the next.
 pub(crate) struct Publication {
     registry: Registry,
+    names: Names,
     /// The resources that serve.
     serving: Config,
 }
@@ -30,7 +31,7 @@ pub(crate) struct Judged {
 
 impl Publication {
     pub(crate) fn new(dice: &Dice) -> Self {
-        Self { registry: Registry::new(dice), serving: Config::default() }
+        Self { registry: Registry::new(dice), names: Names::default(), serving: Config::default() }
     }
 
     /// Publishes what is good. A bad resource is replaced by its last good version, or left out.
@@ -50,7 +51,7 @@ impl Publication {
                 Quarantined { resource, last_good_serves }
             }));
         }
-        let purpose = Purpose { options, workload, registry: &self.registry };
+        let purpose = Purpose { options, workload, registry: &self.registry, names: &self.names };
         let snapshot = compile(&good, purpose, version, &mut regexes, &mut report);
         self.serving = good;
         report.version = version;

@@ -11,6 +11,8 @@ use crate::upstream::Protocol;
 
 /// The annotation that exports a Kubernetes Service.
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// The annotation that stands for `trafficDistribution`.
+const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 
 /// A service: a host with ports and the endpoints behind them.
 #[derive(Debug)]
@@ -22,6 +24,9 @@ pub(crate) struct KnownService {
     /// Addresses that stand for the service in a request's authority.
     pub(crate) addresses: Vec<String>,
     pub(crate) headless: bool,
+    pub(crate) discovery: Discovery,
+    /// `trafficDistribution`, which fails over by labels.
+    pub(crate) traffic_distribution: Option<TrafficDistribution>,
     pub(crate) endpoints: Vec<KnownEndpoint>,
     export_to: Vec<String>,
     created: (Option<String>, String),
@@ -32,6 +37,38 @@ pub(crate) struct KnownService {
 pub(crate) enum ServiceRegistry {
     Kubernetes,
     ServiceEntry,
+}
+
+/// How the endpoints of a service are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// By address; none is a cluster without endpoints.
+    Listed,
+    /// By names, every address of which is an endpoint; none is no cluster.
+    Names,
+    /// By one name, which is one endpoint; none is no cluster.
+    LogicalName,
+}
+
+/// Which endpoints a Kubernetes Service prefers (`trafficDistribution`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrafficDistribution {
+    /// Those of the client's zone (`PreferClose`, `PreferSameZone`).
+    SameZone,
+    /// Those of the client's node, then of its zone (`PreferSameNode`).
+    SameNode,
+}
+
+impl TrafficDistribution {
+    /// What a Service asks for: by its annotation, else by its field. `None` where it is nothing that is known.
+    fn of(service: &Resource<Service>) -> Option<Self> {
+        let annotation = service.meta.annotations.get(TRAFFIC_DISTRIBUTION);
+        match annotation.unwrap_or(&service.spec.traffic_distribution).as_str() {
+            "PreferClose" | "PreferSameZone" => Some(Self::SameZone),
+            "PreferSameNode" => Some(Self::SameNode),
+            _ => None,
+        }
+    }
 }
 
 /// A port of a service.
@@ -237,6 +274,8 @@ fn from_kubernetes(
         registry: ServiceRegistry::Kubernetes,
         addresses,
         headless,
+        discovery: Discovery::Listed,
+        traffic_distribution: TrafficDistribution::of(resource),
         export_to,
         created: created(&resource.meta.creation_timestamp, &resource.meta.name),
     })
@@ -259,9 +298,16 @@ fn from_service_entry(
             Some(KnownPort { number, name: port.name.clone(), protocol, target })
         })
         .collect();
-    let listed = spec.resolution == Resolution::Static;
-    let known = if listed { sources.of_service_entry(resource, namespace) } else { Vec::new() };
+    let discovery = match spec.resolution {
+        Resolution::Dns => Discovery::Names,
+        Resolution::DnsRoundRobin => Discovery::LogicalName,
+        _ => Discovery::Listed,
+    };
+    let known = sources.of_service_entry(resource, discovery);
+    // Without endpoints the host is its own; a selector that selects nothing leaves none.
+    let itself = discovery != Discovery::Listed && spec.endpoints.is_empty() && spec.workload_selector.is_none();
     for host in &spec.hosts {
+        let endpoints = if itself { vec![endpoints::from_host(host)] } else { known.clone() };
         services.push(KnownService {
             host: host.to_ascii_lowercase(),
             namespace: namespace.to_owned(),
@@ -269,7 +315,9 @@ fn from_service_entry(
             registry: ServiceRegistry::ServiceEntry,
             addresses: spec.addresses.iter().filter(|address| !address.contains('/')).cloned().collect(),
             headless: false,
-            endpoints: known.clone(),
+            discovery,
+            traffic_distribution: None,
+            endpoints,
             export_to: spec.export_to.clone(),
             created: created(&resource.meta.creation_timestamp, &resource.meta.name),
         });

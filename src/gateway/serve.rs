@@ -23,6 +23,7 @@ use crate::mesh::Mesh;
 use crate::request::{ListenerOrigin, Origin};
 use crate::service::MeshRouter;
 use crate::snapshot::{Bind, Listener};
+use crate::source::{DnsSource, Resolving};
 use crate::transport::Transport;
 
 /// How a gateway is to run; see [`Server::builder`].
@@ -97,6 +98,9 @@ impl ServerBuilder {
 
     /// Opens every listener of the mesh and begins to serve.
     ///
+    /// Names of endpoints are looked up with the system's resolver unless a [`DnsSource`] does so already; the listeners
+    /// are opened when each was looked up once, or after 5 s.
+    ///
     /// # Errors
     ///
     /// If a listener or the admin port cannot be opened, or a thread not be started: then nothing is left open.
@@ -109,6 +113,7 @@ impl ServerBuilder {
         let admin = self.start_admin(&readiness).await?;
         let admin_address = admin.as_ref().map(|(address, _)| *address);
         let admin = admin.map(|(_, task)| AbortOnDrop(task));
+        let resolving = DnsSource::new().open(&self.mesh).await;
         let versions = self.mesh.subscribe();
         let mut control =
             Control { workers: self.start_workers()?, mesh: self.mesh, ports: self.ports, open: BTreeMap::new() };
@@ -120,7 +125,7 @@ impl ServerBuilder {
         readiness.set_ready();
         let (drain, asked) = oneshot::channel();
         let control = tokio::spawn(control.run(versions, asked));
-        Ok(Server { readiness, admin_address, drain, control, _admin: admin })
+        Ok(Server { readiness, admin_address, drain, control, _admin: admin, _resolving: resolving })
     }
 
     async fn start_admin(&self, readiness: &Arc<Readiness>) -> Result<Option<(SocketAddr, JoinHandle<()>)>, Error> {
@@ -178,6 +183,7 @@ pub struct Server {
     drain: oneshot::Sender<(Duration, oneshot::Sender<()>)>,
     control: JoinHandle<()>,
     _admin: Option<AbortOnDrop>,
+    _resolving: Resolving,
 }
 
 impl Server {

@@ -85,6 +85,8 @@ impl FileSource {
     /// happened for 20 ms. A change that is no YAML or cannot be read is traced and leaves the mesh as it is; of one
     /// with bad resources the rest is applied ([`Mesh::apply`]). Files that did not change are not applied again.
     ///
+    /// Names of endpoints are not looked up by this: see [`Mesh::resolve_names`].
+    ///
     /// # Errors
     ///
     /// As [`Self::config`]; if strict also on any problem that [refuses a start](Problem::refuses_start).
@@ -139,7 +141,8 @@ impl Drop for Watch {
 }
 
 impl Mesh {
-    /// A mesh with Istio's defaults that follows the file or folder `path` until its last handle is dropped.
+    /// A mesh with Istio's defaults that follows the file or folder `path` until its last handle is dropped, and
+    /// [looks up the names](Mesh::resolve_names) that stand there.
     ///
     /// Resources that are not usable as written are traced and left out. See [`FileSource`] for more paths, for
     /// strictness, and for a mesh with options of its own.
@@ -154,6 +157,7 @@ impl Mesh {
     pub async fn open(path: impl AsRef<Path>) -> Result<Mesh, Error> {
         let mesh = Mesh::new();
         FileSource::new(path.as_ref()).open(&mesh).await?.detach();
+        mesh.resolve_names().await;
         Ok(mesh)
     }
 }

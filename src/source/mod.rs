@@ -1,6 +1,8 @@
-//! Where words come from: a folder of YAML, watched ([`FileSource`]).
+//! Where words come from: a folder of YAML, watched (`FileSource`), and where addresses come from: names that are
+//! looked up ([`DnsSource`]).
 //!
-//! ```
+#![cfg_attr(feature = "file", doc = "```")]
+#![cfg_attr(not(feature = "file"), doc = "```ignore")]
 //! use mesh_router::Mesh;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -14,6 +16,12 @@
 //! # }
 //! ```
 
+mod dns;
+#[cfg(feature = "file")]
 mod file;
 
+#[cfg(feature = "dns")]
+pub use dns::TtlResolver;
+pub use dns::{Answer, DnsSource, Resolve, Resolving, SystemResolver};
+#[cfg(feature = "file")]
 pub use file::{FileSource, Watch};

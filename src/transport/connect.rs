@@ -76,6 +76,15 @@ impl Connector {
     }
 
     async fn open(&self, address: &Address, nodelay: bool) -> io::Result<Wire> {
+        let found;
+        let address = match address {
+            Address::Logical(host) => {
+                let unknown = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+                found = Address::Tcp(host.address().ok_or_else(unknown)?);
+                &found
+            }
+            address => address,
+        };
         match self {
             Connector::Own(open) => open(address.clone()).await,
             Connector::Sockets => match address {
@@ -88,6 +97,7 @@ impl Connector {
                 Address::Unix(path) => Ok(Wire::Unix(tokio::net::UnixStream::connect(path).await?)),
                 #[cfg(not(unix))]
                 Address::Unix(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+                Address::Logical(_) => Err(io::Error::from(io::ErrorKind::NotFound)),
             },
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::cluster::{ClusterKey, ClusterSettings};
 use super::connection::ConnectionSettings;
 use super::limits::Limits;
+use super::names::LogicalHost;
 use super::outlier::{Ejection, Health};
 
 /// Where an endpoint listens.
@@ -23,6 +24,8 @@ pub enum Address {
     Tcp(SocketAddr),
     /// A unix domain socket (`unix:///path` of a WorkloadEntry), without the scheme.
     Unix(PathBuf),
+    /// Whatever a name leads to when a connection is opened (`resolution: DNS_ROUND_ROBIN`).
+    Logical(LogicalHost),
 }
 
 impl Address {
@@ -39,6 +42,7 @@ impl Address {
             }
             Address::Tcp(v4) => Authority::try_from(v4.to_string()).unwrap_or_else(|_| nowhere()),
             Address::Unix(_) => nowhere(),
+            Address::Logical(host) => Authority::try_from(host.to_string()).unwrap_or_else(|_| nowhere()),
         }
     }
 }
@@ -48,6 +52,7 @@ impl fmt::Display for Address {
         match self {
             Address::Tcp(address) => address.fmt(f),
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
+            Address::Logical(host) => host.fmt(f),
         }
     }
 }

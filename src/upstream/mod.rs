@@ -38,6 +38,7 @@ mod least_request;
 mod limits;
 mod locality;
 mod maglev;
+mod names;
 mod originals;
 mod outlier;
 mod priority;
@@ -63,6 +64,9 @@ pub use locality::{
     Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, REGION_LABEL,
     SUBZONE_LABEL, ZONE_LABEL,
 };
+pub use names::{LogicalHost, ResolvedName};
 pub use outlier::{Ejection, EjectionReason, OutlierSettings};
 pub use registry::Registry;
 pub use warmup::Warmup;
+
+pub(crate) use names::{NamedEndpoint, NamedEndpoints, Names};

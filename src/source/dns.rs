@@ -1,0 +1,157 @@
+//! Looking names up: the endpoints of ServiceEntries with `resolution: DNS` and `DNS_ROUND_ROBIN`.
+
+mod driver;
+mod resolve;
+#[cfg(test)]
+mod tests;
+#[cfg(feature = "dns")]
+mod ttl;
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::mesh::Mesh;
+use driver::Driver;
+use resolve::Resolver;
+
+pub use resolve::{Answer, Resolve, SystemResolver};
+#[cfg(feature = "dns")]
+pub use ttl::TtlResolver;
+
+/// Looks up the names that a mesh needs, and keeps their endpoints at what the answers say.
+///
+/// Every name is looked up once, however many clusters need it, as soon as a snapshot needs it, and again:
+///
+/// - when the TTL of its answer is over, at the earliest after a second;
+/// - after 5 s if the resolver does not know the TTL (Envoy's `dns_refresh_rate`);
+/// - after [`dns_refresh_rate`](crate::options::MeshOptions::dns_refresh_rate), 60 s, if there was no answer or an
+///   empty one, or if its TTL is 0. Without an answer the last addresses stay.
+///
+/// An answer that is empty empties a `DNS` cluster. One name's addresses of both families are taken as
+/// [`dns_lookup_family`](crate::options::MeshOptions::dns_lookup_family) says.
+///
+/// ```
+/// use std::net::IpAddr;
+/// use std::sync::Arc;
+///
+/// use mesh_router::Mesh;
+/// use mesh_router::config::Config;
+/// use mesh_router::source::{Answer, DnsSource};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), mesh_router::Error> {
+/// let mesh = Mesh::new();
+/// mesh.apply(Config::from_yaml(
+///     "
+/// apiVersion: networking.istio.io/v1
+/// kind: ServiceEntry
+/// metadata: {name: api}
+/// spec:
+///   hosts: [api.example.com]
+///   resolution: DNS
+///   ports: [{number: 80, name: http, protocol: HTTP}]
+/// ",
+///     "api.yaml",
+/// )?)?;
+/// // Any function that answers is a resolver; without one the system's is asked.
+/// let resolver = |_name: Arc<str>| async { Ok(Answer::new([IpAddr::from([192, 0, 2, 7])])) };
+/// let _resolving = DnsSource::new().resolver(resolver).open(&mesh).await;
+/// let snapshot = mesh.snapshot();
+/// let cluster = snapshot.clusters().next().expect("one cluster");
+/// assert_eq!(cluster.view()[0].address.to_string(), "192.0.2.7:80");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct DnsSource {
+    resolver: Resolver,
+    patience: Duration,
+}
+
+impl fmt::Debug for DnsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DnsSource").field("patience", &self.patience).finish_non_exhaustive()
+    }
+}
+
+impl Default for DnsSource {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl DnsSource {
+    /// Asks the system: `getaddrinfo` on Unix, with its files and its cache, but without TTLs.
+    pub fn new() -> Self {
+        Self { resolver: Resolver::of(SystemResolver), patience: Duration::from_secs(5) }
+    }
+
+    /// Asks `resolver` instead.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Resolver::of(resolver);
+        self
+    }
+
+    /// How long [`Self::open`] waits for first answers: 5 s.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// Begins to look names up, until what is returned or the last handle of the mesh is dropped. It waits until each
+    /// name of the current snapshot was looked up once, or until its [patience](Self::patience) is over.
+    ///
+    /// A mesh is resolved by one source at a time: where there is one already, this one only waits for it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the resolving is a task of it.
+    pub async fn open(self, mesh: &Mesh) -> Resolving {
+        let task = mesh.claim_names().map(|claim| tokio::spawn(Driver::new(mesh, self.resolver).run(claim)));
+        let resolving = Resolving { task };
+        if timeout(self.patience, mesh.all_looked_up()).await.is_err() {
+            tracing::warn!(waited = ?self.patience, "not every name was looked up in time; its requests get 503");
+        }
+        resolving
+    }
+}
+
+/// Looks names up for as long as it is held; see [`DnsSource::open`].
+#[derive(Debug)]
+#[must_use = "names are not looked up any more when it is dropped"]
+pub struct Resolving {
+    task: Option<JoinHandle<()>>,
+}
+
+impl Resolving {
+    /// Goes on until the last handle of the mesh is dropped.
+    pub fn detach(mut self) {
+        self.task = None;
+    }
+}
+
+impl Drop for Resolving {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+impl Mesh {
+    /// Looks up the names that ServiceEntries name, with the system's resolver, until the last handle of the mesh is
+    /// dropped; first answers are waited for, 5 s at most. [`Mesh::open`] and the gateway do so by themselves.
+    /// See [`DnsSource`] for other resolvers.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the resolving is a task of it.
+    pub async fn resolve_names(&self) {
+        DnsSource::new().open(self).await.detach();
+    }
+}

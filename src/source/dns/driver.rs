@@ -1,0 +1,137 @@
+//! The task that looks names up: what a snapshot needs, when it is due.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use super::resolve::{Answer, Resolver};
+use crate::mesh::{Mesh, NamesClaim, WeakMesh};
+
+/// How long an answer without a TTL holds (Envoy's `dns_refresh_rate`).
+const WITHOUT_TTL: Duration = Duration::from_secs(5);
+/// How long an answer holds at least (Envoy's `dns_min_refresh_rate`).
+const SHORTEST: Duration = Duration::from_secs(1);
+/// How long a look-up may take.
+const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
+/// How many look-ups there are at a time: the system's each take a thread.
+const AT_A_TIME: usize = 64;
+
+/// Looks up the names of one mesh.
+pub(super) struct Driver {
+    mesh: WeakMesh,
+    versions: watch::Receiver<u64>,
+    resolver: Resolver,
+    gate: Arc<Semaphore>,
+    asked: HashMap<Arc<str>, Asked>,
+    lookups: JoinSet<Looked>,
+}
+
+/// A name that is looked up, or will be when it is due.
+struct Asked {
+    lookup: AbortHandle,
+    /// Whether the last look-up failed, which is told once.
+    failing: bool,
+}
+
+/// A look-up that ended.
+struct Looked {
+    name: Arc<str>,
+    answer: io::Result<Answer>,
+}
+
+impl Driver {
+    pub(super) fn new(mesh: &Mesh, resolver: Resolver) -> Self {
+        Self {
+            mesh: mesh.downgrade(),
+            versions: mesh.subscribe(),
+            resolver,
+            gate: Arc::new(Semaphore::new(AT_A_TIME)),
+            asked: HashMap::new(),
+            lookups: JoinSet::new(),
+        }
+    }
+
+    /// Looks names up until the last handle of the mesh is dropped.
+    pub(super) async fn run(mut self, claim: NamesClaim) {
+        let mut open = self.follow();
+        while open.is_some() {
+            open = tokio::select! {
+                changed = self.versions.changed() => match changed {
+                    Ok(()) => self.follow(),
+                    Err(_) => None,
+                },
+                Some(looked) = self.lookups.join_next() => match looked {
+                    Ok(looked) => self.take(looked),
+                    // A name that is not needed any more.
+                    Err(_) => Some(()),
+                },
+            };
+        }
+        drop(claim);
+    }
+
+    /// Asks for what the snapshot needs and for nothing else. `None` if the mesh is gone.
+    fn follow(&mut self) -> Option<()> {
+        let snapshot = self.mesh.upgrade()?.snapshot();
+        let needed: Vec<Arc<str>> = snapshot.names().iter().map(|name| name.name().clone()).collect();
+        self.asked.retain(|name, asked| {
+            let kept = needed.contains(name);
+            if !kept {
+                asked.lookup.abort();
+            }
+            kept
+        });
+        for name in needed {
+            if !self.asked.contains_key(&name) {
+                let lookup = self.ask(name.clone(), Duration::ZERO);
+                self.asked.insert(name, Asked { lookup, failing: false });
+            }
+        }
+        Some(())
+    }
+
+    fn ask(&mut self, name: Arc<str>, after: Duration) -> AbortHandle {
+        let (resolver, gate) = (self.resolver.clone(), self.gate.clone());
+        self.lookups.spawn(async move {
+            sleep(after).await;
+            let _turn = gate.acquire().await;
+            let answer = timeout(LONGEST_LOOKUP, resolver.ask(name.clone())).await;
+            Looked { name, answer: answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) }
+        })
+    }
+
+    /// Publishes an answer, and asks again when it is due.
+    fn take(&mut self, Looked { name, answer }: Looked) -> Option<()> {
+        let mesh = self.mesh.upgrade()?;
+        let options = mesh.options();
+        let after = pause(&answer, options.dns_refresh_rate);
+        let failing = answer.is_err();
+        let Some(asked) = self.asked.get_mut(&name) else { return Some(()) };
+        match &answer {
+            Err(error) if !asked.failing => tracing::warn!(%name, %error, "a name cannot be looked up"),
+            Err(_) => {}
+            Ok(answer) => tracing::debug!(%name, addresses = ?answer.addresses, ttl = ?answer.ttl, "looked up"),
+        }
+        asked.failing = failing;
+        let addresses = answer.ok().map(|answer| options.dns_lookup_family.choose(answer.addresses));
+        mesh.publish_addresses(&name, addresses);
+        let lookup = self.ask(name.clone(), after);
+        self.asked.insert(name, Asked { lookup, failing });
+        Some(())
+    }
+}
+
+/// How long an answer holds; `otherwise` says how long none does.
+fn pause(answer: &io::Result<Answer>, otherwise: Duration) -> Duration {
+    match answer {
+        Err(_) => otherwise,
+        Ok(answer) if answer.addresses.is_empty() || answer.ttl == Some(Duration::ZERO) => otherwise,
+        Ok(Answer { ttl: Some(ttl), .. }) => (*ttl).max(SHORTEST),
+        Ok(Answer { ttl: None, .. }) => WITHOUT_TTL.min(otherwise),
+    }
+}

@@ -1,0 +1,86 @@
+//! Who is asked: [`Resolve`], and the system.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a name was resolved to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The addresses, in the order of the answer. None: the name has none, which is known.
+    pub addresses: Vec<IpAddr>,
+    /// How long the answer holds; `None`: the resolver does not know.
+    pub ttl: Option<Duration>,
+}
+
+impl Answer {
+    /// An answer without a TTL.
+    pub fn new(addresses: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self { addresses: addresses.into_iter().collect(), ttl: None }
+    }
+
+    /// The same answer, which holds that long.
+    #[must_use]
+    pub fn with_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+}
+
+/// Looks names up, for [`DnsSource::resolver`](super::DnsSource::resolver).
+///
+/// Every `Fn(Arc<str>) -> impl Future<Output = io::Result<Answer>>` is one.
+pub trait Resolve: Send + Sync + 'static {
+    /// The addresses of `name`, which is in lower case and without a dot at its end. An error leaves the last ones.
+    fn resolve(&self, name: Arc<str>) -> impl Future<Output = io::Result<Answer>> + Send;
+}
+
+impl<R, F> Resolve for R
+where
+    R: Fn(Arc<str>) -> F + Send + Sync + 'static,
+    F: Future<Output = io::Result<Answer>> + Send,
+{
+    fn resolve(&self, name: Arc<str>) -> impl Future<Output = io::Result<Answer>> + Send {
+        self(name)
+    }
+}
+
+/// The resolver of the system: `getaddrinfo` on Unix, without TTLs. It does not tell a name without addresses from one
+/// that could not be looked up: both are errors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+impl Resolve for SystemResolver {
+    async fn resolve(&self, name: Arc<str>) -> io::Result<Answer> {
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for found in tokio::net::lookup_host((&*name, 0)).await? {
+            if !addresses.contains(&found.ip()) {
+                addresses.push(found.ip());
+            }
+        }
+        Ok(Answer { addresses, ttl: None })
+    }
+}
+
+type Resolution = Pin<Box<dyn Future<Output = io::Result<Answer>> + Send>>;
+
+/// Whoever is asked; a user's own type is forgotten here.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<dyn Fn(Arc<str>) -> Resolution + Send + Sync>);
+
+impl Resolver {
+    pub(super) fn of<R: Resolve>(resolver: R) -> Self {
+        let resolver = Arc::new(resolver);
+        Self(Arc::new(move |name| {
+            let resolver = resolver.clone();
+            Box::pin(async move { resolver.resolve(name).await })
+        }))
+    }
+
+    pub(super) async fn ask(&self, name: Arc<str>) -> io::Result<Answer> {
+        (self.0)(name).await
+    }
+}
