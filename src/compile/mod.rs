@@ -5,7 +5,9 @@
 //! they are brought together: which services there are, which rules a workload sees, which clusters they reach, and the
 //! route tables of the mesh and of each listener.
 
+mod actions;
 mod clusters;
+mod delegate;
 mod destination_rules;
 mod endpoints;
 mod gateways;
@@ -14,10 +16,12 @@ mod honored;
 mod matches;
 mod names;
 mod path;
+mod policies;
 mod publication;
 mod references;
 pub(crate) mod report;
 mod review;
+mod routes;
 mod services;
 mod tables;
 mod validate;
@@ -57,8 +61,10 @@ fn compile(
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, purpose);
-    let meant = understand(config, options, regexes, report);
-    references::check(&meant, config, &services, &clusters, report);
+    let mut meant = understand(config, options, regexes, report);
+    references::check(&meant, config, &services, &clusters, options, report);
+    delegate::expand(&mut meant, options, regexes);
+    policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
