@@ -5,8 +5,10 @@
 //! they are brought together: which services there are, which rules a workload sees, which clusters they reach, and the
 //! route tables of the mesh and of each listener.
 
+mod actions;
 mod clusters;
 mod connection_pool;
+mod delegate;
 mod destination_rules;
 mod endpoints;
 mod gateways;
@@ -17,10 +19,12 @@ mod matches;
 mod names;
 mod outlier;
 mod path;
+mod policies;
 mod publication;
 mod references;
 pub(crate) mod report;
 mod review;
+mod routes;
 mod services;
 mod tables;
 mod validate;
@@ -61,8 +65,10 @@ fn compile(
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, purpose);
-    let meant = understand(config, options, regexes, report);
-    references::check(&meant, config, &services, &clusters, report);
+    let mut meant = understand(config, options, regexes, report);
+    references::check(&meant, config, &services, &clusters, options, report);
+    delegate::expand(&mut meant, options, regexes);
+    policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
