@@ -41,7 +41,7 @@ pub(crate) enum Dangling {
 
 impl<'a> Clusters<'a> {
     pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, purpose: Purpose<'a>) -> Self {
-        let Purpose { options, workload, registry, names } = purpose;
+        let Purpose { options, workload, registry, names, gateways: _ } = purpose;
         Self { services, rules, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
     }
 

@@ -14,6 +14,7 @@ mod endpoints;
 mod gateways;
 mod headers;
 mod honored;
+mod inbound;
 mod limits;
 mod matches;
 mod names;
@@ -40,6 +41,7 @@ use virtual_services::MeantVirtualService;
 
 use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
+use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Names, Registry};
@@ -50,6 +52,8 @@ struct Purpose<'a> {
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
+    /// The gateways that applications of this process stand for.
+    gateways: &'a [GatewayOrigin],
     names: &'a Names,
 }
 
@@ -74,7 +78,9 @@ fn compile(
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
     let listeners = gateways::listeners(config, &visible, &mut clusters, workload, report);
-    Snapshot { version, mesh, listeners, clusters: clusters.entries, path_normalization: options.path_normalization }
+    let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    let path_normalization = options.path_normalization;
+    Snapshot { version, mesh, listeners, inbound, clusters: clusters.entries, path_normalization }
 }
 
 /// Understands every resource by itself.
