@@ -110,8 +110,10 @@ fn g4_policies_are_inherited_whole() {
     assert!(own.request_headers.authority().is_none());
 }
 
+/// Nothing else leaves a rule with several actions: a redirect counts before a direct response, that before
+/// destinations.
 #[test]
-fn g4_actions_are_the_delegates_but_for_a_direct_response() {
+fn g4_and_t14_actions_are_the_delegates_but_for_a_direct_response() {
     let (snapshot, _) = delegated(
         "- {directResponse: {status: 418}, delegate: {name: child}}",
         "
