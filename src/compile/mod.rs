@@ -140,3 +140,6 @@ fn visible<'m, 'a>(
     });
     visible.into_iter().map(|(_, meant)| meant).collect()
 }
+
+#[cfg(test)]
+mod tests;
