@@ -66,6 +66,8 @@ fn set(options: &mut MeshOptions, name: &str, value: &Value) -> Result<bool, Box
             let timeout: units::Duration = word(value)?.parse()?;
             options.connect_timeout = timeout.to_std().ok_or("it is negative")?;
         }
+        "localityLbSetting" => options.locality_lb_setting = serde_yaml::from_value(value.clone())?,
+        "zoneAwareLbSetting" => options.zone_aware_lb_setting = serde_yaml::from_value(value.clone())?,
         "rootNamespace" => options.root_namespace = word(value)?.to_owned(),
         "domain" => options.domain = word(value)?.to_owned(),
         "defaultServiceExportTo" => options.default_service_export_to = words(value)?,

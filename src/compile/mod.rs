@@ -13,6 +13,7 @@ mod gateways;
 mod headers;
 mod honored;
 mod limits;
+mod load_balancing;
 mod matches;
 mod names;
 mod outlier;
@@ -30,6 +31,7 @@ pub(crate) use publication::{Judged, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use load_balancing::Own;
 use report::Report;
 use services::Services;
 use virtual_services::MeantVirtualService;
@@ -60,7 +62,7 @@ fn compile(
     let Purpose { options, workload, .. } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
-    let mut clusters = Clusters::new(&services, &rules, purpose);
+    let mut clusters = Clusters::new(&services, &rules, Own::new(config, workload), purpose);
     let meant = understand(config, options, regexes, report);
     references::check(&meant, config, &services, &clusters, report);
     let visible = visible(&meant, options, workload);

@@ -82,7 +82,11 @@ impl Position<'_> {
         };
         let action = match &rule.action {
             RuleAction::NotHonored(what) => Action::NotHonored { what: (*what).into() },
-            RuleAction::Forward(destinations) => Action::Forward(Forward::new(split(destinations, near, clusters))),
+            RuleAction::Forward(destinations) => {
+                let mut forward = Forward::new(split(destinations, near, clusters));
+                forward.hash = clusters.hash_policies(destinations, near);
+                Action::Forward(forward)
+            }
         };
         let (request_headers, response_headers) = rule.headers();
         Route {
@@ -221,8 +225,11 @@ impl MeshTable<'_, '_> {
             let set = match ruled {
                 Some(set) => set,
                 None => {
-                    let choice = self.clusters.whole(service, port);
-                    self.builder.rule_set(vec![(RouteMatch::builder().build(), implicit(service, choice))])
+                    let mut forward = Forward::new(WeightedClusters::single(WeightedCluster::new(
+                        self.clusters.whole(service, port),
+                    )));
+                    forward.hash = self.clusters.hash_policies_of_service(service, port.number);
+                    self.builder.rule_set(vec![(RouteMatch::builder().build(), implicit(service, forward))])
                 }
             };
             ports.push((port.number, set));
@@ -259,13 +266,13 @@ impl MeshTable<'_, '_> {
 }
 
 /// The route of a service that no rule speaks of.
-fn implicit(service: &KnownService, choice: ClusterChoice) -> Route {
+fn implicit(service: &KnownService, forward: Forward) -> Route {
     let kind = service.registry.kind();
     let resource =
         ResourceName { kind: kind.into(), namespace: service.namespace.as_str().into(), name: service.name().into() };
     Route {
         name: Arc::from("default"),
-        action: Action::Forward(Forward::new(WeightedClusters::single(WeightedCluster::new(choice)))),
+        action: Action::Forward(forward),
         origin: RuleOrigin { resource, path: String::new(), place: None },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

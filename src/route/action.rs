@@ -6,7 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{AuthorityRewrite, Cors, Fault, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster, WeightedClusters};
+use super::{
+    AuthorityRewrite, Cors, Fault, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster,
+    WeightedClusters,
+};
 
 /// What a matched rule does.
 #[derive(Clone, Debug)]
@@ -44,6 +47,9 @@ pub struct Forward {
     pub cors: Option<Cors>,
     /// Where copies go (`mirror`, `mirrors`). All of one request share one draw.
     pub mirrors: Box<[Mirror]>,
+    /// What of a request is hashed, so that requests alike go to one endpoint (`consistentHash` of the destinations'
+    /// DestinationRules).
+    pub hash: HashPolicies,
 }
 
 impl Forward {
@@ -57,6 +63,7 @@ impl Forward {
             fault: None,
             cors: None,
             mirrors: Box::default(),
+            hash: HashPolicies::default(),
         }
     }
 
