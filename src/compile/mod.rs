@@ -16,6 +16,7 @@ mod headers;
 mod honored;
 mod inbound;
 mod limits;
+mod load_balancing;
 mod matches;
 mod names;
 mod outlier;
@@ -35,6 +36,7 @@ pub(crate) use publication::{Judged, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use load_balancing::Own;
 use report::Report;
 use services::Services;
 use virtual_services::MeantVirtualService;
@@ -68,7 +70,7 @@ fn compile(
     let Purpose { options, workload, .. } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
-    let mut clusters = Clusters::new(&services, &rules, purpose);
+    let mut clusters = Clusters::new(&services, &rules, Own::new(config, workload), purpose);
     let mut meant = understand(config, options, regexes, report);
     references::check(&meant, config, &services, &clusters, options, report);
     delegate::expand(&mut meant, options, regexes);
