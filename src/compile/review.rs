@@ -34,6 +34,11 @@ impl<'r> Review<'r> {
         self.push(Severity::Error, path, message.into());
     }
 
+    /// Something is not as its author may think.
+    pub(crate) fn warning(&mut self, path: &Path<'_>, message: impl Into<String>) {
+        self.push(Severity::Warning, path, message.into());
+    }
+
     /// A field is set that nothing reads yet; `why` is added where there is more to say.
     pub(crate) fn not_honored(&mut self, path: &Path<'_>, value: &impl IsSet) {
         if value.is_set() {
