@@ -5,8 +5,10 @@
 //! they are brought together: which services there are, which rules a workload sees, which clusters they reach, and the
 //! route tables of the mesh and of each listener.
 
+mod actions;
 mod clusters;
 mod connection_pool;
+mod delegate;
 mod destination_rules;
 mod discovery;
 mod endpoints;
@@ -19,11 +21,13 @@ mod matches;
 mod names;
 mod outlier;
 mod path;
+mod policies;
 mod ports;
 mod publication;
 mod references;
 pub(crate) mod report;
 mod review;
+mod routes;
 mod service_entries;
 mod services;
 mod tables;
@@ -66,8 +70,10 @@ fn compile(
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, purpose);
     discovery::review(config, &services, options, workload, report);
-    let meant = understand(config, options, regexes, report);
-    references::check(&meant, config, &services, &clusters, report);
+    let mut meant = understand(config, options, regexes, report);
+    references::check(&meant, config, &services, &clusters, options, report);
+    delegate::expand(&mut meant, options, regexes);
+    policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
