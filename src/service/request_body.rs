@@ -9,6 +9,7 @@
 //! assert!(body.aim().is_none());
 //! ```
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,26 +18,52 @@ use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use crate::upstream::Endpoint;
+use crate::upstream::{Endpoint, Permit};
 
 /// Where a try goes and under which name: the typed half of the seam between the router and a transport.
 ///
 /// The URI of the request names the endpoint as well (`http://10.0.0.1:9080/path`) and the `Host` header the original
 /// authority, so that a client which knows nothing of aims follows them. A transport that does dials the endpoint and
 /// puts the authority back.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub struct Aim {
     /// The endpoint that was picked.
     pub endpoint: Arc<Endpoint>,
     /// What `:authority` must say. `None`: what the `Host` header says.
     pub authority: Option<Authority>,
+    /// Counts the try among those of its cluster (`http2MaxRequests`), and is dropped with it. A transport gives it
+    /// back while the request waits for a connection, and takes another when it has one. `None`: it is not counted.
+    pub permit: Option<Permit>,
+    /// Whose request it is: the client and the address that it dialled, for a PROXY header. `None`: this process' own.
+    pub client: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Aim {
-    /// An aim at `endpoint`, under the name `authority`.
+    /// An aim at `endpoint`, under the name `authority`, that nobody counts.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority }
+        Self { endpoint, authority, permit: None, client: None }
+    }
+
+    /// The same, counted by `permit`.
+    #[must_use]
+    pub fn with_permit(mut self, permit: Permit) -> Self {
+        self.permit = Some(permit);
+        self
+    }
+
+    /// The same for a request of `client`, which dialled `local`.
+    #[must_use]
+    pub fn with_client(mut self, client: SocketAddr, local: SocketAddr) -> Self {
+        self.client = Some((client, local));
+        self
+    }
+}
+
+/// A copy is not counted: one try was admitted.
+impl Clone for Aim {
+    fn clone(&self) -> Self {
+        Self { endpoint: self.endpoint.clone(), authority: self.authority.clone(), permit: None, client: self.client }
     }
 }
 

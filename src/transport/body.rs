@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 
 use super::Upload;
 use super::line::{Lease, Line};
-use super::multiplex::Stream;
+use super::streams::Stream;
+use crate::upstream::Permit;
 
 /// The body of a response that [`Transport`](super::Transport) received.
 ///
@@ -23,6 +24,8 @@ use super::multiplex::Stream;
 pub struct TransportBody {
     body: Incoming,
     held: Held,
+    /// Counts the request as one under way.
+    permit: Option<Permit>,
 }
 
 enum Held {
@@ -37,28 +40,37 @@ enum Held {
 impl TransportBody {
     /// A body whose connection is not coming back.
     pub(super) fn unbound(body: Incoming) -> Self {
-        Self { body, held: Held::Nothing }
+        Self { body, held: Held::Nothing, permit: None }
     }
 
-    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>) -> Self {
+    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>, permit: Option<Permit>) -> Self {
         if body.is_end_stream() {
+            drop(permit);
             line.give_back();
             return Self::unbound(body);
         }
-        Self { body, held: Held::Line(Mutex::new(line)) }
+        Self { body, held: Held::Line(Mutex::new(line)), permit }
     }
 
-    pub(super) fn stream(body: Incoming, stream: Stream) -> Self {
+    pub(super) fn stream(body: Incoming, stream: Stream, permit: Option<Permit>) -> Self {
         if body.is_end_stream() {
+            drop(permit);
             return Self::unbound(body);
         }
-        Self { body, held: Held::Stream(stream) }
+        Self { body, held: Held::Stream(stream), permit }
     }
 
+    /// The request is over before its connection is free for the next.
     fn give_back(&mut self) {
+        self.permit = None;
         if let Held::Line(line) = std::mem::replace(&mut self.held, Held::Nothing) {
             line.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).give_back();
         }
+    }
+
+    fn give_up(&mut self) {
+        self.permit = None;
+        self.held = Held::Nothing;
     }
 }
 
@@ -72,7 +84,7 @@ impl Body for TransportBody {
             // Nothing follows trailers, and many readers do not ask.
             Some(Ok(frame)) if !frame.is_trailers() && !self.body.is_end_stream() => {}
             Some(Ok(_)) | None => self.give_back(),
-            Some(Err(_)) => self.held = Held::Nothing,
+            Some(Err(_)) => self.give_up(),
         }
         Poll::Ready(frame)
     }

@@ -6,7 +6,7 @@
 //! body forgotten, as [`Lease`] in the body of the response. A reused connection allocates nothing of ours.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
@@ -14,10 +14,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::Upload;
+use super::place::Place;
 use super::pool::Pool;
+use super::terms::Terms;
 use crate::service::RequestBody;
+use crate::upstream::Permit;
 
 /// What an exchange came to. The request comes back if no byte of it was written.
 pub(super) type Reply<B> = Result<Response<Incoming>, TrySendError<Request<RequestBody<B>>>>;
@@ -55,6 +59,15 @@ pub(super) trait Exchange<B>: Lease {
 
     /// What it is up to.
     fn rest(&self) -> Rest;
+
+    /// Waits until it takes a request; false if it never will.
+    fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool>;
+
+    /// Whether it is too old or has carried enough requests to carry another.
+    fn is_spent(&self, terms: &Terms) -> bool;
+
+    /// Counts a request that took the connection over until it is closed.
+    fn carry(&self, permit: Option<Permit>);
 }
 
 pin_project! {
@@ -65,20 +78,24 @@ pin_project! {
         reply: Option<F>,
         // Only while it is lent: an idle connection must not keep the pool alive that it lies in.
         home: Option<Arc<Pool<B>>>,
+        opened: Instant,
+        started: u32,
+        // The open socket holds it.
+        place: Weak<Place>,
     }
 }
 
 /// A fresh connection.
-pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>) -> Line<B> {
-    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, send: S) -> Line<B>
+pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>, place: &Arc<Place>) -> Line<B> {
+    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, send: S, place: Weak<Place>) -> Line<B>
     where
         B: Upload,
         S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
         F: Future<Output = Reply<B>> + Send + 'static,
     {
-        Box::pin(Connection { sender, send, reply: None, home: None })
+        Box::pin(Connection { sender, send, reply: None, home: None, opened: Instant::now(), started: 0, place })
     }
-    boxed(sender, |sender, request| sender.try_send_request(request))
+    boxed(sender, |sender, request| sender.try_send_request(request), Arc::downgrade(place))
 }
 
 impl<B, S, F> Lease for Connection<B, S, F>
@@ -103,6 +120,7 @@ where
     fn start(self: Pin<&mut Self>, request: Request<RequestBody<B>>, home: Arc<Pool<B>>) {
         let mut this = self.project();
         *this.home = Some(home);
+        *this.started = this.started.saturating_add(1);
         let reply = (this.send)(this.sender, request);
         this.reply.set(Some(reply));
     }
@@ -126,6 +144,21 @@ where
             Rest::Closed
         } else {
             Rest::Busy
+        }
+    }
+
+    fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        self.project().sender.poll_ready(cx).map(|ready| ready.is_ok())
+    }
+
+    fn is_spent(&self, terms: &Terms) -> bool {
+        terms.most_requests.is_some_and(|most| self.started >= most)
+            || terms.most_age.is_some_and(|age| self.opened.elapsed() >= age)
+    }
+
+    fn carry(&self, permit: Option<Permit>) {
+        if let Some(place) = self.place.upgrade() {
+            place.carry(permit);
         }
     }
 }
