@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use gungraun::{Dhat, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
 use mesh_router::dice::{Dice, Draws};
-use mesh_router::upstream::{Cluster, Policy};
+use mesh_router::upstream::{Choice, Cluster, Policy};
 
 mod pick_clusters;
 use pick_clusters::{Weights, cluster};
@@ -16,7 +16,7 @@ use pick_clusters::{Weights, cluster};
 fn warm(policy: Policy, count: u32, weights: Weights) -> (Arc<Cluster>, Draws) {
     let cluster = cluster(policy, count, weights);
     let mut draws = Dice::seeded(2).draws();
-    drop(cluster.pick(&mut draws, &[]));
+    drop(cluster.pick(&mut draws, &Choice::default()));
     (cluster, draws)
 }
 
@@ -41,7 +41,7 @@ fn warm(policy: Policy, count: u32, weights: Weights) -> (Arc<Cluster>, Draws) {
 #[bench::random_equal_10000(Policy::Random, 10_000, Weights::Equal)]
 fn pick_100((cluster, mut draws): (Arc<Cluster>, Draws)) -> Arc<Cluster> {
     for _ in 0..100 {
-        drop(black_box(cluster.pick(&mut draws, &[])));
+        drop(black_box(cluster.pick(&mut draws, &Choice::default())));
     }
     cluster
 }

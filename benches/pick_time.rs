@@ -6,7 +6,7 @@ use std::thread;
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mesh_router::dice::Dice;
-use mesh_router::upstream::{Cluster, Policy};
+use mesh_router::upstream::{Choice, Cluster, Policy};
 
 mod pick_clusters;
 use pick_clusters::{Weights, cluster, endpoints};
@@ -31,7 +31,9 @@ fn measure(criterion: &mut Criterion, name: &str, around: impl Fn(&Cluster, &mut
             let mut draws = Dice::seeded(2).draws();
             let id = BenchmarkId::new(format!("{policy:?}/{weights:?}"), count);
             around(&cluster, &mut || {
-                group.bench_function(id.clone(), |bencher| bencher.iter(|| cluster.pick(&mut draws, &[])));
+                group.bench_function(id.clone(), |bencher| {
+                    bencher.iter(|| cluster.pick(&mut draws, &Choice::default()))
+                });
             });
         }
     }
@@ -49,7 +51,7 @@ fn against_another_thread(criterion: &mut Criterion) {
             scope.spawn(|| {
                 let mut draws = Dice::seeded(3).draws();
                 while !done.load(Ordering::Relaxed) {
-                    drop(cluster.pick(&mut draws, &[]));
+                    drop(cluster.pick(&mut draws, &Choice::default()));
                 }
             });
             bench();

@@ -10,6 +10,7 @@ use mesh_router::dice::Dice;
 use mesh_router::request::{Origin, RequestView};
 use mesh_router::route::{Action, Resolution};
 use mesh_router::snapshot::Snapshot;
+use mesh_router::upstream::Choice;
 
 fn reviews(rule: &str) -> String {
     format!(
@@ -91,12 +92,12 @@ fn a_hundred_publications_leave_clusters_endpoints_counts_and_positions_alone() 
     let first = cluster(&mesh);
     let ids: Vec<_> = first.view().iter().map(|endpoint| endpoint.id).collect();
     let mut draws = mesh.dice().draws();
-    let held = first.pick(&mut draws, &[]).unwrap();
+    let held = first.pick(&mut draws, &Choice::default()).unwrap();
     let mut picked = vec![held.endpoint().id];
     for round in 0..100 {
         mesh.apply(config(&reviews(if round % 2 == 0 { TO_V2 } else { TO_V1 }))).unwrap();
         if round % 2 == 1 {
-            picked.push(cluster(&mesh).pick(&mut draws, &[]).unwrap().endpoint().id);
+            picked.push(cluster(&mesh).pick(&mut draws, &Choice::default()).unwrap().endpoint().id);
         }
     }
     let last = cluster(&mesh);

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::thread;
 
 use mesh_router::dice::Dice;
-use mesh_router::upstream::{Address, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Picked, Policy, Registry};
+use mesh_router::upstream::{
+    Address, Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Picked, Policy, Registry,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ fn configs(list: &[(u8, u32, bool)]) -> Vec<EndpointConfig> {
 
 fn load(registry: &Registry, policy: Policy, list: &[(u8, u32, bool)]) -> Arc<Cluster> {
     let mut settings = ClusterSettings::default();
-    settings.balancer = policy;
+    settings.balancing.policy = policy;
     registry.cluster(ClusterKey::new("a.example", "", 80), settings, configs(list))
 }
 
@@ -67,7 +69,7 @@ proptest! {
         let mut held = Vec::new();
         for step in steps {
             match step {
-                Step::Pick => held.extend(cluster.pick(&mut dice.draws(), &[])),
+                Step::Pick => held.extend(cluster.pick(&mut dice.draws(), &Choice::default())),
                 Step::Drop(which) if !held.is_empty() => drop(held.swap_remove(which.index(held.len()))),
                 Step::Drop(_) => {}
                 Step::Publish(list) => cluster.publish(configs(&list)),
@@ -92,7 +94,7 @@ fn counts_return_to_zero_after_threads_raced() {
                 scope.spawn(|| {
                     let mut held = Vec::new();
                     for round in 0..3000 {
-                        held.extend(cluster.pick(&mut dice.draws(), &[]));
+                        held.extend(cluster.pick(&mut dice.draws(), &Choice::default()));
                         if round % 7 == 0 {
                             held.clear();
                         }

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use mesh_router::dice::Dice;
-use mesh_router::upstream::{Address, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Policy, Registry};
+use mesh_router::upstream::{Address, Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Policy, Registry};
 
 const POLICIES: [Policy; 3] = [Policy::LeastRequest, Policy::RoundRobin, Policy::Random];
 
 fn cluster(policy: Policy, endpoints: Vec<EndpointConfig>) -> Arc<Cluster> {
     let mut settings = ClusterSettings::default();
-    settings.balancer = policy;
+    settings.balancing.policy = policy;
     Registry::new(&Dice::seeded(2)).cluster(ClusterKey::new("a.example", "", 80), settings, endpoints)
 }
 
@@ -27,7 +27,7 @@ fn counts(cluster: &Cluster, dice: &Dice, picks: u32) -> Vec<u32> {
         counts.insert(view.address, 0);
     }
     for _ in 0..picks {
-        let picked = cluster.pick(&mut dice.draws(), &[]).expect("healthy");
+        let picked = cluster.pick(&mut dice.draws(), &Choice::default()).expect("healthy");
         *counts.entry(picked.endpoint().address.clone()).or_default() += 1;
     }
     counts.into_values().collect()
@@ -37,9 +37,9 @@ fn counts(cluster: &Cluster, dice: &Dice, picks: u32) -> Vec<u32> {
 fn no_healthy_endpoint_gives_none() {
     let dice = Dice::seeded(1);
     for policy in POLICIES {
-        assert!(cluster(policy, Vec::new()).pick(&mut dice.draws(), &[]).is_none());
+        assert!(cluster(policy, Vec::new()).pick(&mut dice.draws(), &Choice::default()).is_none());
         let sick = cluster(policy, vec![host(1).with_healthy(false), host(2).with_healthy(false).with_weight(2)]);
-        assert!(sick.pick(&mut dice.draws(), &[]).is_none());
+        assert!(sick.pick(&mut dice.draws(), &Choice::default()).is_none());
         assert_eq!(sick.view().len(), 2);
     }
 }
@@ -79,7 +79,7 @@ fn weighted_least_request_shuns_the_busy() {
     // Hold what falls on the first: at 9 held, its weight is 2/10 against 1.
     let mut held = Vec::new();
     while held.len() < 9 {
-        let picked = cluster.pick(&mut dice.draws(), &[]).expect("healthy");
+        let picked = cluster.pick(&mut dice.draws(), &Choice::default()).expect("healthy");
         if picked.endpoint().weight == 2 {
             held.push(picked);
         }
@@ -100,8 +100,12 @@ fn round_robin_does_not_pick_a_tried_endpoint_among_two() {
     let dice = Dice::seeded(1);
     let cluster = cluster(Policy::RoundRobin, vec![host(1), host(2)]);
     for _ in 0..20 {
-        let first = cluster.pick(&mut dice.draws(), &[]).expect("healthy").endpoint().id;
-        let second = cluster.pick(&mut dice.draws(), &[first]).expect("healthy").endpoint().id;
+        let first = cluster.pick(&mut dice.draws(), &Choice::default()).expect("healthy").endpoint().id;
+        let second = cluster
+            .pick(&mut dice.draws(), &Choice { tried: &[first], avoid_tried: true, ..Choice::default() })
+            .expect("healthy")
+            .endpoint()
+            .id;
         assert_ne!(first, second);
     }
 }
@@ -114,7 +118,9 @@ fn the_sixth_pick_stands_even_if_tried() {
     let picks = 100_000u32;
     let mut again = 0;
     for _ in 0..picks {
-        let picked = cluster.pick(&mut dice.draws(), &[tried]).expect("healthy");
+        let picked = cluster
+            .pick(&mut dice.draws(), &Choice { tried: &[tried], avoid_tried: true, ..Choice::default() })
+            .expect("healthy");
         again += u32::from(picked.endpoint().id == tried);
     }
     // Six picks in a row fall on the tried one: 1/64, at 5 sigma.
@@ -127,7 +133,12 @@ fn a_single_endpoint_is_picked_again() {
     for policy in POLICIES {
         let cluster = cluster(policy, vec![host(1)]);
         let tried = [cluster.view()[0].id];
-        assert!(cluster.pick(&mut dice.draws(), &tried).is_some(), "{policy:?}");
+        assert!(
+            cluster
+                .pick(&mut dice.draws(), &Choice { tried: &tried, avoid_tried: true, ..Choice::default() })
+                .is_some(),
+            "{policy:?}"
+        );
         assert_eq!(cluster.view()[0].active, 0);
     }
 }
@@ -142,7 +153,7 @@ fn huge_weights_are_taken() {
         });
         let cluster = cluster(policy, endpoints.collect());
         for _ in 0..100 {
-            assert!(cluster.pick(&mut dice.draws(), &[]).is_some());
+            assert!(cluster.pick(&mut dice.draws(), &Choice::default()).is_some());
         }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use mesh_router::dice::Dice;
 use mesh_router::upstream::{
-    Address, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, EndpointConfig, EndpointId, Policy, Protocol,
-    Registry,
+    Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, EndpointConfig, EndpointId, Policy,
+    Protocol, Registry,
 };
 
 fn key() -> ClusterKey {
@@ -15,7 +15,7 @@ fn key() -> ClusterKey {
 
 fn settings(balancer: Policy) -> ClusterSettings {
     let mut settings = ClusterSettings::default();
-    settings.balancer = balancer;
+    settings.balancing.policy = balancer;
     settings
 }
 
@@ -29,7 +29,7 @@ fn ids(cluster: &Cluster) -> Vec<EndpointId> {
 
 /// The last bytes of the addresses of the next picks.
 fn picks(cluster: &Cluster, dice: &Dice, count: usize) -> Vec<u8> {
-    let next = || match &cluster.pick(&mut dice.draws(), &[]).expect("healthy").endpoint().address {
+    let next = || match &cluster.pick(&mut dice.draws(), &Choice::default()).expect("healthy").endpoint().address {
         Address::Tcp(std::net::SocketAddr::V4(v4)) => v4.ip().octets()[3],
         other => unreachable!("{other} was not published"),
     };
@@ -63,7 +63,7 @@ fn other_settings_give_another_cluster_over_the_same_endpoint_states() {
     let dice = Dice::seeded(1);
     let registry = Registry::new(&dice);
     let before = registry.cluster(key(), settings(Policy::LeastRequest), hosts([1]));
-    let picked = before.pick(&mut dice.draws(), &[]).expect("healthy");
+    let picked = before.pick(&mut dice.draws(), &Choice::default()).expect("healthy");
     let mut other = settings(Policy::RoundRobin);
     let mut connection = ConnectionSettings::default();
     connection.protocol = Protocol::Http2;
@@ -82,9 +82,9 @@ fn an_endpoint_with_a_request_on_it_is_known_when_it_comes_back() {
     let dice = Dice::seeded(1);
     let registry = Registry::new(&dice);
     let cluster = registry.cluster(key(), settings(Policy::LeastRequest), hosts([1]));
-    let picked = cluster.pick(&mut dice.draws(), &[]).expect("healthy");
+    let picked = cluster.pick(&mut dice.draws(), &Choice::default()).expect("healthy");
     cluster.publish(Vec::new());
-    assert!(cluster.pick(&mut dice.draws(), &[]).is_none());
+    assert!(cluster.pick(&mut dice.draws(), &Choice::default()).is_none());
     cluster.publish(hosts([1]));
     assert_eq!(ids(&cluster), [picked.endpoint().id]);
     assert_eq!(cluster.view()[0].active, 1);

@@ -38,7 +38,7 @@ pub(crate) fn endpoints(count: u32, weights: Weights) -> Vec<EndpointConfig> {
 /// A cluster of `count` endpoints under `policy`.
 pub(crate) fn cluster(policy: Policy, count: u32, weights: Weights) -> Arc<Cluster> {
     let mut settings = ClusterSettings::default();
-    settings.balancer = policy;
+    settings.balancing.policy = policy;
     let registry = Registry::new(&Dice::seeded(1));
     registry.cluster(ClusterKey::new("reviews", "", 9080), settings, endpoints(count, weights))
 }

@@ -133,7 +133,7 @@ impl<'a> Clusters<'a> {
 
     fn settings(&self, policy: EffectivePolicy<'_>, port: &KnownPort) -> ClusterSettings {
         ClusterSettings {
-            balancer: policy.load_balancer.map_or_else(Policy::default, balancer),
+            balancing: policy.load_balancer.map_or_else(Policy::default, balancer).into(),
             connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
             outlier: outlier::settings(policy.outlier_detection),
             limits: limits::settings(policy.connection_pool, policy.retry_budget),

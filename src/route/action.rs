@@ -6,7 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::{AuthorityRewrite, Cors, Fault, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster, WeightedClusters};
+use super::{
+    AuthorityRewrite, Cors, Fault, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster,
+    WeightedClusters,
+};
 
 /// What a matched rule does.
 #[derive(Clone, Debug)]
@@ -44,6 +47,8 @@ pub struct Forward {
     pub cors: Option<Cors>,
     /// Where copies go (`mirror`, `mirrors`). All of one request share one draw.
     pub mirrors: Box<[Mirror]>,
+    /// What is hashed for destinations that balance by hash (`loadBalancer.consistentHash` of their DestinationRules).
+    pub hash: HashPolicies,
 }
 
 impl Forward {
@@ -57,6 +62,7 @@ impl Forward {
             fault: None,
             cors: None,
             mirrors: Box::default(),
+            hash: HashPolicies::default(),
         }
     }
 

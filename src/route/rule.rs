@@ -32,7 +32,7 @@ pub enum Subject {
 
 impl Subject {
     /// What the key of a header match names, in any case.
-    fn header(key: &str) -> Self {
+    pub(super) fn header(key: &str) -> Self {
         match key.to_ascii_lowercase().as_str() {
             ":method" => Subject::Method,
             ":scheme" => Subject::Scheme,
@@ -90,7 +90,7 @@ impl fmt::Display for Subject {
 }
 
 /// The value of the first parameter `name`: split on `&`, then at the first `=`, nothing decoded.
-fn first_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
+pub(super) fn first_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
     query.split('&').find_map(|pair| {
         let after = pair.strip_prefix(name)?;
         if after.is_empty() { Some(after) } else { after.strip_prefix('=') }

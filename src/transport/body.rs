@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::Upload;
 use super::line::{Lease, Line};
 use super::streams::Stream;
-use crate::upstream::Permit;
+use crate::service::Admission;
 
 /// The body of a response that [`Transport`](super::Transport) received.
 ///
@@ -24,8 +24,8 @@ use crate::upstream::Permit;
 pub struct TransportBody {
     body: Incoming,
     held: Held,
-    /// Counts the request as one under way.
-    permit: Option<Permit>,
+    /// Given back before the connection: whoever gets that may be in need of it.
+    admission: Admission,
 }
 
 enum Held {
@@ -40,37 +40,31 @@ enum Held {
 impl TransportBody {
     /// A body whose connection is not coming back.
     pub(super) fn unbound(body: Incoming) -> Self {
-        Self { body, held: Held::Nothing, permit: None }
+        Self { body, held: Held::Nothing, admission: Admission::default() }
     }
 
-    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>, permit: Option<Permit>) -> Self {
+    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>, admission: Admission) -> Self {
         if body.is_end_stream() {
-            drop(permit);
+            admission.release();
             line.give_back();
             return Self::unbound(body);
         }
-        Self { body, held: Held::Line(Mutex::new(line)), permit }
+        Self { body, held: Held::Line(Mutex::new(line)), admission }
     }
 
-    pub(super) fn stream(body: Incoming, stream: Stream, permit: Option<Permit>) -> Self {
+    pub(super) fn stream(body: Incoming, stream: Stream, admission: Admission) -> Self {
         if body.is_end_stream() {
-            drop(permit);
+            admission.release();
             return Self::unbound(body);
         }
-        Self { body, held: Held::Stream(stream), permit }
+        Self { body, held: Held::Stream(stream), admission }
     }
 
-    /// The request is over before its connection is free for the next.
     fn give_back(&mut self) {
-        self.permit = None;
+        self.admission.release();
         if let Held::Line(line) = std::mem::replace(&mut self.held, Held::Nothing) {
             line.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).give_back();
         }
-    }
-
-    fn give_up(&mut self) {
-        self.permit = None;
-        self.held = Held::Nothing;
     }
 }
 
@@ -84,7 +78,7 @@ impl Body for TransportBody {
             // Nothing follows trailers, and many readers do not ask.
             Some(Ok(frame)) if !frame.is_trailers() && !self.body.is_end_stream() => {}
             Some(Ok(_)) | None => self.give_back(),
-            Some(Err(_)) => self.give_up(),
+            Some(Err(_)) => self.held = Held::Nothing,
         }
         Poll::Ready(frame)
     }

@@ -6,7 +6,7 @@
 //! body forgotten, as [`Lease`] in the body of the response. A reused connection allocates nothing of ours.
 
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
@@ -17,11 +17,9 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::Upload;
-use super::place::Place;
 use super::pool::Pool;
 use super::terms::Terms;
 use crate::service::RequestBody;
-use crate::upstream::Permit;
 
 /// What an exchange came to. The request comes back if no byte of it was written.
 pub(super) type Reply<B> = Result<Response<Incoming>, TrySendError<Request<RequestBody<B>>>>;
@@ -65,9 +63,6 @@ pub(super) trait Exchange<B>: Lease {
 
     /// Whether it is too old or has carried enough requests to carry another.
     fn is_spent(&self, terms: &Terms) -> bool;
-
-    /// Counts a request that took the connection over until it is closed.
-    fn carry(&self, permit: Option<Permit>);
 }
 
 pin_project! {
@@ -80,22 +75,20 @@ pin_project! {
         home: Option<Arc<Pool<B>>>,
         opened: Instant,
         started: u32,
-        // The open socket holds it.
-        place: Weak<Place>,
     }
 }
 
 /// A fresh connection.
-pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>, place: &Arc<Place>) -> Line<B> {
-    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, send: S, place: Weak<Place>) -> Line<B>
+pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>) -> Line<B> {
+    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, send: S) -> Line<B>
     where
         B: Upload,
         S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
         F: Future<Output = Reply<B>> + Send + 'static,
     {
-        Box::pin(Connection { sender, send, reply: None, home: None, opened: Instant::now(), started: 0, place })
+        Box::pin(Connection { sender, send, reply: None, home: None, opened: Instant::now(), started: 0 })
     }
-    boxed(sender, |sender, request| sender.try_send_request(request), Arc::downgrade(place))
+    boxed(sender, |sender, request| sender.try_send_request(request))
 }
 
 impl<B, S, F> Lease for Connection<B, S, F>
@@ -154,11 +147,5 @@ where
     fn is_spent(&self, terms: &Terms) -> bool {
         terms.most_requests.is_some_and(|most| self.started >= most)
             || terms.most_age.is_some_and(|age| self.opened.elapsed() >= age)
-    }
-
-    fn carry(&self, permit: Option<Permit>) {
-        if let Some(place) = self.place.upgrade() {
-            place.carry(permit);
-        }
     }
 }

@@ -80,8 +80,8 @@ use upload::Upload;
 
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
-use crate::service::{Aim, RequestBody};
-use crate::upstream::{ConnectionSettings, Permit, Protocol};
+use crate::service::{Admission, Aim, RequestBody};
+use crate::upstream::{ConnectionSettings, Protocol};
 
 /// Sends requests over connections of its own, HTTP/1.1 and HTTP/2 without TLS.
 ///
@@ -151,7 +151,7 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
-            Some(Aim { endpoint, authority, permit, client }) => {
+            Some(Aim { endpoint, authority, admission, client }) => {
                 let http2 = match endpoint.connection().protocol {
                     Protocol::Http1 => false,
                     Protocol::Http2 => true,
@@ -159,13 +159,13 @@ where
                 };
                 let variant = variant(endpoint.connection(), authority.as_ref(), &request, client);
                 let pool = self.inner.of_endpoint(&endpoint, variant);
-                send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, permit)
+                send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
             }
             None => match self_named(&request) {
                 Ok((host, authority)) => {
                     let pool = self.inner.of_host(&host);
                     let http2 = request.version() == Version::HTTP_2;
-                    send(pool, Target::Host(Arc::new(host), authority), None, http2, request, None)
+                    send(pool, Target::Host(Arc::new(host), authority), None, http2, request, Admission::default())
                 }
                 Err(error) => TransportFuture::failed(error),
             },
@@ -179,20 +179,20 @@ fn send<B: Upload>(
     authority: Option<&Authority>,
     http2: bool,
     mut request: Request<RequestBody<B>>,
-    permit: Option<Permit>,
+    admission: Admission,
 ) -> TransportFuture<B> {
     if http2 {
         head::to_http2(&mut request, authority, target.authority());
-        return TransportFuture::story(pool.send_shared(target, request, permit));
+        return TransportFuture::story(pool.send_shared(target, request, admission));
     }
     head::to_http1(&mut request, authority, target.authority());
     let tunnel = request.method() == Method::CONNECT;
     match pool.checkout() {
         Some(mut line) => {
             line.as_mut().start(request, pool);
-            TransportFuture::sending(line, target, tunnel, permit)
+            TransportFuture::sending(line, target, tunnel, admission)
         }
-        None => TransportFuture::story(pool.send(target, request, permit, false)),
+        None => TransportFuture::story(pool.send(target, request, admission, false)),
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Upload;
-use super::admission::Admission;
+use super::admission::Gate;
 use super::body::TransportBody;
 use super::connect::Target;
 use super::failure;
@@ -27,8 +27,7 @@ use super::streams::{Stream, Streams};
 use super::terms::Terms;
 use crate::error::BoxError;
 use crate::outcome::FailureError;
-use crate::service::RequestBody;
-use crate::upstream::Permit;
+use crate::service::{Admission, RequestBody};
 
 /// The HTTP/2 connections of one endpoint.
 pub(super) struct Multiplex<B> {
@@ -101,18 +100,18 @@ impl<B: Upload> Pool<B> {
         self: Arc<Self>,
         target: Target,
         request: Request<RequestBody<B>>,
-        permit: Option<Permit>,
+        admission: Admission,
     ) -> Result<Response<TransportBody>, BoxError> {
-        let mut admission = Admission::new(&target, permit);
+        let gate = Gate(admission);
         let mut request = request.map(Payload::new);
         let mut again = true;
         loop {
-            let Claimed { connection, stream } = self.stream(&target, &mut admission).await?;
+            let Claimed { connection, stream } = self.stream(&target, &gate).await?;
             let reply = connection.sender.clone().try_send_request(request).await;
             match reply {
                 Ok(response) => {
                     stream.streams().hear();
-                    return Ok(response.map(|body| TransportBody::stream(body, stream, admission.take())));
+                    return Ok(response.map(|body| TransportBody::stream(body, stream, gate.0.clone())));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if again => {
@@ -126,20 +125,20 @@ impl<B: Upload> Pool<B> {
         }
     }
 
-    async fn stream(self: &Arc<Self>, target: &Target, admission: &mut Admission) -> Result<Claimed<B>, FailureError> {
+    async fn stream(self: &Arc<Self>, target: &Target, gate: &Gate) -> Result<Claimed<B>, FailureError> {
         let queue = &self.multiplex.queue;
         if queue.is_empty()
             && let Some(claimed) = self.multiplex.claim(&self.terms)
         {
             return Ok(claimed);
         }
-        let pending = admission.wait()?;
+        let pending = gate.wait(target)?;
         let turn = queue.join(target);
         self.settle_shared();
         self.open_more_shared(&Handle::current());
         let claimed = turn.await?;
         drop(pending);
-        admission.enter()?;
+        gate.enter()?;
         Ok(claimed)
     }
 

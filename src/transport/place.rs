@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -26,18 +26,11 @@ pub(super) struct Place {
     pool: Weak<dyn Vacancy>,
     shared: bool,
     runtime: Handle,
-    /// What a request holds whose protocol took the connection over.
-    rider: Mutex<Option<Permit>>,
 }
 
 impl Place {
     pub(super) fn new(permit: Option<Permit>, pool: Weak<dyn Vacancy>, shared: bool, runtime: Handle) -> Arc<Self> {
-        Arc::new(Self { permit, pool, shared, runtime, rider: Mutex::new(None) })
-    }
-
-    /// Counts a request as long as the connection is open.
-    pub(super) fn carry(&self, permit: Option<Permit>) {
-        *self.rider.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+        Arc::new(Self { permit, pool, shared, runtime })
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Upload;
-use super::admission::Admission;
+use super::admission::Gate;
 use super::body::TransportBody;
 use super::connect::Target;
 use super::failure;
@@ -26,8 +26,7 @@ use super::stack::Stack;
 use super::terms::Terms;
 use crate::error::BoxError;
 use crate::outcome::FailureError;
-use crate::service::RequestBody;
-use crate::upstream::Permit;
+use crate::service::{Admission, RequestBody};
 
 /// How many connections a request goes through at most that turn out closed before a byte of it was written.
 const TRIES: usize = 5;
@@ -136,16 +135,16 @@ impl<B: Upload> Pool<B> {
         self: Arc<Self>,
         target: Target,
         mut request: Request<RequestBody<B>>,
-        permit: Option<Permit>,
+        admission: Admission,
         mut fresh: bool,
     ) -> Result<Response<TransportBody>, BoxError> {
-        let mut admission = Admission::new(&target, permit);
+        let gate = Gate(admission);
         for _ in 1..TRIES {
             let (line, is_fresh) = match self.rested(fresh).await {
                 Some(line) => (line, false),
-                None => self.wait(&target, &mut admission, fresh).await?,
+                None => self.wait(&target, &gate, fresh).await?,
             };
-            match exchange(line, request, self.clone(), &mut admission).await {
+            match exchange(line, request, self.clone(), &gate).await {
                 Ok(response) => return Ok(response),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !is_fresh => (request, fresh) = (unsent, true),
@@ -153,8 +152,8 @@ impl<B: Upload> Pool<B> {
                 },
             }
         }
-        let (line, _) = self.wait(&target, &mut admission, true).await?;
-        let answered = exchange(line, request, self, &mut admission).await;
+        let (line, _) = self.wait(&target, &gate, true).await?;
+        let answered = exchange(line, request, self, &gate).await;
         answered.map_err(|error| failure::of_exchange(error.into_error()).into())
     }
 
@@ -170,10 +169,10 @@ impl<B: Upload> Pool<B> {
     async fn wait(
         self: &Arc<Self>,
         target: &Target,
-        admission: &mut Admission,
+        gate: &Gate,
         fresh: bool,
     ) -> Result<(Line<B>, bool), FailureError> {
-        let pending = admission.wait()?;
+        let pending = gate.wait(target)?;
         let turn = self.queue.join(target);
         if !fresh {
             self.settle();
@@ -188,7 +187,7 @@ impl<B: Upload> Pool<B> {
         }
         let loan = turn.await?;
         drop(pending);
-        admission.enter()?;
+        gate.enter()?;
         let fresh = loan.fresh;
         loan.take().map(|line| (line, fresh)).ok_or_else(failure::of_lost_turn)
     }
@@ -227,7 +226,7 @@ impl<B: Upload> Pool<B> {
                 self.settings.http1.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
             // Drives the connection until it is closed or its sender is dropped and the last exchange is over.
             tokio::spawn(connection.with_upgrades());
-            Ok(line::new(sender, place))
+            Ok(line::new(sender))
         };
         target.open(&self.settings, &self.terms, place, false, handshake).await
     }
@@ -258,12 +257,12 @@ async fn exchange<B: Upload>(
     mut line: Line<B>,
     request: Request<RequestBody<B>>,
     home: Arc<Pool<B>>,
-    admission: &mut Admission,
+    Gate(admission): &Gate,
 ) -> Result<Response<TransportBody>, TrySendError<Request<RequestBody<B>>>> {
     let tunnel = request.method() == Method::CONNECT;
     line.as_mut().start(request, home);
     let response = poll_fn(|cx| line.as_mut().poll_reply(cx)).await?;
-    Ok(answered(line, response, tunnel, admission.take()))
+    Ok(answered(line, response, tunnel, admission.clone()))
 }
 
 /// The response to a request on `line`, with the connection in its body. A connection that was taken over by another
@@ -272,14 +271,13 @@ pub(super) fn answered<B: Upload>(
     line: Line<B>,
     response: Response<Incoming>,
     tunnel: bool,
-    permit: Option<Permit>,
+    admission: Admission,
 ) -> Response<TransportBody> {
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS || tunnel && status.is_success() {
-        line.carry(permit);
         return response.map(TransportBody::unbound);
     }
-    response.map(|body| TransportBody::leased(body, line, permit))
+    response.map(|body| TransportBody::leased(body, line, admission))
 }
 
 /// A [`Pool`] whose type of body is forgotten.

@@ -8,13 +8,14 @@ use arc_swap::ArcSwap;
 use foldhash::{HashSet, HashSetExt};
 use tokio::time::Instant;
 
-use super::balancer::Policy;
+use super::balancer::{Balancing, Policy};
+use super::choice::Choice;
 use super::connection::ConnectionSettings;
-use super::endpoint::{Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
+use super::endpoint::{Endpoint, EndpointConfig, EndpointView, Picked};
 use super::endpoint_set::EndpointSet;
-pub(super) use super::lasting::Position;
 use super::lasting::{Lasting, Memory};
 use super::limits::{LimitSettings, Limits};
+use super::originals::Originals;
 use super::outlier::{Clock, Ejection, OutlierSettings};
 use crate::dice::Draws;
 use crate::outcome::Outcome;
@@ -46,11 +47,11 @@ impl fmt::Display for ClusterKey {
 }
 
 /// What a DestinationRule and the mesh say about a cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ClusterSettings {
-    /// How an endpoint is chosen (`loadBalancer.simple`): LEAST_REQUEST.
-    pub balancer: Policy,
+    /// How its endpoints share the requests (`loadBalancer`): LEAST_REQUEST, all alike.
+    pub balancing: Balancing,
     /// How its connections are opened, secured and kept.
     pub connection: Arc<ConnectionSettings>,
     /// When an endpoint that fails is left out for a while. `None`: never.
@@ -79,6 +80,8 @@ pub struct Cluster {
     settings: ClusterSettings,
     limits: Arc<Limits>,
     set: ArcSwap<EndpointSet>,
+    /// Endpoints that are not published: where clients connected to.
+    originals: Originals,
     /// The version of the endpoints' health that the set was built for.
     built: AtomicU64,
     lasting: Arc<Lasting>,
@@ -100,7 +103,7 @@ impl Cluster {
         drop(memory);
         // Endpoints may be known, and ejected, from before.
         lasting.look_after_at_once();
-        Self { key, settings, limits, set: ArcSwap::from_pointee(set), built, lasting }
+        Self { key, settings, limits, set: ArcSwap::from_pointee(set), originals: Originals::default(), built, lasting }
     }
 
     /// Its settings.
@@ -115,12 +118,14 @@ impl Cluster {
 
     /// Chooses an endpoint for one try and counts it busy until the [`Picked`] is dropped.
     ///
-    /// If the endpoint chosen is one of `tried`, the choice is made up to 5 times more, and the last one stands
-    /// whatever it is (Envoy's previous-hosts predicate with Istio's `hostSelectionRetryMaxAttempts` of 5). `None` if
-    /// no endpoint is healthy (flag `UH`).
-    pub fn pick(&self, draws: &mut Draws, tried: &[EndpointId]) -> Option<Picked> {
+    /// `None` if no endpoint comes into question (flag `UH`): none is healthy, or the cluster passes through and the
+    /// choice does not say where to.
+    pub fn pick(&self, draws: &mut Draws, choice: &Choice<'_>) -> Option<Picked> {
+        if self.settings.balancing.policy == Policy::PassThrough {
+            return choice.original.map(|address| self.originals.pick(address, &self.settings, &self.limits));
+        }
         self.look_after();
-        self.set.load().pick(draws, tried)
+        self.set.load().pick(draws, choice)
     }
 
     /// Says what a try on `endpoint` came to, once for each try: a retry reports for the endpoint it was on before,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use http::uri::Authority;
+use tokio::time::Instant;
 
 use super::cluster::{ClusterKey, ClusterSettings};
 use super::connection::ConnectionSettings;
@@ -139,6 +140,7 @@ pub(super) struct EndpointState {
     active: AtomicU32,
     health: Health,
     authority: Authority,
+    since: Instant,
 }
 
 impl EndpointState {
@@ -148,7 +150,13 @@ impl EndpointState {
             active: AtomicU32::new(0),
             health: Health::default(),
             authority: address.authority(),
+            since: Instant::now(),
         }
+    }
+
+    /// When the endpoint became known to its cluster.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn active(&self) -> u32 {

@@ -1,34 +1,57 @@
-//! The endpoints of a cluster at one moment, with the balancer built for them.
+//! The endpoints of a cluster at one moment, on their levels, with the balancers built for them.
 
 use std::sync::Arc;
 
-use super::balancer::{Balancer, Policy};
-use super::cluster::Position;
+use super::balancer::{Balancing, Build, List};
+use super::choice::Choice;
 use super::endpoint::{Endpoint, EndpointConfig, EndpointId, Picked};
+use super::locality::{Levels, Place};
+use super::priority::{Count, Priorities};
+use super::round_robin::{Positions, RoundRobin, Turns};
 use crate::dice::Draws;
 
 /// How often a pick is made again if it fell on an endpoint already tried
 /// (Envoy's `host_selection_retry_max_attempts` as Istio sets it).
 const PICKS_AGAIN: usize = 5;
 
+/// Envoy's overprovisioning factor, for places.
+const OVERPROVISIONING: f64 = 1.4;
+
 /// The endpoints of a cluster at one moment, built once per change and published in one step.
 #[derive(Debug)]
 pub struct EndpointSet {
     endpoints: Box<[Arc<Endpoint>]>,
-    eligible: Box<[Arc<Endpoint>]>,
-    balancer: Balancer,
+    by_hash: bool,
+    priorities: Priorities,
+    levels: Box<[Level]>,
+}
+
+/// What one priority is picked from.
+#[derive(Debug)]
+struct Level {
+    lists: Box<[List]>,
+    /// Which list, where there are several: one for each place.
+    places: Option<RoundRobin>,
+    /// Everyone on it, for finding out who was tried.
+    members: Box<[EndpointId]>,
 }
 
 impl EndpointSet {
     pub(super) fn new(
-        policy: Policy,
+        settings: &Balancing,
         endpoints: Box<[Arc<Endpoint>]>,
-        position: &Arc<Position>,
+        positions: &mut Positions,
         draws: &mut Draws,
     ) -> Self {
-        let eligible: Box<[_]> = endpoints.iter().filter(|endpoint| endpoint.is_healthy()).cloned().collect();
-        let balancer = Balancer::new(policy, &eligible, position, draws);
-        Self { endpoints, eligible, balancer }
+        let Levels { levels, weighted } = settings.placement.place(&endpoints);
+        let counts: Vec<Count> = levels.iter().map(|places| count(places)).collect();
+        let priorities = Priorities::new(&counts, settings.panic_threshold);
+        let mut build = Build { settings, positions, draws };
+        let level = |(number, places): (usize, Vec<Place>)| {
+            Level::new(&mut build, number, places, weighted, priorities.panics(number))
+        };
+        let levels = levels.into_iter().enumerate().map(level).collect();
+        Self { endpoints, by_hash: settings.policy.is_by_hash(), priorities, levels }
     }
 
     /// Every endpoint, in the order it was published, those that are not healthy included.
@@ -36,28 +59,32 @@ impl EndpointSet {
         &self.endpoints
     }
 
-    /// The endpoints that may be picked, in the same order.
-    pub fn eligible(&self) -> &[Arc<Endpoint>] {
-        &self.eligible
-    }
-
     /// See [`Cluster::pick`](super::Cluster::pick), for this moment's endpoints.
-    pub fn pick(&self, draws: &mut Draws, tried: &[EndpointId]) -> Option<Picked> {
-        if self.eligible.is_empty() {
-            return None;
-        }
-        let mut endpoint = self.choose(draws)?;
-        for _ in 0..PICKS_AGAIN {
-            if !tried.contains(&endpoint.id) {
-                break;
+    pub fn pick(&self, draws: &mut Draws, choice: &Choice<'_>) -> Option<Picked> {
+        // One number for all picks of a choice: what tells them apart is which pick it is.
+        let hash = if self.by_hash { choice.hash.unwrap_or_else(|| draws.next_u64()) } else { 0 };
+        let tried = if choice.avoid_tried { choice.tried } else { &[] };
+        let mut attempt = 0;
+        loop {
+            let endpoint = self.level(draws, hash, choice)?.choose(draws, hash, attempt)?;
+            if attempt == PICKS_AGAIN || !tried.contains(&endpoint.id) {
+                return Some(Picked::new(Arc::clone(endpoint)));
             }
-            endpoint = self.choose(draws)?;
+            attempt += 1;
         }
-        Some(Picked::new(Arc::clone(endpoint)))
     }
 
-    fn choose(&self, draws: &mut Draws) -> Option<&Arc<Endpoint>> {
-        self.eligible.get(self.balancer.choose(draws))
+    fn level(&self, draws: &mut Draws, hash: u64, choice: &Choice<'_>) -> Option<&Level> {
+        let number = match &*self.levels {
+            [] | [_] => 0,
+            _ if self.by_hash => self.priorities.at(hash),
+            _ if choice.remote_localities => {
+                let level_of = |id: &EndpointId| self.levels.iter().position(|level| level.members.contains(id));
+                self.priorities.away_from(choice.tried.iter().map(level_of), draws.next_u64())
+            }
+            _ => self.priorities.at(draws.next_u64()),
+        };
+        self.levels.get(number)
     }
 
     /// Whether publishing `endpoints` would change nothing.
@@ -65,4 +92,63 @@ impl EndpointSet {
         self.endpoints.len() == endpoints.len()
             && self.endpoints.iter().zip(endpoints).all(|(endpoint, config)| endpoint.is_as(config))
     }
+}
+
+impl Level {
+    /// The lists of one level. In panic everyone is on one list, healthy or not; by hash everyone is on one list, on
+    /// which places have their parts.
+    fn new(build: &mut Build<'_>, number: usize, mut places: Vec<Place>, weighted: bool, panic: bool) -> Self {
+        let members = places.iter().flat_map(|place| &place.endpoints).map(|endpoint| endpoint.id).collect();
+        let alone = |list, members| Self { lists: Box::new([list]), places: None, members };
+        let sizes: Vec<usize> = places.iter().map(|place| place.endpoints.len()).collect();
+        if !panic {
+            places.iter_mut().for_each(|place| place.endpoints.retain(|endpoint| endpoint.is_healthy()));
+        }
+        if weighted && build.settings.policy.is_by_hash() {
+            let sum: f64 = places.iter().map(|place| f64::from(place.weight)).sum();
+            let parts: Vec<_> = places.iter().map(|place| (f64::from(place.weight) / sum, &place.endpoints)).collect();
+            return alone(build.hashed(&parts), members);
+        }
+        if !weighted || panic || places.len() < 2 {
+            let hosts = places.into_iter().flat_map(|place| place.endpoints).collect();
+            return alone(build.list(hosts, Turns::Level(number)), members);
+        }
+        let weights: Vec<f64> = places.iter().zip(&sizes).map(|(place, size)| effective(place, *size)).collect();
+        let position = build.positions.get(Turns::Places(number), build.draws);
+        // Those of which nobody is healthy have no turn.
+        let open = || weights.iter().filter(|weight| **weight > 0.0);
+        let order = RoundRobin::new(&whole_weights(open().copied().collect()), position);
+        let places = places.into_iter().zip(&weights).filter(|(_, weight)| **weight > 0.0);
+        let lists = places.map(|(place, _)| build.list(place.endpoints, Turns::Place(number, place.locality)));
+        Self { lists: lists.collect(), places: Some(order), members }
+    }
+
+    fn choose(&self, draws: &mut Draws, hash: u64, attempt: usize) -> Option<&Arc<Endpoint>> {
+        let list = match &self.places {
+            Some(places) if self.lists.len() > 1 => self.lists.get(places.choose())?,
+            _ => self.lists.first()?,
+        };
+        list.choose(draws, hash, attempt)
+    }
+}
+
+/// How many endpoints a level has.
+fn count(places: &[Place]) -> Count {
+    let endpoints = || places.iter().flat_map(|place| &place.endpoints);
+    Count { healthy: endpoints().filter(|endpoint| endpoint.is_healthy()).count(), all: endpoints().count() }
+}
+
+/// What a place of `size` endpoints, of which it has kept the healthy ones, weighs.
+fn effective(place: &Place, size: usize) -> f64 {
+    let available = place.endpoints.len() as f64 / size.max(1) as f64;
+    f64::from(place.weight) * (OVERPROVISIONING * available).min(1.0)
+}
+
+/// Weights as whole numbers: as they are, if they are whole, else as millionths of the greatest.
+fn whole_weights(weights: Vec<f64>) -> Vec<u32> {
+    if weights.iter().all(|weight| weight.fract() == 0.0) {
+        return weights.iter().map(|weight| *weight as u32).collect();
+    }
+    let greatest = weights.iter().copied().fold(0.0, f64::max);
+    weights.iter().map(|weight| ((weight / greatest * 1e6).round() as u32).max(1)).collect()
 }

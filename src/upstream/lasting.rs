@@ -13,6 +13,7 @@ use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState};
 use super::endpoint_set::EndpointSet;
 use super::limits::{Counts, LimitSettings, Limits};
 use super::outlier::Clock;
+use super::round_robin::Positions;
 use crate::dice::Draws;
 
 /// So many times as long as it took to rebuild a set for health alone it is not rebuilt again.
@@ -21,11 +22,6 @@ const REST: u32 = 10;
 const SHORTEST_REST: Duration = Duration::from_millis(1);
 /// The longest rest: Envoy's `update_merge_window`.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-
-/// Where ROUND_ROBIN stands: alone on its cache line, for every pick writes it.
-#[derive(Debug)]
-#[repr(align(64))]
-pub(super) struct Position(pub(super) AtomicU64);
 
 /// What outlives the settings and the endpoints of a cluster, as long as any cluster of its key is in use.
 #[derive(Debug)]
@@ -42,12 +38,10 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    pub(super) fn new(mut draws: Draws) -> Self {
-        // Half the range is kept free, so that counting on never wraps.
-        let start = draws.next_u64() >> 1;
+    pub(super) fn new(draws: Draws) -> Self {
         let memory = Memory {
             states: HashMap::new(),
-            position: Arc::new(Position(AtomicU64::new(start))),
+            positions: Positions::new(),
             counts: Arc::default(),
             limits: Weak::new(),
             draws,
@@ -129,12 +123,12 @@ impl Lasting {
     }
 }
 
-/// The endpoint states by address, the counts, and the chance of publications.
+/// The endpoint states by address, where rotations stand, the counts, and the chance of publications.
 #[derive(Debug)]
 pub(super) struct Memory {
     // Weak: a state lives as long as it is published or a request is on it.
     states: HashMap<Address, Weak<EndpointState>>,
-    position: Arc<Position>,
+    positions: Positions,
     counts: Arc<Counts>,
     /// Those of the last settings.
     limits: Weak<Limits>,
@@ -170,7 +164,8 @@ impl Memory {
 
     /// The set of `endpoints` by their health of this moment.
     pub(super) fn arrange(&mut self, settings: &ClusterSettings, endpoints: Box<[Arc<Endpoint>]>) -> EndpointSet {
-        EndpointSet::new(settings.balancer, endpoints, &self.position, &mut self.draws)
+        self.positions.sweep();
+        EndpointSet::new(&settings.balancing, endpoints, &mut self.positions, &mut self.draws)
     }
 
     fn state(&mut self, address: &Address) -> Arc<EndpointState> {

@@ -1,11 +1,10 @@
 //! LEAST_REQUEST: the less busy of two; with unequal weights, earliest deadline first.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::Arc;
 
 use super::balancer::{all_equal, weights_of};
 use super::endpoint::{Endpoint, EndpointState};
+use super::schedule::{Schedule, interval};
 use super::weights::Weights;
 use crate::dice::Draws;
 
@@ -42,23 +41,19 @@ impl LeastRequest {
 struct Weighted {
     weights: Box<[u32]>,
     shares: Weights,
-    schedule: Mutex<Schedule>,
+    schedule: Schedule,
 }
 
 impl Weighted {
     fn new(weights: Vec<u32>, states: &[Arc<EndpointState>], draws: &mut Draws) -> Self {
-        let schedule = Mutex::new(Schedule::new(&weights, states, draws));
+        let idle = weights.iter().zip(states).map(|(weight, state)| interval(f64::from(*weight), state.active()));
+        let schedule = Schedule::new(idle, draws);
         Self { shares: Weights::new(&weights), weights: weights.into(), schedule }
     }
 
     /// The endpoint due next, or `None` if another pick is at the schedule.
     fn scheduled(&self, states: &[Arc<EndpointState>]) -> Option<usize> {
-        let mut schedule = match self.schedule.try_lock() {
-            Ok(schedule) => schedule,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        schedule.next(|index| interval(self.weights[index], states[index].active()))
+        self.schedule.next(|index| interval(f64::from(self.weights[index]), states[index].active()))
     }
 
     fn drawn(&self, states: &[Arc<EndpointState>], draws: &mut Draws) -> usize {
@@ -68,74 +63,6 @@ impl Weighted {
         if load(second, first) < load(first, second) { second } else { first }
     }
 }
-
-/// The time from one turn of an endpoint to its next.
-fn interval(weight: u32, active: u32) -> f64 {
-    (f64::from(active) + 1.0) / f64::from(weight)
-}
-
-/// The endpoints by when they are due, the earliest at the top.
-#[derive(Debug)]
-struct Schedule {
-    entries: BinaryHeap<Entry>,
-    entered: u64,
-}
-
-impl Schedule {
-    /// Each endpoint starts at a random phase of its interval.
-    ///
-    /// Envoy starts with every phase whole and makes a random number of picks below the number of hosts, which favors
-    /// the heavy endpoints after each change of the set. From random phases every endpoint can expect its share of any
-    /// stretch of the schedule's time, the first as well.
-    fn new(weights: &[u32], states: &[Arc<EndpointState>], draws: &mut Draws) -> Self {
-        let mut entries = Vec::with_capacity(weights.len());
-        for (index, (weight, state)) in weights.iter().zip(states).enumerate() {
-            let phase = (draws.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
-            let due = phase * interval(*weight, state.active());
-            entries.push(Entry { due, entered: index as u64, index: index as u32 });
-        }
-        Self { entered: entries.len() as u64, entries: entries.into() }
-    }
-
-    /// Takes the endpoint that is due first and puts it back for its next turn. Allocates nothing.
-    fn next(&mut self, interval: impl Fn(usize) -> f64) -> Option<usize> {
-        let mut first = self.entries.peek_mut()?;
-        let index = first.index as usize;
-        first.due += interval(index);
-        first.entered = self.entered;
-        self.entered += 1;
-        Some(index)
-    }
-}
-
-#[derive(Debug)]
-struct Entry {
-    due: f64,
-    // Of two due together the one entered first goes first.
-    entered: u64,
-    index: u32,
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // Turned around: the heap keeps its greatest at the top.
-        other.due.total_cmp(&self.due).then(other.entered.cmp(&self.entered))
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
 
 #[cfg(test)]
 #[allow(clippy::expect_used)]
@@ -203,7 +130,7 @@ mod tests {
         let mut draws = Dice::seeded(6).draws();
         let balancer = LeastRequest::new(&endpoints, &mut draws);
         let weighted = balancer.weighted.as_ref().expect("unequal weights");
-        let _held = weighted.schedule.lock().expect("not poisoned");
+        let _held = weighted.schedule.hold();
         let mut counts = [0; 3];
         for _ in 0..200_000 {
             counts[balancer.choose(&mut draws)] += 1;
@@ -275,10 +202,7 @@ mod tests {
             let mut draws = Dice::seeded(seed).draws();
             let balancer = LeastRequest::new(&endpoints, &mut draws);
             let weighted = balancer.weighted.as_ref().expect("unequal weights");
-            let mut entries = vec![(0.0, 0); weights.len()];
-            for entry in &weighted.schedule.lock().expect("not poisoned").entries {
-                entries[entry.index as usize] = (entry.due, entry.entered);
-            }
+            let entries = weighted.schedule.entries();
             let entered = weights.len() as u64;
             let mut oracle = Slowly { weights: weights.clone(), active: vec![0; weights.len()], entries, entered };
             let mut held: Vec<(usize, Picked)> = Vec::new();

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use mesh_router::dice::Dice;
-//! use mesh_router::upstream::{ClusterKey, ClusterSettings, EndpointConfig, Registry};
+//! use mesh_router::upstream::{Choice, ClusterKey, ClusterSettings, EndpointConfig, Registry};
 //!
 //! let dice = Dice::seeded(7);
 //! let registry = Registry::new(&dice);
@@ -18,7 +18,7 @@
 //!
 //! let endpoint = EndpointConfig::new(([10, 0, 0, 1], 9080));
 //! let cluster = registry.cluster(key, ClusterSettings::default(), vec![endpoint]);
-//! let picked = cluster.pick(&mut dice.draws(), &[]).expect("one healthy endpoint");
+//! let picked = cluster.pick(&mut dice.draws(), &Choice::default()).expect("one healthy endpoint");
 //! assert_eq!(picked.endpoint().authority, "10.0.0.1:9080");
 //! assert_eq!(cluster.view()[0].active, 1);
 //! drop(picked);
@@ -28,6 +28,7 @@
 mod atomics;
 mod balancer;
 mod budget;
+mod choice;
 mod cluster;
 mod connection;
 mod endpoint;
@@ -35,15 +36,23 @@ mod endpoint_set;
 mod lasting;
 mod least_request;
 mod limits;
+mod locality;
+mod maglev;
 mod names;
+mod originals;
 mod outlier;
+mod priority;
 mod random;
 mod registry;
+mod ring_hash;
 mod round_robin;
+mod schedule;
+mod warmup;
 mod weights;
 
-pub use balancer::Policy;
+pub use balancer::{Balancing, Policy};
 pub use budget::RetryBudget;
+pub use choice::Choice;
 pub use cluster::{Cluster, ClusterKey, ClusterSettings};
 pub use connection::{
     ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
@@ -51,8 +60,13 @@ pub use connection::{
 pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 pub use endpoint_set::EndpointSet;
 pub use limits::{InUse, LimitSettings, Limits, Permit};
+pub use locality::{
+    Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, REGION_LABEL,
+    SUBZONE_LABEL, ZONE_LABEL,
+};
 pub use names::{LogicalHost, ResolvedName};
 pub use outlier::{Ejection, EjectionReason, OutlierSettings};
 pub use registry::Registry;
+pub use warmup::Warmup;
 
 pub(crate) use names::{NamedEndpoint, NamedEndpoints, Names};

@@ -1,11 +1,13 @@
 //! ROUND_ROBIN: a fixed order and one atomic position in it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::balancer::all_equal;
-use super::cluster::Position;
 use super::weights::Weights;
+use crate::dice::Draws;
 
 /// The longest schedule: 256 KiB, and enough for 10,000 endpoints of weights 1 to 10.
 const LONGEST: u64 = 1 << 16;
@@ -27,6 +29,43 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(super) struct RoundRobin {
     order: Order,
     position: Arc<Position>,
+}
+
+/// Whose turns a position counts: of the endpoints of a level, of the places of a level, of the endpoints of a place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Turns {
+    Level(usize),
+    Places(usize),
+    Place(usize, Arc<str>),
+}
+
+/// Where a rotation stands: alone on its cache line, for every pick writes it.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(super) struct Position(AtomicU64);
+
+/// Where the rotations of a cluster stand, over all changes of its endpoints.
+#[derive(Debug)]
+pub(super) struct Positions {
+    known: HashMap<Turns, Arc<Position>>,
+}
+
+impl Positions {
+    pub(super) fn new() -> Self {
+        Self { known: HashMap::new() }
+    }
+
+    /// Where these turns stand, at first anywhere.
+    pub(super) fn get(&mut self, turns: Turns, draws: &mut Draws) -> Arc<Position> {
+        // Half the range is kept free, so that counting on never wraps.
+        let start = || Arc::new(Position(AtomicU64::new(draws.next_u64() >> 1)));
+        Arc::clone(self.known.entry(turns).or_insert_with(start))
+    }
+
+    /// Forgets those that no list uses any more.
+    pub(super) fn sweep(&mut self) {
+        self.known.retain(|_, position| Arc::strong_count(position) > 1);
+    }
 }
 
 #[derive(Debug)]

@@ -70,7 +70,7 @@ async fn the_connect_timeout_is_that_of_the_cluster() {
         let settings = ClusterSettings { connection: Arc::new(connection), ..ClusterSettings::default() };
         let config = vec![EndpointConfig::new(([10, 0, 0, 1], 80))];
         let cluster = registry.cluster(ClusterKey::new("a.test", "", 80), settings, config);
-        let endpoint = cluster.pick(&mut Dice::seeded(1).draws(), &[]).unwrap().endpoint().clone();
+        let endpoint = cluster.pick(&mut Dice::seeded(1).draws(), &Choice::default()).unwrap().endpoint().clone();
         let started = tokio::time::Instant::now();
         assert_eq!(failure_of(send(&transport, &endpoint, get("/")).await), Failure::ConnectTimeout);
         assert_eq!(started.elapsed(), Duration::from_millis(1500));

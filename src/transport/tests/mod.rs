@@ -25,7 +25,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::dice::Dice;
 use crate::upstream::{
-    Address, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, Endpoint, EndpointConfig, Registry,
+    Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, Endpoint, EndpointConfig, Registry,
 };
 
 // With a boxed error the compiler cannot see that `oneshot`'s future is `Send`; hyper-util's client has that too.
@@ -155,7 +155,7 @@ fn cluster_with(config: EndpointConfig, connection: ConnectionSettings) -> Arc<C
 
 /// The one endpoint of `cluster`.
 fn endpoint_of(cluster: &Cluster) -> Arc<Endpoint> {
-    cluster.pick(&mut Dice::seeded(1).draws(), &[]).unwrap().endpoint().clone()
+    cluster.pick(&mut Dice::seeded(1).draws(), &Choice::default()).unwrap().endpoint().clone()
 }
 
 fn endpoint_at(address: impl Into<Address>, protocol: Protocol) -> Arc<Endpoint> {
