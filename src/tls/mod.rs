@@ -7,7 +7,7 @@ mod client;
 mod pem;
 mod reloaded;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod trust;
 
 use std::sync::{Arc, OnceLock};

@@ -141,6 +141,11 @@ fn classify_http2(error: &h2::Error) -> Failure {
 }
 
 fn classify_io(error: &io::Error) -> Failure {
+    // The other side's last word, such as that it does not take our certificate.
+    #[cfg(feature = "tls")]
+    if error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) {
+        return Failure::ConnectionTermination;
+    }
     match error.kind() {
         ErrorKind::InvalidData | ErrorKind::InvalidInput => Failure::ProtocolError,
         _ => Failure::ConnectionTermination,
