@@ -10,7 +10,7 @@ use super::endpoints::{self, Found};
 use super::limits;
 use super::outlier;
 use super::services::{KnownPort, KnownService, Services};
-use super::virtual_services::RuleDestination;
+use super::virtual_services::Target;
 use crate::config::{LoadBalancerSettings, SimpleLb, Subset};
 use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex};
@@ -41,13 +41,13 @@ pub(crate) enum Dangling {
 
 impl<'a> Clusters<'a> {
     pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, purpose: Purpose<'a>) -> Self {
-        let Purpose { options, workload, registry, names } = purpose;
+        let Purpose { options, workload, registry, names, gateways: _ } = purpose;
         Self { services, rules, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
     /// client addressed.
-    pub(crate) fn choose(&mut self, destination: &RuleDestination, near: Option<&str>) -> ClusterChoice {
+    pub(crate) fn choose(&mut self, destination: &Target, near: Option<&str>) -> ClusterChoice {
         match self.locate(destination, near) {
             Ok((service, ports)) => match ports.as_slice() {
                 [] => ClusterChoice::Missing,
@@ -66,8 +66,19 @@ impl<'a> Clusters<'a> {
     }
 
     /// What is missing for a destination to have a cluster.
-    pub(crate) fn dangling(&self, destination: &RuleDestination, near: Option<&str>) -> Option<Dangling> {
+    pub(crate) fn dangling(&self, destination: &Target, near: Option<&str>) -> Option<Dangling> {
         self.locate(destination, near).err()
+    }
+
+    /// Whether requests are balanced by a hash of what is in them (`consistentHash`).
+    pub(crate) fn is_hashed(&self, destination: &Target, near: Option<&str>) -> bool {
+        let Ok((service, ports)) = self.locate(destination, near) else { return false };
+        let Some(rule) = self.rules.find(service) else { return false };
+        let subset = self.subset(service, &destination.subset);
+        ports.iter().any(|port| {
+            let balancer = EffectivePolicy::of(rule.policy, subset, port.number).load_balancer;
+            balancer.is_some_and(|balancer| balancer.consistent_hash.is_some())
+        })
     }
 
     /// The subsets that the rule of this host names.
@@ -83,7 +94,7 @@ impl<'a> Clusters<'a> {
 
     fn locate(
         &self,
-        destination: &RuleDestination,
+        destination: &Target,
         near: Option<&str>,
     ) -> Result<(&'a KnownService, Vec<&'a KnownPort>), Dangling> {
         let services = self.services;
