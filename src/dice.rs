@@ -58,7 +58,7 @@ thread_local! {
 }
 
 /// The draws of one request: a small generator that owns its state (SplitMix64).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Draws {
     state: u64,
 }

@@ -71,6 +71,25 @@ impl DnsLookupFamily {
     }
 }
 
+/// What is tried again where no rule says anything of it (`meshConfig.defaultHttpRetryPolicy`), in the words of
+/// `http[].retries`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpRetryPolicy {
+    /// The most tries after the first (`attempts`). 0: none.
+    pub attempts: u32,
+    /// How long each try may take (`perTryTimeout`). `None`: as long as the request.
+    pub per_try_timeout: Option<Duration>,
+    /// The conditions and statuses, separated by commas (`retryOn`). Empty: those of Istio's built-in policy.
+    pub retry_on: String,
+    /// Whether further tries go to other localities (`retryRemoteLocalities`).
+    pub retry_remote_localities: bool,
+    /// Whether further tries avoid the endpoints that were tried (`retryIgnorePreviousHosts`). `None`: they do, unless
+    /// the only destination is balanced by a hash.
+    pub retry_ignore_previous_hosts: Option<bool>,
+    /// What the pauses grow from (`backoff`). `None`: 25 ms.
+    pub backoff: Option<Duration>,
+}
+
 /// The part of Istio's MeshConfig that the traffic rules depend on, with Istio's defaults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshOptions {
@@ -88,6 +107,9 @@ pub struct MeshOptions {
     pub dns_refresh_rate: Duration,
     /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`].
     pub dns_lookup_family: DnsLookupFamily,
+    /// What is tried again where no rule says anything: `None`, which is Istio's built-in policy, two more tries for
+    /// failed connections, refused streams and gRPC's `unavailable` and `cancelled`.
+    pub default_http_retry_policy: Option<HttpRetryPolicy>,
     /// Which endpoints come first by where they are, where no DestinationRule says (`localityLbSetting`): enabled, which
     /// acts on clusters with outlier detection. `None`: all are alike.
     pub locality_lb_setting: Option<LocalityLoadBalancerSetting>,
@@ -117,6 +139,7 @@ impl Default for MeshOptions {
             zone_aware_lb_setting: None,
             dns_refresh_rate: Duration::from_secs(60),
             dns_lookup_family: DnsLookupFamily::default(),
+            default_http_retry_policy: None,
             default_service_export_to: everywhere.clone(),
             default_virtual_service_export_to: everywhere.clone(),
             default_destination_rule_export_to: everywhere,

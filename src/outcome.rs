@@ -106,6 +106,11 @@ impl Failure {
         matches!(self, Failure::PerTryTimeout | Failure::Timeout)
     }
 
+    /// Whether no byte of the request can have reached the upstream.
+    pub fn is_before_request(self) -> bool {
+        self.is_connect() || self == Failure::Overflow
+    }
+
     /// Whether no connection came about.
     pub fn is_connect(self) -> bool {
         matches!(self, Failure::ConnectRefused | Failure::ConnectLocal | Failure::ConnectTimeout)

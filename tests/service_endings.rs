@@ -107,7 +107,9 @@ async fn a_body_ends_with_an_error() {
     let mesh = support::mesh();
     let mut body = answer(&mesh, Scripted::new(false, &[Says::Failure, Says::Data])).await;
     assert_eq!(active(&mesh), 1);
-    assert_eq!(body.frame().await.unwrap().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    let error = body.frame().await.unwrap().unwrap_err();
+    let inner = std::error::Error::source(&error).and_then(|error| error.downcast_ref::<io::Error>());
+    assert_eq!(inner.map(io::Error::kind), Some(io::ErrorKind::BrokenPipe));
     assert_eq!(active(&mesh), 0);
 }
 

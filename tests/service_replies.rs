@@ -30,7 +30,7 @@ async fn answer(mesh: &Mesh, request: Request<Body>) -> Response<ResponseBody<Bo
 
 /// What a request gets if its try ends with `error`.
 async fn after<E: Into<BoxError> + Send + 'static>(
-    error: impl Fn() -> E + Clone,
+    error: impl Fn() -> E + Clone + Send + 'static,
     request: Request<Body>,
 ) -> Response<ResponseBody<Body>> {
     let inner = service_fn(move |_: Sent| std::future::ready(Err::<Response<Body>, E>(error())));

@@ -11,7 +11,7 @@ use super::limits;
 use super::load_balancing::{self, Own};
 use super::outlier;
 use super::services::{KnownPort, KnownService, Services};
-use super::virtual_services::RuleDestination;
+use super::virtual_services::{RuleDestination, Target};
 use crate::config::Subset;
 use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
@@ -43,13 +43,13 @@ pub(crate) enum Dangling {
 
 impl<'a> Clusters<'a> {
     pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, own: Own, purpose: Purpose<'a>) -> Self {
-        let Purpose { options, workload, registry, names } = purpose;
+        let Purpose { options, workload, registry, names, gateways: _ } = purpose;
         Self { services, rules, own, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
     /// client addressed.
-    pub(crate) fn choose(&mut self, destination: &RuleDestination, near: Option<&str>) -> ClusterChoice {
+    pub(crate) fn choose(&mut self, destination: &Target, near: Option<&str>) -> ClusterChoice {
         match self.locate(destination, near) {
             Ok((service, ports)) => match ports.as_slice() {
                 [] => ClusterChoice::Missing,
@@ -68,7 +68,7 @@ impl<'a> Clusters<'a> {
     }
 
     /// What is missing for a destination to have a cluster.
-    pub(crate) fn dangling(&self, destination: &RuleDestination, near: Option<&str>) -> Option<Dangling> {
+    pub(crate) fn dangling(&self, destination: &Target, near: Option<&str>) -> Option<Dangling> {
         self.locate(destination, near).err()
     }
 
@@ -87,8 +87,8 @@ impl<'a> Clusters<'a> {
     /// that have no weight.
     pub(crate) fn hash_policies(&self, destinations: &[RuleDestination], near: Option<&str>) -> HashPolicies {
         let hash = |destination: &RuleDestination| {
-            let rule = self.rules.find(self.service(&destination.host, near)?)?;
-            load_balancing::hash_of(rule, &destination.subset, destination.port)
+            let Target { host, subset, port, .. } = &destination.target;
+            load_balancing::hash_of(self.rules.find(self.service(host, near)?)?, subset, *port)
         };
         if let [sole] = destinations {
             let Some(hash) = hash(sole) else { return HashPolicies::default() };
@@ -114,7 +114,7 @@ impl<'a> Clusters<'a> {
 
     fn locate(
         &self,
-        destination: &RuleDestination,
+        destination: &Target,
         near: Option<&str>,
     ) -> Result<(&'a KnownService, Vec<&'a KnownPort>), Dangling> {
         let service = self.service(&destination.host, near).ok_or(Dangling::Host)?;

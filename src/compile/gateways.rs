@@ -9,8 +9,9 @@ use super::names;
 use super::path::Path;
 use super::report::Report;
 use super::review;
+use super::routes::{self, Scope};
 use super::services::{PortProtocol, by_age, selects};
-use super::tables::{self, Scope, TableBuilder};
+use super::tables::TableBuilder;
 use super::virtual_services::MeantVirtualService;
 use crate::config::{Config, Gateway, Resource, Server};
 use crate::error::{Place, ResourceName};
@@ -135,7 +136,7 @@ fn table(
                 continue;
             }
             let scope = Scope { gateway, workload, port: Some(shared.port) };
-            let routes = tables::routes(meant, scope, clusters);
+            let routes = routes::routes(meant, scope, clusters);
             for host in served {
                 let place = *numbers.entry(host.to_owned()).or_insert_with(|| {
                     hosts.push((host.to_owned(), HostRoutes::default()));

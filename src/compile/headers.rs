@@ -2,28 +2,31 @@
 
 use super::path::Path;
 use super::review::Review;
-use crate::config::{HeaderOperations, Headers};
+use crate::config::{self, Headers};
 use crate::route::{HeaderOpError, HeaderOps, HeaderOpsBuilder};
 
-/// The operations on the request and on the response. What is not supported is said and left out.
-pub(crate) fn understand(
-    headers: Option<&Headers>,
-    path: &Path<'_>,
-    review: &mut Review<'_>,
-) -> (HeaderOps, HeaderOps) {
-    let Some(Headers { request, response }) = headers else { return Default::default() };
+/// The operations of a rule or of a destination.
+#[derive(Clone, Default)]
+pub(crate) struct HeaderOperations {
+    pub(crate) request: HeaderOps,
+    pub(crate) response: HeaderOps,
+}
+
+/// The operations on the request and on the response. What cannot be is said and left out.
+pub(crate) fn understand(headers: &Headers, path: &Path<'_>, review: &mut Review<'_>) -> HeaderOperations {
+    let Headers { request, response } = headers;
     let request = operations(request.as_ref(), HeaderOps::request(), &path.field("request"), review);
     let response = operations(response.as_ref(), HeaderOps::response(), &path.field("response"), review);
-    (request, response)
+    HeaderOperations { request, response }
 }
 
 fn operations(
-    operations: Option<&HeaderOperations>,
+    operations: Option<&config::HeaderOperations>,
     mut builder: HeaderOpsBuilder,
     path: &Path<'_>,
     review: &mut Review<'_>,
 ) -> HeaderOps {
-    let Some(HeaderOperations { set, add, remove }) = operations else { return HeaderOps::default() };
+    let Some(config::HeaderOperations { set, add, remove }) = operations else { return HeaderOps::default() };
     let map = path.field("set");
     for (name, value) in set {
         said(builder.set(name, value).err(), &map.key(name), review);
@@ -41,6 +44,6 @@ fn operations(
 
 fn said(error: Option<HeaderOpError>, path: &Path<'_>, review: &mut Review<'_>) {
     if let Some(error) = error {
-        review.value_not_honored(path, &error.to_string());
+        review.error(path, error.to_string());
     }
 }

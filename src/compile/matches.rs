@@ -70,6 +70,16 @@ pub(crate) fn understand(
     Some(builder.build())
 }
 
+/// A matcher of any text; `None` if it says nothing or is wrong, which `review` then says.
+pub(crate) fn text(
+    matcher: &StringMatch,
+    path: &Path<'_>,
+    regexes: &mut RegexCache,
+    review: &mut Review<'_>,
+) -> Option<StringMatcher> {
+    taken(string_match(matcher, false, regexes), path, review).flatten()
+}
+
 /// A matcher that is there, or the error said.
 fn taken<T>(matcher: Result<T, RegexError>, path: &Path<'_>, review: &mut Review<'_>) -> Option<T> {
     match matcher {

@@ -5,23 +5,28 @@
 //! they are brought together: which services there are, which rules a workload sees, which clusters they reach, and the
 //! route tables of the mesh and of each listener.
 
+mod actions;
 mod clusters;
 mod connection_pool;
+mod delegate;
 mod destination_rules;
 mod endpoints;
 mod gateways;
 mod headers;
 mod honored;
+mod inbound;
 mod limits;
 mod load_balancing;
 mod matches;
 mod names;
 mod outlier;
 mod path;
+mod policies;
 mod publication;
 mod references;
 pub(crate) mod report;
 mod review;
+mod routes;
 mod services;
 mod tables;
 mod validate;
@@ -38,6 +43,7 @@ use virtual_services::MeantVirtualService;
 
 use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
+use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Names, Registry};
@@ -48,6 +54,8 @@ struct Purpose<'a> {
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
+    /// The gateways that applications of this process stand for.
+    gateways: &'a [GatewayOrigin],
     names: &'a Names,
 }
 
@@ -63,14 +71,18 @@ fn compile(
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let mut clusters = Clusters::new(&services, &rules, Own::new(config, workload), purpose);
-    let meant = understand(config, options, regexes, report);
-    references::check(&meant, config, &services, &clusters, report);
+    let mut meant = understand(config, options, regexes, report);
+    references::check(&meant, config, &services, &clusters, options, report);
+    delegate::expand(&mut meant, options, regexes);
+    policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
     let listeners = gateways::listeners(config, &visible, &mut clusters, workload, report);
-    Snapshot { version, mesh, listeners, clusters: clusters.entries, path_normalization: options.path_normalization }
+    let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    let path_normalization = options.path_normalization;
+    Snapshot { version, mesh, listeners, inbound, clusters: clusters.entries, path_normalization }
 }
 
 /// Understands every resource by itself.
@@ -130,3 +142,6 @@ fn visible<'m, 'a>(
     });
     visible.into_iter().map(|(_, meant)| meant).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,14 @@
 //! References to what is not there. Istio takes them and answers 503; `check` names them.
 
 use super::clusters::{Clusters, Dangling};
+use super::delegate::{Delegates, Missing};
 use super::names;
 use super::report::Report;
 use super::services::Services;
-use super::virtual_services::{MeantVirtualService, RuleAction, RuleDestination};
+use super::virtual_services::{MeantVirtualService, Target};
 use crate::config::Config;
 use crate::error::{Problem, Severity};
+use crate::options::MeshOptions;
 
 /// Names every reference of `virtual_services` that dangles.
 pub(crate) fn check(
@@ -14,10 +16,12 @@ pub(crate) fn check(
     config: &Config,
     services: &Services,
     clusters: &Clusters<'_>,
+    options: &MeshOptions,
     report: &mut Report,
 ) {
     let gateways: Vec<String> =
         config.gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace(), gateway.meta.name)).collect();
+    let delegates = Delegates::new(virtual_services, options);
     for virtual_service in virtual_services {
         for (number, gateway) in virtual_service.gateways.iter().enumerate() {
             if gateway != names::MESH && !gateways.contains(gateway) {
@@ -27,11 +31,17 @@ pub(crate) fn check(
             }
         }
         for rule in &virtual_service.rules {
-            let RuleAction::Forward(destinations) = &rule.action else { continue };
-            for destination in destinations {
+            let routes = rule.destinations.iter().map(|destination| (&destination.target, "requests get 503"));
+            let mirrors = rule.policies.mirror_targets().map(|mirror| (mirror, "no copy is sent"));
+            for (destination, effect) in routes.chain(mirrors) {
                 if let Some(dangling) = clusters.dangling(destination, Some(&virtual_service.name.namespace)) {
-                    report.push(of_destination(virtual_service, destination, &dangling, services, clusters));
+                    report.push(of_destination(virtual_service, (destination, effect), &dangling, services, clusters));
                 }
+            }
+            if let Some(reference) = rule.delegate
+                && let Err(missing) = delegates.find(virtual_service, reference)
+            {
+                report.push(of_delegate(virtual_service, &rule.origin.path, &missing, &delegates));
             }
         }
     }
@@ -39,32 +49,56 @@ pub(crate) fn check(
 
 fn of_destination(
     virtual_service: &MeantVirtualService<'_>,
-    destination: &RuleDestination,
+    (destination, effect): (&Target, &str),
     dangling: &Dangling,
     services: &Services,
     clusters: &Clusters<'_>,
 ) -> Problem {
-    let RuleDestination { host, subset, path, .. } = destination;
+    let Target { host, subset, path, .. } = destination;
     match dangling {
         Dangling::Host => {
             let known: Vec<_> = services.visible().iter().map(|service| service.host.as_str()).collect();
-            let message = format!("no Service or ServiceEntry has the host {host}: requests get 503");
+            let message = format!("no Service or ServiceEntry has the host {host}: {effect}");
             problem(virtual_service, &format!("{path}.host"), message, nearest(host, known.into_iter()))
         }
         Dangling::Port(port) => {
-            let message = format!("{host} has no port {port}: requests get 503");
+            let message = format!("{host} has no port {port}: {effect}");
             problem(virtual_service, &format!("{path}.port.number"), message, None)
         }
         Dangling::Subset => {
             let known = clusters.subsets_of(host);
             let message = match known.as_slice() {
-                [] => format!("no DestinationRule gives {host} a subset {subset}: requests get 503"),
-                known => format!(
-                    "the DestinationRule of {host} has no subset {subset} but {}: requests get 503",
-                    known.join(", ")
-                ),
+                [] => format!("no DestinationRule gives {host} a subset {subset}: {effect}"),
+                known => {
+                    format!("the DestinationRule of {host} has no subset {subset} but {}: {effect}", known.join(", "))
+                }
             };
             problem(virtual_service, &format!("{path}.subset"), message, nearest(subset, known.into_iter()))
+        }
+    }
+}
+
+fn of_delegate(
+    virtual_service: &MeantVirtualService<'_>,
+    rule: &str,
+    missing: &Missing,
+    delegates: &Delegates<'_, '_>,
+) -> Problem {
+    let path = format!("{rule}.delegate");
+    match missing {
+        Missing::Unknown(name) => {
+            let known: Vec<_> = delegates.names().collect();
+            let message = format!("there is no VirtualService {name} without hosts: the rule is left out");
+            problem(virtual_service, &path, message, nearest(name, known.iter().map(String::as_str)))
+        }
+        Missing::HasHosts(name) => {
+            let message = format!("the VirtualService {name} has hosts, so it is no delegate: the rule is left out");
+            problem(virtual_service, &path, message, None)
+        }
+        Missing::NotExported(name) => {
+            let namespace = &virtual_service.name.namespace;
+            let message = format!("the VirtualService {name} is not exported to {namespace}: the rule is left out");
+            problem(virtual_service, &path, message, None)
         }
     }
 }

@@ -6,6 +6,7 @@ use super::path::Path;
 use super::report::Report;
 use crate::config::Resource;
 use crate::error::{Place, Problem, ResourceName, Severity};
+use crate::route::RuleOrigin;
 
 /// Collects the findings of one resource into the report of a publication.
 pub(crate) struct Review<'r> {
@@ -29,9 +30,19 @@ impl<'r> Review<'r> {
         (self.places)(&path.to_string())
     }
 
+    /// Where the part of a rule was written.
+    pub(crate) fn origin(&self, path: &Path<'_>) -> RuleOrigin {
+        RuleOrigin { resource: self.name.clone(), path: path.to_string(), place: self.place(path) }
+    }
+
     /// The resource cannot be used as written.
     pub(crate) fn error(&mut self, path: &Path<'_>, message: impl Into<String>) {
         self.push(Severity::Error, path, message.into());
+    }
+
+    /// Something is taken otherwise than its author may think.
+    pub(crate) fn warning(&mut self, path: &Path<'_>, message: impl Into<String>) {
+        self.push(Severity::Warning, path, message.into());
     }
 
     /// A field is set that nothing reads yet; `why` is added where there is more to say.

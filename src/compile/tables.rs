@@ -5,128 +5,16 @@ use std::sync::Arc;
 
 use super::clusters::Clusters;
 use super::names;
-use super::services::{KnownService, Services, selects};
-use super::virtual_services::{Match, MeantVirtualService, Rule, RuleAction, RuleDestination};
+use super::policies::Retries;
+use super::routes::{self, Scope};
+use super::services::{KnownService, Services};
+use super::virtual_services::MeantVirtualService;
 use crate::error::ResourceName;
 use crate::options::{MeshOptions, OutboundTrafficPolicy, Workload};
 use crate::route::{
-    Action, ClusterChoice, Forward, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet,
-    RuleSetIndex, Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
+    Action, Forward, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet, RuleSetIndex,
+    Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
 };
-
-/// Who asks: the static conditions of a match are decided for it, once.
-#[derive(Clone, Copy)]
-pub(crate) struct Scope<'a> {
-    /// `mesh`, or the gateway as `namespace/name`.
-    pub(crate) gateway: &'a str,
-    pub(crate) workload: &'a Workload,
-    /// The port the client addresses; `None`: any that no rule names.
-    pub(crate) port: Option<u16>,
-}
-
-impl Scope<'_> {
-    /// Whether a match can hold here at all. Gateways, where named, replace the conditions on the source.
-    fn admits(self, entry: &Match) -> bool {
-        if entry.port != 0 && self.port.map(u32::from) != Some(entry.port) {
-            return false;
-        }
-        if !entry.gateways.is_empty() {
-            return entry.gateways.iter().any(|gateway| gateway == self.gateway);
-        }
-        selects(&entry.source_labels, &self.workload.labels)
-            && (entry.source_namespace.is_empty() || entry.source_namespace == self.workload.namespace)
-    }
-}
-
-/// The routes of one VirtualService for one scope, in order. Nothing after a catch-all is taken.
-pub(crate) fn routes(
-    meant: &MeantVirtualService<'_>,
-    scope: Scope<'_>,
-    clusters: &mut Clusters<'_>,
-) -> Vec<(RouteMatch, Route)> {
-    let near = (scope.gateway != names::MESH).then_some(&*meant.name.namespace);
-    let mut routes = Vec::new();
-    for (number, rule) in meant.rules.iter().enumerate() {
-        let place = Position { meant, rule, number };
-        let Some(matches) = &rule.matches else {
-            routes.push((RouteMatch::builder().build(), place.route(None, near, clusters)));
-            return routes;
-        };
-        for (number, entry) in matches.iter().enumerate().filter(|(_, entry)| scope.admits(entry)) {
-            routes.push((entry.matcher.clone(), place.route(Some((number, entry)), near, clusters)));
-            if entry.matcher.is_catch_all() {
-                return routes;
-            }
-        }
-    }
-    routes
-}
-
-/// A rule and where it stands.
-struct Position<'a> {
-    meant: &'a MeantVirtualService<'a>,
-    rule: &'a Rule,
-    number: usize,
-}
-
-impl Position<'_> {
-    fn route(&self, entry: Option<(usize, &Match)>, near: Option<&str>, clusters: &mut Clusters<'_>) -> Route {
-        let rule = self.rule;
-        let (path, place) = match entry {
-            Some((number, entry)) => (format!("spec.http[{}].match[{number}]", self.number), &entry.place),
-            None => (format!("spec.http[{}]", self.number), &rule.place),
-        };
-        let name = match entry {
-            Some((_, entry)) if !entry.name.is_empty() => format!("{}.{}", rule.name, entry.name).into(),
-            _ => Arc::from(rule.name.as_str()),
-        };
-        let action = match &rule.action {
-            RuleAction::NotHonored(what) => Action::NotHonored { what: (*what).into() },
-            RuleAction::Forward(destinations) => {
-                let mut forward = Forward::new(split(destinations, near, clusters));
-                forward.hash = clusters.hash_policies(destinations, near);
-                Action::Forward(forward)
-            }
-        };
-        let (request_headers, response_headers) = rule.headers();
-        Route {
-            name,
-            action,
-            origin: RuleOrigin { resource: self.meant.name.clone(), path, place: place.clone() },
-            request_headers,
-            response_headers,
-        }
-    }
-}
-
-/// The split of a rule. Of several destinations each has header operations of its own; those of a single one are part
-/// of the rule's.
-fn split(destinations: &[RuleDestination], near: Option<&str>, clusters: &mut Clusters<'_>) -> WeightedClusters {
-    let weighted = destinations.iter().map(|destination| {
-        let mut cluster = WeightedCluster::new(clusters.choose(destination, near));
-        if destinations.len() > 1 {
-            cluster.request_headers = destination.request_headers.clone();
-            cluster.response_headers = destination.response_headers.clone();
-        }
-        (u32::try_from(destination.weight).unwrap_or(0), cluster)
-    });
-    let nowhere = || WeightedClusters::single(WeightedCluster::new(ClusterChoice::Missing));
-    WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere)
-}
-
-impl Rule {
-    /// The operations that run whatever destination is drawn.
-    fn headers(&self) -> (HeaderOps, HeaderOps) {
-        let (request, response) = (self.request_headers.clone(), self.response_headers.clone());
-        match &self.action {
-            RuleAction::Forward(destinations) if destinations.len() == 1 => (
-                request.then(destinations[0].request_headers.clone()),
-                response.then(destinations[0].response_headers.clone()),
-            ),
-            _ => (request, response),
-        }
-    }
-}
 
 /// The table of the clients of the mesh.
 ///
@@ -229,7 +117,7 @@ impl MeshTable<'_, '_> {
                         self.clusters.whole(service, port),
                     )));
                     forward.hash = self.clusters.hash_policies_of_service(service, port.number);
-                    self.builder.rule_set(vec![(RouteMatch::builder().build(), implicit(service, forward))])
+                    self.builder.rule_set(vec![(RouteMatch::builder().build(), implicit(service, forward, options))])
                 }
             };
             ports.push((port.number, set));
@@ -258,18 +146,20 @@ impl MeshTable<'_, '_> {
             return *set;
         }
         let scope = Scope { gateway: names::MESH, workload: self.workload, port };
-        let routes = routes(owner.1, scope, self.clusters);
+        let routes = routes::routes(owner.1, scope, self.clusters);
         let set = if routes.is_empty() { None } else { Some(self.builder.rule_set(routes)) };
         self.sets.insert((owner.0, port), set);
         set
     }
 }
 
-/// The route of a service that no rule speaks of.
-fn implicit(service: &KnownService, forward: Forward) -> Route {
+/// The route of a service that no rule speaks of. Only what is tried again is said of it, by the mesh.
+fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions) -> Route {
     let kind = service.registry.kind();
     let resource =
         ResourceName { kind: kind.into(), namespace: service.namespace.as_str().into(), name: service.name().into() };
+    // Istio asks for other endpoints here even where a hash decides.
+    forward.retry = Retries::of_mesh(options).policy(false);
     Route {
         name: Arc::from("default"),
         action: Action::Forward(forward),

@@ -1,9 +1,40 @@
 //! Which of Envoy's failures an error is: by the types in its chain of sources, never by its text.
 
 use std::error::Error;
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use crate::outcome::{Failure, FailureError};
+
+type Classify = dyn Fn(&(dyn Error + Send + Sync + 'static)) -> Option<Failure> + Send + Sync;
+
+/// What an application says about the errors of its client.
+#[derive(Clone)]
+pub(super) struct Classifier(Arc<Classify>);
+
+impl Classifier {
+    pub(super) fn new(
+        classify: impl Fn(&(dyn Error + Send + Sync + 'static)) -> Option<Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(classify))
+    }
+
+    /// What it says; a classifier that panics has said nothing.
+    pub(super) fn classify(&self, error: &(dyn Error + Send + Sync + 'static)) -> Option<Failure> {
+        let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (self.0)(error)));
+        said.unwrap_or_else(|_| {
+            tracing::error!("the classifier of errors panicked; the types of the error decide");
+            None
+        })
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Classifier")
+    }
+}
 
 /// The failure that `error` is.
 ///

@@ -3,73 +3,38 @@
 use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::HOST;
+use http::header::{HOST, LOCATION};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use super::exchange::{Exchange, MirrorTarget, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
-use super::request_body::Aim;
 use super::router::Routing;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, AuthorityRewrite, FormatContext, Resolution, Route, Unknown, WeightedCluster, normalize};
-use crate::snapshot::Snapshot;
-use crate::telemetry::{ClusterMetrics, RequestRecord};
-use crate::upstream::{Choice, Cluster, Endpoint, Picked};
+use crate::route::{Action, ClusterChoice, Forward, Redirect, Resolution, Route, Unknown, normalize};
+use crate::snapshot::{ClusterEntry, Snapshot};
+use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 
 /// What is done with a request.
 pub(super) enum Verdict {
     /// No rule takes it: the inner service gets it as it came.
     PassThrough(RequestRecord),
     /// It is answered here.
-    Reply(Refusal),
-    /// It goes to an endpoint; the head is ready.
-    Try(Attempt, Aim),
+    Reply(Box<Refusal>),
+    /// It goes to an endpoint.
+    Forward(Exchange),
+    /// The same, after a pause.
+    Delay(Exchange, Duration),
 }
 
 /// A request that is answered here.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) reply: LocalReply,
-    pub(super) asked: Asked,
-    pub(super) record: RequestRecord,
-}
-
-/// The first try of a request, and what is needed once it is over. It holds no snapshot, only what was chosen of it.
-#[derive(Debug)]
-pub(super) struct Attempt {
-    pub(super) rule: Chosen,
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) picked: Picked,
-    pub(super) asked: Asked,
-    /// At a listener the headers are added that a gateway adds.
-    pub(super) at_listener: bool,
-    pub(super) record: RequestRecord,
-}
-
-/// The rule that took a request, and the draw that says which of its destinations: the same for all that follows.
-#[derive(Debug)]
-pub(super) struct Chosen {
-    pub(super) route: Arc<Route>,
-    draw: u64,
-}
-
-impl Chosen {
-    fn destination(&self) -> Option<&WeightedCluster> {
-        match &self.route.action {
-            Action::Forward(forward) => Some(forward.clusters.pick(self.draw)),
-            _ => None,
-        }
-    }
-
-    /// Those of the destination, then those of the rule.
-    pub(super) fn apply_response_headers(&self, headers: &mut HeaderMap) {
-        if let Some(destination) = self.destination() {
-            destination.response_headers.apply_response(headers, &FormatContext::default());
-        }
-        self.route.response_headers.apply_response(headers, &FormatContext::default());
-    }
+    pub(super) exchange: Exchange,
 }
 
 impl Routing {
@@ -77,11 +42,15 @@ impl Routing {
     pub(super) fn decide(&self, head: &mut Parts) -> Verdict {
         let asked = Asked::new(&head.method, &head.headers);
         let snapshot = self.mesh.load();
-        let origin = head.extensions.get::<Origin>().unwrap_or(&self.origin);
-        let at_listener = matches!(origin, Origin::Listener(_));
+        let own = head.extensions.get::<Origin>().cloned();
+        let origin = own.as_ref().unwrap_or(&self.origin);
         let pass_through = || Verdict::PassThrough(RequestRecord::new(&self.metrics.pass_through, asked.grpc));
-        let not_found = || refuse(LocalReply::no_route(), asked, &self.metrics.no_route);
-        if !at_listener && is_opaque(head) {
+        let refuse = |reply, metrics: &ClusterMetrics| {
+            let record = RequestRecord::new(metrics, asked.grpc);
+            Verdict::Reply(Box::new(Refusal { reply, exchange: Exchange::unmatched(asked, record) }))
+        };
+        let not_found = || refuse(LocalReply::no_route(), &self.metrics.no_route);
+        if matches!(origin, Origin::Mesh) && is_opaque(head) {
             return pass_through();
         }
         let Some(table) = snapshot.table(origin) else { return not_found() };
@@ -89,7 +58,7 @@ impl Routing {
             "*" | "" => Cow::Borrowed(head.uri.path()),
             path => match normalize::path(snapshot.path_normalization, path) {
                 Ok(path) => path,
-                Err(_) => return refuse(LocalReply::bad_path(), asked, &self.metrics.no_route),
+                Err(_) => return refuse(LocalReply::bad_path(), &self.metrics.no_route),
             },
         };
         let view = RequestView::new(&head.method, &head.uri, &head.headers, origin).with_path(&path);
@@ -98,57 +67,119 @@ impl Routing {
             Resolution::Route(index) => table.route(index),
             Resolution::Unknown(Unknown::PassThrough) => return pass_through(),
             Resolution::Unknown(Unknown::Refuse) => {
-                return refuse(LocalReply::refused_host(), asked, &self.metrics.black_hole);
+                return refuse(LocalReply::refused_host(), &self.metrics.black_hole);
             }
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };
-        let normalized = match path {
-            Cow::Owned(path) => Some(path),
-            Cow::Borrowed(_) => None,
-        };
-        self.forward(&snapshot, route, Arrival { asked, at_listener, port, normalized }, head)
+        match &route.action {
+            Action::Forward(forward) => {
+                if let Cow::Owned(path) = path
+                    && with_path(head, path).is_none()
+                {
+                    return refuse(LocalReply::bad_path(), &self.metrics.no_route);
+                }
+                self.forward(&snapshot, route, forward, Arrival { asked, origin, port }, head)
+            }
+            action => {
+                let reply = reply_of(action, &view);
+                let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
+                exchange.save_for_reply(head);
+                Verdict::Reply(Box::new(Refusal { reply, exchange }))
+            }
+        }
     }
 
-    fn forward(&self, snapshot: &Snapshot, route: &Arc<Route>, arrival: Arrival, head: &mut Parts) -> Verdict {
-        let Arrival { asked, at_listener, port, normalized } = arrival;
+    fn forward(
+        &self,
+        snapshot: &Snapshot,
+        route: &Arc<Route>,
+        forward: &Forward,
+        arrival: Arrival<'_>,
+        head: &mut Parts,
+    ) -> Verdict {
+        let Arrival { asked, origin, port } = arrival;
         let mut draws = self.mesh.dice().draws();
-        let rule = Chosen { route: route.clone(), draw: draws.next_u64() };
-        let Some(destination) = rule.destination() else {
-            return refuse(LocalReply::not_honored().of_rule(rule, None), asked, &self.metrics.no_route);
-        };
-        let Some(entry) = destination.destination.for_port(port).and_then(|index| snapshot.entry(index)) else {
-            return refuse(LocalReply::no_cluster().of_rule(rule, None), asked, &self.metrics.no_route);
-        };
-        destination.request_headers.apply_request(&mut head.headers, &FormatContext::default());
-        route.request_headers.apply_request(&mut head.headers, &FormatContext::default());
-        let cluster = entry.cluster.clone();
-        let Some(picked) = cluster.pick(&mut draws, &Choice::default()) else {
-            return refuse(LocalReply::no_healthy_upstream().of_rule(rule, Some(cluster)), asked, &entry.metrics);
-        };
-        let rewrite = route.request_headers.authority().or(destination.request_headers.authority());
-        let Some(aim) = aim(head, picked.endpoint(), rewrite, normalized) else {
-            return refuse(LocalReply::bad_path().of_rule(rule, Some(cluster)), asked, &entry.metrics);
-        };
-        if at_listener {
-            head.headers.insert(HeaderName::from_static("x-envoy-attempt-count"), HeaderValue::from_static("1"));
+        let draw = draws.next_u64();
+        let destination = &forward.clusters.pick(draw).destination;
+        let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
+        let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
+        let mut exchange = self.exchange(route, asked, origin, entry, metrics);
+        (exchange.draw, exchange.draws) = (draw, draws);
+        if !forward.mirrors.is_empty() {
+            exchange.mirrors = self.mirrors(snapshot, forward, draw, port, head);
         }
-        let record = RequestRecord::new(&entry.metrics, asked.grpc);
-        Verdict::Try(Attempt { rule, cluster, picked, asked, at_listener, record }, aim)
+        exchange.version = Some(head.version);
+        if let Some(fault) = &forward.fault
+            && fault.delay.is_some()
+            && let Some(delay) = fault.delayed(exchange.draws.next_u64())
+        {
+            exchange.flags |= ResponseFlags::DELAY_INJECTED;
+            return Verdict::Delay(exchange, delay);
+        }
+        match exchange.admit(head) {
+            Ok(()) => Verdict::Forward(exchange),
+            Err(reply) => Verdict::Reply(Box::new(Refusal { reply, exchange })),
+        }
+    }
+
+    fn exchange(
+        &self,
+        route: &Arc<Route>,
+        asked: Asked,
+        origin: &Origin,
+        entry: Option<&ClusterEntry>,
+        metrics: &ClusterMetrics,
+    ) -> Exchange {
+        let mut exchange = Exchange::unmatched(asked, RequestRecord::new(metrics, asked.grpc));
+        exchange.route = Some(Arc::clone(route));
+        exchange.cluster = entry.map(|entry| Arc::clone(&entry.cluster));
+        match origin {
+            Origin::Mesh => {}
+            Origin::Listener(listener) => exchange.listener = Some(Arc::clone(listener)),
+            Origin::Gateway(_) => exchange.inbound = true,
+        }
+        exchange.classifier.clone_from(&self.settings.classifier);
+        exchange
+    }
+
+    /// The clusters that get a copy: one draw decides for all of them. Tunnels are not copied, a mirror that is no
+    /// known cluster is left out, and so is one for which there is no room.
+    fn mirrors(&self, snapshot: &Snapshot, forward: &Forward, draw: u64, port: u16, head: &Parts) -> Vec<MirrorTarget> {
+        if is_upgrade(head) || self.mirrors.is_closed() {
+            return Vec::new();
+        }
+        let drawn = forward.mirrors.iter().filter(|mirror| mirror.takes(draw));
+        let target = |choice: &ClusterChoice| {
+            let entry = snapshot.entry(choice.for_port(port)?)?;
+            let (cluster, metrics) = (Arc::clone(&entry.cluster), entry.metrics.clone());
+            Some(MirrorTarget { cluster, metrics, slot: self.mirrors.enter()?, body: None })
+        };
+        drawn.filter_map(|mirror| target(&mirror.destination)).collect()
     }
 }
 
 /// How a request came in.
-struct Arrival {
+struct Arrival<'a> {
     asked: Asked,
-    at_listener: bool,
+    origin: &'a Origin,
     port: u16,
-    /// The path, where it had to be changed.
-    normalized: Option<String>,
 }
 
-fn refuse(reply: LocalReply, asked: Asked, metrics: &ClusterMetrics) -> Verdict {
-    Verdict::Reply(Refusal { reply, asked, record: RequestRecord::new(metrics, asked.grpc) })
+/// The answer of a rule that does not forward.
+fn reply_of(action: &Action, view: &RequestView<'_>) -> LocalReply {
+    match action {
+        Action::Redirect(redirect) => match location(redirect, view) {
+            Some(location) => LocalReply::redirect(redirect.status(), location),
+            None => LocalReply::bad_path(),
+        },
+        Action::Respond(response) => LocalReply::direct(response.status, response.body.clone()),
+        _ => LocalReply::not_honored(),
+    }
+}
+
+fn location(redirect: &Redirect, view: &RequestView<'_>) -> Option<HeaderMap> {
+    Some(HeaderMap::from_iter([(LOCATION, redirect.location(view)?)]))
 }
 
 /// A request that the http rules of a client do not see: TLS that the application opens itself, and tunnels.
@@ -156,27 +187,28 @@ fn is_opaque(head: &Parts) -> bool {
     head.uri.scheme() == Some(&Scheme::HTTPS) || head.method == Method::CONNECT
 }
 
-/// Points the URI at `endpoint` and keeps the authority in `Host`; `None` if what was sent makes neither.
-fn aim(
-    head: &mut Parts,
-    endpoint: &Arc<Endpoint>,
-    rewrite: Option<&AuthorityRewrite>,
-    normalized: Option<String>,
-) -> Option<Aim> {
+/// Puts `path` in place of the URI's, whose query stays; `None` if it is none.
+pub(super) fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
     let mut uri = mem::take(&mut head.uri).into_parts();
-    if let Some(path) = normalized {
-        uri.path_and_query = Some(with_query(path, uri.path_and_query.as_ref())?);
-    } else if uri.path_and_query.is_none() {
+    if let Some(query) = uri.path_and_query.as_ref().and_then(PathAndQuery::query) {
+        path.push('?');
+        path.push_str(query);
+    }
+    uri.path_and_query = Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from(path)).ok()?);
+    head.uri = Uri::from_parts(uri).ok()?;
+    Some(())
+}
+
+/// Points the URI at `endpoint` and keeps the authority in `Host`; `None` if what was sent makes neither.
+pub(super) fn point_at(head: &mut Parts, endpoint: &http::uri::Authority) -> Option<Option<http::uri::Authority>> {
+    let mut uri = mem::take(&mut head.uri).into_parts();
+    if uri.path_and_query.is_none() {
         uri.path_and_query = Some(PathAndQuery::from_static("/"));
     }
     // TLS towards the upstream is the transport's; to others it is plain.
     uri.scheme = Some(Scheme::HTTP);
-    let original = uri.authority.replace(endpoint.authority.clone());
+    let original = uri.authority.replace(endpoint.clone());
     head.uri = Uri::from_parts(uri).ok()?;
-    if let Some(rewrite) = rewrite {
-        head.headers.insert(HOST, rewrite.host.clone());
-        return Some(Aim::new(endpoint.clone(), Some(rewrite.uri.clone())));
-    }
     let authority = match original {
         Some(original) => match original.as_str().bytes().rposition(|byte| byte == b'@') {
             Some(at) => Some(original.as_str()[at + 1..].parse().ok()?),
@@ -189,13 +221,5 @@ fn aim(
     {
         head.headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
     }
-    Some(Aim::new(endpoint.clone(), authority))
-}
-
-fn with_query(mut path: String, original: Option<&PathAndQuery>) -> Option<PathAndQuery> {
-    if let Some(query) = original.and_then(PathAndQuery::query) {
-        path.push('?');
-        path.push_str(query);
-    }
-    PathAndQuery::try_from(path).ok()
+    Some(authority)
 }

@@ -4,45 +4,46 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 use super::classify;
 use super::completion::Completion;
-use super::decide::{Attempt, Refusal};
+use super::deadline::{Deadline, Expired};
+use super::decide::Refusal;
 use super::local_reply::{LocalReply, failure_reply};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
-use super::route_info::RouteInfo;
+use super::story::{Ended, Phase, Story};
 use crate::error::BoxError;
 use crate::telemetry::{RequestRecord, ResponseFlags};
 
 pin_project! {
     /// Response future of [`MeshService`](super::MeshService).
     ///
-    /// The first try runs in it without a box. Dropping it before it is done ends the try, and the endpoint is no
-    /// longer counted as busy with it.
+    /// All tries run in it without a box; a timer is made when a try has to be waited for and the rule bounds it.
+    /// Dropping it before it is done ends the try, and the endpoint is no longer counted as busy with it.
     pub struct ResponseFuture<S, B>
     where
         S: Service<Request<RequestBody<B>>>,
     {
         #[pin]
-        state: State<S::Future>,
+        state: State<S, B, S::Future>,
     }
 }
 
 pin_project! {
     #[project = StateProject]
-    enum State<F> {
+    enum State<S, B, F> {
         // Answered here. In all states `None` is what is left once the future is done.
-        Reply { reply: Option<Refusal> },
+        Reply { reply: Option<Box<Refusal>> },
         // No rule took it: what the inner service says is said.
         PassThrough { #[pin] call: F, record: Option<RequestRecord> },
-        // The first try.
-        Try { #[pin] call: F, attempt: Option<Attempt>, sent: Option<Instant> },
+        // A rule forwards it.
+        Forward { #[pin] call: Option<F>, #[pin] timer: Option<Sleep>, story: Option<Story<S, B>> },
     }
 }
 
@@ -50,7 +51,7 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    pub(super) fn reply(reply: Refusal) -> Self {
+    pub(super) fn reply(reply: Box<Refusal>) -> Self {
         Self { state: State::Reply { reply: Some(reply) } }
     }
 
@@ -58,24 +59,26 @@ where
         Self { state: State::PassThrough { call, record: Some(record) } }
     }
 
-    pub(super) fn first_try(call: S::Future, attempt: Attempt) -> Self {
-        let sent = attempt.at_listener.then(Instant::now);
-        Self { state: State::Try { call, attempt: Some(attempt), sent } }
+    pub(super) fn forward(call: Option<S::Future>, story: Story<S, B>) -> Self {
+        Self { state: State::Forward { call, timer: None, story: Some(story) } }
     }
 }
 
 impl<S, B, R> Future for ResponseFuture<S, B>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
-    R: Body,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Body + Send + 'static,
 {
     type Output = Result<Response<ResponseBody<R>>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProject::Reply { reply } => match reply.take() {
-                Some(Refusal { reply, asked, record }) => Poll::Ready(Ok(reply.into_response(asked, record))),
+                Some(refusal) => Poll::Ready(Ok(refusal.reply.into_response(refusal.exchange))),
                 None => Poll::Pending,
             },
             StateProject::PassThrough { call, record } => {
@@ -85,14 +88,150 @@ where
                     None => Poll::Pending,
                 }
             }
-            StateProject::Try { call, attempt, sent } => {
-                let result = ready!(call.poll(cx));
-                match attempt.take() {
-                    Some(attempt) => Poll::Ready(Ok(conclude(result.map_err(Into::into), attempt, *sent))),
+            StateProject::Forward { mut call, mut timer, story: slot } => {
+                let Some(story) = slot else { return Poll::Pending };
+                let ended = ready!(poll_story(story, &mut call, &mut timer, cx));
+                call.set(None);
+                timer.set(None);
+                match slot.take() {
+                    Some(story) => Poll::Ready(Ok(story.conclude(ended))),
                     None => Poll::Pending,
                 }
             }
         }
+    }
+}
+
+/// Goes from phase to phase until no try follows.
+fn poll_story<S, B, R>(
+    story: &mut Story<S, B>,
+    call: &mut Pin<&mut Option<S::Future>>,
+    timer: &mut Pin<&mut Option<Sleep>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ended<R>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Body + Send + 'static,
+{
+    loop {
+        let ended = match story.phase {
+            Phase::Delay(until) => {
+                ready!(poll_until(timer, until, cx));
+                match story.undelay() {
+                    Ok(()) => continue,
+                    Err(reply) => Ended::Refused(reply),
+                }
+            }
+            Phase::BackOff(until) => {
+                if let Some(upload) = story.upload()
+                    && upload.poll_outgrown(cx).is_ready()
+                {
+                    return Poll::Ready(Ended::Refused(LocalReply::outgrown()));
+                }
+                match ready!(poll_pause(story, timer, until, cx)) {
+                    None => {
+                        story.phase = Phase::Waiting;
+                        continue;
+                    }
+                    Some(expired) => Ended::Expired(expired),
+                }
+            }
+            Phase::Waiting => match poll_service(story, call, cx) {
+                Poll::Ready(Ok(())) => continue,
+                Poll::Ready(Err(ended)) => ended,
+                Poll::Pending => Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx))),
+            },
+            Phase::Trying => {
+                let polled = call.as_mut().as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx));
+                match polled {
+                    Poll::Ready(Ok(response)) => Ended::Answer(response),
+                    Poll::Ready(Err(error)) => Ended::Error(error.into()),
+                    Poll::Pending => {
+                        Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, true, cx)))
+                    }
+                }
+            }
+        };
+        // Whatever is left of a try that is over is given up.
+        call.set(None);
+        if !story.goes_on(&ended) {
+            return Poll::Ready(ended);
+        }
+    }
+}
+
+/// Asks the service whether it is ready and makes the try.
+fn poll_service<S, B, R>(
+    story: &mut Story<S, B>,
+    call: &mut Pin<&mut Option<S::Future>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Ended<R>>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Body + Send + 'static,
+{
+    let Some(service) = story.again.as_mut() else {
+        return Poll::Ready(Err(Ended::Refused(LocalReply::no_cluster())));
+    };
+    if let Err(error) = ready!(service.get_mut().poll_ready(cx)) {
+        return Poll::Ready(Err(Ended::Error(error.into())));
+    }
+    let request = match story.request() {
+        Ok(request) => request,
+        Err(reply) => return Poll::Ready(Err(Ended::Refused(reply))),
+    };
+    story.send_mirrors();
+    if let Some(service) = story.again.as_mut() {
+        call.set(Some(service.get_mut().call(request)));
+    }
+    story.phase = Phase::Trying;
+    Poll::Ready(Ok(()))
+}
+
+/// Waits for a moment.
+pub(super) fn poll_until(timer: &mut Pin<&mut Option<Sleep>>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    match timer.as_mut().as_pin_mut() {
+        Some(sleep) if sleep.deadline() == until => {}
+        Some(sleep) => sleep.reset(until),
+        None => timer.set(Some(sleep_until(until))),
+    }
+    timer.as_mut().as_pin_mut().map_or(Poll::Ready(()), |sleep| sleep.poll(cx))
+}
+
+/// Waits for the next timeout of a request, if there is one.
+pub(super) fn poll_deadline(
+    deadline: &mut Deadline,
+    timer: &mut Pin<&mut Option<Sleep>>,
+    trying: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Expired> {
+    if deadline.is_none() {
+        return Poll::Pending;
+    }
+    match deadline.poll_next(trying, cx) {
+        Some((at, expired)) => poll_until(timer, at, cx).map(|()| expired),
+        None => Poll::Pending,
+    }
+}
+
+/// Waits for the end of a pause; the timeout of the request may come first.
+fn poll_pause<S, B>(
+    story: &mut Story<S, B>,
+    timer: &mut Pin<&mut Option<Sleep>>,
+    until: Instant,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Expired>> {
+    match story.exchange.deadline.poll_next(false, cx) {
+        Some((at, expired)) if at <= until => poll_until(timer, at, cx).map(|()| Some(expired)),
+        _ => poll_until(timer, until, cx).map(|()| None),
     }
 }
 
@@ -105,7 +244,7 @@ fn pass_on<R: Body>(
         Ok(response) => {
             record.answered(response.status(), ResponseFlags::NONE);
             record.trailers(response.headers());
-            Ok(response.map(|body| ResponseBody::upstream(body, Completion::new(None, record))))
+            Ok(response.map(|body| ResponseBody::upstream(body, Completion::new(None, record), None)))
         }
         Err(error) => {
             let (status, flags, _) = failure_reply(classify::failure(&*error));
@@ -113,39 +252,4 @@ fn pass_on<R: Body>(
             Err(error)
         }
     }
-}
-
-/// The answer to a request whose last try is over.
-fn conclude<R: Body>(
-    result: Result<Response<R>, BoxError>,
-    attempt: Attempt,
-    sent: Option<Instant>,
-) -> Response<ResponseBody<R>> {
-    let Attempt { rule, cluster, picked, asked, mut record, .. } = attempt;
-    let endpoint = Some(picked.endpoint().clone());
-    let response = match result {
-        Ok(response) => response,
-        Err(error) => {
-            // The try is over, although its answer is yet to be read.
-            drop(picked);
-            let reply = LocalReply::failure(classify::failure(&*error), error);
-            return reply.of_rule(rule, Some(cluster)).after_tries(1, endpoint).into_response(asked, record);
-        }
-    };
-    let (mut head, body) = response.into_parts();
-    record.answered(head.status, ResponseFlags::NONE);
-    record.trailers(&head.headers);
-    if let Some(sent) = sent {
-        let milliseconds = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
-        head.headers.insert(HeaderName::from_static("x-envoy-upstream-service-time"), HeaderValue::from(milliseconds));
-    }
-    rule.apply_response_headers(&mut head.headers);
-    head.extensions.insert(RouteInfo {
-        route: Some(rule.route),
-        cluster: Some(cluster),
-        endpoint,
-        attempts: 1,
-        ..RouteInfo::new(ResponseFlags::NONE, "via_upstream")
-    });
-    Response::from_parts(head, ResponseBody::upstream(body, Completion::new(Some(picked), record)))
 }

@@ -1,11 +1,16 @@
 //! The layer: [`MeshRouter`].
 
+use std::error::Error;
 use std::sync::Arc;
 
 use tower_layer::Layer;
 
+use super::classify::Classifier;
+use super::inbound::InboundRouter;
+use super::mirror_body::MirrorLoad;
 use super::router::{MeshService, Routing};
 use crate::mesh::Mesh;
+use crate::outcome::Failure;
 use crate::request::Origin;
 use crate::telemetry::MeshMetrics;
 
@@ -18,17 +23,92 @@ pub struct MeshRouter {
     routing: Arc<Routing>,
 }
 
+/// Which requests may be sent more than once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RetrySafety {
+    /// All that the retry policy of their route speaks of, as in Istio.
+    #[default]
+    AsConfigured,
+    /// Only those whose method is idempotent (RFC 9110, 9.2.2): no `POST` and no `PATCH`.
+    IdempotentOnly,
+}
+
+/// The choices of an application; by default all as Istio has it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settings {
+    pub(super) retry_safety: RetrySafety,
+    pub(super) classifier: Option<Classifier>,
+}
+
+/// How many mirrored requests may be under way unless [`MeshRouter::with_mirror_limits`] says otherwise.
+const MIRRORS: usize = 1024;
+/// How many bytes of mirrored bodies may wait to be sent.
+const MIRRORED_BYTES: usize = 64 * 1024 * 1024;
+
 impl MeshRouter {
     /// The rules for requests of this application ([`Origin::Mesh`]).
     pub fn new(mesh: &Mesh) -> Self {
-        let metrics = MeshMetrics::new(mesh.workload());
-        Self { routing: Arc::new(Routing { mesh: mesh.clone(), origin: Origin::Mesh, metrics }) }
+        let routing = Routing {
+            mesh: mesh.clone(),
+            origin: Origin::Mesh,
+            metrics: MeshMetrics::new(mesh.workload()),
+            settings: Settings::default(),
+            mirrors: Arc::new(MirrorLoad::new(MIRRORS, MIRRORED_BYTES)),
+        };
+        Self { routing: Arc::new(routing) }
+    }
+
+    /// The rules of the gateway `namespace/name` for what this application serves, whether or not there is a Gateway of
+    /// that name. A name without a namespace is one of the workload's.
+    pub fn inbound(mesh: &Mesh, gateway: &str) -> InboundRouter {
+        match gateway.contains('/') {
+            true => InboundRouter::new(mesh, gateway),
+            false => InboundRouter::new(mesh, &format!("{}/{gateway}", mesh.workload().namespace)),
+        }
     }
 
     /// Where requests come from that do not say so themselves by an [`Origin`] in their extensions.
     #[must_use]
     pub fn with_origin(mut self, origin: Origin) -> Self {
         Arc::make_mut(&mut self.routing).origin = origin;
+        self
+    }
+
+    /// Which requests may be sent more than once: [`RetrySafety::AsConfigured`] if not called.
+    #[must_use]
+    pub fn with_retry_safety(mut self, safety: RetrySafety) -> Self {
+        Arc::make_mut(&mut self.routing).settings.retry_safety = safety;
+        self
+    }
+
+    /// Says which of Envoy's failures an error of the inner service is, before its types do; `None` leaves it to them.
+    /// Retries, replies and outlier detection follow it. Should it panic, that is logged and the types decide.
+    ///
+    /// ```
+    /// use mesh_router::outcome::Failure;
+    /// use mesh_router::service::MeshRouter;
+    ///
+    /// let mesh = mesh_router::Mesh::new();
+    /// let router = MeshRouter::new(&mesh).with_classifier(|error| {
+    ///     error.downcast_ref::<std::fmt::Error>().map(|_| Failure::ConnectTimeout)
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_classifier(
+        mut self,
+        classify: impl Fn(&(dyn Error + Send + Sync + 'static)) -> Option<Failure> + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.routing).settings.classifier = Some(Classifier::new(classify));
+        self
+    }
+
+    /// How many mirrored requests of this layer may be under way at once, and how many bytes of their bodies may wait
+    /// to be sent: 1,024 and 64 MiB if not called. Beyond that requests are not mirrored, and copies that fall behind
+    /// are cut off.
+    #[must_use]
+    pub fn with_mirror_limits(mut self, requests: usize, bytes: usize) -> Self {
+        Arc::make_mut(&mut self.routing).mirrors = Arc::new(MirrorLoad::new(requests, bytes));
         self
     }
 }

@@ -6,11 +6,17 @@
 //! | unknown host, `REGISTRY_ONLY` | 502 | | | `direct_response` |
 //! | the destination is no known cluster | 503 | | `NC` | `cluster_not_found` |
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
-//! | a timeout | 504 | `upstream request timeout` | `UT` | `upstream_per_try_timeout`, `response_timeout` |
-//! | another [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
+//! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
 //! | a path that cannot be normalised | 400 | | | `path_normalization_failed` |
 //! | an action that is not honored yet | 500 | | | `action_not_honored` |
+//! | a redirect or direct response | of the rule | of the rule | | `direct_response` |
+//! | a fault aborts | of the rule | `fault filter abort` | `FI` | `fault_filter_abort` |
+//! | a preflight | 200 | | | `direct_response` |
+//! | a timeout | 504 | `upstream request timeout` | `UT` | `response_timeout`, `upstream_per_try_timeout` |
+//! | a limit of the connection pool | 503 | `upstream connect error ...` | `UO` | `upstream_reset_before_response_started{overflow}` |
+//! | the body outgrew the buffer before a retry | 507 | `exceeded request buffer limit while retrying upstream` | | `request_payload_exceeded_retry_buffer_limit` |
 
+use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,13 +24,12 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::completion::Completion;
-use super::decide::Chosen;
+use super::exchange::Exchange;
 use super::response_body::ResponseBody;
-use super::route_info::RouteInfo;
 use crate::error::BoxError;
 use crate::outcome::Failure;
-use crate::telemetry::{RequestRecord, ResponseFlags};
-use crate::upstream::{Cluster, Endpoint};
+use crate::telemetry::ResponseFlags;
+use crate::upstream::Endpoint;
 
 /// What an answer depends on after the request is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,15 +57,28 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
 pub(super) struct LocalReply {
     status: StatusCode,
     body: Bytes,
-    overloaded: bool,
-    rule: Option<Chosen>,
-    info: RouteInfo,
+    /// What it says beside what every such answer says.
+    headers: HeaderMap,
+    /// The status of gRPC, where the rule names one.
+    grpc: Option<u16>,
+    flags: ResponseFlags,
+    details: &'static str,
+    endpoint: Option<Arc<Endpoint>>,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl LocalReply {
     fn new(status: StatusCode, body: &'static str, flags: ResponseFlags, details: &'static str) -> Self {
-        let info = RouteInfo::new(flags, details);
-        Self { status, body: Bytes::from_static(body.as_bytes()), overloaded: false, rule: None, info }
+        Self {
+            status,
+            body: Bytes::from_static(body.as_bytes()),
+            headers: HeaderMap::new(),
+            grpc: None,
+            flags,
+            details,
+            endpoint: None,
+            cause: None,
+        }
     }
 
     pub(super) fn no_route() -> Self {
@@ -88,48 +106,90 @@ impl LocalReply {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", ResponseFlags::NONE, "action_not_honored")
     }
 
-    /// The answer for a try that came to `failure` by `cause`.
-    pub(super) fn failure(failure: Failure, cause: BoxError) -> Self {
-        let (status, flags, details) = failure_reply(failure);
-        let body = if failure.is_timeout() {
-            Bytes::from_static(b"upstream request timeout")
-        } else {
-            Bytes::from(reset_body(failure, &*cause))
-        };
-        let mut info = RouteInfo::new(flags, details);
-        info.cause = Some(Arc::from(cause));
-        Self { status, body, overloaded: failure == Failure::Overflow, rule: None, info }
+    /// The status and body of a rule.
+    pub(super) fn direct(status: StatusCode, body: Bytes) -> Self {
+        Self { body, ..Self::new(status, "", ResponseFlags::NONE, "direct_response") }
     }
 
-    /// Names the rule that took the request; its response operations apply.
-    #[must_use]
-    pub(super) fn of_rule(mut self, rule: Chosen, cluster: Option<Arc<Cluster>>) -> Self {
-        self.info.cluster = cluster;
-        self.rule = Some(rule);
-        self
+    /// The status of a rule, with its `location`.
+    pub(super) fn redirect(status: StatusCode, headers: HeaderMap) -> Self {
+        Self { headers, ..Self::direct(status, Bytes::new()) }
+    }
+
+    /// A preflight that is answered with these headers.
+    pub(super) fn preflight(headers: HeaderMap) -> Self {
+        Self::redirect(StatusCode::OK, headers)
+    }
+
+    pub(super) fn abort(status: StatusCode) -> Self {
+        Self::new(status, "fault filter abort", ResponseFlags::FAULT_INJECTED, "fault_filter_abort")
+    }
+
+    /// An abort that names a status of gRPC; a client that does not speak gRPC sees 200.
+    pub(super) fn abort_grpc(status: u16) -> Self {
+        Self { grpc: Some(status), ..Self::abort(StatusCode::OK) }
+    }
+
+    pub(super) fn timeout(details: &'static str) -> Self {
+        let flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT;
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", flags, details)
+    }
+
+    pub(super) fn overflow() -> Self {
+        Self::of_failure(Failure::Overflow, false, None)
+    }
+
+    pub(super) fn outgrown() -> Self {
+        let details = "request_payload_exceeded_retry_buffer_limit";
+        let body = "exceeded request buffer limit while retrying upstream";
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, body, ResponseFlags::NONE, details)
+    }
+
+    /// The answer for a try that came to `failure` by `cause`; `retried`: it was not the first.
+    pub(super) fn failure(failure: Failure, cause: BoxError, retried: bool) -> Self {
+        let cause: Arc<dyn Error + Send + Sync> = Arc::from(cause);
+        let transport = (failure == Failure::ConnectRefused).then(|| root(&*cause).to_string());
+        Self { cause: Some(cause), ..Self::of_failure(failure, retried, transport.as_deref()) }
+    }
+
+    fn of_failure(failure: Failure, retried: bool, transport: Option<&str>) -> Self {
+        let (status, flags, details) = failure_reply(failure);
+        let mut reply = Self::new(status, "upstream request timeout", flags, details);
+        if !failure.is_timeout() {
+            let mut body = String::from("upstream connect error or disconnect/reset before headers. ");
+            body.push_str(if retried { "retried and the latest reset reason: " } else { "reset reason: " });
+            body.push_str(failure.reason());
+            if let Some(transport) = transport {
+                body.push_str(", transport failure reason: ");
+                body.push_str(transport);
+            }
+            reply.body = Bytes::from(body);
+        }
+        if failure == Failure::Overflow {
+            let overloaded = HeaderName::from_static("x-envoy-overloaded");
+            reply.headers.insert(overloaded, HeaderValue::from_static("true"));
+        }
+        reply
     }
 
     /// Names the endpoint that was tried.
     #[must_use]
-    pub(super) fn after_tries(mut self, attempts: u32, endpoint: Option<Arc<Endpoint>>) -> Self {
-        self.info.attempts = attempts;
-        self.info.endpoint = endpoint;
+    pub(super) fn tried_at(mut self, endpoint: Option<Arc<Endpoint>>) -> Self {
+        self.endpoint = endpoint;
         self
     }
 
-    /// The response to what was asked; `record` is told, and ends with the body.
-    pub(super) fn into_response<B>(mut self, asked: Asked, mut record: RequestRecord) -> Response<ResponseBody<B>> {
-        record.answered(self.status, self.info.flags);
-        let mut headers = HeaderMap::new();
+    /// The response to what was asked. The operations of the rule that took the request apply.
+    pub(super) fn into_response<B>(self, mut exchange: Exchange) -> Response<ResponseBody<B>> {
+        let asked = exchange.asked;
+        let mut info = exchange.info(self.flags, self.details);
+        (info.endpoint, info.cause) = (self.endpoint, self.cause);
+        exchange.record.answered(self.status, info.flags);
+        let mut headers = self.headers;
         if asked.grpc {
-            grpc_headers(&mut headers, self.status, &self.body);
+            grpc_headers(&mut headers, self.grpc.unwrap_or_else(|| grpc_status(self.status)), &self.body);
         }
-        if let Some(rule) = &self.rule {
-            rule.apply_response_headers(&mut headers);
-        }
-        if self.overloaded {
-            headers.insert(HeaderName::from_static("x-envoy-overloaded"), HeaderValue::from_static("true"));
-        }
+        exchange.finish_response(self.status, &mut headers, &info);
         let body = if asked.grpc {
             headers.remove(CONTENT_LENGTH);
             Bytes::new()
@@ -137,12 +197,11 @@ impl LocalReply {
             body_headers(&mut headers, &self.body);
             if asked.head { Bytes::new() } else { self.body }
         };
-        self.info.route = self.rule.map(|rule| rule.route);
-        record.trailers(&headers);
-        let mut response = Response::new(ResponseBody::local(body, Completion::new(None, record)));
+        exchange.record.trailers(&headers);
+        let mut response = Response::new(ResponseBody::local(body, Completion::new(None, exchange.record)));
         *response.status_mut() = if asked.grpc { StatusCode::OK } else { self.status };
         *response.headers_mut() = headers;
-        response.extensions_mut().insert(self.info);
+        response.extensions_mut().insert(info);
         response
     }
 }
@@ -183,20 +242,9 @@ pub(super) fn failure_reply(failure: Failure) -> (StatusCode, ResponseFlags, &'s
     (status, flags, details)
 }
 
-/// What is said of a try that was reset.
-fn reset_body(failure: Failure, cause: &(dyn std::error::Error + 'static)) -> String {
-    let mut body = String::from("upstream connect error or disconnect/reset before headers. reset reason: ");
-    body.push_str(failure.reason());
-    if failure == Failure::ConnectRefused {
-        body.push_str(", transport failure reason: ");
-        body.push_str(&root(cause).to_string());
-    }
-    body
-}
-
 /// The error at the end of the chain.
-fn root<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
 }
 
 fn body_headers(headers: &mut HeaderMap, body: &Bytes) {
@@ -210,9 +258,9 @@ fn body_headers(headers: &mut HeaderMap, body: &Bytes) {
 }
 
 /// A trailers-only response: all of it is in the headers.
-fn grpc_headers(headers: &mut HeaderMap, status: StatusCode, message: &[u8]) {
+fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(grpc_status(status)));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
     if !message.is_empty()
         && let Ok(message) = HeaderValue::try_from(percent_encoded(message))
     {

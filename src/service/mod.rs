@@ -47,20 +47,34 @@
 //! # }).unwrap();
 //! ```
 
+mod admission;
+mod body_error;
 mod classify;
 mod completion;
+mod deadline;
 mod decide;
+mod exchange;
+mod formats;
 mod future;
+mod inbound;
 mod layer;
 mod local_reply;
+mod mirror;
+mod mirror_body;
 mod request_body;
 mod response_body;
 mod route_info;
 mod router;
+mod saved_head;
+mod story;
+mod upload;
 
 pub use crate::telemetry::ResponseFlags;
+pub use admission::Admission;
+pub use body_error::BodyError;
 pub use future::ResponseFuture;
-pub use layer::MeshRouter;
+pub use inbound::{InboundFuture, InboundRouter, InboundService};
+pub use layer::{MeshRouter, RetrySafety};
 pub use request_body::{Aim, RequestBody};
 pub use response_body::ResponseBody;
 pub use route_info::RouteInfo;

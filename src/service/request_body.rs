@@ -9,14 +9,21 @@
 //! assert!(body.aim().is_none());
 //! ```
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::{Buf, Bytes};
 use http::uri::Authority;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::admission::Admission;
+use super::body_error::BodyError;
+use super::mirror_body::MirrorBody;
+use super::upload::Reader;
+use crate::error::BoxError;
 use crate::upstream::Endpoint;
 
 /// Where a try goes and under which name: the typed half of the seam between the router and a transport.
@@ -31,31 +38,64 @@ pub struct Aim {
     pub endpoint: Arc<Endpoint>,
     /// What `:authority` must say. `None`: what the `Host` header says.
     pub authority: Option<Authority>,
+    /// The request's place among those that the cluster admits.
+    pub admission: Admission,
 }
 
 impl Aim {
     /// An aim at `endpoint`, under the name `authority`.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority }
+        Self { endpoint, authority, admission: Admission::default() }
+    }
+
+    /// The same aim of a request that was admitted.
+    #[must_use]
+    pub fn with_admission(mut self, admission: Admission) -> Self {
+        self.admission = admission;
+        self
     }
 }
 
 pin_project! {
     /// The body of a request on its way to the inner service.
     ///
-    /// It behaves as the body it was made of: frames, trailers, size hint and errors are unchanged.
-    #[derive(Clone, Debug)]
+    /// Frames and trailers are those of the body it was made of, with its data as [`Bytes`] and its errors as the
+    /// sources of [`BodyError`]s. One that may have to be sent again is read through a buffer that keeps up to 1 MiB
+    /// of it; one that is mirrored is copied on the way.
     pub struct RequestBody<B> {
         #[pin]
-        body: B,
+        kind: Kind<B>,
         aim: Option<Aim>,
+    }
+}
+
+pin_project! {
+    #[project = KindProject]
+    enum Kind<B> {
+        Whole { #[pin] body: B },
+        Shared { reader: Reader<B> },
+        Mirror { body: MirrorBody },
+        Empty,
     }
 }
 
 impl<B> RequestBody<B> {
     /// A body without an aim.
     pub fn new(body: B) -> Self {
-        Self { body, aim: None }
+        Self { kind: Kind::Whole { body }, aim: None }
+    }
+
+    /// No body, as every further try has of a request without one.
+    pub(super) fn empty() -> Self {
+        Self { kind: Kind::Empty, aim: None }
+    }
+
+    pub(super) fn shared(reader: Reader<B>) -> Self {
+        Self { kind: Kind::Shared { reader }, aim: None }
+    }
+
+    pub(super) fn mirror(body: MirrorBody) -> Self {
+        Self { kind: Kind::Mirror { body }, aim: None }
     }
 
     /// The same body, aimed.
@@ -76,20 +116,58 @@ impl<B> RequestBody<B> {
     }
 }
 
-impl<B: Body> Body for RequestBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
+impl<B> Body for RequestBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        self.project().body.poll_frame(cx)
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.project().kind.project() {
+            KindProject::Whole { body } => body.poll_frame(cx).map(|frame| {
+                frame.map(|frame| match frame {
+                    // `Bytes` stay what they are.
+                    Ok(frame) => Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
+                    Err(error) => Err(BodyError::new(error)),
+                })
+            }),
+            KindProject::Shared { reader } => reader.poll_frame(cx),
+            KindProject::Mirror { body } => body.poll_frame(cx),
+            KindProject::Empty => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.kind {
+            Kind::Whole { body } => body.is_end_stream(),
+            Kind::Shared { reader } => reader.is_end_stream(),
+            Kind::Mirror { body } => body.is_end_stream(),
+            Kind::Empty => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.kind {
+            Kind::Whole { body } => body.size_hint(),
+            Kind::Shared { reader } => reader.size_hint(),
+            Kind::Mirror { .. } => SizeHint::default(),
+            Kind::Empty => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl<B: fmt::Debug> fmt::Debug for RequestBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut body = f.debug_struct("RequestBody");
+        match &self.kind {
+            Kind::Whole { body: inner } => body.field("body", inner),
+            Kind::Shared { .. } => body.field("body", &format_args!("kept for further tries")),
+            Kind::Mirror { .. } => body.field("body", &format_args!("a copy for a mirror")),
+            Kind::Empty => body.field("body", &format_args!("none")),
+        };
+        body.field("aim", &self.aim).finish()
     }
 }
 

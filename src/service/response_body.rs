@@ -4,27 +4,33 @@
 //! use http_body_util::{BodyExt, Full};
 //! use mesh_router::service::ResponseBody;
 //!
-//! # async fn read(body: ResponseBody<Full<bytes::Bytes>>) -> Result<bytes::Bytes, std::convert::Infallible> {
-//! // It is a `http_body::Body` like the one it wraps, with the same data and errors.
+//! # async fn read(body: ResponseBody<Full<bytes::Bytes>>) -> Result<bytes::Bytes, mesh_router::service::BodyError> {
+//! // It is a `http_body::Body` like the one it wraps, with the same data; its errors are the sources of errors.
 //! let all = body.collect().await?.to_bytes();
 //! # Ok(all)
 //! # }
 //! ```
 
+use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep_until};
 
+use super::body_error::BodyError;
 use super::completion::Completion;
+use super::deadline::ResponseDeadline;
+use crate::error::BoxError;
 
 pin_project! {
     /// The body of a response: of the upstream, or of a reply made here.
     ///
     /// The request counts as active on its endpoint until this body has ended: when it was empty from the start, said
-    /// it has no more, failed, gave a frame after which nothing comes, or was dropped.
+    /// it has no more, failed, gave a frame after which nothing comes, or was dropped. If the timeout of the route
+    /// passes first, it fails with a [`BodyError`].
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]
@@ -39,6 +45,22 @@ pin_project! {
     enum Kind<B> {
         Local { bytes: Option<Bytes> },
         Upstream { #[pin] body: B },
+        Timed { #[pin] body: B, deadline: Box<Timer> },
+        Over,
+    }
+}
+
+/// When the body has to be complete. The clock runs only while the body is waited for.
+#[derive(Debug)]
+struct Timer {
+    deadline: ResponseDeadline,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    fn poll_expired(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(at) = self.deadline.poll(cx) else { return false };
+        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(cx).is_ready()
     }
 }
 
@@ -54,9 +76,15 @@ impl<B> ResponseBody<B> {
 
 impl<B: Body> ResponseBody<B> {
     /// The body of an upstream, whose end ends `completion`.
-    pub(super) fn upstream(body: B, completion: Completion) -> Self {
-        let completion = if body.is_end_stream() { None } else { Some(completion) };
-        Self { kind: Kind::Upstream { body }, completion }
+    pub(super) fn upstream(body: B, completion: Completion, deadline: Option<ResponseDeadline>) -> Self {
+        if body.is_end_stream() {
+            return Self { kind: Kind::Upstream { body }, completion: None };
+        }
+        let kind = match deadline {
+            None => Kind::Upstream { body },
+            Some(deadline) => Kind::Timed { body, deadline: Box::new(Timer { deadline, sleep: None }) },
+        };
+        Self { kind, completion: Some(completion) }
     }
 }
 
@@ -64,16 +92,26 @@ impl<B> Body for ResponseBody<B>
 where
     B: Body,
     B::Data: From<Bytes>,
+    B::Error: Into<BoxError>,
 {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, BodyError>>> {
         let mut this = self.project();
         let frame = match this.kind.as_mut().project() {
             KindProject::Local { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
-            KindProject::Upstream { body } => body.poll_frame(cx),
+            KindProject::Upstream { body } => inner(body.poll_frame(cx)),
+            KindProject::Timed { body, deadline } => match inner(body.poll_frame(cx)) {
+                Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(Some(Err(BodyError::timeout()))),
+                frame => frame,
+            },
+            KindProject::Over => Poll::Ready(None),
         };
+        if matches!(frame, Poll::Ready(Some(Err(_)))) {
+            // The upstream is let go at once, whatever its body still had.
+            this.kind.set(Kind::Over);
+        }
         if let Some(completion) = this.completion {
             let ended = match &frame {
                 Poll::Pending => false,
@@ -99,16 +137,22 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Local { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Upstream { body } => body.size_hint(),
+            Kind::Upstream { body } | Kind::Timed { body, .. } => body.size_hint(),
+            Kind::Over => SizeHint::with_exact(0),
         }
     }
+}
+
+fn inner<D, E: Into<BoxError>>(frame: Poll<Option<Result<Frame<D>, E>>>) -> Poll<Option<Result<Frame<D>, BodyError>>> {
+    frame.map(|frame| frame.map(|frame| frame.map_err(BodyError::new)))
 }
 
 impl<B: Body> Kind<B> {
     fn is_end_stream(&self) -> bool {
         match self {
             Kind::Local { bytes } => bytes.is_none(),
-            Kind::Upstream { body } => body.is_end_stream(),
+            Kind::Upstream { body } | Kind::Timed { body, .. } => body.is_end_stream(),
+            Kind::Over => true,
         }
     }
 }

@@ -4,14 +4,17 @@ use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::decide::Verdict;
+use super::decide::{Refusal, Verdict};
 use super::future::ResponseFuture;
+use super::layer::{RetrySafety, Settings};
+use super::mirror_body::MirrorLoad;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
+use super::story::Story;
 use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::request::Origin;
@@ -36,6 +39,8 @@ pub(super) struct Routing {
     pub(super) mesh: Mesh,
     pub(super) origin: Origin,
     pub(super) metrics: MeshMetrics,
+    pub(super) settings: Settings,
+    pub(super) mirrors: Arc<MirrorLoad>,
 }
 
 impl<S> MeshService<S> {
@@ -57,13 +62,28 @@ impl<S> MeshService<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+
+    pub(super) fn mesh(&self) -> &Mesh {
+        &self.routing.mesh
+    }
+
+    /// Whether requests of this method may be sent more than once.
+    pub(super) fn retries(&self, method: &Method) -> bool {
+        match self.routing.settings.retry_safety {
+            RetrySafety::AsConfigured => true,
+            RetrySafety::IdempotentOnly => method.is_idempotent(),
+        }
+    }
 }
 
 impl<S, B, R> Service<Request<B>> for MeshService<S>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
-    R: Body,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+    R: Body + Send + 'static,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = BoxError;
@@ -75,23 +95,42 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let verdict = self.routing.decide(&mut head);
-        let body = RequestBody::new(body);
-        match verdict {
-            // The service that is ready is called in place: no clone of it is ready.
-            Verdict::Try(attempt, aim) => {
-                let call = self.inner.call(Request::from_parts(head, body.with_aim(aim)));
-                ResponseFuture::first_try(call, attempt)
-            }
+        match self.routing.decide(&mut head) {
             Verdict::PassThrough(record) => {
-                ResponseFuture::pass_through(self.inner.call(Request::from_parts(head, body)), record)
+                let request = Request::from_parts(head, RequestBody::new(body));
+                ResponseFuture::pass_through(self.inner.call(request), record)
+            }
+            Verdict::Forward(exchange) => {
+                let again = exchange.saved.is_some().then(|| self.clone());
+                let mut story = Story::new(exchange, again);
+                match story.first_try(head, body) {
+                    Ok(request) => {
+                        story.send_mirrors();
+                        // The service that is ready is called in place: no clone of it is ready.
+                        ResponseFuture::forward(Some(self.inner.call(request)), story)
+                    }
+                    Err(reply) => {
+                        self.release();
+                        ResponseFuture::reply(Box::new(Refusal { reply, exchange: story.exchange }))
+                    }
+                }
+            }
+            Verdict::Delay(exchange, delay) => {
+                self.release();
+                ResponseFuture::forward(None, Story::delayed(exchange, self.clone(), delay, head, body))
             }
             Verdict::Reply(reply) => {
-                // What was reserved goes with the service that is ready.
-                let unready = self.inner.clone();
-                drop(mem::replace(&mut self.inner, unready));
+                self.release();
                 ResponseFuture::reply(reply)
             }
         }
+    }
+}
+
+impl<S: Clone> MeshService<S> {
+    /// Gives up what was reserved, with the service that is ready.
+    fn release(&mut self) {
+        let unready = self.inner.clone();
+        drop(mem::replace(&mut self.inner, unready));
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn rewrite(rewrite: &HttpRewrite, path: &Path<'_>, context: &Context<
     if uri.is_empty() && uri_regex_rewrite.is_none() && authority.is_empty() {
         findings.error("VH36", path, "the rewrite does nothing: it needs `uri`, `uriRegexRewrite` or `authority`");
     }
+    strings::authority("VH36", &path.field("authority"), authority, findings);
     let Some(RegexRewrite { matches, rewrite }) = uri_regex_rewrite else { return };
     let path = path.field("uriRegexRewrite");
     if matches.is_empty() || rewrite.is_empty() {

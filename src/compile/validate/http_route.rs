@@ -153,7 +153,7 @@ fn operations(operations: &HeaderOperations, path: &Path<'_>, request: bool, fin
         for (name, value) in map {
             let path = path.entry(field, name);
             strings::operated_header("VH12", &path, (name, request), findings);
-            strings::header_value("VH12", &path, value, findings);
+            strings::header_value("VH12", &path, (name, value), findings);
         }
     }
     for (index, name) in remove.iter().enumerate() {

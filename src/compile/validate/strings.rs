@@ -4,6 +4,7 @@ use super::Context;
 use super::findings::Findings;
 use crate::compile::path::Path;
 use crate::config::StringMatch;
+use crate::route::{AuthorityRewrite, Format};
 
 /// What a regular expression may have, in bytes.
 const LONGEST_REGEX: usize = 1024;
@@ -106,6 +107,15 @@ pub(crate) fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
 
+/// What takes the place of the authority, if anything does.
+pub(crate) fn authority(rule: &'static str, path: &Path<'_>, text: &str, findings: &mut Findings) {
+    if !text.is_empty()
+        && let Err(error) = AuthorityRewrite::new(text)
+    {
+        findings.error(rule, path, error.to_string());
+    }
+}
+
 /// The name of a header to operate on; `host` and `:authority` only where `authority` says so.
 pub(crate) fn operated_header(
     rule: &'static str,
@@ -124,12 +134,17 @@ pub(crate) fn operated_header(
     }
 }
 
-/// A value to set or add: no control characters, and every `%` doubled or around the name of a command.
-pub(crate) fn header_value(rule: &'static str, path: &Path<'_>, value: &str, findings: &mut Findings) {
+/// A value to set or add: no control characters, and every `%` doubled or around a command that has a meaning here.
+/// That of `host` is an authority, and literal.
+pub(crate) fn header_value(rule: &'static str, path: &Path<'_>, (name, value): (&str, &str), findings: &mut Findings) {
     if value.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
         findings.error(rule, path, "a header value cannot have control characters");
     } else if let Err(reason) = check_format(value.as_bytes()) {
         findings.error(rule, path, format!("the header value `{value}` is wrong: {reason}"));
+    } else if is_authority(name) {
+        authority(rule, path, value, findings);
+    } else if let Err(error) = Format::parse(value) {
+        findings.error(rule, path, format!("the header value `{value}` is wrong: {error}"));
     }
 }
 

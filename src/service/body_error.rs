@@ -1,0 +1,75 @@
+//! Why a body broke off: [`BodyError`].
+//!
+//! ```
+//! use mesh_router::service::BodyError;
+//!
+//! let error = BodyError::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+//! assert!(!error.is_timeout());
+//! assert!(std::error::Error::source(&error).is_some());
+//! ```
+
+use std::error::Error;
+use std::fmt;
+
+use crate::error::BoxError;
+
+/// Why a body of a request or response broke off: the error of the body it was made of, or what the rules did to it.
+#[derive(Debug)]
+pub struct BodyError {
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Inner(BoxError),
+    Timeout,
+    Superseded,
+    Lagging,
+}
+
+impl BodyError {
+    /// The error of an inner body, which becomes the source.
+    pub fn new(error: impl Into<BoxError>) -> Self {
+        Self { kind: Kind::Inner(error.into()) }
+    }
+
+    /// The route's timeout passed after the head of the response had been sent (Envoy resets the stream).
+    pub(super) fn timeout() -> Self {
+        Self { kind: Kind::Timeout }
+    }
+
+    /// A later try reads the body now.
+    pub(super) fn superseded() -> Self {
+        Self { kind: Kind::Superseded }
+    }
+
+    /// A mirror did not keep up with the request it copies.
+    pub(super) fn lagging() -> Self {
+        Self { kind: Kind::Lagging }
+    }
+
+    /// Whether it was the timeout of the route (`http[].timeout`).
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind, Kind::Timeout)
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            Kind::Inner(_) => "the body broke off",
+            Kind::Timeout => "the timeout of the route passed before the response was complete",
+            Kind::Superseded => "a later try of the request has the body",
+            Kind::Lagging => "the mirror did not keep up with the request",
+        })
+    }
+}
+
+impl Error for BodyError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.kind {
+            Kind::Inner(error) => Some(error.as_ref()),
+            Kind::Timeout | Kind::Superseded | Kind::Lagging => None,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! When a request has taken too long: [`Deadline`].
+//!
+//! The timeout of a route (`http[].timeout`) begins when the request has been read to its end and covers all tries,
+//! the pauses between them and the body of the response. `perTryTimeout` covers one try up to the head of its
+//! response; it begins with the try, once the request has been read. A gRPC client's `grpc-timeout` stands for the
+//! timeout of the route, which bounds it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::time::Instant;
+
+use super::upload::UploadEnd;
+
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// The timeouts of one request. Without any, nothing here looks at a clock.
+#[derive(Debug, Default)]
+pub(super) struct Deadline {
+    timeout: Option<Duration>,
+    per_try: Option<Duration>,
+    /// Tells when the request has been read, if it had not been from the start.
+    upload: Option<Arc<UploadEnd>>,
+    read_at: Option<Instant>,
+    try_began: Option<Instant>,
+}
+
+/// Which timeout passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expired {
+    Request,
+    Try,
+}
+
+impl Deadline {
+    /// The timeouts of a rule for a request with these headers. A per-try timeout that is not below the timeout says
+    /// nothing.
+    pub(super) fn new(timeout: Option<Duration>, per_try: Option<Duration>, grpc: bool, headers: &HeaderMap) -> Self {
+        let mut timeout = timeout.filter(|timeout| !timeout.is_zero());
+        if grpc && let Some(asked) = headers.get(GRPC_TIMEOUT).and_then(grpc_timeout) {
+            timeout = Some(timeout.map_or(asked, |timeout| timeout.min(asked)));
+        }
+        let per_try = per_try.filter(|per_try| !per_try.is_zero() && timeout.is_none_or(|timeout| *per_try < timeout));
+        Self { timeout, per_try, ..Self::default() }
+    }
+
+    pub(super) fn is_none(&self) -> bool {
+        self.timeout.is_none() && self.per_try.is_none()
+    }
+
+    /// The request has been read to its end already.
+    pub(super) fn begin(&mut self) {
+        if !self.is_none() {
+            self.read_at = Some(Instant::now());
+        }
+    }
+
+    /// The request is still being read; the end that is to be told of.
+    pub(super) fn begin_after_upload(&mut self) -> Option<Arc<UploadEnd>> {
+        if self.is_none() {
+            return None;
+        }
+        let end = Arc::new(UploadEnd::default());
+        self.upload = Some(Arc::clone(&end));
+        Some(end)
+    }
+
+    /// A try begins.
+    pub(super) fn begin_try(&mut self) {
+        if self.per_try.is_some() {
+            self.try_began = Some(Instant::now());
+        }
+    }
+
+    /// The next timeout that will pass, if the request has been read; otherwise the task is woken when it has.
+    pub(super) fn poll_next(&mut self, trying: bool, cx: &mut Context<'_>) -> Option<(Instant, Expired)> {
+        let read_at = self.poll_read(cx)?;
+        let request = self.timeout.map(|timeout| (read_at + timeout, Expired::Request));
+        let each = self.per_try.zip(self.try_began).filter(|_| trying);
+        let each = each.map(|(per_try, began)| (began.max(read_at) + per_try, Expired::Try));
+        match (request, each) {
+            (Some(request), Some(each)) => Some(if each.0 < request.0 { each } else { request }),
+            (request, each) => request.or(each),
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        if self.read_at.is_none()
+            && let Some(Poll::Ready(end)) = self.upload.as_ref().map(|upload| upload.poll(cx))
+        {
+            self.read_at = Some(end);
+        }
+        self.read_at
+    }
+
+    /// What is left for the body of the response.
+    pub(super) fn of_response(self) -> Option<ResponseDeadline> {
+        let timeout = self.timeout?;
+        match (self.read_at, self.upload) {
+            (Some(read_at), _) => Some(ResponseDeadline::At(read_at + timeout)),
+            (None, Some(upload)) => Some(ResponseDeadline::After(timeout, upload)),
+            (None, None) => None,
+        }
+    }
+
+    /// Tells the upstream how long a try may take, as Envoy does: gRPC in its own header.
+    pub(super) fn announce(&self, headers: &mut HeaderMap, grpc: bool, at_listener: bool) {
+        let Some(limit) = self.per_try.or(self.timeout) else { return };
+        let left = match (self.timeout, self.read_at) {
+            (Some(timeout), Some(read_at)) => timeout.saturating_sub(read_at.elapsed()).min(limit),
+            _ => limit,
+        };
+        let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        if at_listener {
+            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(milliseconds));
+        }
+        if grpc && let Ok(value) = HeaderValue::try_from(grpc_text(milliseconds)) {
+            headers.insert(GRPC_TIMEOUT, value);
+        }
+    }
+}
+
+/// The timeout of a request while the body of its response is on the way.
+#[derive(Debug)]
+pub(super) enum ResponseDeadline {
+    At(Instant),
+    /// So long after the request has been read.
+    After(Duration, Arc<UploadEnd>),
+}
+
+impl ResponseDeadline {
+    /// When it passes, as soon as that is known; the task is woken when it is.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
+        match self {
+            Self::At(at) => Some(*at),
+            Self::After(timeout, upload) => match upload.poll(cx) {
+                Poll::Ready(end) => {
+                    let at = end + *timeout;
+                    *self = Self::At(at);
+                    Some(at)
+                }
+                Poll::Pending => None,
+            },
+        }
+    }
+}
+
+/// `grpc-timeout`: up to 8 digits and a unit. `None` if it is malformed or zero, which is no limit of its own.
+fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (unit, digits) = value.as_bytes().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let milliseconds = match unit {
+        b'H' => number * 3_600_000,
+        b'M' => number * 60_000,
+        b'S' => number * 1000,
+        b'm' => number,
+        b'u' => number.div_ceil(1000),
+        b'n' => number.div_ceil(1_000_000),
+        _ => return None,
+    };
+    (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
+}
+
+/// Milliseconds as long as 8 digits hold them, else the next unit that does.
+fn grpc_text(milliseconds: u64) -> String {
+    const MOST: u64 = 99_999_999;
+    let units = [(1, 'm'), (1000, 'S'), (60_000, 'M'), (3_600_000, 'H')];
+    let fitting = units.into_iter().find(|(size, _)| milliseconds / size <= MOST);
+    let (size, unit) = fitting.unwrap_or((3_600_000, 'H'));
+    format!("{}{unit}", (milliseconds / size).min(MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &'static str) -> HeaderValue {
+        HeaderValue::from_static(text)
+    }
+
+    #[test]
+    fn grpc_timeouts_are_read_as_envoy_reads_them() {
+        let table: [(&'static str, Option<u64>); 12] = [
+            ("5S", Some(5000)),
+            ("99999999m", Some(99_999_999)),
+            ("100000000m", None),
+            ("1H", Some(3_600_000)),
+            ("2M", Some(120_000)),
+            ("1u", Some(1)),
+            ("1001u", Some(2)),
+            ("1n", Some(1)),
+            ("0m", None),
+            ("5", None),
+            ("S", None),
+            ("-1S", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(grpc_timeout(&value(text)), expected.map(Duration::from_millis), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_timeouts_are_written_in_larger_units() {
+        for (milliseconds, text) in [(1, "1m"), (99_999_999, "99999999m"), (100_000_000, "100000S")] {
+            assert_eq!(grpc_text(milliseconds), text);
+        }
+        assert_eq!(grpc_text(u64::MAX), "99999999H");
+    }
+
+    /// The table of effective timeouts and of what the upstream is told.
+    #[test]
+    fn the_timeout_of_a_rule_bounds_that_of_grpc() {
+        let (seconds, milliseconds) = (Duration::from_secs, Duration::from_millis);
+        let table = [
+            (None, None, None, None, None),
+            (None, None, Some("5S"), Some(seconds(5)), Some("5000m")),
+            (Some(seconds(2)), None, None, Some(seconds(2)), Some("2000m")),
+            (Some(seconds(2)), None, Some("5S"), Some(seconds(2)), Some("2000m")),
+            (Some(seconds(2)), None, Some("1S"), Some(seconds(1)), Some("1000m")),
+            (Some(seconds(2)), Some(milliseconds(500)), Some("1S"), Some(seconds(1)), Some("500m")),
+        ];
+        for (timeout, per_try, header, effective, told) in table {
+            let mut headers = HeaderMap::new();
+            if let Some(header) = header {
+                headers.insert(GRPC_TIMEOUT, value(header));
+            }
+            let deadline = Deadline::new(timeout, per_try, true, &headers);
+            assert_eq!(deadline.timeout, effective);
+            headers.clear();
+            deadline.announce(&mut headers, true, false);
+            assert_eq!(headers.get(GRPC_TIMEOUT), told.map(value).as_ref());
+        }
+    }
+
+    #[test]
+    fn a_try_may_not_take_as_long_as_the_request() {
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(Deadline::new(second, second, false, &HeaderMap::new()).per_try, None);
+        assert!(Deadline::new(Some(Duration::ZERO), None, false, &HeaderMap::new()).is_none());
+    }
+}

@@ -1,0 +1,305 @@
+//! A request that a rule took, from its head to the head of its response: [`Exchange`].
+
+use std::error::Error;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, Uri, Version};
+use tokio::time::Instant;
+
+use super::admission::Admission;
+use super::classify::{self, Classifier};
+use super::completion::Taken;
+use super::deadline::Deadline;
+use super::decide::{point_at, with_path};
+use super::formats;
+use super::local_reply::{Asked, LocalReply};
+use super::mirror_body::{MirrorBody, MirrorSlot};
+use super::request_body::Aim;
+use super::route_info::RouteInfo;
+use super::saved_head::SavedHead;
+use crate::dice::Draws;
+use crate::outcome::Failure;
+use crate::request::{ListenerOrigin, Origin, RequestView};
+use crate::route::{
+    Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
+};
+use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
+use crate::upstream::{Choice, Cluster, EndpointId};
+
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+
+/// What is known of a request. It holds no snapshot, only what was chosen of it.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) asked: Asked,
+    /// The rule that took it; `None` if none did.
+    pub(super) route: Option<Arc<Route>>,
+    /// 64 random bits that say which destination and whether to mirror: the same for all that follows.
+    pub(super) draw: u64,
+    pub(super) draws: Draws,
+    /// The cluster drawn; `None`: it is not known.
+    pub(super) cluster: Option<Arc<Cluster>>,
+    pub(super) record: RequestRecord,
+    /// The listener that took it; `None`: it is the application's own.
+    pub(super) listener: Option<Arc<ListenerOrigin>>,
+    /// Whether the application serves it itself, whatever its destination.
+    pub(super) inbound: bool,
+    /// What the client speaks.
+    pub(super) version: Option<Version>,
+    pub(super) flags: ResponseFlags,
+    pub(super) attempts: u32,
+    pub(super) mirrors: Vec<MirrorTarget>,
+    pub(super) deadline: Deadline,
+    /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
+    pub(super) saved: Option<SavedHead>,
+    pub(super) hash: Option<u64>,
+    /// Cookies that keep the client with its endpoint.
+    set_cookies: Vec<HeaderValue>,
+    grant: Option<CorsGrant>,
+    pub(super) classifier: Option<Classifier>,
+}
+
+/// A cluster that gets a copy of the request.
+#[derive(Debug)]
+pub(super) struct MirrorTarget {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) metrics: ClusterMetrics,
+    pub(super) slot: MirrorSlot,
+    /// Its copy of the body, if there is one.
+    pub(super) body: Option<MirrorBody>,
+}
+
+impl Exchange {
+    /// A request that no rule took, as far as is known.
+    pub(super) fn unmatched(asked: Asked, record: RequestRecord) -> Self {
+        Self {
+            asked,
+            route: None,
+            draw: 0,
+            draws: Draws::default(),
+            cluster: None,
+            record,
+            listener: None,
+            inbound: false,
+            version: None,
+            flags: ResponseFlags::NONE,
+            attempts: 0,
+            mirrors: Vec::new(),
+            deadline: Deadline::default(),
+            saved: None,
+            hash: None,
+            set_cookies: Vec::new(),
+            grant: None,
+            classifier: None,
+        }
+    }
+
+    /// What the rule says of forwarding, if it forwards.
+    pub(super) fn forward(&self) -> Option<&Forward> {
+        match &self.route.as_ref()?.action {
+            Action::Forward(forward) => Some(forward),
+            _ => None,
+        }
+    }
+
+    fn destination(&self) -> Option<&WeightedCluster> {
+        self.forward().map(|forward| forward.clusters.pick(self.draw))
+    }
+
+    /// How it may be tried again.
+    pub(super) fn retry(&self) -> Option<&RetryPolicy> {
+        self.forward()?.retry.as_ref().filter(|_| !self.inbound)
+    }
+
+    /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
+    /// chosen, once.
+    pub(super) fn admit(&mut self, head: &mut Parts) -> Result<(), LocalReply> {
+        let Some(route) = self.route.clone() else { return Err(LocalReply::no_route()) };
+        let Action::Forward(forward) = &route.action else { return Err(LocalReply::not_honored()) };
+        let judged = self.filters(forward, head);
+        if judged.is_err() || (self.cluster.is_none() && !self.inbound) {
+            self.save_for_reply(head);
+            judged?;
+            return Err(LocalReply::no_cluster());
+        }
+        let grpc = self.asked.grpc;
+        let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
+        self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        self.change(forward, head).ok_or_else(LocalReply::bad_path)?;
+        if !forward.hash.is_empty() {
+            self.hash(forward, head);
+        }
+        if self.retry().is_some() || !self.mirrors.is_empty() || self.answers_with_request() {
+            self.saved = Some(SavedHead::new(head));
+        }
+        Ok(())
+    }
+
+    /// The filters in front of the router, in Envoy's order: fault, then CORS.
+    fn filters(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
+        if let Some(fault) = &forward.fault
+            && fault.abort.is_some()
+            && let Some(abort) = fault.aborted(self.draws.next_u64())
+        {
+            return Err(match abort {
+                Abort::Http(status) => LocalReply::abort(status),
+                Abort::Grpc(status) => LocalReply::abort_grpc(status),
+            });
+        }
+        match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
+            None | Some(CorsVerdict::None) => Ok(()),
+            Some(CorsVerdict::Actual(grant)) => {
+                self.grant = Some(grant);
+                Ok(())
+            }
+            Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
+        }
+    }
+
+    /// Header operations, then host and path, as the rule and its destination say. `None`: there is no such URI.
+    fn change(&self, forward: &Forward, head: &mut Parts) -> Option<()> {
+        let (route, destination) = (self.route.as_deref()?, forward.clusters.pick(self.draw));
+        for operations in [&destination.request_headers, &route.request_headers] {
+            if !operations.is_empty() {
+                formats::of_request(self, head, operations);
+            }
+        }
+        let Rewrite { path, authority } = &forward.rewrite;
+        if let Some(rewrite) = forward.authority(destination) {
+            // That of a destination among others is not told.
+            if authority.is_some() {
+                let original =
+                    head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+                if let Some(original) = original.or_else(|| head.headers.get(HOST).cloned()) {
+                    head.headers.insert(ORIGINAL_HOST, original);
+                }
+            }
+            head.headers.insert(HOST, rewrite.host.clone());
+            if head.uri.authority().is_some() {
+                let mut uri = mem::take(&mut head.uri).into_parts();
+                uri.authority = Some(rewrite.uri.clone());
+                uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+                head.uri = Uri::from_parts(uri).ok()?;
+            }
+        }
+        if let Some(path) = path {
+            let original = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            let original = HeaderValue::from_str(original).ok();
+            if let Some(path) = path.apply(head.uri.path()) {
+                with_path(head, path)?;
+            }
+            if let Some(original) = original {
+                head.headers.insert(ORIGINAL_PATH, original);
+            }
+        }
+        Some(())
+    }
+
+    /// Hashes what balancing by hash goes by: the request as it is sent.
+    fn hash(&mut self, forward: &Forward, head: &Parts) {
+        let origin = match &self.listener {
+            Some(listener) => Origin::Listener(Arc::clone(listener)),
+            None => Origin::Mesh,
+        };
+        let ends = self.listener.as_ref().map(|listener| (listener.peer, listener.local));
+        let client = match ends {
+            Some((Some(peer), local)) => Client { ip: Some(peer.ip()), connection: local.map(|local| (peer, local)) },
+            _ => Client::default(),
+        };
+        let view = RequestView::new(&head.method, &head.uri, &head.headers, &origin);
+        let hashed = forward.hash.hash(&view, client, &mut self.draws);
+        (self.hash, self.set_cookies) = (hashed.hash, hashed.set_cookies);
+    }
+
+    /// Whether an operation on the response asks for something of the request.
+    fn answers_with_request(&self) -> bool {
+        let of_destination = self.destination().is_some_and(|to| to.response_headers.needs_request());
+        of_destination || self.route.as_ref().is_some_and(|route| route.response_headers.needs_request())
+    }
+
+    /// Keeps the head for an answer made here, if that speaks of it.
+    pub(super) fn save_for_reply(&mut self, head: &Parts) {
+        if self.answers_with_request() {
+            self.saved = Some(SavedHead::new(head));
+        }
+    }
+
+    /// Chooses an endpoint for one more try and points the head at it.
+    pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
+        let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
+        let mut choice = Choice { hash: self.hash, tried, ..Choice::default() };
+        if let Some(retry) = self.retry() {
+            (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
+        }
+        let picked = cluster.pick(&mut self.draws, &choice).ok_or_else(LocalReply::no_healthy_upstream)?;
+        let admission = Admission::of(cluster.limits()).ok_or_else(LocalReply::overflow)?;
+        self.attempts += 1;
+        if self.listener.is_some() {
+            head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
+        }
+        self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
+        let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
+        let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        Ok((Taken { picked, admission }, aim))
+    }
+
+    /// Operations on the response: the destination's, then the rule's, then what CORS allows, which wins.
+    pub(super) fn finish_response(&self, status: StatusCode, headers: &mut HeaderMap, info: &RouteInfo) {
+        let destination = self.destination().map(|destination| &destination.response_headers);
+        let rule = self.route.as_ref().map(|route| &route.response_headers);
+        for operations in [destination, rule].into_iter().flatten() {
+            if !operations.is_empty() {
+                formats::of_response(self, status, headers, info, operations);
+            }
+        }
+        if let Some((grant, cors)) = self.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref())) {
+            grant.clone().apply(cors, headers);
+        }
+        for cookie in &self.set_cookies {
+            headers.append(http::header::SET_COOKIE, cookie.clone());
+        }
+    }
+
+    /// Which failure an error is: what the application's classifier says, else what its types say.
+    pub(super) fn classify(&self, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
+        let said = self.classifier.as_ref().and_then(|classifier| classifier.classify(error));
+        said.unwrap_or_else(|| classify::failure(error))
+    }
+
+    /// How long to wait before the next try.
+    pub(super) fn back_off(&mut self) -> Duration {
+        match self.route.as_ref().map(|route| &route.action) {
+            Some(Action::Forward(Forward { retry: Some(retry), .. })) => retry.backoff(self.attempts, &mut self.draws),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Says how long the upstream took, as a gateway does.
+    pub(super) fn service_time(&self, sent: Instant, headers: &mut HeaderMap) {
+        let milliseconds = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        headers.insert(SERVICE_TIME, HeaderValue::from(milliseconds));
+    }
+
+    /// What is told of it, with these details.
+    pub(super) fn info(&self, flags: ResponseFlags, details: &'static str) -> RouteInfo {
+        RouteInfo {
+            route: self.route.clone(),
+            cluster: self.cluster.clone(),
+            attempts: self.attempts,
+            ..RouteInfo::new(self.flags | flags, details)
+        }
+    }
+}
+
+/// Whether a head asks for a tunnel.
+pub(super) fn is_upgrade(head: &Parts) -> bool {
+    head.method == Method::CONNECT || head.headers.contains_key(UPGRADE)
+}

@@ -1,0 +1,78 @@
+//! What the commands of header values read: the request and its response, as far as they are known.
+
+use http::header::HOST;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, StatusCode};
+
+use super::exchange::Exchange;
+use super::route_info::RouteInfo;
+use super::saved_head::SavedHead;
+use crate::route::{FormatContext, HeaderOps, HeaderSource};
+
+impl HeaderSource for SavedHead {
+    fn first(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.first(name)
+    }
+}
+
+/// Changes the headers of a request.
+pub(super) fn of_request(exchange: &Exchange, head: &mut Parts, operations: &HeaderOps) {
+    if operations.is_literal() {
+        return operations.apply_request(&mut head.headers, &FormatContext::default());
+    }
+    let host = head.headers.get(HOST).cloned();
+    let uri = head.uri.clone();
+    let authority = uri.authority().map(|authority| authority.as_str());
+    let context = FormatContext {
+        method: head.method.as_str(),
+        path_and_query: uri.path_and_query().map_or("/", PathAndQuery::as_str),
+        authority: authority.or_else(|| host.as_ref()?.to_str().ok()).unwrap_or(""),
+        version: Some(head.version),
+        ..context(exchange)
+    };
+    let context = FormatContext { cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _), ..context };
+    operations.apply_request(&mut head.headers, &context);
+}
+
+/// Changes the headers of a response.
+pub(super) fn of_response(
+    exchange: &Exchange,
+    status: StatusCode,
+    headers: &mut HeaderMap,
+    info: &RouteInfo,
+    operations: &HeaderOps,
+) {
+    if operations.is_literal() {
+        return operations.apply_response(headers, &FormatContext::default());
+    }
+    let saved = exchange.saved.as_ref();
+    let host = saved.and_then(|saved| std::str::from_utf8(saved.first(&HOST)?).ok());
+    let upstream = info.endpoint.as_ref().map(|endpoint| &endpoint.address);
+    let context = FormatContext {
+        request: saved.map_or(&() as &dyn HeaderSource, |saved| saved),
+        method: saved.map_or("", |saved| saved.method.as_str()),
+        path_and_query: saved.map_or("", SavedHead::path_and_query),
+        authority: saved.and_then(SavedHead::authority).or(host).unwrap_or(""),
+        version: exchange.version,
+        status: Some(status),
+        details: info.details,
+        flags: &info.flags,
+        upstream: upstream.map(|address| address as _),
+        cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _),
+        ..context(exchange)
+    };
+    operations.apply_response(headers, &context);
+}
+
+/// What is the same before and after.
+fn context(exchange: &Exchange) -> FormatContext<'_> {
+    let listener = exchange.listener.as_deref();
+    FormatContext {
+        scheme: if listener.is_some_and(|listener| listener.tls) { "https" } else { "http" },
+        peer: listener.and_then(|listener| listener.peer),
+        local: listener.and_then(|listener| listener.local),
+        route: exchange.route.as_ref().map_or("", |route| &route.name),
+        ..FormatContext::default()
+    }
+}

@@ -1,0 +1,124 @@
+//! Copies of requests: sent beside the first try, and then nobody's concern.
+//!
+//! A mirror is a request of its own: it has its cluster's balancing, limits and outlier detection, and the route's
+//! timeout, but no retries. Its answer is read and dropped. It ends with the mesh.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::admission::Admission;
+use super::classify;
+use super::completion::Taken;
+use super::decide::point_at;
+use super::exchange::{Exchange, MirrorTarget};
+use super::local_reply::failure_reply;
+use super::mirror_body::{self, Tap};
+use super::request_body::{Aim, RequestBody};
+use super::router::MeshService;
+use super::saved_head::SavedHead;
+use crate::error::BoxError;
+use crate::outcome::Outcome;
+use crate::telemetry::{RequestRecord, ResponseFlags};
+use crate::upstream::Choice;
+
+/// Gives every mirror of a request a copy of its body; what is returned feeds them.
+pub(super) fn taps(exchange: &mut Exchange) -> Vec<Tap> {
+    let pairs = exchange.mirrors.iter_mut().map(|target| {
+        let (tap, body) = mirror_body::copy(target.slot.load());
+        target.body = Some(body);
+        tap
+    });
+    pairs.collect()
+}
+
+/// Sends one copy in a task of its own. Without a runtime, an endpoint or room in the limits there is none.
+pub(super) fn send<S, B, R>(service: &MeshService<S>, saved: &SavedHead, exchange: &Exchange, mut target: MirrorTarget)
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
+    R: Body + Send + 'static,
+{
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    let Some(mut head) = saved.restore() else { return };
+    let mut draws = exchange.draws.clone();
+    let choice = Choice { hash: exchange.hash, ..Choice::default() };
+    let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
+    let Some(admission) = Admission::of(target.cluster.limits()) else { return };
+    let Some(authority) = point_at(&mut head, &picked.endpoint().authority) else { return };
+    let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+    let taken = Taken { picked, admission };
+    let body = target.body.take().map_or_else(RequestBody::empty, RequestBody::mirror);
+    let request = Request::from_parts(head, body.with_aim(aim));
+    let record = RequestRecord::new(&target.metrics, exchange.asked.grpc);
+    let timeout = exchange.forward().and_then(|forward| forward.timeout);
+    let mirrored =
+        bounded(mirrored(service.get_ref().clone(), (request, exchange.asked.grpc), target, taken, record), timeout);
+    let mut published = service.mesh().subscribe();
+    runtime.spawn(async move {
+        // The versions end with the mesh.
+        let gone = async { while published.changed().await.is_ok() {} };
+        first(mirrored, gone).await;
+    });
+}
+
+/// One copy, from the service's readiness to the end of the answer.
+async fn mirrored<S, B, R>(
+    mut service: S,
+    (request, grpc): (Request<RequestBody<B>>, bool),
+    target: MirrorTarget,
+    taken: Taken,
+    mut record: RequestRecord,
+) where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+    R: Body,
+{
+    let ready: Result<(), BoxError> = std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into);
+    let answer: Result<_, BoxError> = match ready {
+        Ok(()) => service.call(request).await.map_err(Into::into),
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(response) => {
+            record.answered(response.status(), ResponseFlags::NONE);
+            let outcome = Outcome::of_answer(response.status(), response.headers(), grpc);
+            target.cluster.report(taken.picked.endpoint(), outcome);
+            let mut body = pin!(response.into_body());
+            while let Some(Ok(_)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
+        }
+        Err(error) => {
+            let failure = classify::failure(&*error);
+            target.cluster.report(taken.picked.endpoint(), Outcome::Failure(failure));
+            let (status, flags, _) = failure_reply(failure);
+            record.answered(status, flags);
+        }
+    }
+    drop((target.slot, taken, record));
+}
+
+async fn bounded(future: impl Future<Output = ()>, timeout: Option<Duration>) {
+    match timeout.filter(|timeout| !timeout.is_zero()) {
+        // Cut off without a word: nobody waits for it.
+        Some(timeout) => drop(tokio::time::timeout(timeout, future).await),
+        None => future.await,
+    }
+}
+
+/// Ends with the first of the two.
+async fn first(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let poll = |future: Pin<&mut dyn Future<Output = ()>>, cx: &mut Context<'_>| future.poll(cx).is_ready();
+    std::future::poll_fn(|cx| match poll(other.as_mut(), cx) || poll(one.as_mut(), cx) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
+}

@@ -1,0 +1,203 @@
+//! The copy of a request body that a mirror is sent: [`Tap`] is its near end, [`MirrorBody`] its far end.
+//!
+//! A copy never holds up the request it is made of: what the mirror has not read yet waits in a queue, and a mirror
+//! that falls too far behind is given up.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::Frame;
+
+use super::body_error::BodyError;
+
+/// How far one mirror may fall behind.
+const BEHIND: usize = 1024 * 1024;
+
+/// What all mirrors of a mesh together may have under way.
+#[derive(Debug)]
+pub(super) struct MirrorLoad {
+    requests: AtomicUsize,
+    bytes: AtomicUsize,
+    limits: (usize, usize),
+}
+
+impl MirrorLoad {
+    /// At most so many requests, and so many bytes of bodies that wait to be sent.
+    pub(super) fn new(requests: usize, bytes: usize) -> Self {
+        Self { requests: AtomicUsize::new(0), bytes: AtomicUsize::new(0), limits: (requests, bytes) }
+    }
+
+    /// Whether there is never room.
+    pub(super) fn is_closed(&self) -> bool {
+        self.limits.0 == 0
+    }
+
+    /// Room for one more mirrored request, if there is any.
+    pub(super) fn enter(self: &Arc<Self>) -> Option<MirrorSlot> {
+        add_within(&self.requests, 1, self.limits.0).then(|| MirrorSlot { load: Arc::clone(self) })
+    }
+
+    /// Requests and bytes under way.
+    #[cfg(test)]
+    pub(super) fn now(&self) -> (usize, usize) {
+        (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+fn add_within(count: &AtomicUsize, more: usize, limit: usize) -> bool {
+    let sum = |now: usize| now.checked_add(more).filter(|sum| *sum <= limit);
+    count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
+}
+
+/// One mirrored request under way.
+#[derive(Debug)]
+pub(super) struct MirrorSlot {
+    load: Arc<MirrorLoad>,
+}
+
+impl MirrorSlot {
+    /// What it is part of.
+    pub(super) fn load(&self) -> &Arc<MirrorLoad> {
+        &self.load
+    }
+}
+
+impl Drop for MirrorSlot {
+    fn drop(&mut self) {
+        self.load.requests.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body and the end that feeds it.
+pub(super) fn copy(load: &Arc<MirrorLoad>) -> (Tap, MirrorBody) {
+    let queue = Arc::new(Queue { load: Arc::clone(load), state: Mutex::default() });
+    (Tap { queue: Arc::clone(&queue) }, MirrorBody { queue })
+}
+
+#[derive(Debug)]
+struct Queue {
+    load: Arc<MirrorLoad>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunks: VecDeque<Bytes>,
+    waiting: usize,
+    end: Option<End>,
+    reader_gone: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum End {
+    Whole(Option<HeaderMap>),
+    /// Cut off: the mirror was too slow, or the body broke off.
+    Cut,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, end: End) {
+        let mut state = self.lock();
+        if state.end.is_none() {
+            if matches!(end, End::Cut) {
+                self.forget(&mut state);
+            }
+            state.end = Some(end);
+        }
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn forget(&self, state: &mut State) {
+        state.chunks.clear();
+        self.load.bytes.fetch_sub(std::mem::take(&mut state.waiting), Ordering::Relaxed);
+    }
+}
+
+/// The end that a copy is fed through. Dropped before [`Tap::finish`], it cuts the copy off.
+#[derive(Debug)]
+pub(super) struct Tap {
+    queue: Arc<Queue>,
+}
+
+impl Tap {
+    /// Adds a chunk; `false` if nobody reads the copy any more.
+    pub(super) fn push(&self, chunk: &Bytes) -> bool {
+        let mut state = self.queue.lock();
+        if state.reader_gone || state.end.is_some() {
+            return false;
+        }
+        let fits = state.waiting + chunk.len() <= BEHIND
+            && add_within(&self.queue.load.bytes, chunk.len(), self.queue.load.limits.1);
+        if !fits {
+            drop(state);
+            self.queue.end(End::Cut);
+            return false;
+        }
+        state.waiting += chunk.len();
+        state.chunks.push_back(chunk.clone());
+        if let Some(waker) = state.waker.take() {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The body is whole.
+    pub(super) fn finish(self, trailers: Option<HeaderMap>) {
+        self.queue.end(End::Whole(trailers));
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.queue.end(End::Cut);
+    }
+}
+
+/// The body that a mirror is sent.
+#[derive(Debug)]
+pub(super) struct MirrorBody {
+    queue: Arc<Queue>,
+}
+
+impl MirrorBody {
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut state = self.queue.lock();
+        if let Some(chunk) = state.chunks.pop_front() {
+            state.waiting -= chunk.len();
+            self.queue.load.bytes.fetch_sub(chunk.len(), Ordering::Relaxed);
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        match &mut state.end {
+            Some(End::Whole(trailers)) => Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            Some(End::Cut) => Poll::Ready(Some(Err(BodyError::lagging()))),
+            None => {
+                state.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        let state = self.queue.lock();
+        state.chunks.is_empty() && matches!(state.end, Some(End::Whole(None)))
+    }
+}
+
+impl Drop for MirrorBody {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.reader_gone = true;
+        self.queue.forget(&mut state);
+    }
+}

@@ -1,0 +1,292 @@
+//! The tries of one request and the pauses between them: [`Story`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use tokio::time::Instant;
+use tower_service::Service;
+
+use super::completion::{Completion, Taken};
+use super::deadline::Expired;
+use super::exchange::{Exchange, is_upgrade};
+use super::local_reply::LocalReply;
+use super::mirror;
+use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
+use super::router::MeshService;
+use super::saved_head::SavedHead;
+use super::upload::Upload;
+use crate::error::BoxError;
+use crate::outcome::{Failure, Outcome};
+use crate::telemetry::ResponseFlags;
+use crate::upstream::{EndpointId, Permit};
+
+/// A request on its way: what it was, where it is tried, and with what it may be tried again.
+pub(super) struct Story<S, B> {
+    pub(super) exchange: Exchange,
+    pub(super) phase: Phase,
+    /// The service for whatever comes after the first try; `None` if nothing can.
+    pub(super) again: Option<MeshService<S>>,
+    /// The request itself while a fault delays it.
+    delayed: Option<Box<(Parts, B)>>,
+    /// Its body, if that has to be shared.
+    upload: Option<Arc<Upload<B>>>,
+    /// What the try holds of the cluster.
+    taken: Option<Taken>,
+    /// Its place among the retries of the cluster, if it is one.
+    retry: Option<Permit>,
+    tried: Vec<EndpointId>,
+    sent: Option<Instant>,
+    upgrade: bool,
+}
+
+/// Where a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Held back by a fault, until then.
+    Delay(Instant),
+    /// Before another try, until then.
+    BackOff(Instant),
+    /// The service is asked whether it is ready.
+    Waiting,
+    /// An answer is awaited.
+    Trying,
+}
+
+/// What came of a try.
+pub(super) enum Ended<R> {
+    Answer(Response<R>),
+    Error(BoxError),
+    Expired(Expired),
+    /// No try could be made.
+    Refused(LocalReply),
+}
+
+impl<S, B> Story<S, B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// A request that was admitted.
+    pub(super) fn new(exchange: Exchange, again: Option<MeshService<S>>) -> Self {
+        Self {
+            exchange,
+            phase: Phase::Trying,
+            again,
+            delayed: None,
+            upload: None,
+            taken: None,
+            retry: None,
+            tried: Vec::new(),
+            sent: None,
+            upgrade: false,
+        }
+    }
+
+    /// A request that a fault holds back.
+    pub(super) fn delayed(exchange: Exchange, again: MeshService<S>, delay: Duration, head: Parts, body: B) -> Self {
+        let phase = Phase::Delay(Instant::now() + delay);
+        Self { phase, delayed: Some(Box::new((head, body))), ..Self::new(exchange, Some(again)) }
+    }
+
+    /// The first try of a request that was admitted.
+    pub(super) fn first_try(&mut self, mut head: Parts, body: B) -> Result<Request<RequestBody<B>>, LocalReply>
+    where
+        S: Clone,
+    {
+        self.upgrade = is_upgrade(&head);
+        let (taken, aim) = self.exchange.aim(&mut head, &[])?;
+        self.taken = Some(taken);
+        let body = self.first_body(body);
+        self.exchange.deadline.begin_try();
+        self.sent = self.exchange.listener.is_some().then(Instant::now);
+        Ok(Request::from_parts(head, body.with_aim(aim)))
+    }
+
+    /// The body of the first try, shared if more than that may read it or its end has to be known.
+    fn first_body(&mut self, body: B) -> RequestBody<B> {
+        if body.is_end_stream() {
+            self.exchange.deadline.begin();
+            return RequestBody::new(body);
+        }
+        let end = self.exchange.deadline.begin_after_upload();
+        let taps = mirror::taps(&mut self.exchange);
+        let keeping = self.exchange.retry().is_some();
+        if !keeping && taps.is_empty() && end.is_none() {
+            return RequestBody::new(body);
+        }
+        let upload = Upload::new(body, keeping, taps, end);
+        let reader = upload.read();
+        self.upload = Some(upload);
+        RequestBody::shared(reader)
+    }
+
+    /// The request once more.
+    fn next_try(&mut self) -> Result<Request<RequestBody<B>>, LocalReply> {
+        let head = self.exchange.saved.as_ref().and_then(SavedHead::restore);
+        let mut head = head.ok_or_else(LocalReply::bad_path)?;
+        let (taken, aim) = self.exchange.aim(&mut head, &self.tried)?;
+        self.taken = Some(taken);
+        let body = match &self.upload {
+            Some(upload) => RequestBody::shared(upload.read()),
+            None => RequestBody::empty(),
+        };
+        self.exchange.deadline.begin_try();
+        self.sent = self.exchange.listener.is_some().then(Instant::now);
+        Ok(Request::from_parts(head, body.with_aim(aim)))
+    }
+
+    /// The request, now that the service is ready for it.
+    pub(super) fn request(&mut self) -> Result<Request<RequestBody<B>>, LocalReply>
+    where
+        S: Clone,
+    {
+        match self.delayed.take() {
+            Some(delayed) => {
+                let (head, body) = *delayed;
+                self.first_try(head, body)
+            }
+            None => self.next_try(),
+        }
+    }
+
+    /// The pause of a fault is over: the request goes through what comes after it.
+    pub(super) fn undelay(&mut self) -> Result<(), LocalReply> {
+        self.phase = Phase::Waiting;
+        match &mut self.delayed {
+            Some(delayed) => self.exchange.admit(&mut delayed.0),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends the copies that are due, once.
+    pub(super) fn send_mirrors<R>(&mut self)
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        B: Send + 'static,
+        R: Body + Send + 'static,
+    {
+        if self.exchange.mirrors.is_empty() {
+            return;
+        }
+        let mirrors = std::mem::take(&mut self.exchange.mirrors);
+        if let Some((service, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) {
+            for target in mirrors {
+                mirror::send(service, saved, &self.exchange, target);
+            }
+        }
+    }
+
+    pub(super) fn upload(&self) -> Option<&Arc<Upload<B>>> {
+        self.upload.as_ref()
+    }
+
+    /// Judges what came of a try: whether another follows, after a pause that begins now.
+    pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
+        let outcome = self.outcome(ended);
+        if let (Some(outcome), Some(taken), Some(cluster)) = (outcome, &self.taken, &self.exchange.cluster) {
+            cluster.report(taken.picked.endpoint(), outcome);
+        }
+        // The place of a retry is free once that has ended.
+        self.retry = None;
+        if !self.wants_more(ended, outcome) || !self.may_go_on() {
+            return false;
+        }
+        if let Some(taken) = self.taken.take() {
+            self.tried.push(taken.picked.endpoint().id);
+        }
+        true
+    }
+
+    /// What outlier detection is told.
+    fn outcome<R>(&self, ended: &Ended<R>) -> Option<Outcome> {
+        self.taken.as_ref()?;
+        Some(match ended {
+            Ended::Answer(response) => {
+                Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
+            }
+            Ended::Error(error) => Outcome::Failure(self.exchange.classify(&**error)),
+            Ended::Expired(Expired::Try) => Outcome::Failure(Failure::PerTryTimeout),
+            Ended::Expired(Expired::Request) => Outcome::Failure(Failure::Timeout),
+            Ended::Refused(_) => return None,
+        })
+    }
+
+    /// Whether the rule asks for another try, as far as what happened goes.
+    fn wants_more<R>(&self, ended: &Ended<R>, outcome: Option<Outcome>) -> bool {
+        let Some(policy) = self.exchange.retry() else { return false };
+        match (ended, outcome) {
+            (Ended::Answer(response), _) => policy.wants_response(response.status(), response.headers()),
+            (_, Some(Outcome::Failure(failure))) => policy.wants_failure(failure, !failure.is_before_request()),
+            _ => false,
+        }
+    }
+
+    /// Whether another try can be made; a flag says why not.
+    fn may_go_on(&mut self) -> bool {
+        let Some((again, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) else { return false };
+        let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
+        if !whole || !again.retries(&saved.method) {
+            return false;
+        }
+        let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
+        if self.exchange.attempts > attempts {
+            self.exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+            return false;
+        }
+        self.retry = self.exchange.cluster.as_ref().and_then(|cluster| cluster.limits().retry());
+        if self.retry.is_none() {
+            self.exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW;
+            return false;
+        }
+        self.phase = Phase::BackOff(Instant::now() + self.exchange.back_off());
+        true
+    }
+
+    /// The answer for the client.
+    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Response<ResponseBody<R>> {
+        let Self { exchange, taken, upload, sent, upgrade, .. } = self;
+        if let Some(upload) = &upload {
+            upload.keep_no_more();
+        }
+        let retried = exchange.attempts > 1;
+        let reply = match ended {
+            Ended::Answer(response) => return answer(response, exchange, taken, sent, upgrade),
+            Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
+            Ended::Expired(Expired::Request) => LocalReply::timeout("response_timeout"),
+            Ended::Expired(Expired::Try) => LocalReply::timeout("upstream_per_try_timeout"),
+            Ended::Refused(reply) => reply,
+        };
+        // The try is over, although its answer is yet to be read.
+        let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
+        reply.tried_at(endpoint).into_response(exchange)
+    }
+}
+
+/// The upstream's answer, as the client gets it.
+pub(super) fn answer<R: Body>(
+    response: Response<R>,
+    mut exchange: Exchange,
+    taken: Option<Taken>,
+    sent: Option<Instant>,
+    upgrade: bool,
+) -> Response<ResponseBody<R>> {
+    let (mut head, body) = response.into_parts();
+    let mut info = exchange.info(ResponseFlags::NONE, "via_upstream");
+    info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
+    if let Some(sent) = sent {
+        exchange.service_time(sent, &mut head.headers);
+    }
+    exchange.finish_response(head.status, &mut head.headers, &info);
+    exchange.record.answered(head.status, info.flags);
+    exchange.record.trailers(&head.headers);
+    head.extensions.insert(info);
+    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (upgrade && head.status.is_success());
+    let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
+    Response::from_parts(head, ResponseBody::upstream(body, Completion::new(taken, exchange.record), deadline))
+}

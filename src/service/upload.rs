@@ -1,0 +1,377 @@
+//! A request body that may have to be sent again: [`Upload`] keeps what was read of it, up to a bound.
+//!
+//! The body is read by one [`Reader`] at a time, that of the newest try. What it reads is kept until a response is
+//! taken, at most [`KEPT`] bytes; a body that outgrows that is never sent twice. Copies for mirrors are fed on the way.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::body_error::BodyError;
+use super::mirror_body::Tap;
+use crate::error::BoxError;
+
+/// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
+const KEPT: usize = 1024 * 1024;
+
+/// The body of a request, shared by its tries.
+pub(super) struct Upload<B> {
+    state: Mutex<State<B>>,
+    /// The length that the body announced.
+    length: Option<u64>,
+    end: Option<Arc<UploadEnd>>,
+}
+
+struct State<B> {
+    /// What is still to come; `None` once it is at its end or broken.
+    source: Option<Pin<Box<B>>>,
+    /// Which reader may read.
+    generation: u32,
+    keeping: bool,
+    outgrown: bool,
+    failed: bool,
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    trailers: Option<HeaderMap>,
+    taps: Vec<Tap>,
+}
+
+/// Tells when a body has ended: the timeouts of a request begin then.
+#[derive(Debug, Default)]
+pub(super) struct UploadEnd {
+    state: Mutex<(Option<Instant>, Option<Waker>)>,
+}
+
+/// One try's reading of an [`Upload`].
+pub(super) struct Reader<B> {
+    upload: Arc<Upload<B>>,
+    generation: u32,
+    /// The next of the kept chunks to read.
+    position: usize,
+    delivered: u64,
+    trailers_read: bool,
+}
+
+impl UploadEnd {
+    fn lock(&self) -> MutexGuard<'_, (Option<Instant>, Option<Waker>)> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended(&self) {
+        let (end, waker) = &mut *self.lock();
+        end.get_or_insert_with(Instant::now);
+        if let Some(waker) = waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// When the body had been read to its end; otherwise the task is woken at that moment.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Instant> {
+        let (end, waker) = &mut *self.lock();
+        match end {
+            Some(end) => Poll::Ready(*end),
+            None => {
+                match waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    None => *waker = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<B> Upload<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// Shares `body`. It is kept for further tries if `keeping`, fed to `taps`, and `end` is told of its end.
+    pub(super) fn new(body: B, keeping: bool, taps: Vec<Tap>, end: Option<Arc<UploadEnd>>) -> Arc<Self> {
+        let length = body.size_hint().exact();
+        let state = State {
+            source: Some(Box::pin(body)),
+            generation: 0,
+            keeping,
+            outgrown: false,
+            failed: false,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            trailers: None,
+            taps,
+        };
+        Arc::new(Self { state: Mutex::new(state), length, end })
+    }
+
+    /// Reads from the beginning. Readers made before read no more.
+    pub(super) fn read(self: &Arc<Self>) -> Reader<B> {
+        let mut state = self.lock();
+        state.generation += 1;
+        let generation = state.generation;
+        drop(state);
+        Reader { upload: Arc::clone(self), generation, position: 0, delivered: 0, trailers_read: false }
+    }
+
+    /// Reads on for the next try while there is none. Ready once the body is more than is kept; the task is woken
+    /// whenever there may be something to read.
+    pub(super) fn poll_outgrown(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        loop {
+            if state.outgrown {
+                return Poll::Ready(());
+            }
+            match ready!(state.poll_source(self.end.as_deref(), cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<B> Upload<B> {
+    fn lock(&self) -> MutexGuard<'_, State<B>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it can be sent once more, from its beginning.
+    pub(super) fn is_whole(&self) -> bool {
+        let state = self.lock();
+        state.keeping && !state.failed
+    }
+
+    /// No try follows: what was kept is forgotten as it is read.
+    pub(super) fn keep_no_more(&self) {
+        self.lock().keeping = false;
+    }
+}
+
+impl<B> State<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// The next chunk of what is still to come, which is kept and copied as it should; `None` at the end.
+    fn poll_source(&mut self, end: Option<&UploadEnd>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        let frame = match ready!(source.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.source = None;
+                self.failed = true;
+                self.taps.clear();
+                return Poll::Ready(Some(Err(BodyError::new(error))));
+            }
+            None => {
+                self.finish(end);
+                return Poll::Ready(None);
+            }
+        };
+        match frame.into_data() {
+            Ok(mut data) => {
+                let chunk = data.copy_to_bytes(data.remaining());
+                self.taps.retain(|tap| tap.push(&chunk));
+                self.keep(&chunk);
+                if self.source.as_ref().is_some_and(|source| source.is_end_stream()) {
+                    self.finish(end);
+                }
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Err(frame) => {
+                self.trailers = frame.into_trailers().ok();
+                self.finish(end);
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn keep(&mut self, chunk: &Bytes) {
+        if !self.keeping {
+            return;
+        }
+        if self.kept_bytes + chunk.len() > KEPT {
+            (self.keeping, self.outgrown) = (false, true);
+            return;
+        }
+        self.kept_bytes += chunk.len();
+        self.kept.push(chunk.clone());
+    }
+
+    fn finish(&mut self, end: Option<&UploadEnd>) {
+        self.source = None;
+        for tap in self.taps.drain(..) {
+            tap.finish(self.trailers.clone());
+        }
+        if let Some(end) = end {
+            end.ended();
+        }
+    }
+}
+
+impl<B> Reader<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let mut state = self.upload.lock();
+        if state.generation != self.generation {
+            return Poll::Ready(Some(Err(BodyError::superseded())));
+        }
+        if let Some(chunk) = state.kept.get(self.position) {
+            self.position += 1;
+            self.delivered += chunk.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+        }
+        let kept = state.kept.len();
+        match ready!(state.poll_source(self.upload.end.as_deref(), cx)) {
+            Some(Ok(chunk)) => {
+                self.delivered += chunk.len() as u64;
+                if state.keeping {
+                    self.position = kept + 1;
+                } else {
+                    // Everything kept has been read, and nobody will read it again.
+                    state.kept = Vec::new();
+                    self.position = 0;
+                }
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers = state.trailers.clone().filter(|_| !self.trailers_read);
+                self.trailers_read = true;
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
+        }
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        let state = self.upload.lock();
+        state.generation == self.generation
+            && state.source.is_none()
+            && !state.failed
+            && self.position >= state.kept.len()
+            && (state.trailers.is_none() || self.trailers_read)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        match self.upload.length {
+            Some(length) => SizeHint::with_exact(length.saturating_sub(self.delivered)),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::io;
+
+    use http::HeaderValue;
+    use http_body_util::BodyExt;
+
+    use super::super::mirror_body::{self, MirrorLoad};
+    use super::super::request_body::RequestBody;
+    use super::*;
+
+    /// Frames as listed, one a poll; an error breaks off.
+    struct Listed(VecDeque<Result<Frame<Bytes>, io::Error>>);
+
+    impl Body for Listed {
+        type Data = Bytes;
+        type Error = io::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+            Poll::Ready(self.0.pop_front())
+        }
+    }
+
+    fn data(size: usize) -> Result<Frame<Bytes>, io::Error> {
+        Ok(Frame::data(Bytes::from(vec![7; size])))
+    }
+
+    fn listed<const N: usize>(frames: [Result<Frame<Bytes>, io::Error>; N]) -> Listed {
+        Listed(frames.into_iter().collect())
+    }
+
+    #[tokio::test]
+    async fn every_try_reads_the_whole_body_with_its_trailers() {
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))]);
+        let upload = Upload::new(listed([data(3), data(4), Ok(Frame::trailers(trailers.clone()))]), true, vec![], None);
+        let mut first = RequestBody::shared(upload.read());
+        assert!(first.frame().await.unwrap().unwrap().is_data());
+        for _ in 0..2 {
+            assert!(upload.is_whole());
+            let whole = RequestBody::shared(upload.read()).collect().await.unwrap();
+            assert_eq!(whole.trailers(), Some(&trailers));
+            assert_eq!(whole.to_bytes().len(), 7);
+        }
+        let error = first.frame().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("later try"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_outgrows_the_buffer_is_sent_once_and_whole() {
+        let upload = Upload::new(listed([data(KEPT), data(1), data(5)]), true, vec![], None);
+        let mut body = RequestBody::shared(upload.read());
+        body.frame().await.unwrap().unwrap();
+        assert!(upload.is_whole());
+        body.frame().await.unwrap().unwrap();
+        assert!(!upload.is_whole());
+        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 5);
+        assert_eq!(upload.lock().kept.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn between_tries_the_body_is_read_until_it_outgrows_the_buffer() {
+        let upload = Upload::new(listed([data(KEPT), data(1)]), true, vec![], None);
+        std::future::poll_fn(|cx| upload.poll_outgrown(cx)).await;
+        assert!(!upload.is_whole());
+        let small = Upload::new(listed([data(1)]), true, vec![], None);
+        assert!(tokio_test::task::spawn(std::future::poll_fn(|cx| small.poll_outgrown(cx))).poll().is_pending());
+        assert_eq!(RequestBody::shared(small.read()).collect().await.unwrap().to_bytes().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_broke_off_is_not_sent_again() {
+        let upload = Upload::new(listed([data(1), Err(io::ErrorKind::BrokenPipe.into())]), true, vec![], None);
+        let error = RequestBody::shared(upload.read()).collect().await.unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().is::<io::Error>());
+        assert!(!upload.is_whole());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_told_once_and_to_those_who_wait() {
+        let end = Arc::new(UploadEnd::default());
+        let upload = Upload::new(listed([data(1)]), false, vec![], Some(end.clone()));
+        let mut waiting = tokio_test::task::spawn(std::future::poll_fn(|cx| end.poll(cx)));
+        assert!(waiting.poll().is_pending());
+        let read = RequestBody::shared(upload.read()).collect().await.unwrap();
+        assert_eq!(read.to_bytes().len(), 1);
+        assert!(waiting.is_woken());
+        assert_eq!(waiting.poll(), Poll::Ready(Instant::now()));
+    }
+
+    #[tokio::test]
+    async fn a_copy_has_what_the_request_has_and_does_not_hold_it_up() {
+        let load = Arc::new(MirrorLoad::new(1, KEPT * 2));
+        let (tap, copy) = mirror_body::copy(&load);
+        let (lagging, slow) = mirror_body::copy(&load);
+        let upload = Upload::new(listed([data(KEPT), data(KEPT)]), false, vec![tap, lagging], None);
+        let mut body = RequestBody::shared(upload.read());
+        let mut copy = RequestBody::<Listed>::mirror(copy);
+        for _ in 0..2 {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), KEPT);
+            assert_eq!(copy.frame().await.unwrap().unwrap().into_data().unwrap().len(), KEPT);
+        }
+        assert!(body.frame().await.is_none());
+        assert!(copy.frame().await.is_none());
+        let error = RequestBody::<Listed>::mirror(slow).collect().await.unwrap_err();
+        assert!(error.to_string().contains("keep up"), "{error}");
+        assert_eq!(load.now(), (0, 0));
+    }
+}
