@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Purpose;
+use super::client_tls;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
 use super::limits;
 use super::outlier;
+use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::Target;
 use crate::config::{LoadBalancerSettings, SimpleLb, Subset};
@@ -22,6 +24,7 @@ use crate::upstream::{ClusterKey, ClusterSettings, Names, Policy, Registry};
 pub(crate) struct Clusters<'a> {
     services: &'a Services,
     rules: &'a DestinationRules<'a>,
+    secrets: &'a Secrets<'a>,
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
@@ -40,9 +43,24 @@ pub(crate) enum Dangling {
 }
 
 impl<'a> Clusters<'a> {
-    pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, purpose: Purpose<'a>) -> Self {
+    pub(crate) fn new(
+        services: &'a Services,
+        rules: &'a DestinationRules<'a>,
+        secrets: &'a Secrets<'a>,
+        purpose: Purpose<'a>,
+    ) -> Self {
         let Purpose { options, workload, registry, names, gateways: _ } = purpose;
-        Self { services, rules, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
+        Self {
+            services,
+            rules,
+            secrets,
+            options,
+            workload,
+            registry,
+            names,
+            by_key: HashMap::new(),
+            entries: Vec::new(),
+        }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
@@ -128,7 +146,10 @@ impl<'a> Clusters<'a> {
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
         let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
-        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port);
+        let policy = EffectivePolicy::of(policy, subset, port.number);
+        let mut settings = self.settings(policy, port);
+        let tls = client_tls::settings(policy.tls, &key, &service.subject_alt_names, self.secrets);
+        Arc::make_mut(&mut settings.connection).tls = tls;
         // Where panic is possible, those that are not ready are not known at all.
         if settings.outlier.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0) {
             found.retain_healthy();
