@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("dice", &[]),
-    ("options", &[]),
+    ("options", &["config"]),
     ("outcome", &["error"]),
     ("request", &[]),
     ("config", &["error"]),

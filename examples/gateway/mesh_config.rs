@@ -69,6 +69,8 @@ fn set(options: &mut MeshOptions, name: &str, value: &Value) -> Result<bool, Box
         "defaultHttpRetryPolicy" => {
             options.default_http_retry_policy = Some(retry_policy(serde_yaml::from_value(value.clone())?)?);
         }
+        "localityLbSetting" => options.locality_lb_setting = serde_yaml::from_value(value.clone())?,
+        "zoneAwareLbSetting" => options.zone_aware_lb_setting = serde_yaml::from_value(value.clone())?,
         "rootNamespace" => options.root_namespace = word(value)?.to_owned(),
         "domain" => options.domain = word(value)?.to_owned(),
         "defaultServiceExportTo" => options.default_service_export_to = words(value)?,

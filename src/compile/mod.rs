@@ -21,6 +21,7 @@ mod honored;
 mod inbound;
 mod kubernetes;
 mod limits;
+mod load_balancing;
 mod matches;
 mod names;
 mod outlier;
@@ -43,6 +44,7 @@ pub(crate) use publication::{Judged, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use load_balancing::Own;
 use report::Report;
 use secrets::Secrets;
 use services::Services;
@@ -78,7 +80,7 @@ fn compile(
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let secrets = Secrets::new(config, workload);
-    let mut clusters = Clusters::new(&services, &rules, &secrets, purpose);
+    let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
     discovery::review(config, &services, options, workload, report);
     let mut meant = understand(config, options, regexes, report);
     references::check(&meant, config, &services, &clusters, options, report);
