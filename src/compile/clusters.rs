@@ -128,7 +128,7 @@ impl<'a> Clusters<'a> {
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
         let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
-        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port);
+        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port, service);
         // Where panic is possible, those that are not ready are not known at all.
         if settings.outlier.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0) {
             found.retain_healthy();
@@ -142,12 +142,13 @@ impl<'a> Clusters<'a> {
         Some(index)
     }
 
-    fn settings(&self, policy: EffectivePolicy<'_>, port: &KnownPort) -> ClusterSettings {
+    fn settings(&self, policy: EffectivePolicy<'_>, port: &KnownPort, service: &KnownService) -> ClusterSettings {
         ClusterSettings {
             balancing: policy.load_balancer.map_or_else(Policy::default, balancer).into(),
             connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
             outlier: outlier::settings(policy.outlier_detection),
             limits: limits::settings(policy.connection_pool, policy.retry_budget),
+            pass_through: service.pass_through(port),
         }
     }
 }

@@ -71,6 +71,7 @@ fn compile(
     let mut clusters = Clusters::new(&services, &rules, purpose);
     discovery::review(config, &services, options, workload, report);
     let mut meant = understand(config, options, regexes, report);
+    discovery::review_gateways(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
     delegate::expand(&mut meant, options, regexes);
     policies::complete(&mut meant, options);
