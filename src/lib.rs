@@ -108,6 +108,8 @@ pub mod upstream;
 pub mod gateway;
 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 pub mod source;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "client")]
 pub mod transport;
 

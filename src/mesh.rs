@@ -39,6 +39,7 @@ use crate::config::Config;
 use crate::dice::Dice;
 use crate::error::Error;
 use crate::options::{MeshOptions, Workload};
+use crate::request::GatewayOrigin;
 use crate::snapshot::Snapshot;
 
 pub use crate::compile::report::{Quarantined, Report};
@@ -245,11 +246,25 @@ impl Mesh {
         let mut publication = self.lock();
         let version = self.shared.snapshot.load().version() + 1;
         let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
+        self.store(snapshot);
+        report
+    }
+
+    /// Has the rules of a gateway from now on, for an application that stands for it.
+    pub(crate) fn serve_gateway(&self, origin: &GatewayOrigin) {
+        let mut publication = self.lock();
+        let version = self.shared.snapshot.load().version() + 1;
+        if let Some(snapshot) = publication.serve_gateway(origin, self.options(), self.workload(), version) {
+            self.store(snapshot);
+        }
+    }
+
+    fn store(&self, snapshot: Snapshot) {
+        let version = snapshot.version();
         self.shared.snapshot.store(Arc::new(snapshot));
         // It may have been compiled with answers that were replaced before it was out.
         self.publish_answers(None);
         self.shared.versions.send_replace(version);
-        report
     }
 
     /// Makes endpoints what the latest answers to `name` say (`None`: to any name). One at a time, so that of two the

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::config::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
+
 /// What happens to a request for a host that no resource names (`meshConfig.outboundTrafficPolicy.mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -108,6 +110,11 @@ pub struct MeshOptions {
     /// What is tried again where no rule says anything: `None`, which is Istio's built-in policy, two more tries for
     /// failed connections, refused streams and gRPC's `unavailable` and `cancelled`.
     pub default_http_retry_policy: Option<HttpRetryPolicy>,
+    /// Which endpoints come first by where they are, where no DestinationRule says (`localityLbSetting`): enabled, which
+    /// acts on clusters with outlier detection. `None`: all are alike.
+    pub locality_lb_setting: Option<LocalityLoadBalancerSetting>,
+    /// The same by zones (`zoneAwareLbSetting`), which goes before it: `None`.
+    pub zone_aware_lb_setting: Option<ZoneAwareLoadBalancerSetting>,
     /// `defaultServiceExportTo`: `["*"]`.
     pub default_service_export_to: Vec<String>,
     /// `defaultVirtualServiceExportTo`: `["*"]`.
@@ -125,6 +132,11 @@ impl Default for MeshOptions {
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
+            locality_lb_setting: Some(LocalityLoadBalancerSetting {
+                enabled: Some(true),
+                ..LocalityLoadBalancerSetting::default()
+            }),
+            zone_aware_lb_setting: None,
             dns_refresh_rate: Duration::from_secs(60),
             dns_lookup_family: DnsLookupFamily::default(),
             default_http_retry_policy: None,

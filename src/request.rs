@@ -26,6 +26,25 @@ pub enum Origin {
     Mesh,
     /// A listener of a gateway.
     Listener(Arc<ListenerOrigin>),
+    /// The clients of this application, which stands for a gateway.
+    Gateway(Arc<GatewayOrigin>),
+}
+
+/// The gateway whose rules an application applies to what it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GatewayOrigin {
+    /// The gateway as `namespace/name`.
+    pub gateway: Arc<str>,
+    /// Whether the rules of the gateway `mesh` apply too.
+    pub mesh_rules: bool,
+}
+
+impl GatewayOrigin {
+    /// The gateway `namespace/name`, without the rules of the mesh.
+    pub fn new(gateway: impl Into<Arc<str>>) -> Self {
+        Self { gateway: gateway.into(), mesh_rules: false }
+    }
 }
 
 /// A listener that took a request.
@@ -82,13 +101,13 @@ impl<'a> RequestView<'a> {
         let scheme = uri.scheme_str();
         let tls = match origin {
             Origin::Listener(listener) => listener.tls,
-            Origin::Mesh => scheme == Some("https"),
+            Origin::Mesh | Origin::Gateway(_) => scheme == Some("https"),
         };
         let scheme = scheme.unwrap_or(if tls { "https" } else { "http" });
         let (host, port) = split_port(authority);
         let port = match origin {
             Origin::Listener(listener) => listener.port,
-            Origin::Mesh => port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
+            Origin::Mesh | Origin::Gateway(_) => port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
         };
         Self { method, headers, scheme, tls, authority, host, port, path: uri.path(), query: uri.query() }
     }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::error::{Place, ResourceName};
 use crate::options::PathNormalization;
-use crate::request::{Origin, RequestView};
+use crate::request::{GatewayOrigin, Origin, RequestView};
 use crate::route::{ClusterIndex, Explanation, Resolution, Route, RouteIndex, RouteTable, Trace};
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, NamedEndpoints, ResolvedName};
@@ -32,8 +32,15 @@ pub struct Snapshot {
     pub(crate) version: u64,
     pub(crate) mesh: RouteTable,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) inbound: Vec<Inbound>,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) path_normalization: PathNormalization,
+}
+
+/// The rules of a gateway that an application stands for.
+pub(crate) struct Inbound {
+    pub(crate) origin: GatewayOrigin,
+    pub(crate) table: RouteTable,
 }
 
 /// A cluster with the handles its requests are counted by.
@@ -148,6 +155,9 @@ impl Snapshot {
             Origin::Mesh => Some(&self.mesh),
             Origin::Listener(from) => {
                 self.listeners.iter().find(|listener| listener.name == from.listener).map(|listener| &listener.table)
+            }
+            Origin::Gateway(from) => {
+                self.inbound.iter().find(|inbound| inbound.origin == **from).map(|inbound| &inbound.table)
             }
         }
     }

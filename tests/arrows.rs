@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("error", &[]),
     ("dice", &[]),
-    ("options", &[]),
+    ("options", &["config"]),
     ("outcome", &["error"]),
     ("request", &[]),
     ("config", &["error"]),
@@ -17,8 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("upstream", &["error", "request", "outcome", "dice"]),
     ("telemetry", &["upstream", "request", "outcome", "options"]),
     ("snapshot", &["error", "options", "request", "route", "upstream", "telemetry"]),
-    ("compile", &["config", "dice", "error", "options", "snapshot", "route", "upstream", "telemetry"]),
-    ("mesh", &["compile", "config", "dice", "error", "options", "snapshot"]),
+    ("compile", &["config", "dice", "error", "options", "request", "snapshot", "route", "upstream", "telemetry"]),
+    ("mesh", &["compile", "config", "dice", "error", "options", "request", "snapshot"]),
     (
         "service",
         &["mesh", "snapshot", "route", "upstream", "telemetry", "error", "request", "outcome", "dice", "options"],

@@ -185,6 +185,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("HttpRouteDestination", "destination", "{host: all.test, subset: v2}"),
     ("HttpRouteDestination", "headers", "{request: {remove: [x-a]}}"),
     ("HttpRetry", "attempts", "3"),
+    ("HttpRetry", "retryOn", "reset"),
+    ("HttpRetry", "retryIgnorePreviousHosts", "false"),
     ("PortSelector", "number", "81"),
     ("DestinationRule", "host", "other.test"),
     ("DestinationRule", "trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),

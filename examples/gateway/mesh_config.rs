@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::Path;
 
 use mesh_router::BoxError;
-use mesh_router::config::units;
-use mesh_router::options::{MeshOptions, OutboundTrafficPolicy, PathNormalization};
+use mesh_router::config::{HttpRetry, units};
+use mesh_router::options::{HttpRetryPolicy, MeshOptions, OutboundTrafficPolicy, PathNormalization};
 use serde_yaml::Value;
 
 /// Reads the options; a field that is not known is a warning, a value that is not is an error.
@@ -66,6 +66,11 @@ fn set(options: &mut MeshOptions, name: &str, value: &Value) -> Result<bool, Box
             let timeout: units::Duration = word(value)?.parse()?;
             options.connect_timeout = timeout.to_std().ok_or("it is negative")?;
         }
+        "defaultHttpRetryPolicy" => {
+            options.default_http_retry_policy = Some(retry_policy(serde_yaml::from_value(value.clone())?)?);
+        }
+        "localityLbSetting" => options.locality_lb_setting = serde_yaml::from_value(value.clone())?,
+        "zoneAwareLbSetting" => options.zone_aware_lb_setting = serde_yaml::from_value(value.clone())?,
         "rootNamespace" => options.root_namespace = word(value)?.to_owned(),
         "domain" => options.domain = word(value)?.to_owned(),
         "defaultServiceExportTo" => options.default_service_export_to = words(value)?,
@@ -74,6 +79,21 @@ fn set(options: &mut MeshOptions, name: &str, value: &Value) -> Result<bool, Box
         _ => return Ok(false),
     }
     Ok(true)
+}
+
+fn retry_policy(words: HttpRetry) -> Result<HttpRetryPolicy, BoxError> {
+    let std = |duration: Option<units::Duration>| match duration {
+        Some(duration) => duration.to_std().map(Some).ok_or("a duration is negative"),
+        None => Ok(None),
+    };
+    Ok(HttpRetryPolicy {
+        attempts: u32::try_from(words.attempts)?,
+        per_try_timeout: std(words.per_try_timeout)?,
+        retry_on: words.retry_on,
+        retry_remote_localities: words.retry_remote_localities.unwrap_or(false),
+        retry_ignore_previous_hosts: words.retry_ignore_previous_hosts,
+        backoff: std(words.backoff)?,
+    })
 }
 
 fn word(value: &Value) -> Result<&str, BoxError> {
@@ -102,6 +122,16 @@ mod tests {
         assert_eq!(options.root_namespace, "root");
         assert_eq!(options.default_service_export_to, ["."]);
         assert_eq!(unknown, ["enableTracing"]);
+    }
+
+    #[test]
+    fn retries_have_the_words_of_a_rule() {
+        let text = "defaultHttpRetryPolicy: {attempts: 3, retryOn: '5xx,reset', perTryTimeout: 1s, backoff: 50ms}\n";
+        let policy = parse(text).unwrap().0.default_http_retry_policy.unwrap();
+        assert_eq!((policy.attempts, policy.retry_on.as_str()), (3, "5xx,reset"));
+        assert_eq!(policy.per_try_timeout, Some(Duration::from_secs(1)));
+        assert_eq!(policy.backoff, Some(Duration::from_millis(50)));
+        assert!(parse("defaultHttpRetryPolicy: {attempts: -1}").is_err());
     }
 
     #[test]

@@ -8,20 +8,22 @@ use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
 use super::limits;
+use super::load_balancing::{self, Own};
 use super::outlier;
 use super::services::{KnownPort, KnownService, Services};
-use super::virtual_services::Target;
-use crate::config::{LoadBalancerSettings, SimpleLb, Subset};
+use super::virtual_services::{RuleDestination, Target};
+use crate::config::Subset;
 use crate::options::{MeshOptions, Workload};
-use crate::route::{ClusterChoice, ClusterIndex};
+use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::{ClusterKey, ClusterSettings, Names, Policy, Registry};
+use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry};
 
 /// The clusters of a snapshot in the making.
 pub(crate) struct Clusters<'a> {
     services: &'a Services,
     rules: &'a DestinationRules<'a>,
+    own: Own,
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
@@ -40,9 +42,9 @@ pub(crate) enum Dangling {
 }
 
 impl<'a> Clusters<'a> {
-    pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, purpose: Purpose<'a>) -> Self {
-        let Purpose { options, workload, registry, names } = purpose;
-        Self { services, rules, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
+    pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, own: Own, purpose: Purpose<'a>) -> Self {
+        let Purpose { options, workload, registry, names, gateways: _ } = purpose;
+        Self { services, rules, own, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
@@ -70,17 +72,6 @@ impl<'a> Clusters<'a> {
         self.locate(destination, near).err()
     }
 
-    /// Whether requests are balanced by a hash of what is in them (`consistentHash`).
-    pub(crate) fn is_hashed(&self, destination: &Target, near: Option<&str>) -> bool {
-        let Ok((service, ports)) = self.locate(destination, near) else { return false };
-        let Some(rule) = self.rules.find(service) else { return false };
-        let subset = self.subset(service, &destination.subset);
-        ports.iter().any(|port| {
-            let balancer = EffectivePolicy::of(rule.policy, subset, port.number).load_balancer;
-            balancer.is_some_and(|balancer| balancer.consistent_hash.is_some())
-        })
-    }
-
     /// The subsets that the rule of this host names.
     pub(crate) fn subsets_of(&self, host: &str) -> Vec<&str> {
         let rule = self.services.find(host).and_then(|service| self.rules.find(service));
@@ -92,17 +83,41 @@ impl<'a> Clusters<'a> {
         self.index(service, port, "").map_or(ClusterChoice::Missing, ClusterChoice::Fixed)
     }
 
+    /// What is hashed of the requests of a rule with these destinations: each adds its own, but for those of several
+    /// that have no weight.
+    pub(crate) fn hash_policies(&self, destinations: &[RuleDestination], near: Option<&str>) -> HashPolicies {
+        let hash = |destination: &RuleDestination| {
+            let Target { host, subset, port, .. } = &destination.target;
+            load_balancing::hash_of(self.rules.find(self.service(host, near)?)?, subset, *port)
+        };
+        if let [sole] = destinations {
+            let Some(hash) = hash(sole) else { return HashPolicies::default() };
+            return HashPolicies::new(load_balancing::hash_policy(hash)).of_sole_destination();
+        }
+        let weighted = destinations.iter().filter(|destination| destination.weight > 0);
+        HashPolicies::new(weighted.filter_map(|destination| load_balancing::hash_policy(hash(destination)?)))
+    }
+
+    /// The same for a service that no rule speaks of, at one of its ports. Its retries avoid endpoints already tried,
+    /// whatever is hashed.
+    pub(crate) fn hash_policies_of_service(&self, service: &KnownService, port: u16) -> HashPolicies {
+        let hash = self.rules.find(service).and_then(|rule| load_balancing::hash_of(rule, "", Some(port.into())));
+        HashPolicies::new(hash.and_then(load_balancing::hash_policy))
+    }
+
+    fn service(&self, host: &str, near: Option<&str>) -> Option<&'a KnownService> {
+        match near {
+            Some(namespace) => self.services.find_near(host, namespace),
+            None => self.services.find(host),
+        }
+    }
+
     fn locate(
         &self,
         destination: &Target,
         near: Option<&str>,
     ) -> Result<(&'a KnownService, Vec<&'a KnownPort>), Dangling> {
-        let services = self.services;
-        let found = match near {
-            Some(namespace) => services.find_near(&destination.host, namespace),
-            None => services.find(&destination.host),
-        };
-        let service = found.ok_or(Dangling::Host)?;
+        let service = self.service(&destination.host, near).ok_or(Dangling::Host)?;
         let ports = match destination.port {
             Some(number) => {
                 let port = u16::try_from(number).ok().and_then(|number| service.port(number));
@@ -128,9 +143,10 @@ impl<'a> Clusters<'a> {
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
         let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
-        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), port, service);
-        // Where panic is possible, those that are not ready are not known at all.
-        if settings.outlier.as_ref().is_some_and(|outlier| outlier.min_health_percent > 0) {
+        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), service, port);
+        // Where panic is possible, those that are not ready are not known at all; where a service prefers endpoints by
+        // where they are, they are, for readiness alone says when to leave a place.
+        if settings.balancing.panic_threshold > 0 && service.traffic_distribution.is_none() {
             found.retain_healthy();
         }
         let Found { endpoints, named } = found;
@@ -142,22 +158,13 @@ impl<'a> Clusters<'a> {
         Some(index)
     }
 
-    fn settings(&self, policy: EffectivePolicy<'_>, port: &KnownPort, service: &KnownService) -> ClusterSettings {
+    fn settings(&self, policy: EffectivePolicy<'_>, service: &KnownService, port: &KnownPort) -> ClusterSettings {
         ClusterSettings {
-            balancing: policy.load_balancer.map_or_else(Policy::default, balancer).into(),
+            balancing: load_balancing::settings(policy, service, &self.own, self.options),
             connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
             outlier: outlier::settings(policy.outlier_detection),
             limits: limits::settings(policy.connection_pool, policy.retry_budget),
             pass_through: service.pass_through(port),
         }
-    }
-}
-
-/// LEAST_REQUEST unless another is named; what is not honored yet behaves like it.
-fn balancer(settings: &LoadBalancerSettings) -> Policy {
-    match settings.simple {
-        Some(SimpleLb::RoundRobin) => Policy::RoundRobin,
-        Some(SimpleLb::Random) => Policy::Random,
-        _ => Policy::LeastRequest,
     }
 }

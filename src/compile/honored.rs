@@ -5,7 +5,8 @@ use super::path::Path;
 use super::review::Review;
 use crate::config::{
     ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings, LoadBalancerSettings,
-    PortTrafficPolicy, Server, ServiceEntry, SimpleLb, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
+    PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
+    ZoneAwareLoadBalancerSetting,
 };
 
 /// Names what a DestinationRule says in vain.
@@ -53,31 +54,16 @@ fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'
 fn load_balancer(settings: Option<&LoadBalancerSettings>, path: &Path<'_>, review: &mut Review<'_>) {
     let Some(settings) = settings else { return };
     let LoadBalancerSettings {
-        simple,
-        consistent_hash,
-        locality_lb_setting,
+        simple: _,
+        consistent_hash: _,
+        locality_lb_setting: _,
         zone_aware_lb_setting,
-        warmup_duration_secs,
-        warmup,
+        warmup_duration_secs: _,
+        warmup: _,
     } = settings;
-    match simple {
-        None
-        | Some(
-            SimpleLb::Unspecified
-            | SimpleLb::LeastConn
-            | SimpleLb::LeastRequest
-            | SimpleLb::RoundRobin
-            | SimpleLb::Random,
-        ) => {}
-        Some(SimpleLb::Passthrough) => {
-            review.value_not_honored(&path.field("simple"), "PASSTHROUGH balances like LEAST_REQUEST");
-        }
-    }
-    review.not_honored(&path.field("consistentHash"), consistent_hash);
-    review.not_honored(&path.field("localityLbSetting"), locality_lb_setting);
-    review.not_honored(&path.field("zoneAwareLbSetting"), zone_aware_lb_setting);
-    review.not_honored(&path.field("warmupDurationSecs"), warmup_duration_secs);
-    review.not_honored(&path.field("warmup"), warmup);
+    let Some(zones) = zone_aware_lb_setting else { return };
+    let ZoneAwareLoadBalancerSetting { enabled: _, failover: _, failover_priority: _, min_cluster_size } = zones;
+    review.not_honored(&path.field("zoneAwareLbSetting").field("minClusterSize"), min_cluster_size);
 }
 
 fn connection_pool(settings: Option<&ConnectionPoolSettings>, path: &Path<'_>, review: &mut Review<'_>) {

@@ -15,8 +15,10 @@ mod endpoints;
 mod gateways;
 mod headers;
 mod honored;
+mod inbound;
 mod kubernetes;
 mod limits;
+mod load_balancing;
 mod matches;
 mod names;
 mod outlier;
@@ -38,12 +40,14 @@ pub(crate) use publication::{Judged, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use load_balancing::Own;
 use report::Report;
 use services::Services;
 use virtual_services::MeantVirtualService;
 
 use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
+use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Names, Registry};
@@ -54,6 +58,8 @@ struct Purpose<'a> {
     options: &'a MeshOptions,
     workload: &'a Workload,
     registry: &'a Registry,
+    /// The gateways that applications of this process stand for.
+    gateways: &'a [GatewayOrigin],
     names: &'a Names,
 }
 
@@ -68,7 +74,7 @@ fn compile(
     let Purpose { options, workload, .. } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
-    let mut clusters = Clusters::new(&services, &rules, purpose);
+    let mut clusters = Clusters::new(&services, &rules, Own::new(config, workload), purpose);
     discovery::review(config, &services, options, workload, report);
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, report);
@@ -80,7 +86,9 @@ fn compile(
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
     let listeners = gateways::listeners(config, &visible, &mut clusters, workload, report);
-    Snapshot { version, mesh, listeners, clusters: clusters.entries, path_normalization: options.path_normalization }
+    let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    let path_normalization = options.path_normalization;
+    Snapshot { version, mesh, listeners, inbound, clusters: clusters.entries, path_normalization }
 }
 
 /// Understands every resource by itself.
@@ -140,3 +148,6 @@ fn visible<'m, 'a>(
     });
     visible.into_iter().map(|(_, meant)| meant).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use crate::config::{Config, Resource};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, ResourceName};
 use crate::options::{MeshOptions, Workload};
+use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Names, Registry};
@@ -18,6 +19,8 @@ pub(crate) struct Publication {
     names: Names,
     /// The resources that serve.
     serving: Config,
+    /// The gateways that applications of this process stand for.
+    gateways: Vec<GatewayOrigin>,
 }
 
 /// A configuration after judgment: what is good, and what is not and by which name.
@@ -31,7 +34,12 @@ pub(crate) struct Judged {
 
 impl Publication {
     pub(crate) fn new(dice: &Dice) -> Self {
-        Self { registry: Registry::new(dice), names: Names::default(), serving: Config::default() }
+        Self {
+            registry: Registry::new(dice),
+            names: Names::default(),
+            serving: Config::default(),
+            gateways: Vec::new(),
+        }
     }
 
     /// Publishes what is good. A bad resource is replaced by its last good version, or left out.
@@ -51,12 +59,32 @@ impl Publication {
                 Quarantined { resource, last_good_serves }
             }));
         }
-        let purpose = Purpose { options, workload, registry: &self.registry, names: &self.names };
-        let snapshot = compile(&good, purpose, version, &mut regexes, &mut report);
+        let snapshot = compile(&good, self.purpose(options, workload), version, &mut regexes, &mut report);
         self.serving = good;
         report.version = version;
         report.sort();
         (snapshot, report)
+    }
+
+    /// Has the rules of one more gateway; `None` if they are there already.
+    pub(crate) fn serve_gateway(
+        &mut self,
+        origin: &GatewayOrigin,
+        options: &MeshOptions,
+        workload: &Workload,
+        version: u64,
+    ) -> Option<Snapshot> {
+        if self.gateways.contains(origin) {
+            return None;
+        }
+        self.gateways.push(origin.clone());
+        // What there is to report was reported when these resources were published.
+        let (mut regexes, mut report) = (RegexCache::new(), Report::default());
+        Some(compile(&self.serving, self.purpose(options, workload), version, &mut regexes, &mut report))
+    }
+
+    fn purpose<'a>(&'a self, options: &'a MeshOptions, workload: &'a Workload) -> Purpose<'a> {
+        Purpose { options, workload, registry: &self.registry, names: &self.names, gateways: &self.gateways }
     }
 }
 

@@ -93,20 +93,18 @@ fn forward(
     clusters: &mut Clusters<'_>,
 ) -> Forward {
     let policies = &rule.policies;
-    let hashed = match rule.destinations.as_slice() {
-        [only] => clusters.is_hashed(&only.target, near),
-        _ => false,
-    };
+    let hash = clusters.hash_policies(&rule.destinations, near);
     let mirrors = policies.mirrors().filter(|(_, percent)| !percent.is_never());
     let mirrors = mirrors.map(|(target, percent)| Mirror { destination: clusters.choose(target, near), percent });
     let mirrors = mirrors.collect();
     let mut forward = Forward::new(split(&rule.destinations, near, clusters));
     forward.rewrite = rewrite(policies.rewrite.as_ref(), uri, request_headers);
     forward.timeout = policies.timeout.filter(|timeout| !timeout.is_zero());
-    forward.retry = policies.retries.as_ref().and_then(|retries| retries.policy(hashed));
+    forward.retry = policies.retries.as_ref().and_then(|retries| retries.policy(hash.is_of_sole_destination()));
     forward.fault = policies.fault.clone().filter(|fault| fault.delay.is_some() || fault.abort.is_some());
     forward.cors = policies.cors.clone();
     forward.mirrors = mirrors;
+    forward.hash = hash;
     forward
 }
 

@@ -12,8 +12,8 @@ use super::virtual_services::MeantVirtualService;
 use crate::error::ResourceName;
 use crate::options::{MeshOptions, OutboundTrafficPolicy, Workload};
 use crate::route::{
-    Action, ClusterChoice, Forward, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet,
-    RuleSetIndex, Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
+    Action, Forward, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet, RuleSetIndex,
+    Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
 };
 
 /// The table of the clients of the mesh.
@@ -113,8 +113,11 @@ impl MeshTable<'_, '_> {
             let set = match ruled {
                 Some(set) => set,
                 None => {
-                    let choice = self.clusters.whole(service, port);
-                    self.builder.rule_set(vec![(RouteMatch::builder().build(), implicit(service, choice, options))])
+                    let mut forward = Forward::new(WeightedClusters::single(WeightedCluster::new(
+                        self.clusters.whole(service, port),
+                    )));
+                    forward.hash = self.clusters.hash_policies_of_service(service, port.number);
+                    self.builder.rule_set(vec![(RouteMatch::builder().build(), implicit(service, forward, options))])
                 }
             };
             ports.push((port.number, set));
@@ -151,11 +154,10 @@ impl MeshTable<'_, '_> {
 }
 
 /// The route of a service that no rule speaks of. Only what is tried again is said of it, by the mesh.
-fn implicit(service: &KnownService, choice: ClusterChoice, options: &MeshOptions) -> Route {
+fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions) -> Route {
     let kind = service.registry.kind();
     let resource =
         ResourceName { kind: kind.into(), namespace: service.namespace.as_str().into(), name: service.name().into() };
-    let mut forward = Forward::new(WeightedClusters::single(WeightedCluster::new(choice)));
     // Istio asks for other endpoints here even where a hash decides.
     forward.retry = Retries::of_mesh(options).policy(false);
     Route {

@@ -47,7 +47,8 @@ pub struct Forward {
     pub cors: Option<Cors>,
     /// Where copies go (`mirror`, `mirrors`). All of one request share one draw.
     pub mirrors: Box<[Mirror]>,
-    /// What is hashed for destinations that balance by hash (`loadBalancer.consistentHash` of their DestinationRules).
+    /// What of a request is hashed, so that requests alike go to one endpoint (`consistentHash` of the destinations'
+    /// DestinationRules).
     pub hash: HashPolicies,
 }
 

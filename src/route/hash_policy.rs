@@ -246,3 +246,135 @@ fn hash_text(text: impl Display) -> u64 {
     let _ = write!(hasher, "{text}");
     hasher.0.digest()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+    use crate::dice::Dice;
+    use crate::request::Origin;
+
+    fn hashed(policies: &[HashPolicy], request: &Request<()>, client: Client) -> Hashed {
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        HashPolicies::new(policies.iter().cloned()).hash(&view, client, &mut Dice::seeded(1).draws())
+    }
+
+    fn hash(policy: HashPolicy, request: &Request<()>) -> Option<u64> {
+        hashed(&[policy], request, Client::default()).hash
+    }
+
+    fn with(headers: &[(&str, &str)]) -> Request<()> {
+        let request = Request::get("http://a.test/p?k=1&k=2&e&n=%61");
+        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(()).unwrap()
+    }
+
+    fn cookie(ttl: Option<Duration>) -> HashCookie {
+        HashCookie { name: "sess".into(), ttl, ..HashCookie::default() }
+    }
+
+    fn of(text: &str) -> Option<u64> {
+        Some(xxh64(text.as_bytes(), 0))
+    }
+
+    #[test]
+    fn ch2_lines_of_a_header_are_chained_in_the_order_of_their_bytes() {
+        let policy = || HashPolicy::header("X-Key");
+        assert_eq!(hash(policy(), &with(&[])), None);
+        assert_eq!(hash(policy(), &with(&[("x-key", "")])), of(""));
+        assert_eq!(hash(policy(), &with(&[("x-key", "b,a")])), of("b,a"));
+        let chained = Some(xxh64(b"b", xxh64(b"a", xxh64(b"a", 0))));
+        for order in [["a", "b", "a"], ["b", "a", "a"], ["a", "a", "b"]] {
+            assert_eq!(hash(policy(), &with(&order.map(|value| ("x-key", value)))), chained);
+        }
+    }
+
+    #[test]
+    fn ch2_parts_of_the_request_line_are_headers() {
+        let request = with(&[]);
+        assert_eq!(hash(HashPolicy::header("Host"), &request), of("a.test"));
+        assert_eq!(hash(HashPolicy::header(":authority"), &request), of("a.test"));
+        assert_eq!(hash(HashPolicy::header(":path"), &request), of("/p?k=1&k=2&e&n=%61"));
+        assert_eq!(hash(HashPolicy::header(":method"), &request), of("GET"));
+        assert_eq!(hash(HashPolicy::header("no header"), &request), None);
+    }
+
+    #[test]
+    fn ch2_the_first_query_parameter_is_hashed_undecoded() {
+        let request = with(&[]);
+        for (name, expected) in [("k", of("1")), ("e", of("")), ("n", of("%61")), ("x", None)] {
+            assert_eq!(hash(HashPolicy::Query(name.into()), &request), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn ch2_the_address_of_the_client_is_hashed_as_text() {
+        for (ip, text) in [("10.0.0.1", "10.0.0.1"), ("2001:db8:0:0::1", "2001:db8::1")] {
+            let client = Client { ip: Some(ip.parse().unwrap()), ..Client::default() };
+            assert_eq!(hashed(&[HashPolicy::SourceIp], &with(&[]), client).hash, of(text));
+        }
+        assert_eq!(hash(HashPolicy::SourceIp, &with(&[])), None);
+    }
+
+    #[test]
+    fn ch2_the_first_cookie_of_the_name_is_hashed() {
+        let policy = || HashPolicy::Cookie(cookie(None));
+        for (lines, expected) in [
+            (&["x=1; sess=a; sess=b"][..], of("a")),
+            (&["x=1", "  sess=a"], of("a")),
+            (&["sess=\"a\""], of("a")),
+            (&["sess=a=b"], of("a=b")),
+            (&["sess; Sess=b; sess =c"], None),
+            (&["sess=; sess=b"], None),
+            (&["sess=\"\""], None),
+            (&["sess=\""], of("\"")),
+            (&[], None),
+        ] {
+            let headers: Vec<_> = lines.iter().map(|line| ("cookie", *line)).collect();
+            assert_eq!(hash(policy(), &with(&headers)), expected, "{lines:?}");
+        }
+    }
+
+    /// The address of the connection and the cookie are those of a request to Envoy 1.40.
+    #[test]
+    fn ch3_a_missing_cookie_is_made_of_the_connection() {
+        let client = Client {
+            ip: None,
+            connection: Some(("127.0.0.1:55766".parse().unwrap(), "127.0.0.1:21000".parse().unwrap())),
+        };
+        let made = HashCookie {
+            ttl: Some(Duration::from_secs(60)),
+            path: "/p".into(),
+            attributes: [("SameSite".into(), "Lax".into()), ("Secure".into(), "".into())].into(),
+            ..cookie(None)
+        };
+        let hashed = hashed(&[HashPolicy::Cookie(made)], &with(&[("cookie", "sess=")]), client);
+        assert_eq!(hashed.hash, of("e3891a9e8ae9ba74"));
+        let expected = "sess=\"e3891a9e8ae9ba74\"; Max-Age=60; Path=/p; SameSite=Lax; Secure; HttpOnly";
+        assert_eq!(hashed.set_cookies, [expected]);
+    }
+
+    #[test]
+    fn ch3_a_cookie_of_less_than_a_second_is_one_of_the_session() {
+        let policy = HashPolicy::Cookie(cookie(Some(Duration::from_millis(500))));
+        let made = hashed(std::slice::from_ref(&policy), &with(&[]), Client::default());
+        let text = made.set_cookies[0].to_str().unwrap();
+        let value = text.strip_prefix("sess=\"").unwrap().strip_suffix("\"; HttpOnly").unwrap();
+        assert_eq!((value.len(), made.hash), (32, of(value)));
+        // The client brings it again.
+        let again = hashed(&[policy], &with(&[("cookie", &format!("sess=\"{value}\""))]), Client::default());
+        assert_eq!((again.hash, again.set_cookies.len()), (made.hash, 0));
+    }
+
+    #[test]
+    fn ch4_what_is_found_is_combined_in_order() {
+        let policies = [HashPolicy::header("x-a"), HashPolicy::SourceIp, HashPolicy::header("x-b")];
+        let hash = |headers: &[(&str, &str)]| hashed(&policies, &with(headers), Client::default()).hash;
+        let (a, b) = (xxh64(b"1", 0), xxh64(b"2", 0));
+        assert_eq!(hash(&[("x-a", "1"), ("x-b", "2")]), Some(a.rotate_left(1) ^ b));
+        assert_eq!(hash(&[("x-b", "2")]), Some(b));
+        assert_eq!(hash(&[("x-a", "1")]), Some(a));
+        assert_eq!(hash(&[]), None);
+    }
+}

@@ -23,7 +23,7 @@ struct Slot {
 
 impl Admission {
     /// A place in `limits`; `None` if there is none.
-    pub(super) fn of(limits: &Arc<Limits>) -> Option<Self> {
+    pub(crate) fn of(limits: &Arc<Limits>) -> Option<Self> {
         let settings = limits.settings();
         if settings.requests.is_none() && settings.retry_budget.is_none() {
             return Some(Self::default());

@@ -134,8 +134,10 @@ impl Routing {
         let mut exchange = Exchange::unmatched(asked, RequestRecord::new(metrics, asked.grpc));
         exchange.route = Some(Arc::clone(route));
         exchange.cluster = entry.map(|entry| Arc::clone(&entry.cluster));
-        if let Origin::Listener(listener) = origin {
-            exchange.listener = Some(Arc::clone(listener));
+        match origin {
+            Origin::Mesh => {}
+            Origin::Listener(listener) => exchange.listener = Some(Arc::clone(listener)),
+            Origin::Gateway(_) => exchange.inbound = true,
         }
         exchange.classifier.clone_from(&self.settings.classifier);
         exchange
@@ -144,7 +146,7 @@ impl Routing {
     /// The clusters that get a copy: one draw decides for all of them. Tunnels are not copied, a mirror that is no
     /// known cluster is left out, and so is one for which there is no room.
     fn mirrors(&self, snapshot: &Snapshot, forward: &Forward, draw: u64, port: u16, head: &Parts) -> Vec<MirrorTarget> {
-        if is_upgrade(head) {
+        if is_upgrade(head) || self.mirrors.is_closed() {
             return Vec::new();
         }
         let drawn = forward.mirrors.iter().filter(|mirror| mirror.takes(draw));

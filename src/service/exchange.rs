@@ -50,6 +50,8 @@ pub(super) struct Exchange {
     pub(super) record: RequestRecord,
     /// The listener that took it; `None`: it is the application's own.
     pub(super) listener: Option<Arc<ListenerOrigin>>,
+    /// Whether the application serves it itself, whatever its destination.
+    pub(super) inbound: bool,
     /// What the client speaks.
     pub(super) version: Option<Version>,
     pub(super) flags: ResponseFlags,
@@ -88,6 +90,7 @@ impl Exchange {
             cluster: None,
             record,
             listener: None,
+            inbound: false,
             version: None,
             flags: ResponseFlags::NONE,
             attempts: 0,
@@ -116,7 +119,7 @@ impl Exchange {
 
     /// How it may be tried again.
     pub(super) fn retry(&self) -> Option<&RetryPolicy> {
-        self.forward()?.retry.as_ref()
+        self.forward()?.retry.as_ref().filter(|_| !self.inbound)
     }
 
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
@@ -125,7 +128,7 @@ impl Exchange {
         let Some(route) = self.route.clone() else { return Err(LocalReply::no_route()) };
         let Action::Forward(forward) = &route.action else { return Err(LocalReply::not_honored()) };
         let judged = self.filters(forward, head);
-        if judged.is_err() || self.cluster.is_none() {
+        if judged.is_err() || (self.cluster.is_none() && !self.inbound) {
             self.save_for_reply(head);
             judged?;
             return Err(LocalReply::no_cluster());
@@ -189,9 +192,9 @@ impl Exchange {
             }
         }
         let Rewrite { path, authority } = &forward.rewrite;
-        let of_rule = authority.as_ref().or(route.request_headers.authority());
-        if let Some(rewrite) = of_rule.or(destination.request_headers.authority()) {
-            if of_rule.is_some() {
+        if let Some(rewrite) = forward.authority(destination) {
+            // That of a destination among others is not told.
+            if authority.is_some() {
                 let original =
                     head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
                 if let Some(original) = original.or_else(|| head.headers.get(HOST).cloned()) {

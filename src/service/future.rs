@@ -12,7 +12,7 @@ use tower_service::Service;
 
 use super::classify;
 use super::completion::Completion;
-use super::deadline::Expired;
+use super::deadline::{Deadline, Expired};
 use super::decide::Refusal;
 use super::local_reply::{LocalReply, failure_reply};
 use super::request_body::RequestBody;
@@ -143,14 +143,16 @@ where
             Phase::Waiting => match poll_service(story, call, cx) {
                 Poll::Ready(Ok(())) => continue,
                 Poll::Ready(Err(ended)) => ended,
-                Poll::Pending => Ended::Expired(ready!(poll_expired(story, timer, false, cx))),
+                Poll::Pending => Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx))),
             },
             Phase::Trying => {
                 let polled = call.as_mut().as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx));
                 match polled {
                     Poll::Ready(Ok(response)) => Ended::Answer(response),
                     Poll::Ready(Err(error)) => Ended::Error(error.into()),
-                    Poll::Pending => Ended::Expired(ready!(poll_expired(story, timer, true, cx))),
+                    Poll::Pending => {
+                        Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, true, cx)))
+                    }
                 }
             }
         };
@@ -195,7 +197,7 @@ where
 }
 
 /// Waits for a moment.
-fn poll_until(timer: &mut Pin<&mut Option<Sleep>>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
+pub(super) fn poll_until(timer: &mut Pin<&mut Option<Sleep>>, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
     match timer.as_mut().as_pin_mut() {
         Some(sleep) if sleep.deadline() == until => {}
         Some(sleep) => sleep.reset(until),
@@ -204,17 +206,17 @@ fn poll_until(timer: &mut Pin<&mut Option<Sleep>>, until: Instant, cx: &mut Cont
     timer.as_mut().as_pin_mut().map_or(Poll::Ready(()), |sleep| sleep.poll(cx))
 }
 
-/// Waits for the next timeout of the request, if there is one.
-fn poll_expired<S, B>(
-    story: &mut Story<S, B>,
+/// Waits for the next timeout of a request, if there is one.
+pub(super) fn poll_deadline(
+    deadline: &mut Deadline,
     timer: &mut Pin<&mut Option<Sleep>>,
     trying: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Expired> {
-    if story.exchange.deadline.is_none() {
+    if deadline.is_none() {
         return Poll::Pending;
     }
-    match story.exchange.deadline.poll_next(trying, cx) {
+    match deadline.poll_next(trying, cx) {
         Some((at, expired)) => poll_until(timer, at, cx).map(|()| expired),
         None => Poll::Pending,
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tower_layer::Layer;
 
 use super::classify::Classifier;
+use super::inbound::InboundRouter;
 use super::mirror_body::MirrorLoad;
 use super::router::{MeshService, Routing};
 use crate::mesh::Mesh;
@@ -56,6 +57,15 @@ impl MeshRouter {
             mirrors: Arc::new(MirrorLoad::new(MIRRORS, MIRRORED_BYTES)),
         };
         Self { routing: Arc::new(routing) }
+    }
+
+    /// The rules of the gateway `namespace/name` for what this application serves, whether or not there is a Gateway of
+    /// that name. A name without a namespace is one of the workload's.
+    pub fn inbound(mesh: &Mesh, gateway: &str) -> InboundRouter {
+        match gateway.contains('/') {
+            true => InboundRouter::new(mesh, gateway),
+            false => InboundRouter::new(mesh, &format!("{}/{gateway}", mesh.workload().namespace)),
+        }
     }
 
     /// Where requests come from that do not say so themselves by an [`Origin`] in their extensions.

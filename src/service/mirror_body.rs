@@ -31,6 +31,11 @@ impl MirrorLoad {
         Self { requests: AtomicUsize::new(0), bytes: AtomicUsize::new(0), limits: (requests, bytes) }
     }
 
+    /// Whether there is never room.
+    pub(super) fn is_closed(&self) -> bool {
+        self.limits.0 == 0
+    }
+
     /// Room for one more mirrored request, if there is any.
     pub(super) fn enter(self: &Arc<Self>) -> Option<MirrorSlot> {
         add_within(&self.requests, 1, self.limits.0).then(|| MirrorSlot { load: Arc::clone(self) })

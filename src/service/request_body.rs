@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -40,18 +41,27 @@ pub struct Aim {
     pub authority: Option<Authority>,
     /// The request's place among those that the cluster admits.
     pub admission: Admission,
+    /// Whose request it is: the client and the address that it dialled, for a PROXY header. `None`: this process' own.
+    pub client: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Aim {
     /// An aim at `endpoint`, under the name `authority`.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority, admission: Admission::default() }
+        Self { endpoint, authority, admission: Admission::default(), client: None }
     }
 
     /// The same aim of a request that was admitted.
     #[must_use]
     pub fn with_admission(mut self, admission: Admission) -> Self {
         self.admission = admission;
+        self
+    }
+
+    /// The same aim for a request of `client`, which dialled `local`.
+    #[must_use]
+    pub fn with_client(mut self, client: SocketAddr, local: SocketAddr) -> Self {
+        self.client = Some((client, local));
         self
     }
 }

@@ -269,7 +269,7 @@ where
 }
 
 /// The upstream's answer, as the client gets it.
-fn answer<R: Body>(
+pub(super) fn answer<R: Body>(
     response: Response<R>,
     mut exchange: Exchange,
     taken: Option<Taken>,

@@ -11,7 +11,8 @@ use hyper::body::Incoming;
 
 use super::Upload;
 use super::line::{Lease, Line};
-use super::multiplex::Stream;
+use super::streams::Stream;
+use crate::service::Admission;
 
 /// The body of a response that [`Transport`](super::Transport) received.
 ///
@@ -23,6 +24,8 @@ use super::multiplex::Stream;
 pub struct TransportBody {
     body: Incoming,
     held: Held,
+    /// Given back before the connection: whoever gets that may be in need of it.
+    admission: Admission,
 }
 
 enum Held {
@@ -37,25 +40,28 @@ enum Held {
 impl TransportBody {
     /// A body whose connection is not coming back.
     pub(super) fn unbound(body: Incoming) -> Self {
-        Self { body, held: Held::Nothing }
+        Self { body, held: Held::Nothing, admission: Admission::default() }
     }
 
-    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>) -> Self {
+    pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>, admission: Admission) -> Self {
         if body.is_end_stream() {
+            admission.release();
             line.give_back();
             return Self::unbound(body);
         }
-        Self { body, held: Held::Line(Mutex::new(line)) }
+        Self { body, held: Held::Line(Mutex::new(line)), admission }
     }
 
-    pub(super) fn stream(body: Incoming, stream: Stream) -> Self {
+    pub(super) fn stream(body: Incoming, stream: Stream, admission: Admission) -> Self {
         if body.is_end_stream() {
+            admission.release();
             return Self::unbound(body);
         }
-        Self { body, held: Held::Stream(stream) }
+        Self { body, held: Held::Stream(stream), admission }
     }
 
     fn give_back(&mut self) {
+        self.admission.release();
         if let Held::Line(line) = std::mem::replace(&mut self.held, Held::Nothing) {
             line.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).give_back();
         }

@@ -4,17 +4,21 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::uri::Authority;
-use tokio::io::{AsyncRead, AsyncWrite};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::failure;
+use super::place::{Place, Placed};
+use super::proxy_header;
+use super::secure::Secure;
 use super::settings::Settings;
+use super::terms::Terms;
 use super::wire::{Duplex, Wire};
 use crate::outcome::FailureError;
-use crate::upstream::{Address, Endpoint};
+use crate::upstream::{Address, Endpoint, Limits, TcpKeepalive, TlsMode, TlsSettings};
 
 /// Opens a connection to an address, for [`TransportBuilder::connector`](super::TransportBuilder::connector).
 ///
@@ -75,7 +79,7 @@ impl Connector {
         }))
     }
 
-    async fn open(&self, address: &Address, nodelay: bool) -> io::Result<Wire> {
+    async fn open(&self, address: &Address, nodelay: bool, keepalive: Option<TcpKeepalive>) -> io::Result<Wire> {
         let found;
         let address = match address {
             Address::Logical(host) => {
@@ -91,6 +95,9 @@ impl Connector {
                 Address::Tcp(address) => {
                     let stream = TcpStream::connect(address).await?;
                     stream.set_nodelay(nodelay)?;
+                    if let Some(keepalive) = keepalive {
+                        keep_alive(&stream, keepalive)?;
+                    }
                     Ok(Wire::Tcp(stream))
                 }
                 #[cfg(unix)]
@@ -104,12 +111,42 @@ impl Connector {
     }
 }
 
+/// Lets the system probe a silent connection.
+fn keep_alive(stream: &TcpStream, words: TcpKeepalive) -> io::Result<()> {
+    let socket = SockRef::from(stream);
+    if words == TcpKeepalive::default() {
+        return socket.set_keepalive(true);
+    }
+    let mut keepalive = socket2::TcpKeepalive::new();
+    if let Some(time) = words.time {
+        keepalive = keepalive.with_time(time);
+    }
+    if let Some(interval) = words.interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Some(probes) = words.probes {
+        keepalive = keepalive.with_retries(probes.get());
+    }
+    socket.set_tcp_keepalive(&keepalive)
+}
+
 /// A host and a port that a request names itself, without a cluster.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Host {
     /// In lower case; an IPv6 address without brackets.
     pub(super) name: Box<str>,
     pub(super) port: u16,
+    /// Whether the request says `https`.
+    pub(super) secure: bool,
+}
+
+impl Host {
+    /// What its connections go by.
+    pub(super) fn terms(&self, settings: &Settings) -> Terms {
+        let system = TlsSettings::new(TlsMode::Simple);
+        let secure = if self.secure { Secure::new(settings, &system, Some(&self.name)) } else { None };
+        Terms::of_host(settings, secure)
+    }
 }
 
 /// What a request's connection leads to.
@@ -128,30 +165,50 @@ impl Target {
         }
     }
 
-    /// Opens a connection and shakes hands on it, both within the connect timeout.
+    /// The limits that hold for it.
+    pub(super) fn limits(&self) -> Option<&Arc<Limits>> {
+        match self {
+            Target::Endpoint(endpoint) => Some(endpoint.limits()),
+            Target::Host(..) => None,
+        }
+    }
+
+    /// Opens a connection, secures it and shakes hands on it, all within the connect timeout.
     pub(super) async fn open<T, F>(
         &self,
         settings: &Settings,
-        handshake: impl FnOnce(Wire) -> F,
+        terms: &Terms,
+        place: &Arc<Place>,
+        shared: bool,
+        handshake: impl FnOnce(Placed) -> F,
     ) -> Result<T, FailureError>
     where
         F: Future<Output = Result<T, FailureError>>,
     {
-        let limit = match self {
-            Target::Endpoint(endpoint) => endpoint.connection().connect_timeout,
-            Target::Host(..) => settings.connect_timeout,
-        };
+        let limit = terms.connect_timeout;
         let opened = tokio::time::timeout(limit, async {
             let wire = match self {
                 Target::Endpoint(endpoint) => match &endpoint.address {
-                    Address::Named(name) => open_host(settings, name.name(), name.port(), limit).await,
-                    address => settings.connector.open(address, settings.nodelay).await,
+                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms).await,
+                    address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
                 },
-                Target::Host(host, _) => open_host(settings, &host.name, host.port, limit).await,
+                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms).await,
             };
-            handshake(wire.map_err(|error| failure::of_connect(self, error))?).await
+            let wire = prepare(wire.map_err(|error| failure::of_connect(self, error))?, terms, shared).await;
+            handshake(Placed::new(wire.map_err(|error| failure::of_connect(self, error))?, place.clone())).await
         });
         opened.await.unwrap_or_else(|_| Err(failure::of_connect_timeout(self, limit)))
+    }
+}
+
+/// Says who the client is, and secures the connection, where the terms say so.
+pub(super) async fn prepare(mut wire: Wire, terms: &Terms, shared: bool) -> io::Result<Wire> {
+    if let Some(proxy) = &terms.proxy {
+        wire.write_all(&proxy_header::encode(*proxy, &wire)).await?;
+    }
+    match &terms.secure {
+        Some(secure) => secure.handshake(wire, shared).await,
+        None => Ok(wire),
     }
 }
 
@@ -167,15 +224,15 @@ impl std::fmt::Display for Target {
 /// Looks `host` up and tries its addresses in the resolver's order.
 ///
 /// Each gets an equal share of the time, so that one that swallows packets does not use up that of the others.
-async fn open_host(settings: &Settings, host: &str, port: u16, limit: Duration) -> io::Result<Wire> {
+async fn open_host(settings: &Settings, host: &str, port: u16, terms: &Terms) -> io::Result<Wire> {
     let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
         Ok(address) => vec![SocketAddr::new(address, port)],
         Err(_) => lookup_host((host, port)).await?.collect(),
     };
-    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let share = terms.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses.into_iter().map(Address::Tcp) {
-        let open = settings.connector.open(&address, settings.nodelay);
+        let open = settings.connector.open(&address, settings.nodelay, terms.keepalive);
         match tokio::time::timeout(share, open).await {
             Ok(Ok(wire)) => return Ok(wire),
             Ok(Err(error)) => last = error,

@@ -44,8 +44,19 @@ impl Error for SharedError {
     }
 }
 
-pub(super) fn shared(error: &Arc<FailureError>) -> FailureError {
-    FailureError::new(error.failure(), SharedError(error.clone()))
+/// The error of an attempt for one of those who waited for it; the last gets the error itself.
+pub(super) fn shared(error: Arc<FailureError>) -> FailureError {
+    Arc::try_unwrap(error).unwrap_or_else(|error| FailureError::new(error.failure(), SharedError(error)))
+}
+
+/// A limit of the cluster has been reached.
+pub(super) fn of_overflow(what: &'static str) -> FailureError {
+    FailureError::new(Failure::Overflow, what)
+}
+
+/// The transport went away under a request that waited.
+pub(super) fn of_lost_turn() -> FailureError {
+    FailureError::new(Failure::ConnectLocal, "the transport was taken down")
 }
 
 /// The connection to `target` could not be opened.
@@ -130,6 +141,11 @@ fn classify_http2(error: &h2::Error) -> Failure {
 }
 
 fn classify_io(error: &io::Error) -> Failure {
+    // The other side's last word, such as that it does not take our certificate.
+    #[cfg(feature = "tls")]
+    if error.get_ref().is_some_and(|error| error.is::<rustls::Error>()) {
+        return Failure::ConnectionTermination;
+    }
     match error.kind() {
         ErrorKind::InvalidData | ErrorKind::InvalidInput => Failure::ProtocolError,
         _ => Failure::ConnectionTermination,

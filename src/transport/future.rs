@@ -14,7 +14,7 @@ use super::line::Line;
 use super::pool::answered;
 use crate::error::BoxError;
 use crate::outcome::FailureError;
-use crate::service::RequestBody;
+use crate::service::{Admission, RequestBody};
 
 type Story = Pin<Box<dyn Future<Output = Result<Response<TransportBody>, BoxError>> + Send>>;
 
@@ -27,7 +27,7 @@ pub struct TransportFuture<B> {
 
 enum State<B> {
     /// On an idle connection: nothing is allocated for it.
-    Sending(Line<B>, Target, /* is it a CONNECT? */ bool),
+    Sending(Line<B>, Target, /* is it a CONNECT? */ bool, Admission),
     /// Everything with a connection to open, and HTTP/2.
     Story(Story),
     Failed(FailureError),
@@ -35,8 +35,8 @@ enum State<B> {
 }
 
 impl<B: Upload> TransportFuture<B> {
-    pub(super) fn sending(line: Line<B>, target: Target, tunnel: bool) -> Self {
-        Self { state: State::Sending(line, target, tunnel) }
+    pub(super) fn sending(line: Line<B>, target: Target, tunnel: bool, admission: Admission) -> Self {
+        Self { state: State::Sending(line, target, tunnel, admission) }
     }
 
     pub(super) fn story(
@@ -64,13 +64,13 @@ impl<B: Upload> Future for TransportFuture<B> {
                 };
             }
         };
-        let State::Sending(line, target, tunnel) = std::mem::replace(&mut self.state, State::Over) else {
+        let State::Sending(line, target, tunnel, admission) = std::mem::replace(&mut self.state, State::Over) else {
             return Poll::Pending;
         };
         match reply {
-            Ok(response) => Poll::Ready(Ok(answered(line, response, tunnel))),
+            Ok(response) => Poll::Ready(Ok(answered(line, response, tunnel, admission))),
             Err(mut error) => match error.take_message() {
-                Some(unsent) => self.again(line, target, unsent, cx),
+                Some(unsent) => self.again(line, target, unsent, admission, cx),
                 None => Poll::Ready(Err(failure::of_exchange(error.into_error()).into())),
             },
         }
@@ -87,11 +87,12 @@ impl<B: Upload> TransportFuture<B> {
         mut line: Line<B>,
         target: Target,
         unsent: Request<RequestBody<B>>,
+        admission: Admission,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<TransportBody>, BoxError>> {
         let Some(pool) = line.as_mut().leave() else { return Poll::Pending };
         drop(line);
-        let mut story: Story = Box::pin(pool.send_fresh(target, unsent));
+        let mut story: Story = Box::pin(pool.send(target, unsent, admission, true));
         let polled = story.as_mut().poll(cx);
         if polled.is_pending() {
             self.state = State::Story(story);

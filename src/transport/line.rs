@@ -14,9 +14,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::Upload;
 use super::pool::Pool;
+use super::terms::Terms;
 use crate::service::RequestBody;
 
 /// What an exchange came to. The request comes back if no byte of it was written.
@@ -55,6 +57,12 @@ pub(super) trait Exchange<B>: Lease {
 
     /// What it is up to.
     fn rest(&self) -> Rest;
+
+    /// Waits until it takes a request; false if it never will.
+    fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool>;
+
+    /// Whether it is too old or has carried enough requests to carry another.
+    fn is_spent(&self, terms: &Terms) -> bool;
 }
 
 pin_project! {
@@ -65,6 +73,8 @@ pin_project! {
         reply: Option<F>,
         // Only while it is lent: an idle connection must not keep the pool alive that it lies in.
         home: Option<Arc<Pool<B>>>,
+        opened: Instant,
+        started: u32,
     }
 }
 
@@ -76,7 +86,7 @@ pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>) -> Line<B> {
         S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
         F: Future<Output = Reply<B>> + Send + 'static,
     {
-        Box::pin(Connection { sender, send, reply: None, home: None })
+        Box::pin(Connection { sender, send, reply: None, home: None, opened: Instant::now(), started: 0 })
     }
     boxed(sender, |sender, request| sender.try_send_request(request))
 }
@@ -103,6 +113,7 @@ where
     fn start(self: Pin<&mut Self>, request: Request<RequestBody<B>>, home: Arc<Pool<B>>) {
         let mut this = self.project();
         *this.home = Some(home);
+        *this.started = this.started.saturating_add(1);
         let reply = (this.send)(this.sender, request);
         this.reply.set(Some(reply));
     }
@@ -127,5 +138,14 @@ where
         } else {
             Rest::Busy
         }
+    }
+
+    fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        self.project().sender.poll_ready(cx).map(|ready| ready.is_ok())
+    }
+
+    fn is_spent(&self, terms: &Terms) -> bool {
+        terms.most_requests.is_some_and(|most| self.started >= most)
+            || terms.most_age.is_some_and(|age| self.opened.elapsed() >= age)
     }
 }

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod admission;
 mod body;
 mod connect;
 mod failure;
@@ -36,10 +37,16 @@ mod future;
 mod head;
 mod line;
 mod multiplex;
+mod place;
 mod pool;
 mod pools;
+mod proxy_header;
+mod queue;
+mod secure;
 mod settings;
 mod stack;
+mod streams;
+mod terms;
 mod upload;
 mod wire;
 
@@ -48,6 +55,7 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -60,17 +68,20 @@ use tower_service::Service;
 pub use body::TransportBody;
 pub use connect::Connect;
 pub use future::TransportFuture;
+#[cfg(feature = "tls")]
+pub use settings::MeshCertificates;
 pub use settings::TransportBuilder;
 
 use connect::{Host, Target};
 use pool::Pool;
 use pools::Inner;
+use terms::Variant;
 use upload::Upload;
 
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
-use crate::service::{Aim, RequestBody};
-use crate::upstream::Protocol;
+use crate::service::{Admission, Aim, RequestBody};
+use crate::upstream::{ConnectionSettings, Protocol};
 
 /// Sends requests over connections of its own, HTTP/1.1 and HTTP/2 without TLS.
 ///
@@ -140,20 +151,21 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
-            Some(Aim { endpoint, authority, .. }) => {
-                let pool = self.inner.of_endpoint(&endpoint);
+            Some(Aim { endpoint, authority, admission, client }) => {
                 let http2 = match endpoint.connection().protocol {
                     Protocol::Http1 => false,
                     Protocol::Http2 => true,
                     Protocol::SameAsDownstream => request.version() == Version::HTTP_2,
                 };
-                send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request)
+                let variant = variant(endpoint.connection(), authority.as_ref(), &request, client);
+                let pool = self.inner.of_endpoint(&endpoint, variant);
+                send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
             }
             None => match self_named(&request) {
                 Ok((host, authority)) => {
                     let pool = self.inner.of_host(&host);
                     let http2 = request.version() == Version::HTTP_2;
-                    send(pool, Target::Host(Arc::new(host), authority), None, http2, request)
+                    send(pool, Target::Host(Arc::new(host), authority), None, http2, request, Admission::default())
                 }
                 Err(error) => TransportFuture::failed(error),
             },
@@ -167,19 +179,48 @@ fn send<B: Upload>(
     authority: Option<&Authority>,
     http2: bool,
     mut request: Request<RequestBody<B>>,
+    admission: Admission,
 ) -> TransportFuture<B> {
     if http2 {
         head::to_http2(&mut request, authority, target.authority());
-        return TransportFuture::story(pool.send_shared(target, request));
+        return TransportFuture::story(pool.send_shared(target, request, admission));
     }
     head::to_http1(&mut request, authority, target.authority());
     let tunnel = request.method() == Method::CONNECT;
     match pool.checkout() {
         Some(mut line) => {
             line.as_mut().start(request, pool);
-            TransportFuture::sending(line, target, tunnel)
+            TransportFuture::sending(line, target, tunnel, admission)
         }
-        None => TransportFuture::story(pool.send(target, request)),
+        None => TransportFuture::story(pool.send(target, request, admission, false)),
+    }
+}
+
+/// Which connections of an endpoint will do for a request.
+fn variant<B>(
+    connection: &ConnectionSettings,
+    authority: Option<&Authority>,
+    request: &Request<B>,
+    client: Option<(SocketAddr, SocketAddr)>,
+) -> Variant {
+    let named = || {
+        let host = authority.map(Authority::host);
+        let host = host.or_else(|| host_of(request.headers().get(HOST)?.as_bytes()))?;
+        Some(host.trim_matches(['[', ']']).to_ascii_lowercase().into())
+    };
+    Variant {
+        name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
+        client: client.filter(|_| connection.proxy_protocol.is_some()),
+    }
+}
+
+/// The host of a `Host` header.
+fn host_of(header: &[u8]) -> Option<&str> {
+    let host = std::str::from_utf8(header).ok()?;
+    match host.rsplit_once(':') {
+        // Not a part of an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => Some(host),
+        _ => Some(host),
     }
 }
 
@@ -188,16 +229,20 @@ fn self_named<B>(request: &Request<B>) -> Result<(Host, Authority), FailureError
     let refuse =
         |why: &str| FailureError::new(Failure::ConnectRefused, io::Error::new(io::ErrorKind::Unsupported, why));
     let uri = request.uri();
-    if uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
-        return Err(refuse("this transport speaks http only: https needs TLS, which this build has not"));
+    let secure = uri.scheme() == Some(&Scheme::HTTPS);
+    if secure && cfg!(not(feature = "tls")) {
+        return Err(refuse("https needs TLS, which this build has not: the feature `tls` brings it"));
+    }
+    if !secure && uri.scheme().is_some_and(|scheme| *scheme != Scheme::HTTP) {
+        return Err(refuse("this transport speaks http and https"));
     }
     let named = request.headers().get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     let Some(authority) = uri.authority().cloned().or(named) else {
         return Err(refuse("the request names no host: its URI has no authority and it has no valid Host header"));
     };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase().into();
-    let port = authority.port_u16().unwrap_or(80);
+    let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
     // User information is nobody's name.
     let bare = authority.as_str().rsplit_once('@').and_then(|(_, bare)| Authority::try_from(bare).ok());
-    Ok((Host { name, port }, bare.unwrap_or(authority)))
+    Ok((Host { name, port, secure }, bare.unwrap_or(authority)))
 }

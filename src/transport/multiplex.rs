@@ -1,42 +1,38 @@
 //! HTTP/2 connections of one endpoint, shared by their requests.
 //!
-//! Usually there is one. A further one is opened when every stream the others allow is taken, one at a time: who comes
-//! meanwhile waits for it, and shares its failure. The connections and the attempt to open one are one immutable value
-//! behind an `ArcSwap`, so nobody waits for a lock.
+//! Usually there is one. A further one is opened when every stream the others allow is taken. The connections are one
+//! immutable value behind an `ArcSwap`, so a request that finds a stream waits for nobody.
 
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::sync::Notify;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Upload;
+use super::admission::Gate;
 use super::body::TransportBody;
 use super::connect::Target;
 use super::failure;
+use super::place::{Place, Placed};
 use super::pool::Pool;
-use super::settings::Settings;
-use super::wire::Wire;
+use super::queue::{Opening, Queue};
+use super::streams::{Stream, Streams};
+use super::terms::Terms;
 use crate::error::BoxError;
 use crate::outcome::FailureError;
-use crate::service::RequestBody;
+use crate::service::{Admission, RequestBody};
 
 /// The HTTP/2 connections of one endpoint.
 pub(super) struct Multiplex<B> {
-    state: ArcSwap<State<B>>,
-}
-
-struct State<B> {
-    connections: Vec<Arc<Connection<B>>>,
-    attempt: Option<Arc<Attempt>>,
+    connections: ArcSwap<Vec<Arc<Connection<B>>>>,
+    pub(super) queue: Queue<Claimed<B>>,
 }
 
 struct Connection<B> {
@@ -45,80 +41,54 @@ struct Connection<B> {
 }
 
 impl<B> Connection<B> {
-    fn is_usable(&self) -> bool {
-        !self.sender.is_closed()
+    fn is_usable(&self, terms: &Terms) -> bool {
+        !self.sender.is_closed() && !self.streams.is_spent(terms)
     }
 }
 
-/// What a request gets that wants a stream.
-enum Claim<B> {
-    Stream(Arc<Connection<B>>, Stream),
-    Open(Arc<Attempt>),
-    Wait(Arc<Attempt>),
+/// A stream for one request.
+pub(super) struct Claimed<B> {
+    connection: Arc<Connection<B>>,
+    stream: Stream,
+}
+
+impl<B> Claimed<B> {
+    fn of(connection: &Arc<Connection<B>>) -> Option<Self> {
+        Some(Self { stream: Stream::claim(&connection.streams)?, connection: connection.clone() })
+    }
 }
 
 impl<B> Multiplex<B> {
     pub(super) fn new() -> Self {
-        Self { state: ArcSwap::from_pointee(State { connections: Vec::new(), attempt: None }) }
+        Self { connections: ArcSwap::default(), queue: Queue::new() }
     }
 
-    fn claim(&self) -> Claim<B> {
-        for connection in &self.state.load().connections {
-            if connection.is_usable()
-                && let Some(stream) = Stream::claim(&connection.streams)
-            {
-                return Claim::Stream(connection.clone(), stream);
-            }
-        }
-        let own = Arc::new(Attempt::default());
-        let before = self.change(|state| match &state.attempt {
-            Some(_) => None,
-            None => Some(State { connections: state.usable().collect(), attempt: Some(own.clone()) }),
-        });
-        match &before.attempt {
-            Some(attempt) => Claim::Wait(attempt.clone()),
-            None => Claim::Open(own),
-        }
+    fn claim(&self, terms: &Terms) -> Option<Claimed<B>> {
+        self.connections.load().iter().filter(|connection| connection.is_usable(terms)).find_map(Claimed::of)
     }
 
-    /// Replaces the state unless `change` sees nothing to do, and returns the one before.
-    fn change(&self, mut change: impl FnMut(&State<B>) -> Option<State<B>>) -> Arc<State<B>> {
-        self.state.rcu(|state| change(state).map_or_else(|| state.clone(), Arc::new))
-    }
-
-    fn remove(&self, connection: &Arc<Connection<B>>) {
-        self.change(|state| {
-            let connections = state.usable().filter(|other| !Arc::ptr_eq(other, connection)).collect();
-            Some(State { connections, attempt: state.attempt.clone() })
+    /// Keeps the connections that `stays` says, and those of `more`.
+    fn change(&self, stays: impl Fn(&Arc<Connection<B>>) -> bool, more: Option<&Arc<Connection<B>>>) {
+        self.connections.rcu(|connections| -> Vec<_> {
+            connections.iter().filter(|connection| stays(connection)).chain(more).cloned().collect()
         });
     }
 
-    pub(super) fn sweep(&self, settings: &Settings, now: Instant) {
-        let stays = |connection: &Arc<Connection<B>>| {
-            connection.is_usable() && !connection.streams.is_idle(settings.idle_timeout, now)
-        };
-        if !self.state.load().connections.iter().all(stays) {
-            self.change(|state| {
-                let connections = state.usable().filter(stays).collect();
-                Some(State { connections, attempt: state.attempt.clone() })
-            });
+    pub(super) fn sweep(&self, terms: &Terms, now: Instant) {
+        let stays =
+            |connection: &Arc<Connection<B>>| connection.is_usable(terms) && !connection.streams.is_idle(terms, now);
+        if !self.connections.load().iter().all(stays) {
+            self.change(stays, None);
         }
     }
 
     /// Lets go of all; each ends with its last stream.
     pub(super) fn clear(&self) {
-        self.change(|state| Some(State { connections: Vec::new(), attempt: state.attempt.clone() }));
+        self.connections.store(Arc::default());
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let state = self.state.load();
-        state.connections.is_empty() && state.attempt.is_none()
-    }
-}
-
-impl<B> State<B> {
-    fn usable(&self) -> impl Iterator<Item = Arc<Connection<B>>> {
-        self.connections.iter().filter(|connection| connection.is_usable()).cloned()
+        self.connections.load().is_empty()
     }
 }
 
@@ -130,21 +100,23 @@ impl<B: Upload> Pool<B> {
         self: Arc<Self>,
         target: Target,
         request: Request<RequestBody<B>>,
+        admission: Admission,
     ) -> Result<Response<TransportBody>, BoxError> {
+        let gate = Gate(admission);
         let mut request = request.map(Payload::new);
         let mut again = true;
         loop {
-            let (connection, stream) = self.stream(&target).await?;
+            let Claimed { connection, stream } = self.stream(&target, &gate).await?;
             let reply = connection.sender.clone().try_send_request(request).await;
             match reply {
                 Ok(response) => {
-                    stream.streams.hear();
-                    return Ok(response.map(|body| TransportBody::stream(body, stream)));
+                    stream.streams().hear();
+                    return Ok(response.map(|body| TransportBody::stream(body, stream, gate.0.clone())));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if again => {
                         again = false;
-                        self.multiplex.remove(&connection);
+                        self.multiplex.change(|other| !Arc::ptr_eq(other, &connection), None);
                         request = unsent;
                     }
                     _ => return Err(failure::of_exchange(error.into_error()).into()),
@@ -153,44 +125,74 @@ impl<B: Upload> Pool<B> {
         }
     }
 
-    async fn stream(&self, target: &Target) -> Result<(Arc<Connection<B>>, Stream), FailureError> {
-        loop {
-            match self.multiplex.claim() {
-                Claim::Stream(connection, stream) => return Ok((connection, stream)),
-                Claim::Wait(attempt) => attempt.wait().await?,
-                Claim::Open(attempt) => {
-                    let opener = Opener { multiplex: &self.multiplex, attempt };
-                    return match self.open_shared(target).await {
-                        Ok((connection, stream)) => {
-                            if !self.settings.is_closed() {
-                                opener.publish(&connection);
-                            }
-                            Ok((connection, stream))
-                        }
-                        Err(error) => Err(opener.fail(error)),
-                    };
-                }
-            }
+    async fn stream(self: &Arc<Self>, target: &Target, gate: &Gate) -> Result<Claimed<B>, FailureError> {
+        let queue = &self.multiplex.queue;
+        if queue.is_empty()
+            && let Some(claimed) = self.multiplex.claim(&self.terms)
+        {
+            return Ok(claimed);
+        }
+        let pending = gate.wait(target)?;
+        let turn = queue.join(target);
+        self.settle_shared();
+        self.open_more_shared(&Handle::current());
+        let claimed = turn.await?;
+        drop(pending);
+        gate.enter()?;
+        Ok(claimed)
+    }
+
+    /// Gives the streams that are free to those who wait.
+    pub(super) fn settle_shared(&self) {
+        while !self.multiplex.queue.is_empty() {
+            let Some(claimed) = self.multiplex.claim(&self.terms) else { return };
+            drop(self.multiplex.queue.serve(claimed));
         }
     }
 
-    async fn open_shared(&self, target: &Target) -> Result<(Arc<Connection<B>>, Stream), FailureError> {
-        let settings = &*self.settings;
-        let handshake = |wire| async {
-            let (sender, connection) =
-                settings.http2.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
-            let streams = Arc::new(Streams::new(settings));
-            tokio::spawn(drive(connection, streams.clone(), settings.max_concurrent_streams));
-            let stream = Stream::first(&streams);
-            Ok((Arc::new(Connection { sender, streams }), stream))
+    /// Opens as many connections as those who wait need and are allowed.
+    pub(super) fn open_more_shared(self: &Arc<Self>, runtime: &Handle) {
+        while let Some(opening) = self.multiplex.queue.open_one_more(self.terms.streams) {
+            runtime.spawn(self.clone().open_shared(opening));
+        }
+    }
+
+    async fn open_shared(self: Arc<Self>, opening: Opening) {
+        let Opening { target, permit } = opening;
+        let place = Place::new(permit, self.vacancy(), true, Handle::current());
+        let queue = &self.multiplex.queue;
+        let handshake = |wire| self.shake_hands(wire);
+        let connection = match target.open(&self.settings, &self.terms, &place, true, handshake).await {
+            Ok(connection) => connection,
+            // Before the place is free again: nobody tries for those who are told.
+            Err(error) => return queue.failed(error),
         };
-        target.open(settings, handshake).await
+        drop(place);
+        queue.opened();
+        // First those who waited for it: it may not be kept.
+        while !queue.is_empty() {
+            let Some(claimed) = Claimed::of(&connection) else { break };
+            drop(queue.serve(claimed));
+        }
+        if !self.settings.is_closed() {
+            self.multiplex.change(|other| other.is_usable(&self.terms), Some(&connection));
+            self.settle_shared();
+        }
+        self.open_more_shared(&Handle::current());
+    }
+
+    async fn shake_hands(self: &Arc<Self>, wire: Placed) -> Result<Arc<Connection<B>>, FailureError> {
+        let (sender, connection) =
+            self.terms.http2.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
+        let streams = Streams::new(&self.terms, self.multiplex.queue.waiting().clone(), self.vacancy());
+        tokio::spawn(drive(connection, streams.clone(), self.terms.streams));
+        Ok(Arc::new(Connection { sender, streams }))
     }
 }
 
 /// Drives a connection until the other side closes it or nobody needs it any more.
 async fn drive<B: Upload>(
-    connection: http2::Connection<TokioIo<Wire>, Payload<B>, TokioExecutor>,
+    connection: http2::Connection<TokioIo<Placed>, Payload<B>, TokioExecutor>,
     streams: Arc<Streams>,
     most: usize,
 ) {
@@ -203,132 +205,11 @@ async fn drive<B: Upload>(
             first = false;
         }
         let driven = Pin::new(&mut connection).poll(cx);
-        streams.limit.store(connection.current_max_send_streams().min(most), Ordering::Relaxed);
+        streams.allow(connection.current_max_send_streams().min(most));
         driven
     });
     if let Err(error) = driven.await {
         tracing::debug!(%error, "an HTTP/2 connection ended");
-    }
-}
-
-/// How many streams of a connection are taken, and how many there may be.
-struct Streams {
-    active: AtomicUsize,
-    limit: AtomicUsize,
-    /// Notified when the first answer is there, and so the settings of the other side.
-    heard: Notify,
-    was_heard: AtomicBool,
-    epoch: Instant,
-    /// When the last stream ended, in milliseconds after `epoch`.
-    idle_since: AtomicU64,
-}
-
-impl Streams {
-    fn new(settings: &Settings) -> Self {
-        Self {
-            active: AtomicUsize::new(0),
-            limit: AtomicUsize::new(settings.max_concurrent_streams),
-            heard: Notify::new(),
-            was_heard: AtomicBool::new(false),
-            epoch: settings.epoch,
-            idle_since: AtomicU64::new(0),
-        }
-    }
-
-    fn hear(&self) {
-        if !self.was_heard.load(Ordering::Relaxed) && !self.was_heard.swap(true, Ordering::Relaxed) {
-            self.heard.notify_one();
-        }
-    }
-
-    fn is_idle(&self, age: Option<Duration>, now: Instant) -> bool {
-        let since = self.epoch + Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
-        self.active.load(Ordering::Acquire) == 0 && age.is_some_and(|age| now.saturating_duration_since(since) >= age)
-    }
-}
-
-/// One stream that is taken, until this is dropped.
-pub(super) struct Stream {
-    streams: Arc<Streams>,
-}
-
-impl Stream {
-    fn claim(streams: &Arc<Streams>) -> Option<Self> {
-        // Counted even if it is one too many: the drop takes it back.
-        let stream = Self::first(streams);
-        let allowed = streams.active.load(Ordering::Relaxed) <= streams.limit.load(Ordering::Relaxed);
-        allowed.then_some(stream)
-    }
-
-    fn first(streams: &Arc<Streams>) -> Self {
-        streams.active.fetch_add(1, Ordering::Relaxed);
-        Self { streams: streams.clone() }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        let streams = &self.streams;
-        if streams.active.load(Ordering::Relaxed) == 1 {
-            let since = Instant::now().saturating_duration_since(streams.epoch).as_millis();
-            streams.idle_since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
-        }
-        streams.active.fetch_sub(1, Ordering::Release);
-    }
-}
-
-/// One attempt to open a connection, for those who wait for it.
-#[derive(Default)]
-struct Attempt {
-    over: Notify,
-    /// `Ok` also if it was given up: whoever waits looks again.
-    outcome: OnceLock<Result<(), Arc<FailureError>>>,
-}
-
-impl Attempt {
-    async fn wait(&self) -> Result<(), FailureError> {
-        let mut over = pin!(self.over.notified());
-        over.as_mut().enable();
-        if self.outcome.get().is_none() {
-            over.await;
-        }
-        match self.outcome.get() {
-            Some(Err(error)) => Err(failure::shared(error)),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// Whose attempt it is. Dropped on the way, the attempt is over and another request makes the next one.
-struct Opener<'a, B> {
-    multiplex: &'a Multiplex<B>,
-    attempt: Arc<Attempt>,
-}
-
-impl<B> Opener<'_, B> {
-    fn publish(self, connection: &Arc<Connection<B>>) {
-        self.multiplex.change(|state| {
-            let connections = state.usable().chain([connection.clone()]).collect();
-            Some(State { connections, attempt: state.attempt.clone() })
-        });
-    }
-
-    fn fail(self, error: FailureError) -> FailureError {
-        let error = Arc::new(error);
-        let own = failure::shared(&error);
-        let _ = self.attempt.outcome.set(Err(error));
-        own
-    }
-}
-
-impl<B> Drop for Opener<'_, B> {
-    fn drop(&mut self) {
-        self.multiplex.change(|state| {
-            state.attempt.as_ref().filter(|attempt| Arc::ptr_eq(attempt, &self.attempt))?;
-            Some(State { connections: state.usable().collect(), attempt: None })
-        });
-        let _ = self.attempt.outcome.set(Ok(()));
-        self.attempt.over.notify_waiters();
     }
 }
 

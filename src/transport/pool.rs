@@ -2,39 +2,77 @@
 
 use std::any::Any;
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::Upload;
+use super::admission::Gate;
 use super::body::TransportBody;
 use super::connect::Target;
 use super::failure;
-use super::line::{self, Line};
+use super::line::{self, Line, Rest};
 use super::multiplex::Multiplex;
+use super::place::{Place, Vacancy};
+use super::queue::{Opening, Queue};
 use super::settings::Settings;
 use super::stack::Stack;
+use super::terms::Terms;
 use crate::error::BoxError;
 use crate::outcome::FailureError;
-use crate::service::RequestBody;
+use crate::service::{Admission, RequestBody};
+
+/// How many connections a request goes through at most that turn out closed before a byte of it was written.
+const TRIES: usize = 5;
 
 pub(super) struct Pool<B> {
     pub(super) settings: Arc<Settings>,
+    pub(super) terms: Terms,
     stack: Stack<B>,
+    queue: Queue<Loan<B>>,
     pub(super) multiplex: Multiplex<B>,
     /// Since the last sweep.
     used: AtomicBool,
 }
 
+/// A connection on its way to a request that waited for it. Dropped on the way, it goes back.
+pub(super) struct Loan<B> {
+    line: Option<Line<B>>,
+    fresh: bool,
+    home: Arc<Pool<B>>,
+    park: fn(&Arc<Pool<B>>, Line<B>),
+}
+
+impl<B: Upload> Loan<B> {
+    fn new(line: Line<B>, fresh: bool, home: &Arc<Pool<B>>) -> Self {
+        Self { line: Some(line), fresh, home: home.clone(), park: Pool::park }
+    }
+}
+
+impl<B> Loan<B> {
+    fn take(mut self) -> Option<Line<B>> {
+        self.line.take()
+    }
+}
+
+impl<B> Drop for Loan<B> {
+    fn drop(&mut self) {
+        if let Some(line) = self.line.take() {
+            (self.park)(&self.home, line);
+        }
+    }
+}
+
 impl<B: Upload> Pool<B> {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, terms: Terms) -> Self {
         let stack = Stack::new(settings.shards);
-        Self { settings, stack, multiplex: Multiplex::new(), used: AtomicBool::new(true) }
+        Self { settings, terms, stack, queue: Queue::new(), multiplex: Multiplex::new(), used: AtomicBool::new(true) }
     }
 
     /// Marks the pool as one whose endpoint is still asked for.
@@ -44,57 +82,145 @@ impl<B: Upload> Pool<B> {
         }
     }
 
-    /// An idle HTTP/1.1 connection.
+    /// An idle HTTP/1.1 connection that nobody waits for.
     pub(super) fn checkout(&self) -> Option<Line<B>> {
-        self.stack.pop(self.settings.idle_timeout)
+        if self.queue.is_empty() { self.stack.pop(&self.terms) } else { None }
     }
 
-    /// Keeps an HTTP/1.1 connection for the next request.
-    pub(super) fn park(&self, line: Line<B>) {
-        if self.settings.is_closed() {
+    /// Keeps an HTTP/1.1 connection for the next request, or gives it to the first that waits.
+    pub(super) fn park(self: &Arc<Self>, line: Line<B>) {
+        if self.settings.is_closed() || line.is_spent(&self.terms) {
             return;
         }
+        if line.rest() == Rest::Busy && !self.queue.is_empty() {
+            return self.park_rested(line);
+        }
         self.stack.push(line);
-        // The transport was closed in between, and its stacks may have been cleared already.
         if self.settings.is_closed() {
+            // Closed in between, and the stack may have been cleared already.
             self.stack.clear();
+        }
+        self.settle();
+    }
+
+    /// Keeps a connection once its last exchange is over. Nobody is made to wait for it in particular.
+    fn park_rested(self: &Arc<Self>, mut line: Line<B>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let pool = Arc::downgrade(self);
+        runtime.spawn(async move {
+            if poll_fn(|cx| line.as_mut().poll_rest(cx)).await
+                && let Some(pool) = pool.upgrade()
+            {
+                pool.park(line);
+            }
+        });
+    }
+
+    /// Gives idle connections to those who wait.
+    fn settle(self: &Arc<Self>) {
+        while !self.queue.is_empty() {
+            let Some(line) = self.stack.take(&self.terms) else { return };
+            if let Some(line) = self.queue.serve(Loan::new(line, false, self)).and_then(Loan::take) {
+                self.stack.push(line);
+            }
         }
     }
 
-    /// Sends `request` where no connection was idle.
+    /// Sends `request` where no connection was idle: it waits for the next one, or for one that is opened.
     ///
     /// One that was given back this moment may only wait for its driver to run, as happens with several threads. It
-    /// gets one chance, which is cheaper than a connection more.
+    /// gets one chance, which is cheaper than a connection more. After one that turned out closed comes a fresh one,
+    /// if there may be any: others that are idle may be as dead.
     pub(super) async fn send(
         self: Arc<Self>,
         target: Target,
-        request: Request<RequestBody<B>>,
+        mut request: Request<RequestBody<B>>,
+        admission: Admission,
+        mut fresh: bool,
     ) -> Result<Response<TransportBody>, BoxError> {
-        if !self.stack.is_resting() {
-            return self.send_fresh(target, request).await;
+        let gate = Gate(admission);
+        for _ in 1..TRIES {
+            let (line, is_fresh) = match self.rested(fresh).await {
+                Some(line) => (line, false),
+                None => self.wait(&target, &gate, fresh).await?,
+            };
+            match exchange(line, request, self.clone(), &gate).await {
+                Ok(response) => return Ok(response),
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) if !is_fresh => (request, fresh) = (unsent, true),
+                    _ => return Err(failure::of_exchange(error.into_error()).into()),
+                },
+            }
+        }
+        let (line, _) = self.wait(&target, &gate, true).await?;
+        let answered = exchange(line, request, self, &gate).await;
+        answered.map_err(|error| failure::of_exchange(error.into_error()).into())
+    }
+
+    async fn rested(&self, fresh: bool) -> Option<Line<B>> {
+        if fresh || !self.stack.is_resting() {
+            return None;
         }
         tokio::task::yield_now().await;
-        let Some(line) = self.checkout() else { return self.send_fresh(target, request).await };
-        match exchange(line, request, self.clone()).await {
-            Ok(response) => Ok(response),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) => self.send_fresh(target, unsent).await,
-                None => Err(failure::of_exchange(error.into_error()).into()),
-            },
+        self.checkout()
+    }
+
+    /// Waits for a connection in the queue. Whether it is a fresh one is said beside it.
+    async fn wait(
+        self: &Arc<Self>,
+        target: &Target,
+        gate: &Gate,
+        fresh: bool,
+    ) -> Result<(Line<B>, bool), FailureError> {
+        let pending = gate.wait(target)?;
+        let turn = self.queue.join(target);
+        if !fresh {
+            self.settle();
+        }
+        if !self.open_more(&Handle::current()) {
+            self.settle();
+            while !self.queue.is_empty()
+                && let Some(line) = self.stack.take_resting()
+            {
+                self.park_rested(line);
+            }
+        }
+        let loan = turn.await?;
+        drop(pending);
+        gate.enter()?;
+        let fresh = loan.fresh;
+        loan.take().map(|line| (line, fresh)).ok_or_else(failure::of_lost_turn)
+    }
+
+    /// Opens as many connections as those who wait need and are allowed; whether there is one to wait for.
+    fn open_more(self: &Arc<Self>, runtime: &Handle) -> bool {
+        let mut any = false;
+        while let Some(opening) = self.queue.open_one_more(1) {
+            any = true;
+            runtime.spawn(self.clone().open_line(opening));
+        }
+        any
+    }
+
+    async fn open_line(self: Arc<Self>, opening: Opening) {
+        let Opening { target, permit } = opening;
+        let place = Place::new(permit, self.vacancy(), false, Handle::current());
+        let line = match self.open(&target, &place).await {
+            Ok(line) => line,
+            // Before the place is free again: nobody tries for those who are told.
+            Err(error) => return self.queue.failed(error),
+        };
+        drop(place);
+        self.queue.opened();
+        // Who waits need not wait for the driver to run.
+        if let Some(mut line) = self.queue.serve(Loan::new(line, true, &self)).and_then(Loan::take)
+            && poll_fn(|cx| line.as_mut().poll_rest(cx)).await
+        {
+            self.park(line);
         }
     }
 
-    /// Sends `request` on a fresh HTTP/1.1 connection.
-    pub(super) async fn send_fresh(
-        self: Arc<Self>,
-        target: Target,
-        request: Request<RequestBody<B>>,
-    ) -> Result<Response<TransportBody>, BoxError> {
-        let line = self.open(&target).await?;
-        exchange(line, request, self).await.map_err(|error| failure::of_exchange(error.into_error()).into())
-    }
-
-    async fn open(&self, target: &Target) -> Result<Line<B>, FailureError> {
+    async fn open(&self, target: &Target, place: &Arc<Place>) -> Result<Line<B>, FailureError> {
         let handshake = |wire| async {
             let (sender, connection) =
                 self.settings.http1.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
@@ -102,7 +228,28 @@ impl<B: Upload> Pool<B> {
             tokio::spawn(connection.with_upgrades());
             Ok(line::new(sender))
         };
-        target.open(&self.settings, handshake).await
+        target.open(&self.settings, &self.terms, place, false, handshake).await
+    }
+
+    pub(super) fn vacancy(self: &Arc<Self>) -> Weak<dyn Vacancy> {
+        let pool = Arc::downgrade(self);
+        pool
+    }
+}
+
+impl<B: Upload> Vacancy for Pool<B> {
+    fn vacated(self: Arc<Self>, shared: bool, runtime: &Handle) {
+        if shared {
+            self.multiplex.queue.ended();
+            self.open_more_shared(runtime);
+        } else {
+            self.queue.ended();
+            self.open_more(runtime);
+        }
+    }
+
+    fn freed(self: Arc<Self>) {
+        self.settle_shared();
     }
 }
 
@@ -110,11 +257,12 @@ async fn exchange<B: Upload>(
     mut line: Line<B>,
     request: Request<RequestBody<B>>,
     home: Arc<Pool<B>>,
+    Gate(admission): &Gate,
 ) -> Result<Response<TransportBody>, TrySendError<Request<RequestBody<B>>>> {
     let tunnel = request.method() == Method::CONNECT;
     line.as_mut().start(request, home);
     let response = poll_fn(|cx| line.as_mut().poll_reply(cx)).await?;
-    Ok(answered(line, response, tunnel))
+    Ok(answered(line, response, tunnel, admission.clone()))
 }
 
 /// The response to a request on `line`, with the connection in its body. A connection that was taken over by another
@@ -123,10 +271,13 @@ pub(super) fn answered<B: Upload>(
     line: Line<B>,
     response: Response<Incoming>,
     tunnel: bool,
+    admission: Admission,
 ) -> Response<TransportBody> {
     let status = response.status();
-    let taken_over = status == StatusCode::SWITCHING_PROTOCOLS || tunnel && status.is_success();
-    response.map(|body| if taken_over { TransportBody::unbound(body) } else { TransportBody::leased(body, line) })
+    if status == StatusCode::SWITCHING_PROTOCOLS || tunnel && status.is_success() {
+        return response.map(TransportBody::unbound);
+    }
+    response.map(|body| TransportBody::leased(body, line, admission))
 }
 
 /// A [`Pool`] whose type of body is forgotten.
@@ -143,8 +294,8 @@ pub(super) trait Kept: Any + Send + Sync {
 
 impl<B: Upload> Kept for Arc<Pool<B>> {
     fn sweep(&self, now: Instant) -> bool {
-        self.stack.sweep(self.settings.idle_timeout, now);
-        self.multiplex.sweep(&self.settings, now);
+        self.stack.sweep(&self.terms, now);
+        self.multiplex.sweep(&self.terms, now);
         self.used.swap(false, Ordering::Relaxed)
     }
 

@@ -1,16 +1,22 @@
 //! The pools of one transport: per endpoint, and per host for requests that pass through.
 //!
-//! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up. A pool is made for an
-//! endpoint and a type of request body, because hyper's connections know theirs; so one transport serves every type.
+//! An endpoint has a pool for each type of request body, because hyper's connections know theirs, and for each way to
+//! connect: other settings, another name in the TLS handshake and another client in the PROXY header are other
+//! connections. A pool that nobody asks for any more closes what is idle in it and finishes the rest.
+//!
+//! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -18,25 +24,45 @@ use super::Upload;
 use super::connect::Host;
 use super::pool::{Kept, Pool};
 use super::settings::Settings;
-use crate::upstream::{Endpoint, EndpointId};
+use super::terms::{Terms, Variant};
+use crate::upstream::{ConnectionSettings, Endpoint, EndpointId};
 
-/// How often idle connections are looked at: an eighth of what they may be, within these.
+/// Idle connections are looked at every eighth of the shortest time that they may have, within these.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-type Map<K> = HashMap<K, Arc<Entry>, RandomState>;
-/// The pools of a host by port and body.
-type Ports = Vec<(u16, TypeId, Arc<Entry>)>;
+/// The endpoint, the type of body, and the hash of the [`Variant`], which is 0 for the usual one.
+type Key = (EndpointId, TypeId, u64);
+/// Of one key there is more than one pool while requests with other settings are under way.
+type Map = HashMap<Key, Vec<Arc<Entry>>, RandomState>;
+/// The pools of a host by port, security and body.
+type Ports = Vec<(u16, bool, TypeId, Arc<Entry>)>;
 
 struct Entry {
     /// An `Arc<Pool<B>>`.
     pool: Box<dyn Kept>,
     /// Dead for hosts.
     endpoint: Weak<Endpoint>,
+    connection: Arc<ConnectionSettings>,
+    variant: Variant,
 }
 
 impl Entry {
-    fn new<B: Upload>(settings: &Arc<Settings>, endpoint: Weak<Endpoint>) -> Arc<Self> {
-        Arc::new(Self { pool: Box::new(Arc::new(Pool::<B>::new(settings.clone()))), endpoint })
+    fn of_endpoint<B: Upload>(settings: &Arc<Settings>, endpoint: &Arc<Endpoint>, variant: Variant) -> Arc<Self> {
+        let connection = endpoint.connection().clone();
+        let terms = Terms::of_endpoint(settings, &connection, &variant);
+        let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), terms)));
+        Arc::new(Self { pool, endpoint: Arc::downgrade(endpoint), connection, variant })
+    }
+
+    fn of_host<B: Upload>(settings: &Arc<Settings>, host: &Host) -> Arc<Self> {
+        let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), host.terms(settings))));
+        Arc::new(Self { pool, endpoint: Weak::new(), connection: Arc::default(), variant: Variant::default() })
+    }
+
+    fn is_for(&self, endpoint: &Endpoint, variant: &Variant) -> bool {
+        // Equal settings are mostly the same ones.
+        let same = |one, other| Arc::ptr_eq(one, other) || one == other;
+        same(&self.connection, endpoint.connection()) && self.variant == *variant
     }
 
     fn pool<B: Upload>(&self) -> Option<Arc<Pool<B>>> {
@@ -50,9 +76,14 @@ impl Entry {
 /// What the clones of a transport share. Dropping the last closes what is idle and ends the sweeper.
 pub(super) struct Inner {
     pub(super) settings: Arc<Settings>,
-    endpoints: ArcSwap<Map<(EndpointId, TypeId)>>,
+    endpoints: ArcSwap<Map>,
     hosts: ArcSwap<HashMap<Box<str>, Ports, RandomState>>,
+    hasher: RandomState,
     sweeper: OnceLock<AbortHandle>,
+    /// Milliseconds between two looks.
+    period: AtomicU64,
+    /// Notified when that becomes shorter.
+    hurry: Arc<Notify>,
 }
 
 impl Inner {
@@ -61,71 +92,104 @@ impl Inner {
             settings: Arc::new(settings),
             endpoints: ArcSwap::default(),
             hosts: ArcSwap::default(),
+            hasher: RandomState::default(),
             sweeper: OnceLock::new(),
+            period: AtomicU64::new(u64::MAX),
+            hurry: Arc::default(),
         }
     }
 
-    pub(super) fn of_endpoint<B: Upload>(self: &Arc<Self>, endpoint: &Arc<Endpoint>) -> Arc<Pool<B>> {
-        let key = (endpoint.id, TypeId::of::<B>());
-        if let Some(pool) = self.endpoints.load().get(&key).and_then(|entry| entry.pool()) {
+    /// The pool of an endpoint, as its settings are now.
+    pub(super) fn of_endpoint<B: Upload>(self: &Arc<Self>, endpoint: &Arc<Endpoint>, variant: Variant) -> Arc<Pool<B>> {
+        let usual = variant == Variant::default();
+        let key = (endpoint.id, TypeId::of::<B>(), if usual { 0 } else { self.hasher.hash_one(&variant) });
+        if let Some(pool) = self.find(&key, endpoint, &variant) {
             return pool;
         }
-        let entry = Entry::new::<B>(&self.settings, Arc::downgrade(endpoint));
+        let entry = Entry::of_endpoint::<B>(&self.settings, endpoint, variant.clone());
         self.endpoints.rcu(|map| {
             let mut map = Map::clone(map);
-            map.entry(key).or_insert_with(|| entry.clone());
+            let entries = map.entry(key).or_default();
+            if !entries.iter().any(|entry| entry.is_for(endpoint, &variant)) {
+                entries.push(entry.clone());
+            }
             map
         });
-        self.start_sweeper();
         // Another request may have been first. If both were swept again, the pool serves this request alone.
-        let found = self.endpoints.load().get(&key).and_then(|entry| entry.pool());
-        found.unwrap_or_else(|| Arc::new(Pool::new(self.settings.clone())))
+        let pool = self.find(&key, endpoint, &variant).or_else(|| entry.pool()).unwrap_or_else(|| {
+            let terms = Terms::of_endpoint(&self.settings, endpoint.connection(), &variant);
+            Arc::new(Pool::new(self.settings.clone(), terms))
+        });
+        self.start_sweeper(pool.terms.period());
+        pool
+    }
+
+    fn find<B: Upload>(&self, key: &Key, endpoint: &Endpoint, variant: &Variant) -> Option<Arc<Pool<B>>> {
+        let endpoints = self.endpoints.load();
+        endpoints.get(key)?.iter().find(|entry| entry.is_for(endpoint, variant))?.pool()
     }
 
     pub(super) fn of_host<B: Upload>(self: &Arc<Self>, host: &Host) -> Arc<Pool<B>> {
         if let Some(pool) = self.find_host(host) {
             return pool;
         }
-        let entry = Entry::new::<B>(&self.settings, Weak::new());
+        let entry = Entry::of_host::<B>(&self.settings, host);
+        let same = |(port, secure, body, _): &(u16, bool, TypeId, Arc<Entry>)| {
+            *port == host.port && *secure == host.secure && *body == TypeId::of::<B>()
+        };
         self.hosts.rcu(|map| {
             let mut map = HashMap::clone(map);
             let ports = map.entry(host.name.clone()).or_default();
-            if !ports.iter().any(|(port, body, _)| *port == host.port && *body == TypeId::of::<B>()) {
-                ports.push((host.port, TypeId::of::<B>(), entry.clone()));
+            if !ports.iter().any(same) {
+                ports.push((host.port, host.secure, TypeId::of::<B>(), entry.clone()));
             }
             map
         });
-        self.start_sweeper();
-        self.find_host(host).unwrap_or_else(|| Arc::new(Pool::new(self.settings.clone())))
+        let made = || Arc::new(Pool::new(self.settings.clone(), host.terms(&self.settings)));
+        let pool = self.find_host(host).or_else(|| entry.pool()).unwrap_or_else(made);
+        self.start_sweeper(pool.terms.period());
+        pool
     }
 
     fn find_host<B: Upload>(&self, host: &Host) -> Option<Arc<Pool<B>>> {
         let hosts = self.hosts.load();
-        let ports = hosts.get(&*host.name)?;
-        ports.iter().filter(|(port, ..)| *port == host.port).find_map(|(_, _, entry)| entry.pool())
+        let ports = hosts.get(&*host.name)?.iter();
+        ports
+            .filter(|(port, secure, ..)| (*port, *secure) == (host.port, host.secure))
+            .find_map(|(.., entry)| entry.pool())
     }
 
     /// Closes what is idle, now and from now on.
     pub(super) fn close(&self) {
         self.settings.close();
-        self.endpoints.load().values().for_each(|entry| entry.pool.clear());
-        self.hosts.load().values().flatten().for_each(|(_, _, entry)| entry.pool.clear());
+        self.endpoints.load().values().flatten().for_each(|entry| entry.pool.clear());
+        self.hosts.load().values().flatten().for_each(|(.., entry)| entry.pool.clear());
     }
 
-    /// One task looks for connections that were idle for too long. Checkouts look too, but not where none come.
-    fn start_sweeper(self: &Arc<Self>) {
+    /// One task looks for connections that were idle for too long, as often as `period` asks for. Checkouts look too,
+    /// but not where none come.
+    fn start_sweeper(self: &Arc<Self>, period: Option<Duration>) {
+        let (shortest, longest) = SWEEPS;
+        let period = period.map_or(longest, |period| period.clamp(shortest, longest));
+        let period = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+        if self.period.fetch_min(period, Ordering::Relaxed) > period {
+            self.hurry.notify_one();
+        }
         if self.sweeper.get().is_some() {
             return;
         }
         let Ok(runtime) = Handle::try_current() else { return };
-        let (shortest, longest) = SWEEPS;
-        let period = self.settings.idle_timeout.map_or(longest, |timeout| (timeout / 8).clamp(shortest, longest));
-        let inner = Arc::downgrade(self);
+        let (inner, hurry) = (Arc::downgrade(self), self.hurry.clone());
         let task = runtime.spawn(async move {
+            let mut period = period;
             loop {
-                tokio::time::sleep(period).await;
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(period)) => {}
+                    () = hurry.notified() => {}
+                }
                 let Some(inner) = inner.upgrade() else { return };
                 inner.sweep();
+                period = inner.period.load(Ordering::Relaxed);
             }
         });
         if let Err(second) = self.sweeper.set(task.abort_handle()) {
@@ -137,24 +201,31 @@ impl Inner {
         let now = Instant::now();
         // An endpoint of the same identity is made anew when its weight changes, so a dead one only counts if
         // nobody asked for its pool in the meantime.
-        let stays = |entry: &Entry| entry.pool.sweep(now) || entry.endpoint.strong_count() > 0;
-        let gone: Vec<_> =
-            self.endpoints.load().iter().filter(|(_, entry)| !stays(entry)).map(|(key, _)| *key).collect();
+        let stays = |entry: &Arc<Entry>| entry.pool.sweep(now) || entry.endpoint.strong_count() > 0;
+        let gone: Vec<_> = self.endpoints.load().values().flatten().filter(|entry| !stays(entry)).cloned().collect();
+        let is_gone = |entry: &Arc<Entry>| gone.iter().any(|gone| Arc::ptr_eq(gone, entry));
         if !gone.is_empty() {
             self.endpoints.rcu(|map| {
                 let mut map = Map::clone(map);
-                map.retain(|key, _| !gone.contains(key));
+                map.retain(|_, entries| {
+                    entries.retain(|entry| !is_gone(entry));
+                    !entries.is_empty()
+                });
                 map
             });
         }
+        self.sweep_hosts(now);
+    }
+
+    fn sweep_hosts(&self, now: Instant) {
         let stays = |entry: &Entry| entry.pool.sweep(now) || !entry.pool.is_unused();
-        let gone: Vec<_> = self.hosts.load().values().flatten().map(|(_, _, entry)| entry.clone()).collect();
+        let gone: Vec<_> = self.hosts.load().values().flatten().map(|(.., entry)| entry.clone()).collect();
         let gone: Vec<_> = gone.into_iter().filter(|entry| !stays(entry)).collect();
         if !gone.is_empty() {
             self.hosts.rcu(|map| {
                 let mut map = HashMap::clone(map);
                 map.retain(|_, ports| {
-                    ports.retain(|(_, _, entry)| !gone.iter().any(|gone| Arc::ptr_eq(gone, entry)));
+                    ports.retain(|(.., entry)| !gone.iter().any(|gone| Arc::ptr_eq(gone, entry)));
                     !ports.is_empty()
                 });
                 map

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::Instant;
-
 use super::connect::{Connect, Connector};
 use super::{Inner, Transport};
+#[cfg(feature = "tls")]
+use crate::upstream::{Identity, Pem};
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 /// The smallest buffer hyper takes.
 const MIN_BUF_SIZE: usize = 8 * 1024;
@@ -25,10 +25,10 @@ pub(super) struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) idle_timeout: Option<Duration>,
     pub(super) max_concurrent_streams: usize,
+    #[cfg(feature = "tls")]
+    pub(super) mesh_certificates: Option<MeshCertificates>,
     /// Shards of a stack of idle connections.
     pub(super) shards: usize,
-    /// Where times that are kept as numbers count from.
-    pub(super) epoch: Instant,
     closed: AtomicBool,
 }
 
@@ -40,6 +40,16 @@ impl Settings {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
     }
+}
+
+/// What a workload of a mesh shows of itself, and whom it takes for one: what a sidecar gets from istiod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg(feature = "tls")]
+pub struct MeshCertificates {
+    /// Its own certificate and key.
+    pub identity: Identity,
+    /// The authorities of the mesh.
+    pub roots: Pem,
 }
 
 /// Sets up a [`Transport`].
@@ -60,6 +70,8 @@ pub struct TransportBuilder {
     connect_timeout: Duration,
     idle_timeout: Option<Duration>,
     max_concurrent_streams: usize,
+    #[cfg(feature = "tls")]
+    mesh_certificates: Option<MeshCertificates>,
 }
 
 impl TransportBuilder {
@@ -74,6 +86,8 @@ impl TransportBuilder {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_secs(60 * 60)),
             max_concurrent_streams: 1024,
+            #[cfg(feature = "tls")]
+            mesh_certificates: None,
         }
     }
 
@@ -93,7 +107,8 @@ impl TransportBuilder {
         self
     }
 
-    /// How long a connection without a request is kept (`connectionPool.http.idleTimeout`): 1 h; 0 is for ever.
+    /// How long a connection without a request is kept where no cluster says it
+    /// (`connectionPool.http.idleTimeout`): 1 h; 0 is for ever.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = (!timeout.is_zero()).then_some(timeout);
         self
@@ -114,6 +129,8 @@ impl TransportBuilder {
     }
 
     /// Sends a PING on HTTP/2 connections that heard nothing for `interval` (`http2KeepAlive.interval`): off.
+    ///
+    /// A cluster with an `http2KeepAlive` of its own has that.
     pub fn http2_keep_alive_interval(mut self, interval: Duration) -> Self {
         self.http2.keep_alive_interval((!interval.is_zero()).then_some(interval));
         self
@@ -137,11 +154,20 @@ impl TransportBuilder {
         self
     }
 
-    /// How many requests share one HTTP/2 connection at most (`maxConcurrentStreams`): 1024, at least 1.
+    /// How many requests share one HTTP/2 connection at most where no cluster says it
+    /// (`connectionPool.http.maxConcurrentStreams`): 1024, at least 1.
     ///
     /// The other side may allow fewer. One more request opens one more connection.
     pub fn http2_max_concurrent_streams(mut self, streams: usize) -> Self {
         self.max_concurrent_streams = streams.max(1);
+        self
+    }
+
+    /// The certificates of this workload in the mesh, for clusters whose `tls.mode` is `ISTIO_MUTUAL`: none, and
+    /// connections to those clusters are left in plain text, for a sidecar to secure, with a warning in the log.
+    #[cfg(feature = "tls")]
+    pub fn mesh_certificates(mut self, certificates: MeshCertificates) -> Self {
+        self.mesh_certificates = Some(certificates);
         self
     }
 
@@ -156,8 +182,9 @@ impl TransportBuilder {
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
             max_concurrent_streams: self.max_concurrent_streams,
+            #[cfg(feature = "tls")]
+            mesh_certificates: self.mesh_certificates,
             shards: threads.next_power_of_two().min(16),
-            epoch: Instant::now(),
             closed: AtomicBool::new(false),
         };
         Transport { inner: Arc::new(Inner::new(settings)) }

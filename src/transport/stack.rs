@@ -9,12 +9,12 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use tokio::time::Instant;
 
 use super::line::{Line, Rest};
+use super::terms::Terms;
 
 pub(super) struct Stack<B> {
     shards: Box<[Mutex<Shelf<B>>]>,
@@ -33,21 +33,30 @@ struct Idle<B> {
 }
 
 impl<B> Idle<B> {
-    fn is_over(&self, age: Option<Duration>, now: Instant) -> bool {
-        age.is_some_and(|age| now.saturating_duration_since(self.since) >= age)
+    fn is_over(&self, terms: &Terms, now: Instant) -> bool {
+        terms.idle.is_some_and(|idle| now.saturating_duration_since(self.since) >= idle)
     }
 }
 
 impl<B> Stack<B> {
     /// A stack of `shards` shards, a power of two.
     pub(super) fn new(shards: usize) -> Self {
-        let shelf = || Mutex::new(Shelf { idle: Vec::new(), resting: Vec::new() });
-        Self { shards: (0..shards.max(1)).map(|_| shelf()).collect() }
+        Self { shards: (0..shards.max(1)).map(|_| Mutex::default()).collect() }
     }
 
-    /// The connection used last, if it is idle for less than `age`.
-    pub(super) fn pop(&self, age: Option<Duration>) -> Option<Line<B>> {
-        self.each().find_map(|mut shelf| shelf.pop(age))
+    /// The connection used last, if it is not idle for too long.
+    pub(super) fn pop(&self, terms: &Terms) -> Option<Line<B>> {
+        self.each().find_map(|mut shelf| shelf.pop(terms))
+    }
+
+    /// An idle connection for requests that wait: none is overlooked.
+    pub(super) fn take(&self, terms: &Terms) -> Option<Line<B>> {
+        self.shards.iter().find_map(|shard| lock(shard).pop(terms))
+    }
+
+    /// One that is not ready yet.
+    pub(super) fn take_resting(&self) -> Option<Line<B>> {
+        self.shards.iter().find_map(|shard| lock(shard).resting.pop()).map(|resting| resting.line)
     }
 
     /// Puts a connection back. If every shard is taken, twice in a row, it is closed.
@@ -60,12 +69,17 @@ impl<B> Stack<B> {
         }
     }
 
-    /// Closes the connections that are idle for `age`, and drops the closed ones.
-    pub(super) fn sweep(&self, age: Option<Duration>, now: Instant) {
+    /// Closes the connections that are idle for too long or too old, and drops the closed ones.
+    pub(super) fn sweep(&self, terms: &Terms, now: Instant) {
+        // Closed after the lock: who is told of it may look here again.
+        let mut gone = Vec::new();
         for mut shelf in self.each() {
-            let gone = |idle: &Idle<B>| idle.is_over(age, now) || idle.line.rest() == Rest::Closed;
-            shelf.idle.retain(|idle| !gone(idle));
-            shelf.resting.retain(|idle| !gone(idle));
+            let over = |idle: &mut Idle<B>| {
+                idle.is_over(terms, now) || idle.line.is_spent(terms) || idle.line.rest() == Rest::Closed
+            };
+            let Shelf { idle, resting } = &mut *shelf;
+            gone.extend(idle.extract_if(.., over));
+            gone.extend(resting.extract_if(.., over));
         }
     }
 
@@ -73,9 +87,8 @@ impl<B> Stack<B> {
     pub(super) fn clear(&self) {
         for shard in &self.shards {
             // Not on the way of a request, and none may be left.
-            let mut shelf = shard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            shelf.idle.clear();
-            shelf.resting.clear();
+            let Shelf { idle, resting } = std::mem::take(&mut *lock(shard));
+            drop((idle, resting));
         }
     }
 
@@ -99,14 +112,20 @@ impl<B> Stack<B> {
     }
 }
 
+impl<B> Default for Shelf<B> {
+    fn default() -> Self {
+        Self { idle: Vec::new(), resting: Vec::new() }
+    }
+}
+
 impl<B> Shelf<B> {
-    fn pop(&mut self, age: Option<Duration>) -> Option<Line<B>> {
+    fn pop(&mut self, terms: &Terms) -> Option<Line<B>> {
         loop {
             while let Some(idle) = self.idle.pop() {
-                if idle.line.rest() != Rest::Ready {
+                if idle.line.rest() != Rest::Ready || idle.line.is_spent(terms) {
                     continue;
                 }
-                if age.is_some() && idle.is_over(age, Instant::now()) {
+                if terms.idle.is_some() && idle.is_over(terms, Instant::now()) {
                     // Those below lie longer.
                     self.idle.clear();
                     break;
@@ -125,6 +144,10 @@ impl<B> Shelf<B> {
         idle.extend(resting.extract_if(.., |resting| resting.line.rest() != Rest::Busy));
         !idle.is_empty()
     }
+}
+
+fn lock<T>(shard: &Mutex<T>) -> MutexGuard<'_, T> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn try_lock<T>(shard: &Mutex<T>) -> Option<MutexGuard<'_, T>> {

@@ -1,6 +1,7 @@
 //! An open connection, whatever it runs over.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,6 +21,18 @@ pub(super) enum Wire {
     #[cfg(unix)]
     Unix(UnixStream),
     Own(Box<dyn Duplex>),
+    #[cfg(feature = "tls")]
+    Tls(Box<tokio_rustls::client::TlsStream<Wire>>),
+}
+
+impl Wire {
+    /// This end and the other, as far as they have addresses.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Wire::Tcp(stream) => Some((stream.local_addr().ok()?, stream.peer_addr().ok()?)),
+            _ => None,
+        }
+    }
 }
 
 /// Does the same with whichever it is.
@@ -30,6 +43,8 @@ macro_rules! each {
             #[cfg(unix)]
             Wire::Unix($io) => $do,
             Wire::Own($io) => $do,
+            #[cfg(feature = "tls")]
+            Wire::Tls($io) => $do,
         }
     };
 }

@@ -148,6 +148,12 @@ impl TlsSettings {
             skip_verify: false,
         }
     }
+
+    /// Whether the host of a request says how the connection for it is secured: requests to different hosts then have
+    /// different connections.
+    pub fn takes_host(&self) -> bool {
+        self.mode == TlsMode::Simple && self.server_name.is_none()
+    }
 }
 
 /// Whose certificates a secured connection uses. Without TLS (`DISABLE`) there are no [`TlsSettings`].

@@ -124,3 +124,50 @@ fn turn(warmup: &Warmup, state: &EndpointState, weight: u32, now: Instant, by_ac
     let part = warmup.part(now.saturating_duration_since(state.since()));
     interval(f64::from(weight) * part, if by_activity { state.active() } else { 0 })
 }
+
+#[cfg(test)]
+#[allow(clippy::expect_used)]
+mod tests {
+    use super::super::cluster::ClusterSettings;
+    use super::super::endpoint::EndpointConfig;
+    use super::*;
+    use crate::dice::Dice;
+
+    fn hosts(weights: &[u32]) -> Vec<Arc<Endpoint>> {
+        let host = |(number, weight): (u8, &u32)| {
+            let config = EndpointConfig::new(([10, 0, 0, number], 80)).with_weight(*weight);
+            let state = Arc::new(EndpointState::new(&config.address));
+            Arc::new(Endpoint::new(config, &ClusterSettings::default(), state))
+        };
+        (0..).zip(weights).map(host).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_locked_schedule_is_not_waited_for() {
+        let old = hosts(&[2]);
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let hosts: Vec<_> = old.into_iter().chain(hosts(&[4])).collect();
+        tokio::time::advance(Duration::from_secs(50)).await;
+        let mut draws = Dice::seeded(1).draws();
+        // The first is warm, the second halfway: 2 to 2.
+        let warmup = Warmup::new(Duration::from_secs(100));
+        let warming = Warming::new(warmup, &hosts, false, &mut draws).expect("one is new");
+        let _held = warming.schedule.hold();
+        let picks = 100_000;
+        let second = (0..picks).filter(|_| warming.choose(&mut draws) == Some(1)).count();
+        // 5 sigma
+        assert!(second.abs_diff(picks / 2) < 791, "{second}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_new_for_ever() {
+        let hosts = hosts(&[1, 1]);
+        let mut draws = Dice::seeded(1).draws();
+        let warmup = Warmup::new(Duration::from_secs(10));
+        let warming = Warming::new(warmup, &hosts, true, &mut draws).expect("both are new");
+        assert!(warming.choose(&mut draws).is_some());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert_eq!(warming.choose(&mut draws), None);
+        assert!(Warming::new(warmup, &hosts, true, &mut draws).is_none());
+    }
+}

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use http::Version;
 use http::header::HeaderName;
 
-use super::time::TimeFormat;
+use super::time::{self, TimeFormat};
 use super::{FormatContext, FormatError, HeaderSource, Piece};
 
 /// A command that waits for a request.
@@ -214,9 +214,7 @@ impl Command {
             Command::UpstreamCluster => context.cluster.map_or(Ok(()), |cluster| write!(out, "{cluster}")),
             Command::RouteName => out.write_all(context.route.as_bytes()),
             Command::StartTime(format) => {
-                // The time of day is nothing that timers go by: it alone is not tokio's.
-                let now = std::time::SystemTime::now();
-                format.render(now.checked_sub(context.since_start).unwrap_or(now), out);
+                format.render(time::now().saturating_sub(context.since_start), out);
                 Ok(())
             }
         };

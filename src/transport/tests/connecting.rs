@@ -149,7 +149,7 @@ async fn hosts_have_pools_too() {
 #[tokio::test]
 async fn what_cannot_be_dialed_says_why() {
     for (request, why) in [
-        (Request::get("https://a.test/"), "https needs TLS"),
+        (Request::get("ftp://a.test/"), "speaks http and https"),
         (Request::get("/"), "names no host"),
         (Request::get("/").header("host", "not a host"), "names no host"),
     ] {

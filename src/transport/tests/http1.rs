@@ -122,6 +122,8 @@ async fn a_future_given_up_closes_its_connection() {
         assert!(poll_once(&mut asking).await.is_pending());
         let mut far = net.accept().await;
         settle().await;
+        assert!(poll_once(&mut asking).await.is_pending());
+        settle().await;
         far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
         drop(asking.await.unwrap());
         let mut asking = Box::pin(send(&transport, &endpoint, get("/")));

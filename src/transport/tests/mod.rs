@@ -4,6 +4,9 @@ mod connecting;
 mod http1;
 mod http2;
 mod life;
+mod limits;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::convert::Infallible;
 use std::io;

@@ -1,0 +1,81 @@
+//! The rules of gateways that applications of this process stand for.
+
+use std::collections::BTreeSet;
+
+use super::clusters::Clusters;
+use super::names;
+use super::routes::{self, Scope};
+use super::tables::TableBuilder;
+use super::virtual_services::MeantVirtualService;
+use crate::options::Workload;
+use crate::request::GatewayOrigin;
+use crate::route::{Ports, Route, RouteMatch, RouteTable, RuleSetIndex, Unknown};
+use crate::snapshot::Inbound;
+
+/// A table for each of `gateways`. As at a gateway, the VirtualServices of one host are joined, the older first, their
+/// catch-alls last; hosts without rules are the application's.
+pub(crate) fn tables(
+    gateways: &[GatewayOrigin],
+    meant: &[&MeantVirtualService<'_>],
+    clusters: &mut Clusters<'_>,
+    workload: &Workload,
+) -> Vec<Inbound> {
+    let tables = gateways.iter().map(|origin| {
+        let bound: Vec<Bound<'_>> = meant.iter().filter_map(|meant| Bound::new(meant, origin)).collect();
+        Inbound { origin: origin.clone(), table: table(&bound, clusters, workload) }
+    });
+    tables.collect()
+}
+
+/// A VirtualService, and the gateway by which its rules hold.
+#[derive(Clone, Copy)]
+struct Bound<'a> {
+    meant: &'a MeantVirtualService<'a>,
+    gateway: &'a str,
+}
+
+impl<'a> Bound<'a> {
+    fn new(meant: &'a MeantVirtualService<'a>, origin: &'a GatewayOrigin) -> Option<Self> {
+        let names = |gateway: &str| meant.gateways.iter().any(|named| named == gateway);
+        if names(&origin.gateway) {
+            return Some(Self { meant, gateway: &origin.gateway });
+        }
+        (origin.mesh_rules && names(names::MESH)).then_some(Self { meant, gateway: names::MESH })
+    }
+}
+
+fn table(bound: &[Bound<'_>], clusters: &mut Clusters<'_>, workload: &Workload) -> RouteTable {
+    let mut hosts: Vec<(&str, Vec<Bound<'_>>)> = Vec::new();
+    for bound in bound {
+        for host in &bound.meant.hosts {
+            match hosts.iter_mut().find(|(known, _)| known == host) {
+                Some((_, joined)) => joined.push(*bound),
+                None => hosts.push((host, vec![*bound])),
+            }
+        }
+    }
+    let mut builder = TableBuilder::new(Unknown::PassThrough);
+    for (host, joined) in hosts {
+        let ports: BTreeSet<u16> = joined.iter().flat_map(|bound| bound.meant.named_ports.iter().copied()).collect();
+        let mut set = |port| rule_set(&joined, port, &mut builder, clusters, workload);
+        let named = ports.into_iter().map(|port| (port, set(Some(port)))).collect();
+        let other = Some(set(None));
+        builder.virtual_host(host, [host], Ports { named, other });
+    }
+    builder.build()
+}
+
+fn rule_set(
+    joined: &[Bound<'_>],
+    port: Option<u16>,
+    builder: &mut TableBuilder,
+    clusters: &mut Clusters<'_>,
+    workload: &Workload,
+) -> RuleSetIndex {
+    let mut rules: Vec<(RouteMatch, Route)> = Vec::new();
+    for Bound { meant, gateway } in joined {
+        rules.extend(routes::routes(meant, Scope { gateway, workload, port }, clusters));
+    }
+    rules.sort_by_key(|(matcher, _)| matcher.is_catch_all());
+    builder.rule_set(rules)
+}

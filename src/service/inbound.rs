@@ -1,0 +1,287 @@
+//! The server side: [`InboundRouter`] in front of a whole application.
+//!
+//! Istio applies no VirtualService to what comes in, so the rules are those of a named gateway. What a rule says of the
+//! request itself happens here: match, faults, CORS, redirects, direct responses, rewrites, headers and the timeout. The
+//! application is the destination, whichever the rule names; which that was stands in the request's extensions as
+//! [`RouteInfo`](super::RouteInfo). Retries, balancing and mirrors are for those who call.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::completion::Completion;
+use super::decide::{Refusal, Verdict};
+use super::exchange::{Exchange, is_upgrade};
+use super::future::{poll_deadline, poll_until};
+use super::layer::Settings;
+use super::local_reply::LocalReply;
+use super::mirror_body::MirrorLoad;
+use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
+use super::router::Routing;
+use super::story::answer;
+use super::upload::Upload;
+use crate::error::BoxError;
+use crate::mesh::Mesh;
+use crate::request::{GatewayOrigin, Origin};
+use crate::telemetry::{MeshMetrics, RequestRecord, ResponseFlags};
+
+/// Applies the rules of a gateway to the requests that an application serves: a Layer around all of it.
+///
+/// Made by [`MeshRouter::inbound`](super::MeshRouter::inbound). It goes around a router of the application, not into
+/// it: a rewritten path has to be there before the application chooses what answers.
+#[derive(Clone, Debug)]
+pub struct InboundRouter {
+    routing: Arc<Routing>,
+}
+
+impl InboundRouter {
+    pub(super) fn new(mesh: &Mesh, gateway: &str) -> Self {
+        let origin = GatewayOrigin::new(gateway);
+        mesh.serve_gateway(&origin);
+        let routing = Routing {
+            mesh: mesh.clone(),
+            origin: Origin::Gateway(Arc::new(origin)),
+            metrics: MeshMetrics::new(mesh.workload()),
+            settings: Settings::default(),
+            mirrors: Arc::new(MirrorLoad::new(0, 0)),
+        };
+        Self { routing: Arc::new(routing) }
+    }
+
+    /// Applies the rules of the gateway `mesh` too, which Istio means for those who call.
+    #[must_use]
+    pub fn with_mesh_rules(mut self) -> Self {
+        let routing = Arc::make_mut(&mut self.routing);
+        if let Origin::Gateway(origin) = &mut routing.origin {
+            Arc::make_mut(origin).mesh_rules = true;
+            routing.mesh.serve_gateway(origin);
+        }
+        self
+    }
+}
+
+impl<S> Layer<S> for InboundRouter {
+    type Service = InboundService<S>;
+
+    fn layer(&self, inner: S) -> InboundService<S> {
+        InboundService { inner, routing: Arc::clone(&self.routing) }
+    }
+}
+
+/// An application behind the rules of a gateway; made by [`InboundRouter`].
+///
+/// Requests for hosts that no rule names reach the application as they are. A host with rules of which none matches
+/// gets 404, as at a gateway. Errors are the application's own, untouched.
+#[derive(Clone, Debug)]
+pub struct InboundService<S> {
+    inner: S,
+    routing: Arc<Routing>,
+}
+
+impl<S, B, R> Service<Request<B>> for InboundService<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone,
+    B: Body,
+    B::Error: Into<BoxError>,
+    R: Body,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = InboundFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> InboundFuture<S, B> {
+        let (mut head, body) = request.into_parts();
+        let state = match self.routing.decide(&mut head) {
+            Verdict::PassThrough(record) => {
+                let call = self.inner.call(Request::from_parts(head, RequestBody::new(body)));
+                State::PassThrough { call, record: Some(record) }
+            }
+            Verdict::Forward(exchange) => {
+                let mut visit = Visit { exchange, phase: Phase::Serving, service: None, delayed: None, upgrade: false };
+                let request = visit.request(head, body);
+                State::Forward { call: Some(self.inner.call(request)), timer: None, visit: Some(visit) }
+            }
+            Verdict::Delay(exchange, delay) => {
+                let phase = Phase::Delay(Instant::now() + delay);
+                let (service, delayed) = (Some(self.release()), Some(Box::new((head, body))));
+                let visit = Visit { exchange, phase, service, delayed, upgrade: false };
+                State::Forward { call: None, timer: None, visit: Some(visit) }
+            }
+            Verdict::Reply(reply) => {
+                self.release();
+                State::Reply { reply: Some(reply) }
+            }
+        };
+        InboundFuture { state }
+    }
+}
+
+impl<S: Clone> InboundService<S> {
+    /// Gives up what was reserved with the service that is ready; returns one that is not.
+    fn release(&mut self) -> S {
+        let unready = self.inner.clone();
+        drop(std::mem::replace(&mut self.inner, unready));
+        self.inner.clone()
+    }
+}
+
+/// A request on its way to the application.
+struct Visit<S, B> {
+    exchange: Exchange,
+    phase: Phase,
+    service: Option<S>,
+    delayed: Option<Box<(Parts, B)>>,
+    upgrade: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Delay(Instant),
+    Waiting,
+    Serving,
+}
+
+impl<S, B> Visit<S, B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    /// The request as the application gets it.
+    fn request(&mut self, mut head: Parts, body: B) -> Request<RequestBody<B>> {
+        self.upgrade = is_upgrade(&head);
+        head.extensions.insert(self.exchange.info(ResponseFlags::NONE, ""));
+        let body = if body.is_end_stream() {
+            self.exchange.deadline.begin();
+            RequestBody::new(body)
+        } else {
+            match self.exchange.deadline.begin_after_upload() {
+                Some(end) => RequestBody::shared(Upload::new(body, false, Vec::new(), Some(end)).read()),
+                None => RequestBody::new(body),
+            }
+        };
+        Request::from_parts(head, body)
+    }
+}
+
+pin_project! {
+    /// Response future of [`InboundService`].
+    pub struct InboundFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        #[pin]
+        state: State<S, B, S::Future>,
+    }
+}
+
+pin_project! {
+    #[project = StateProject]
+    enum State<S, B, F> {
+        Reply { reply: Option<Box<Refusal>> },
+        PassThrough { #[pin] call: F, record: Option<RequestRecord> },
+        Forward { #[pin] call: Option<F>, #[pin] timer: Option<Sleep>, visit: Option<Visit<S, B>> },
+    }
+}
+
+impl<S, B, R> Future for InboundFuture<S, B>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    B: Body,
+    B::Error: Into<BoxError>,
+    R: Body,
+{
+    type Output = Result<Response<ResponseBody<R>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProject::Reply { reply } => match reply.take() {
+                Some(refusal) => Poll::Ready(Ok(refusal.reply.into_response(refusal.exchange))),
+                None => Poll::Pending,
+            },
+            StateProject::PassThrough { call, record } => {
+                let response = ready!(call.poll(cx))?;
+                let Some(mut record) = record.take() else { return Poll::Pending };
+                record.answered(response.status(), ResponseFlags::NONE);
+                record.trailers(response.headers());
+                Poll::Ready(Ok(response.map(|body| ResponseBody::upstream(body, Completion::new(None, record), None))))
+            }
+            StateProject::Forward { mut call, mut timer, visit: slot } => {
+                let Some(visit) = slot else { return Poll::Pending };
+                let result = ready!(poll_visit(visit, &mut call, &mut timer, cx));
+                call.set(None);
+                timer.set(None);
+                let Some(Visit { mut exchange, upgrade, .. }) = slot.take() else { return Poll::Pending };
+                Poll::Ready(match result {
+                    Ok(Ok(response)) => Ok(answer(response, exchange, None, None, upgrade)),
+                    Ok(Err(reply)) => Ok(reply.into_response(exchange)),
+                    Err(error) => {
+                        exchange.record.answered(http::StatusCode::INTERNAL_SERVER_ERROR, exchange.flags);
+                        Err(error)
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Goes from phase to phase until there is an answer: the application's, or one made here.
+fn poll_visit<S, B, R>(
+    visit: &mut Visit<S, B>,
+    call: &mut Pin<&mut Option<S::Future>>,
+    timer: &mut Pin<&mut Option<Sleep>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Result<Response<R>, LocalReply>, S::Error>>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    loop {
+        match visit.phase {
+            Phase::Delay(until) => {
+                ready!(poll_until(timer, until, cx));
+                if let Some(delayed) = &mut visit.delayed
+                    && let Err(reply) = visit.exchange.admit(&mut delayed.0)
+                {
+                    return Poll::Ready(Ok(Err(reply)));
+                }
+                visit.phase = Phase::Waiting;
+            }
+            Phase::Waiting => {
+                let Some((mut service, delayed)) = visit.service.take().zip(visit.delayed.take()) else {
+                    return Poll::Pending;
+                };
+                match service.poll_ready(cx) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => {
+                        (visit.service, visit.delayed) = (Some(service), Some(delayed));
+                        return Poll::Pending;
+                    }
+                }
+                let (head, body) = *delayed;
+                call.set(Some(service.call(visit.request(head, body))));
+                visit.phase = Phase::Serving;
+            }
+            Phase::Serving => {
+                if let Some(Poll::Ready(result)) = call.as_mut().as_pin_mut().map(|call| call.poll(cx)) {
+                    return Poll::Ready(result.map(Ok));
+                }
+                ready!(poll_deadline(&mut visit.exchange.deadline, timer, true, cx));
+                return Poll::Ready(Ok(Err(LocalReply::timeout("response_timeout"))));
+            }
+        }
+    }
+}

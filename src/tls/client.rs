@@ -1,0 +1,114 @@
+//! The client's end: what is presented to an endpoint, and which certificates of endpoints are taken.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use webpki::KeyUsage;
+
+use super::trust::{Trust, has_name};
+use super::{pem, provider};
+use crate::upstream::{Identity, Pem, TlsSettings};
+
+/// What an endpoint's certificate has to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// One of these.
+    AnyOf(Arc<[Box<str>]>),
+    /// Whatever it says, as long as an authority vouches for it.
+    Any,
+    /// Nothing at all: every certificate is taken.
+    Unverified,
+}
+
+/// The files that [`client_config`] reads.
+pub(crate) fn files_of(settings: &TlsSettings) -> Vec<PathBuf> {
+    let TlsSettings { identity, roots, revoked, .. } = settings;
+    let identity = identity.iter().flat_map(|Identity { certificates, key }| [certificates, key]);
+    identity.chain(roots).chain(revoked).filter_map(pem::file).collect()
+}
+
+/// The configuration for connections by `settings`, on which one of the protocols `alpn` is spoken.
+pub(crate) fn client_config(settings: &TlsSettings, names: &Names, alpn: &[&[u8]]) -> io::Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider());
+    let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
+    let trust = match names {
+        Names::Unverified => None,
+        Names::AnyOf(_) | Names::Any => Some(Trust::new(settings.roots.as_ref(), settings.revoked.as_ref())?),
+    };
+    let verifier = Verifier { trust, names: names.clone() };
+    let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match &settings.identity {
+        Some(identity) => {
+            let (certificates, key) = read(identity)?;
+            builder.with_client_auth_cert(certificates, key).map_err(|error| unusable(&identity.key, error))?
+        }
+        None => builder.with_no_client_auth(),
+    };
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
+}
+
+type Read = (Vec<CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>);
+
+fn read(identity: &Identity) -> io::Result<Read> {
+    Ok((pem::certificates(&identity.certificates)?, pem::key(&identity.key)?))
+}
+
+/// A key that does not fit its certificate, or is of no kind that is known.
+fn unusable(key: &Pem, error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{key:?}: {error}"))
+}
+
+/// Takes certificates by [`Trust`] and [`Names`].
+#[derive(Debug)]
+struct Verifier {
+    trust: Option<Trust>,
+    names: Names,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let Some(trust) = &self.trust else { return Ok(ServerCertVerified::assertion()) };
+        let certificate = trust.verify(certificate, intermediates, KeyUsage::server_auth(), now)?;
+        match &self.names {
+            Names::AnyOf(names) if !names.iter().any(|name| has_name(&certificate, name)) => {
+                Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+            }
+            Names::AnyOf(_) | Names::Any | Names::Unverified => Ok(ServerCertVerified::assertion()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,24 @@
+//! TLS out of words: certificates, keys and who is trusted, read and kept fresh, for both ends of a connection.
+//!
+//! The provider of cryptography is ring, given to every configuration; the default of the process is neither asked nor
+//! set.
+
+mod client;
+mod pem;
+mod reloaded;
+#[cfg(test)]
+pub(crate) mod tests;
+mod trust;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+pub(crate) use client::{Names, client_config, files_of};
+pub(crate) use reloaded::Reloaded;
+
+/// Who does the arithmetic.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
+}

@@ -1,0 +1,67 @@
+//! Reading PEM text from where the words say it is.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+use crate::upstream::Pem;
+
+/// Its certificates, at least one.
+pub(crate) fn certificates(pem: &Pem) -> io::Result<Vec<CertificateDer<'static>>> {
+    some(pem, "certificate")
+}
+
+/// Its lists of revoked certificates, at least one.
+pub(crate) fn revocations(pem: &Pem) -> io::Result<Vec<CertificateRevocationListDer<'static>>> {
+    some(pem, "list of revoked certificates")
+}
+
+/// Its first private key.
+pub(crate) fn key(pem: &Pem) -> io::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(&bytes(pem)?).map_err(|error| match error {
+        pem::Error::NoItemsFound => invalid(pem, "there is no private key in it"),
+        error => invalid(pem, error),
+    })
+}
+
+/// The file that it is in.
+pub(crate) fn file(pem: &Pem) -> Option<PathBuf> {
+    match pem {
+        Pem::File(path) => Some(path.clone()),
+        Pem::Text(_) | Pem::Missing(_) => None,
+    }
+}
+
+fn some<T: PemObject>(pem: &Pem, what: &str) -> io::Result<Vec<T>> {
+    let items: Result<Vec<T>, _> = T::pem_slice_iter(&bytes(pem)?).collect();
+    let items = items.map_err(|error| invalid(pem, error))?;
+    if items.is_empty() {
+        return Err(invalid(pem, format_args!("there is no {what} in it")));
+    }
+    Ok(items)
+}
+
+fn bytes(pem: &Pem) -> io::Result<Cow<'_, [u8]>> {
+    match pem {
+        Pem::File(path) => match std::fs::read(path) {
+            Ok(text) => Ok(Cow::Owned(text)),
+            Err(error) => Err(io::Error::new(error.kind(), format!("{}: {error}", path.display()))),
+        },
+        Pem::Text(text) => Ok(Cow::Borrowed(text)),
+        Pem::Missing(what) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{what} is not there"))),
+    }
+}
+
+/// Names where it stands, never what stands there.
+fn invalid(pem: &Pem, why: impl fmt::Display) -> io::Error {
+    let place = match pem {
+        Pem::File(path) => path.display().to_string(),
+        Pem::Text(_) => "a Secret".to_owned(),
+        Pem::Missing(what) => what.to_string(),
+    };
+    io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {why}"))
+}

@@ -1,0 +1,197 @@
+//! Certificates for tests, and whose are taken.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{CertificateError, Error};
+use webpki::KeyUsage;
+
+use super::trust::{Trust, has_name};
+use super::{Reloaded, pem};
+use crate::upstream::{Identity, Pem};
+
+/// An authority that signs for tests.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    pub(crate) fn roots(&self) -> Pem {
+        inline(&self.issuer.pem())
+    }
+
+    /// A certificate for DNS names, addresses and URIs.
+    pub(crate) fn issue(&self, names: &[&str]) -> Identity {
+        self.issue_numbered(names, 7)
+    }
+
+    pub(crate) fn issue_numbered(&self, names: &[&str], serial: u64) -> Identity {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = names
+            .iter()
+            .map(|name| match name.parse() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) if name.contains("://") => SanType::URI((*name).try_into().unwrap()),
+                Err(_) => SanType::DnsName((*name).try_into().unwrap()),
+            })
+            .collect();
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity { certificates: inline(&certificate.pem()), key: inline(&key.serialize_pem()) }
+    }
+
+    /// What it takes back.
+    pub(crate) fn revoke(&self, serial: u64) -> Pem {
+        let revoked = RevokedCertParams {
+            serial_number: SerialNumber::from(serial),
+            revocation_time: date_time_ymd(2024, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: date_time_ymd(2024, 1, 1),
+            next_update: date_time_ymd(2099, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![revoked],
+            key_identifier_method: rcgen::KeyIdMethod::Sha256,
+        };
+        inline(&params.signed_by(&self.issuer).unwrap().pem().unwrap())
+    }
+}
+
+pub(crate) fn inline(text: &str) -> Pem {
+    Pem::Text(Arc::from(text.as_bytes()))
+}
+
+/// A folder of files for one test.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mesh-router-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes a file, at a time of its own: file systems count coarsely.
+    pub(crate) fn write(&self, name: &str, text: &Pem, age: u64) -> Pem {
+        let Pem::Text(text) = text else { panic!("a text") };
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + age)).unwrap();
+        Pem::File(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn certificate(identity: &Identity) -> CertificateDer<'static> {
+    pem::certificates(&identity.certificates).unwrap().remove(0)
+}
+
+fn judge(trust: &Trust, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {
+    trust.verify(certificate, &[], KeyUsage::server_auth(), now).map(|_| ())
+}
+
+#[test]
+fn chains_lead_to_an_authority() {
+    let (ours, others) = (Authority::new("ours"), Authority::new("others"));
+    let trust = Trust::new(Some(&ours.roots()), None).unwrap();
+    let now = UnixTime::now();
+    assert_eq!(judge(&trust, &certificate(&ours.issue(&["a.test"])), now), Ok(()));
+    let stranger = certificate(&others.issue(&["a.test"]));
+    assert_eq!(judge(&trust, &stranger, now), Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)));
+    let late = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
+    let good = certificate(&ours.issue(&["a.test"]));
+    assert_eq!(judge(&trust, &good, late), Err(Error::InvalidCertificate(CertificateError::Expired)));
+}
+
+#[test]
+fn a_certificate_that_is_its_own_authority_is_taken_where_it_is_named() {
+    let ours = Authority::new("a.test");
+    let own = pem::certificates(&ours.roots()).unwrap().remove(0);
+    assert_eq!(judge(&Trust::new(Some(&ours.roots()), None).unwrap(), &own, UnixTime::now()), Ok(()));
+    let others = Trust::new(Some(&Authority::new("a.test").roots()), None).unwrap();
+    assert!(judge(&others, &own, UnixTime::now()).is_err());
+}
+
+#[test]
+fn what_is_taken_back_is_refused() {
+    let ours = Authority::new("ours");
+    let trust = Trust::new(Some(&ours.roots()), Some(&ours.revoke(13))).unwrap();
+    let now = UnixTime::now();
+    assert_eq!(judge(&trust, &certificate(&ours.issue_numbered(&["a.test"], 12)), now), Ok(()));
+    let revoked = certificate(&ours.issue_numbered(&["a.test"], 13));
+    assert_eq!(judge(&trust, &revoked, now), Err(Error::InvalidCertificate(CertificateError::Revoked)));
+    // A list of another authority says nothing about ours.
+    let trust = Trust::new(Some(&ours.roots()), Some(&Authority::new("others").revoke(1))).unwrap();
+    let unknown = Error::InvalidCertificate(CertificateError::UnknownRevocationStatus);
+    assert_eq!(judge(&trust, &revoked, now), Err(unknown));
+}
+
+#[test]
+fn names_are_dns_names_addresses_and_uris() {
+    let spiffe = "spiffe://cluster.local/ns/default/sa/reviews";
+    let identity = Authority::new("ours").issue(&["a.test", "*.wild.test", "10.0.0.1", spiffe]);
+    let der = certificate(&identity);
+    let certificate = webpki::EndEntityCert::try_from(&der).unwrap();
+    for name in ["a.test", "A.test", "b.wild.test", "10.0.0.1", spiffe] {
+        assert!(has_name(&certificate, name), "{name}");
+    }
+    for name in ["b.test", "wild.test", "a.b.wild.test", "10.0.0.2", "spiffe://cluster.local/ns/default/sa/other", ""] {
+        assert!(!has_name(&certificate, name), "{name}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_not_shown() {
+    let missing = pem::certificates(&Pem::File("/nowhere/tls.crt".into())).unwrap_err();
+    assert!(missing.to_string().starts_with("/nowhere/tls.crt: "), "{missing}");
+    let unset = pem::key(&Pem::Missing("the Secret default/cert".into())).unwrap_err();
+    assert_eq!(unset.to_string(), "the Secret default/cert is not there");
+    let no_key = pem::key(&inline("-----BEGIN NOTHING-----\nc2VjcmV0\n-----END NOTHING-----\n")).unwrap_err();
+    assert_eq!(no_key.to_string(), "a Secret: there is no private key in it");
+    let empty = pem::certificates(&inline("")).unwrap_err();
+    assert_eq!(empty.to_string(), "a Secret: there is no certificate in it");
+}
+
+#[test]
+fn changed_files_are_read_again_and_bad_ones_leave_the_last() {
+    let folder = Folder::new("reloaded");
+    let authority = Authority::new("ours");
+    let file = folder.write("tls.crt", &authority.issue(&["a.test"]).certificates, 1);
+    let reloaded = Reloaded::new(pem::file(&file), {
+        let file = file.clone();
+        move || pem::certificates(&file)
+    });
+    let first = reloaded.get().unwrap();
+    assert!(Arc::ptr_eq(&first, &reloaded.get().unwrap()));
+    folder.write("tls.crt", &authority.issue(&["b.test"]).certificates, 2);
+    let second = reloaded.get().unwrap();
+    assert_ne!(first, second);
+    folder.write("tls.crt", &inline("half a file"), 3);
+    assert!(Arc::ptr_eq(&second, &reloaded.get().unwrap()));
+    folder.write("tls.crt", &authority.issue(&["c.test"]).certificates, 4);
+    assert_ne!(second, reloaded.get().unwrap());
+}

@@ -1,0 +1,139 @@
+//! Whose certificates are taken: chains up to trusted authorities, less what is revoked.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::{CertificateError, Error, OtherError};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth,
+    RevocationOptionsBuilder, UnknownStatusPolicy,
+};
+
+use super::{pem, provider};
+use crate::upstream::Pem;
+
+/// Authorities, and what they have taken back.
+pub(crate) struct Trust {
+    certificates: Vec<CertificateDer<'static>>,
+    anchors: Vec<TrustAnchor<'static>>,
+    revoked: Vec<CertRevocationList<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl Trust {
+    /// The authorities in `roots`, or the system's.
+    pub(crate) fn new(roots: Option<&Pem>, revoked: Option<&Pem>) -> io::Result<Self> {
+        let certificates = match roots {
+            Some(roots) => pem::certificates(roots)?,
+            None => system().to_vec(),
+        };
+        let lenient = roots.is_none();
+        let mut anchors = Vec::with_capacity(certificates.len());
+        for certificate in &certificates {
+            match webpki::anchor_from_trusted_cert(certificate) {
+                Ok(anchor) => anchors.push(anchor.to_owned()),
+                // One that the system has and nobody can use is no reason to trust none.
+                Err(_) if lenient => {}
+                Err(error) => return Err(invalid(format!("an authority's certificate cannot be read: {error}"))),
+            }
+        }
+        let mut lists = Vec::new();
+        for list in revoked.map(pem::revocations).transpose()?.unwrap_or_default() {
+            let list = OwnedCertRevocationList::from_der(&list);
+            lists.push(list.map_err(|error| invalid(format!("revoked certificates cannot be read: {error}")))?.into());
+        }
+        let algorithms = provider().signature_verification_algorithms;
+        Ok(Self { certificates, anchors, revoked: lists, algorithms })
+    }
+
+    /// The certificate of the other side, if it comes from one of the authorities, is valid now and not taken back.
+    pub(crate) fn verify<'a>(
+        &self,
+        certificate: &'a CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: KeyUsage,
+        now: UnixTime,
+    ) -> Result<EndEntityCert<'a>, Error> {
+        let end = EndEntityCert::try_from(certificate).map_err(refusal)?;
+        let lists: Vec<_> = self.revoked.iter().collect();
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            // As BoringSSL: every certificate of the chain needs a list that is still in force.
+            options
+                .with_depth(RevocationCheckDepth::Chain)
+                .with_status_policy(UnknownStatusPolicy::Deny)
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build()
+        });
+        let path =
+            end.verify_for_usage(self.algorithms.all, &self.anchors, intermediates, now, usage, revocation, None);
+        match path.map(|_| ()) {
+            // It is its own authority, and trusted as such. Its dates have been looked at by then.
+            Err(webpki::Error::CaUsedAsEndEntity) if self.certificates.contains(certificate) => {}
+            Err(error) => return Err(refusal(error)),
+            Ok(()) => {}
+        }
+        Ok(end)
+    }
+
+    pub(crate) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.algorithms
+    }
+
+    /// What is sent to clients to choose their certificate by.
+    pub(crate) fn subjects(&self) -> impl Iterator<Item = &[u8]> {
+        self.anchors.iter().map(|anchor| anchor.subject.as_ref())
+    }
+}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trust").field("authorities", &self.anchors.len()).finish_non_exhaustive()
+    }
+}
+
+/// Whether a certificate has `name`: a DNS name, for which it may have a wildcard, an address or a URI.
+pub(crate) fn has_name(certificate: &EndEntityCert<'_>, name: &str) -> bool {
+    let known = match name.parse::<IpAddr>() {
+        Ok(address) => Some(ServerName::from(address)),
+        Err(_) => ServerName::try_from(name).ok(),
+    };
+    known.is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
+        || certificate.valid_uri_names().any(|uri| uri == name)
+}
+
+/// What the operating system trusts, read once.
+fn system() -> &'static [CertificateDer<'static>] {
+    static SYSTEM: OnceLock<Vec<CertificateDer<'static>>> = OnceLock::new();
+    SYSTEM.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        for error in found.errors {
+            tracing::warn!(%error, "a certificate of the system cannot be read");
+        }
+        if found.certs.is_empty() {
+            tracing::warn!("the system trusts no authority: no certificate will be taken without caCertificates");
+        }
+        found.certs
+    })
+}
+
+fn invalid(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+/// In rustls' words, which decide the alert that is sent.
+fn refusal(error: webpki::Error) -> Error {
+    let why = match error {
+        webpki::Error::BadDer | webpki::Error::BadDerTime => CertificateError::BadEncoding,
+        webpki::Error::CertExpired { .. } => CertificateError::Expired,
+        webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
+        webpki::Error::CertRevoked => CertificateError::Revoked,
+        webpki::Error::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
+        error => CertificateError::Other(OtherError(Arc::new(error))),
+    };
+    Error::InvalidCertificate(why)
+}

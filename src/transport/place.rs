@@ -1,0 +1,88 @@
+//! What an open connection holds: its place among those of its endpoint and its cluster.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
+
+use super::wire::Wire;
+use crate::upstream::Permit;
+
+/// Who is told that a connection has ended.
+pub(super) trait Vacancy: Send + Sync {
+    /// A connection that was `shared` (HTTP/2) or not has ended: another one may be opened, in `runtime`.
+    fn vacated(self: Arc<Self>, shared: bool, runtime: &Handle);
+
+    /// A stream of a shared connection has ended.
+    fn freed(self: Arc<Self>);
+}
+
+/// The place of one connection, from the attempt to open it until its last byte is closed.
+pub(super) struct Place {
+    permit: Option<Permit>,
+    pool: Weak<dyn Vacancy>,
+    shared: bool,
+    runtime: Handle,
+}
+
+impl Place {
+    pub(super) fn new(permit: Option<Permit>, pool: Weak<dyn Vacancy>, shared: bool, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self { permit, pool, shared, runtime })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.permit = None;
+        if let Some(pool) = self.pool.upgrade() {
+            pool.vacated(self.shared, &self.runtime);
+        }
+    }
+}
+
+/// An open connection in its place.
+pub(super) struct Placed {
+    wire: Wire,
+    _place: Arc<Place>,
+}
+
+impl Placed {
+    pub(super) fn new(wire: Wire, place: Arc<Place>) -> Self {
+        Self { wire, _place: place }
+    }
+}
+
+impl AsyncRead for Placed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Placed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(cx)
+    }
+}

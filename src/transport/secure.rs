@@ -1,0 +1,130 @@
+//! Securing a connection that was opened.
+
+use std::io;
+
+use super::settings::Settings;
+use super::wire::Wire;
+use crate::upstream::TlsSettings;
+
+/// How the connections of one pool are secured.
+#[derive(Debug)]
+pub(super) struct Secure {
+    #[cfg(feature = "tls")]
+    client: with_tls::Client,
+}
+
+impl Secure {
+    /// By the words of a cluster, for requests to `host` where that matters. `None`: the certificates of the mesh are
+    /// wanted and there are none, so that the connection is left as it is, for a sidecar to secure.
+    #[cfg(feature = "tls")]
+    pub(super) fn new(settings: &Settings, tls: &TlsSettings, host: Option<&str>) -> Option<Self> {
+        with_tls::Client::new(settings, tls, host).map(|client| Self { client })
+    }
+
+    /// What cannot be secured is not sent.
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn new(_: &Settings, _: &TlsSettings, _: Option<&str>) -> Option<Self> {
+        Some(Self {})
+    }
+
+    /// Shakes hands on `wire`, for HTTP/2 if `shared`.
+    #[cfg(feature = "tls")]
+    pub(super) async fn handshake(&self, wire: Wire, shared: bool) -> io::Result<Wire> {
+        self.client.handshake(wire, shared).await
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(super) async fn handshake(&self, _: Wire, _: bool) -> io::Result<Wire> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "TLS_error: it needs the feature `tls`, which this build has not",
+        ))
+    }
+}
+
+#[cfg(feature = "tls")]
+mod with_tls {
+    use std::io;
+    use std::net::IpAddr;
+    use std::sync::Arc;
+
+    use rustls::ClientConfig;
+    use rustls::pki_types::ServerName;
+    use tokio_rustls::TlsConnector;
+
+    use super::super::settings::Settings;
+    use super::super::wire::Wire;
+    use crate::tls::{Names, Reloaded, client_config, files_of};
+    use crate::upstream::{TlsMode, TlsSettings};
+
+    const HTTP1: &[&[u8]] = &[b"http/1.1"];
+    const HTTP2: &[&[u8]] = &[b"h2"];
+    /// What a sidecar tells the traffic of the mesh by.
+    const MESH_HTTP1: &[&[u8]] = &[b"istio-http/1.1", b"istio", b"http/1.1"];
+    const MESH_HTTP2: &[&[u8]] = &[b"istio-h2", b"istio", b"h2"];
+
+    /// The client's end of TLS.
+    #[derive(Debug)]
+    pub(super) struct Client {
+        /// What the handshake says, unless it is an address.
+        name: ServerName<'static>,
+        http1: Reloaded<ClientConfig>,
+        http2: Reloaded<ClientConfig>,
+    }
+
+    impl Client {
+        pub(super) fn new(settings: &Settings, tls: &TlsSettings, host: Option<&str>) -> Option<Self> {
+            if tls.mode != TlsMode::IstioMutual {
+                return Some(Self::with(tls.clone(), names(tls, host), host, [HTTP1, HTTP2]));
+            }
+            let Some(mesh) = &settings.mesh_certificates else {
+                tracing::warn!("ISTIO_MUTUAL is not honored: the transport has no certificates of the mesh");
+                return None;
+            };
+            let mut tls = tls.clone();
+            (tls.identity, tls.roots) = (Some(mesh.identity.clone()), Some(mesh.roots.clone()));
+            let names = match tls.subject_alt_names.is_empty() {
+                // Every workload of the mesh.
+                true => Names::Any,
+                false => Names::AnyOf(tls.subject_alt_names.iter().cloned().collect()),
+            };
+            Some(Self::with(tls, names, host, [MESH_HTTP1, MESH_HTTP2]))
+        }
+
+        fn with(tls: TlsSettings, names: Names, host: Option<&str>, alpn: [&'static [&'static [u8]]; 2]) -> Self {
+            let name = tls.server_name.as_deref().or(host).unwrap_or_default();
+            // A name that is none is not said; an address stands for that in rustls.
+            let name = ServerName::try_from(name.to_owned());
+            let name = name.unwrap_or(ServerName::from(IpAddr::from([0, 0, 0, 0])));
+            let tls = Arc::new(tls);
+            let config = |alpn: &'static [&'static [u8]]| {
+                let (files, tls, names) = (files_of(&tls), tls.clone(), names.clone());
+                Reloaded::new(files, move || client_config(&tls, &names, alpn))
+            };
+            Self { name, http1: config(alpn[0]), http2: config(alpn[1]) }
+        }
+
+        pub(super) async fn handshake(&self, wire: Wire, shared: bool) -> io::Result<Wire> {
+            let config = if shared { &self.http2 } else { &self.http1 };
+            let connector = TlsConnector::from(config.get().map_err(named)?);
+            let stream = connector.connect(self.name.clone(), wire).await.map_err(named)?;
+            Ok(Wire::Tls(Box::new(stream)))
+        }
+    }
+
+    /// Which names an endpoint may have: those that were given, else the one in the handshake, else that of the host.
+    fn names(tls: &TlsSettings, host: Option<&str>) -> Names {
+        if tls.skip_verify {
+            Names::Unverified
+        } else if !tls.subject_alt_names.is_empty() {
+            Names::AnyOf(tls.subject_alt_names.iter().cloned().collect())
+        } else {
+            Names::AnyOf(tls.server_name.as_deref().or(host).into_iter().map(Box::from).collect())
+        }
+    }
+
+    /// Envoy's word first, and whatever its kind: nothing of the request was sent.
+    fn named(error: io::Error) -> io::Error {
+        io::Error::new(io::ErrorKind::ConnectionRefused, format!("TLS_error: {error}"))
+    }
+}

@@ -1,0 +1,116 @@
+//! The streams of an HTTP/2 connection: how many are taken, and how many there may be.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::place::Vacancy;
+use super::terms::Terms;
+
+/// What is counted of one connection.
+pub(super) struct Streams {
+    active: AtomicUsize,
+    limit: AtomicUsize,
+    started: AtomicU32,
+    /// Of all its life.
+    most: Option<u32>,
+    opened: Instant,
+    /// Notified when the first answer is there, and so the settings of the other side.
+    pub(super) heard: Notify,
+    was_heard: AtomicBool,
+    /// When the last stream ended, in milliseconds after it was opened.
+    idle_since: AtomicU64,
+    /// How many wait for a stream of any connection of the pool.
+    waiting: Arc<AtomicUsize>,
+    pool: Weak<dyn Vacancy>,
+}
+
+impl Streams {
+    pub(super) fn new(terms: &Terms, waiting: Arc<AtomicUsize>, pool: Weak<dyn Vacancy>) -> Arc<Self> {
+        Arc::new(Self {
+            active: AtomicUsize::new(0),
+            limit: AtomicUsize::new(terms.streams),
+            started: AtomicU32::new(0),
+            most: terms.most_requests,
+            opened: Instant::now(),
+            heard: Notify::new(),
+            was_heard: AtomicBool::new(false),
+            idle_since: AtomicU64::new(0),
+            waiting,
+            pool,
+        })
+    }
+
+    /// So many there may be at a time from now on.
+    pub(super) fn allow(&self, limit: usize) {
+        if self.limit.swap(limit, Ordering::SeqCst) < limit {
+            self.wake();
+        }
+    }
+
+    pub(super) fn hear(&self) {
+        if !self.was_heard.load(Ordering::Relaxed) && !self.was_heard.swap(true, Ordering::Relaxed) {
+            self.heard.notify_one();
+        }
+    }
+
+    /// Whether it has been without a stream for too long.
+    pub(super) fn is_idle(&self, terms: &Terms, now: Instant) -> bool {
+        let since = self.opened + std::time::Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
+        self.active.load(Ordering::Acquire) == 0
+            && terms.idle.is_some_and(|idle| now.saturating_duration_since(since) >= idle)
+    }
+
+    /// Whether it is too old or has had enough streams to begin another.
+    pub(super) fn is_spent(&self, terms: &Terms) -> bool {
+        self.most.is_some_and(|most| self.started.load(Ordering::Relaxed) >= most)
+            || terms.most_age.is_some_and(|age| self.opened.elapsed() >= age)
+    }
+
+    /// Lets those who wait look again.
+    fn wake(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0
+            && let Some(pool) = self.pool.upgrade()
+        {
+            pool.freed();
+        }
+    }
+}
+
+/// One stream that is taken, until this is dropped.
+pub(super) struct Stream {
+    streams: Arc<Streams>,
+}
+
+impl Stream {
+    pub(super) fn claim(streams: &Arc<Streams>) -> Option<Self> {
+        let limit = streams.limit.load(Ordering::SeqCst);
+        let below = |most: usize| move |count: usize| (count < most).then_some(count + 1);
+        streams.active.fetch_update(Ordering::SeqCst, Ordering::SeqCst, below(limit)).ok()?;
+        let stream = Self { streams: streams.clone() };
+        if let Some(most) = streams.most {
+            let started = |count: u32| (count < most).then_some(count + 1);
+            streams.started.fetch_update(Ordering::Relaxed, Ordering::Relaxed, started).ok()?;
+        }
+        Some(stream)
+    }
+
+    pub(super) fn streams(&self) -> &Streams {
+        &self.streams
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let streams = &self.streams;
+        if streams.active.load(Ordering::Relaxed) == 1 {
+            let since = streams.opened.elapsed().as_millis();
+            streams.idle_since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        // Ordered against the look of who begins to wait: one of both sees the other.
+        streams.active.fetch_sub(1, Ordering::SeqCst);
+        streams.wake();
+    }
+}

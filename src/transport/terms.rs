@@ -1,0 +1,99 @@
+//! What the connections of one pool go by: the words of the cluster, else those of the transport.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioExecutor;
+
+use super::secure::Secure;
+use super::settings::Settings;
+use crate::upstream::{ConnectionSettings, ProxyVersion, TcpKeepalive};
+
+/// What sets the connections to one endpoint apart from each other, beside their settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Variant {
+    /// The host of the request in lower case, where it is the name in the TLS handshake or in the certificate.
+    pub(super) name: Option<Box<str>>,
+    /// The client and the address that it dialled, where a PROXY header says so.
+    pub(super) client: Option<(SocketAddr, SocketAddr)>,
+}
+
+/// What every connection of one pool goes by.
+pub(super) struct Terms {
+    /// How long one may be without a request.
+    pub(super) idle: Option<Duration>,
+    /// How old one may become.
+    pub(super) most_age: Option<Duration>,
+    /// How many requests one carries.
+    pub(super) most_requests: Option<u32>,
+    /// How many requests share an HTTP/2 connection.
+    pub(super) streams: usize,
+    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) connect_timeout: Duration,
+    pub(super) keepalive: Option<TcpKeepalive>,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) secure: Option<Secure>,
+}
+
+/// A PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Proxy {
+    pub(super) version: ProxyVersion,
+    /// The client and the address that it dialled; `None`: the connection is this process' own.
+    pub(super) client: Option<(SocketAddr, SocketAddr)>,
+}
+
+impl Terms {
+    /// Those of an endpoint.
+    pub(super) fn of_endpoint(settings: &Settings, connection: &ConnectionSettings, variant: &Variant) -> Self {
+        let mut terms = Self::of_transport(settings);
+        terms.connect_timeout = connection.connect_timeout;
+        if let Some(idle) = connection.idle_timeout {
+            terms.idle = (!idle.is_zero()).then_some(idle);
+        }
+        terms.most_age = connection.max_connection_duration.filter(|age| !age.is_zero());
+        terms.most_requests = connection.max_requests.map(|most| most.get());
+        if let Some(streams) = connection.max_concurrent_streams {
+            terms.streams = usize::try_from(streams.get()).unwrap_or(usize::MAX);
+        }
+        if let Some(ping) = connection.http2_keep_alive {
+            terms.http2.keep_alive_interval(ping.interval).keep_alive_timeout(ping.timeout).keep_alive_while_idle(true);
+        }
+        terms.keepalive = connection.keepalive;
+        terms.proxy = connection.proxy_protocol.map(|version| Proxy { version, client: variant.client });
+        terms.secure = connection.tls.as_ref().and_then(|tls| Secure::new(settings, tls, variant.name.as_deref()));
+        terms
+    }
+
+    /// Those of a host that a request names itself.
+    pub(super) fn of_host(settings: &Settings, secure: Option<Secure>) -> Self {
+        Self { secure, ..Self::of_transport(settings) }
+    }
+
+    fn of_transport(settings: &Settings) -> Self {
+        Self {
+            idle: settings.idle_timeout,
+            most_age: None,
+            most_requests: None,
+            streams: settings.max_concurrent_streams,
+            http2: settings.http2.clone(),
+            connect_timeout: settings.connect_timeout,
+            keepalive: None,
+            proxy: None,
+            secure: None,
+        }
+    }
+
+    /// How often connections have to be looked at.
+    pub(super) fn period(&self) -> Option<Duration> {
+        [self.idle, self.most_age].into_iter().flatten().min().map(|shortest| shortest / 8)
+    }
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms").field("idle", &self.idle).field("most_age", &self.most_age).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,239 @@
+use hyper_util::server::conn::auto;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::tls::tests::{Authority as Signer, Folder, inline};
+use crate::transport::MeshCertificates;
+use crate::upstream::{Identity, Pem, TlsMode, TlsSettings};
+
+fn bytes(pem: &Pem) -> &[u8] {
+    let Pem::Text(text) = pem else { panic!("a text") };
+    text
+}
+
+fn server(identity: &Identity, clients: Option<&Signer>) -> Arc<ServerConfig> {
+    let builder = ServerConfig::builder_with_provider(crate::tls::provider());
+    let builder = builder.with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        Some(signer) => {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(bytes(&signer.roots())).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crate::tls::provider());
+            builder.with_client_cert_verifier(verifier.build().unwrap())
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let chain = CertificateDer::pem_slice_iter(bytes(&identity.certificates)).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(bytes(&identity.key)).unwrap();
+    let mut config = builder.with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = ["istio-h2", "h2", "http/1.1"].map(|protocol| protocol.as_bytes().to_vec()).into();
+    Arc::new(config)
+}
+
+impl Net {
+    /// Answers each request with the number of its connection, the SNI and the ALPN.
+    fn serve_tls(&self, config: Arc<ServerConfig>) {
+        let Self { accepted, .. } = self.clone();
+        tokio::spawn(async move {
+            let mut number = 0;
+            while let Some(pipe) = accepted.lock().await.recv().await {
+                number += 1;
+                let Ok(stream) = TlsAcceptor::from(config.clone()).accept(pipe).await else { continue };
+                let (_, tls) = stream.get_ref();
+                let alpn = String::from_utf8_lossy(tls.alpn_protocol().unwrap_or_default()).into_owned();
+                let seen = format!("{number} {} {alpn}", tls.server_name().unwrap_or("-"));
+                let service = service_fn(move |_| std::future::ready(Answer::Ok(Response::new(full(seen.clone())))));
+                tokio::spawn(async move {
+                    auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+                });
+            }
+        });
+    }
+}
+
+fn simple(roots: Pem) -> TlsSettings {
+    TlsSettings { roots: Some(roots), ..TlsSettings::new(TlsMode::Simple) }
+}
+
+fn secured(tls: TlsSettings, protocol: Protocol) -> Arc<Endpoint> {
+    let connection = ConnectionSettings { protocol, tls: Some(Arc::new(tls)), ..ConnectionSettings::default() };
+    endpoint_of(&cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection))
+}
+
+/// The reason of the failure of GET / to `endpoint`.
+async fn refusal(transport: &Transport, endpoint: &Arc<Endpoint>) -> String {
+    let error = send(transport, endpoint, get("/")).await.unwrap_err();
+    let failure = error.downcast_ref::<FailureError>().unwrap();
+    assert_eq!(failure.failure(), Failure::ConnectRefused, "{failure:?}");
+    let mut root: &dyn std::error::Error = failure;
+    while let Some(deeper) = root.source() {
+        root = deeper;
+    }
+    root.to_string()
+}
+
+#[tokio::test]
+async fn the_host_of_the_request_is_named_and_verified() {
+    let signer = Signer::new("ours");
+    let net = Net::new();
+    net.serve_tls(server(&signer.issue(&["a.test"]), None));
+    let transport = net.transport();
+    let http1 = secured(simple(signer.roots()), Protocol::Http1);
+    assert_eq!(ask(&transport, &http1).await, "1 a.test http/1.1");
+    assert_eq!(ask(&transport, &http1).await, "1 a.test http/1.1");
+    let http2 = secured(simple(signer.roots()), Protocol::Http2);
+    assert_eq!(ask(&transport, &http2).await, "2 a.test h2");
+
+    // Another host is another connection, and another certificate.
+    let aim = |host: &'static str| Aim::new(http1.clone(), Some(Authority::from_static(host)));
+    let to = |host| Request::get("/").body(RequestBody::new(empty()).with_aim(aim(host))).unwrap();
+    let error = transport.clone().oneshot(to("b.test")).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
+    let again = text(transport.clone().oneshot(to("A.TEST:8080")).await.unwrap()).await;
+    assert_eq!(again, "1 a.test http/1.1");
+    // A Host header names it where the aim does not.
+    let mut request = to("a.test");
+    request.body_mut().take_aim();
+    let mut request = request.map(|body| body.with_aim(Aim::new(http1.clone(), None)));
+    request.headers_mut().insert("host", "a.test:80".parse().unwrap());
+    assert_eq!(text(transport.clone().oneshot(request).await.unwrap()).await, "1 a.test http/1.1");
+}
+
+#[tokio::test]
+async fn a_given_name_is_named_and_verified() {
+    let signer = Signer::new("ours");
+    let net = Net::new();
+    net.serve_tls(server(&signer.issue(&["up.test", "spiffe://mesh/ns/default/sa/up"]), None));
+    let transport = net.transport();
+    let sni = TlsSettings { server_name: Some("up.test".into()), ..simple(signer.roots()) };
+    assert_eq!(ask(&transport, &secured(sni.clone(), Protocol::Http1)).await, "1 up.test http/1.1");
+    let names = |names: &[&str]| {
+        let subject_alt_names = names.iter().map(|name| Box::from(*name)).collect();
+        secured(TlsSettings { subject_alt_names, ..sni.clone() }, Protocol::Http1)
+    };
+    for good in [&["up.test"][..], &["else.test", "up.test"], &["spiffe://mesh/ns/default/sa/up"]] {
+        assert!(ask(&transport, &names(good)).await.contains("up.test"), "{good:?}");
+    }
+    for bad in [&["else.test"][..], &["spiffe://mesh/ns/default/sa/else"]] {
+        assert!(refusal(&transport, &names(bad)).await.contains("NotValidForName"), "{bad:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_is_refused_with_a_reason_unless_nobody_asks() {
+    let (signer, others) = (Signer::new("ours"), Signer::new("others"));
+    let net = Net::new();
+    net.serve_tls(server(&signer.issue(&["a.test"]), None));
+    let transport = net.transport();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let reason = refusal(&transport, &secured(simple(others.roots()), protocol)).await;
+        assert!(reason.starts_with("TLS_error: ") && reason.contains("UnknownIssuer"), "{reason}");
+        let blind = TlsSettings { skip_verify: true, ..simple(others.roots()) };
+        assert!(ask(&transport, &secured(blind, protocol)).await.contains("a.test"));
+        let revoked = TlsSettings { revoked: Some(signer.revoke(7)), ..simple(signer.roots()) };
+        let reason = refusal(&transport, &secured(revoked, protocol)).await;
+        assert!(reason.contains("Revoked"), "{reason}");
+        let missing = simple(Pem::Missing("the Secret default/ca".into()));
+        assert_eq!(
+            refusal(&transport, &secured(missing, protocol)).await,
+            "TLS_error: the Secret default/ca is not there"
+        );
+    }
+}
+
+#[tokio::test]
+async fn plain_text_is_no_handshake() {
+    let net = Net::new();
+    net.clone().serve(|_, _| async { Ok(Response::new(full("plain"))) });
+    let reason = refusal(&net.transport(), &secured(simple(Signer::new("ours").roots()), Protocol::Http1)).await;
+    assert!(reason.starts_with("TLS_error: "), "{reason}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_presented_where_there_is_one() {
+    let (signer, clients) = (Signer::new("ours"), Signer::new("clients"));
+    let net = Net::new();
+    net.serve_tls(server(&signer.issue(&["a.test"]), Some(&clients)));
+    let transport = net.transport();
+    let identity = Some(clients.issue(&["me.test"]));
+    let mutual = TlsSettings { identity, ..simple(signer.roots()) };
+    assert_eq!(ask(&transport, &secured(mutual, Protocol::Http1)).await, "1 a.test http/1.1");
+    // With TLS 1.3 the refusal comes after the handshake: as a connection that ends.
+    let none = send(&transport, &secured(simple(signer.roots()), Protocol::Http1), get("/")).await;
+    assert_eq!(failure_of(none), Failure::ConnectionTermination);
+    // A key that is not the certificate's.
+    let (one, other) = (clients.issue(&["me.test"]), clients.issue(&["me.test"]));
+    let identity = Some(Identity { certificates: one.certificates, key: other.key });
+    let mixed = TlsSettings { identity, ..simple(signer.roots()) };
+    assert!(refusal(&transport, &secured(mixed, Protocol::Http1)).await.contains("KeyMismatch"));
+}
+
+#[tokio::test]
+async fn the_certificates_of_the_mesh_are_the_transports() {
+    let mesh = Signer::new("mesh");
+    let net = Net::new();
+    net.serve_tls(server(&mesh.issue(&["spiffe://cluster.local/ns/a/sa/b"]), Some(&mesh)));
+    let identity = mesh.issue(&["spiffe://cluster.local/ns/a/sa/me"]);
+    let transport = Transport::builder()
+        .connector(net.connector())
+        .mesh_certificates(MeshCertificates { identity, roots: mesh.roots() })
+        .build();
+    let tls =
+        TlsSettings { server_name: Some("outbound_.80_._.a.test".into()), ..TlsSettings::new(TlsMode::IstioMutual) };
+    assert_eq!(ask(&transport, &secured(tls, Protocol::Http2)).await, "1 outbound_.80_._.a.test istio-h2");
+}
+
+#[tokio::test]
+async fn without_certificates_of_the_mesh_the_connection_is_left_to_a_sidecar() {
+    let net = Net::new();
+    net.clone().serve(|_, _| async { Ok(Response::new(full("plain"))) });
+    let tls = TlsSettings::new(TlsMode::IstioMutual);
+    assert_eq!(ask(&net.transport(), &secured(tls, Protocol::Http1)).await, "plain");
+}
+
+#[tokio::test]
+async fn changed_files_hold_for_new_connections() {
+    let (before, after) = (Signer::new("before"), Signer::new("after"));
+    let folder = Folder::new("transport-roots");
+    let roots = folder.write("ca.crt", &before.roots(), 1);
+    let net = Net::new();
+    net.serve_tls(server(&after.issue(&["a.test"]), None));
+    let transport = net.transport();
+    let endpoint = secured(simple(roots), Protocol::Http1);
+    assert!(refusal(&transport, &endpoint).await.contains("UnknownIssuer"));
+    folder.write("ca.crt", &after.roots(), 2);
+    assert_eq!(ask(&transport, &endpoint).await, "2 a.test http/1.1");
+    folder.write("ca.crt", &inline(""), 3);
+    let request = get("/").map(|_| empty());
+    let mut request = aimed(&endpoint, request);
+    request.headers_mut().insert("connection", "close".parse().unwrap());
+    text(transport.clone().oneshot(request).await.unwrap()).await;
+    settle().await;
+    assert_eq!(ask(&transport, &endpoint).await, "3 a.test http/1.1", "the last good file serves on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connect_timeout_covers_the_handshake() {
+    let net = Net::new();
+    let transport = net.transport();
+    let connect_timeout = std::time::Duration::from_millis(700);
+    let tls = Some(Arc::new(simple(Signer::new("ours").roots())));
+    let connection = ConnectionSettings { connect_timeout, tls, ..ConnectionSettings::default() };
+    let endpoint = endpoint_of(&cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection));
+    let started = tokio::time::Instant::now();
+    assert_eq!(failure_of(send(&transport, &endpoint, get("/")).await), Failure::ConnectTimeout);
+    assert_eq!(started.elapsed(), connect_timeout);
+}
+
+#[tokio::test]
+async fn https_goes_where_it_says_if_the_system_trusts_it() {
+    let net = Net::new();
+    net.serve_tls(server(&Signer::new("nobody's").issue(&["10.0.0.1"]), None));
+    let request = Request::get("https://10.0.0.1/").body(RequestBody::new(empty())).unwrap();
+    let error = net.transport().oneshot(request).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
+}

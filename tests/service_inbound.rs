@@ -1,0 +1,126 @@
+//! An application behind the rules of a gateway that it stands for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use mesh_router::Mesh;
+use mesh_router::config::Config;
+use mesh_router::dice::Dice;
+use mesh_router::service::{InboundRouter, MeshRouter, RequestBody, ResponseFlags, RouteInfo};
+use tokio::time::{Instant, sleep};
+use tower::{Layer, ServiceExt, service_fn};
+
+const RULES: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: web}
+spec:
+  hosts: [shop.test]
+  gateways: [front]
+  http:
+  - match: [{uri: {prefix: /old}}]
+    redirect: {uri: /new, redirectCode: 302}
+  - match: [{uri: {exact: /hello}}]
+    directResponse: {status: 418, body: {string: tea}}
+  - match: [{uri: {prefix: /api}}]
+    name: api
+    rewrite: {uri: /v2}
+    headers: {request: {set: {x-from: front}}, response: {set: {x-rule: api}}}
+    timeout: 1s
+    route: [{destination: {host: backend}}]
+  - match: [{uri: {prefix: /faulty}}]
+    fault: {delay: {percentage: {value: 100}, fixedDelay: 3s}, abort: {percentage: {value: 100}, httpStatus: 429}}
+    route: [{destination: {host: backend}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: callers, namespace: web}
+spec:
+  hosts: [other.test]
+  http: [{directResponse: {status: 299}}]
+"#;
+
+fn mesh() -> Mesh {
+    let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
+    mesh.apply(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+    mesh
+}
+
+/// The answer to a request through `router` in front of an application that says what it was asked.
+async fn ask(router: &InboundRouter, uri: &str) -> Response<String> {
+    let app = service_fn(async |request: Request<RequestBody<Full<Bytes>>>| {
+        if request.uri().path().ends_with("/slow") {
+            sleep(Duration::from_secs(10)).await;
+        }
+        let rule = request.extensions().get::<RouteInfo>().and_then(RouteInfo::route_name).unwrap_or("none").to_owned();
+        let from = request.headers().get("x-from").map_or("", |from| from.to_str().unwrap());
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(format!("{} {rule} {from}", request.uri().path()))))
+    });
+    let request = Request::get(uri).body(Full::default()).unwrap();
+    let (head, body) = router.layer(app).oneshot(request).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    Response::from_parts(head, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_of_the_gateway_acts_before_the_application() {
+    let mesh = mesh();
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    let moved = ask(&router, "http://shop.test/old").await;
+    assert_eq!(
+        (moved.status(), &moved.headers()["location"]),
+        (StatusCode::FOUND, &"http://shop.test/new".parse().unwrap())
+    );
+    let direct = ask(&router, "http://shop.test/hello").await;
+    assert_eq!((direct.status().as_u16(), direct.body().as_str()), (418, "tea"));
+    let api = ask(&router, "http://shop.test/api/a").await;
+    assert_eq!(api.body(), "/v2/a api front");
+    assert_eq!(api.headers()["x-rule"], "api");
+    assert_eq!(ask(&router, "http://shop.test/unknown").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hosts_without_rules_are_the_applications() {
+    let mesh = mesh();
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    assert_eq!(ask(&router, "http://elsewhere.test/x").await.body(), "/x none ");
+    assert_eq!(ask(&router, "http://other.test/x").await.body(), "/x none ");
+    let with_mesh = router.with_mesh_rules();
+    assert_eq!(ask(&with_mesh, "http://other.test/x").await.status().as_u16(), 299);
+    assert_eq!(ask(&with_mesh, "http://shop.test/api").await.headers()["x-rule"], "api");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_has_the_time_of_the_rule() {
+    let mesh = mesh();
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    let before = Instant::now();
+    let late = ask(&router, "http://shop.test/api/slow").await;
+    assert_eq!((late.status(), late.body().as_str()), (StatusCode::GATEWAY_TIMEOUT, "upstream request timeout"));
+    assert_eq!(before.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_come_before_the_application() {
+    let mesh = mesh();
+    let before = Instant::now();
+    let faulty = ask(&MeshRouter::inbound(&mesh, "web/front"), "http://shop.test/faulty").await;
+    assert_eq!((faulty.status(), faulty.body().as_str()), (StatusCode::TOO_MANY_REQUESTS, "fault filter abort"));
+    assert_eq!(before.elapsed(), Duration::from_secs(3));
+    let flags = faulty.extensions().get::<RouteInfo>().unwrap().flags();
+    assert_eq!(flags, ResponseFlags::DELAY_INJECTED | ResponseFlags::FAULT_INJECTED);
+}
+
+#[tokio::test]
+async fn rules_come_and_go_with_the_mesh() {
+    let mesh = mesh();
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    mesh.apply(Config::default()).unwrap();
+    assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "/hello none ");
+    mesh.apply(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+    assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "tea");
+}
