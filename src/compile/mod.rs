@@ -20,6 +20,7 @@ mod kubernetes;
 mod limits;
 mod load_balancing;
 mod matches;
+mod mesh_options;
 mod names;
 mod outlier;
 mod path;
