@@ -23,11 +23,26 @@ const ARROWS: &[(&str, &[&str])] = &[
         "service",
         &["mesh", "snapshot", "route", "upstream", "telemetry", "error", "request", "outcome", "dice", "options"],
     ),
-    ("transport", &["upstream", "request", "outcome", "telemetry", "error", "service"]),
+    ("tls", &["upstream", "snapshot"]),
+    ("transport", &["upstream", "request", "outcome", "telemetry", "error", "service", "tls"]),
     ("source", &["mesh", "config", "error"]),
     (
         "gateway",
-        &["service", "transport", "source", "mesh", "snapshot", "telemetry", "error", "request", "dice", "outcome"],
+        &[
+            "service",
+            "transport",
+            "source",
+            "mesh",
+            "snapshot",
+            "telemetry",
+            "error",
+            "request",
+            "dice",
+            "outcome",
+            "upstream",
+            "route",
+            "tls",
+        ],
     ),
 ];
 

@@ -204,6 +204,7 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("Subset", "trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),
     ("LoadBalancerSettings", "simple", "RANDOM"),
     ("ConnectionPoolSettings", "tcp", "{connectTimeout: 1s}"),
+    ("ConnectionPoolSettings", "http", "{useClientProtocol: true}"),
     ("Gateway", "servers", "[{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*']}]"),
     ("Gateway", "selector", "{app: nobody}"),
     ("Server", "port", "{number: 81, name: http, protocol: HTTP}"),
@@ -221,6 +222,9 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("WorkloadEntry", "address", "10.0.0.10"),
     ("WorkloadEntry", "ports", "{http: 7}"),
     ("WorkloadEntry", "labels", "{version: v1}"),
+    ("ClientTlsSettings", "mode", "SIMPLE"),
+    ("ClientTlsSettings", "clientCertificate", "b.crt"),
+    ("ClientTlsSettings", "privateKey", "b.key"),
 ];
 
 /// What a word must say for its other fields to matter.
@@ -228,6 +232,9 @@ const BEFORE: &[(&str, &str, &str)] = &[
     ("HttpRetry", "attempts", "2"),
     ("PortTrafficPolicy", "port", "{number: 80}"),
     ("PortTrafficPolicy", "loadBalancer", "{simple: RANDOM}"),
+    ("ClientTlsSettings", "mode", "MUTUAL"),
+    ("ClientTlsSettings", "clientCertificate", "a.crt"),
+    ("ClientTlsSettings", "privateKey", "a.key"),
 ];
 
 /// Fields that name something for people alone, or say what is so anyway.

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Purpose;
+use super::client_tls;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
 use super::limits;
 use super::load_balancing::{self, Own};
 use super::outlier;
+use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::{RuleDestination, Target};
 use crate::config::Subset;
@@ -23,6 +25,7 @@ use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry};
 pub(crate) struct Clusters<'a> {
     services: &'a Services,
     rules: &'a DestinationRules<'a>,
+    secrets: &'a Secrets<'a>,
     own: Own,
     options: &'a MeshOptions,
     workload: &'a Workload,
@@ -42,9 +45,26 @@ pub(crate) enum Dangling {
 }
 
 impl<'a> Clusters<'a> {
-    pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, own: Own, purpose: Purpose<'a>) -> Self {
+    pub(crate) fn new(
+        services: &'a Services,
+        rules: &'a DestinationRules<'a>,
+        secrets: &'a Secrets<'a>,
+        own: Own,
+        purpose: Purpose<'a>,
+    ) -> Self {
         let Purpose { options, workload, registry, names, gateways: _ } = purpose;
-        Self { services, rules, own, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
+        Self {
+            services,
+            rules,
+            secrets,
+            own,
+            options,
+            workload,
+            registry,
+            names,
+            by_key: HashMap::new(),
+            entries: Vec::new(),
+        }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
@@ -143,7 +163,10 @@ impl<'a> Clusters<'a> {
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
         let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
-        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), service, port);
+        let policy = EffectivePolicy::of(policy, subset, port.number);
+        let mut settings = self.settings(policy, service, port);
+        let tls = client_tls::settings(policy.tls, &key, &service.subject_alt_names, self.secrets);
+        Arc::make_mut(&mut settings.connection).tls = tls;
         // Where panic is possible, those that are not ready are not known at all; where a service prefers endpoints by
         // where they are, they are, for readiness alone says when to leave a place.
         if settings.balancing.panic_threshold > 0 && service.traffic_distribution.is_none() {

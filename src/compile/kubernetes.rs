@@ -88,6 +88,7 @@ impl Sources<'_> {
             registry: ServiceRegistry::Kubernetes,
             addresses,
             headless,
+            subject_alt_names: Vec::new(),
             discovery: Discovery::Listed,
             traffic_distribution: TrafficDistribution::of(resource),
             endpoints,

@@ -6,8 +6,11 @@
 //! route tables of the mesh and of each listener.
 
 mod actions;
+mod certificate_paths;
+mod client_tls;
 mod clusters;
 mod connection_pool;
+mod credentials;
 mod delegate;
 mod destination_rules;
 mod discovery;
@@ -31,6 +34,7 @@ mod references;
 pub(crate) mod report;
 mod review;
 mod routes;
+mod secrets;
 mod service_entries;
 mod services;
 mod tables;
@@ -43,6 +47,7 @@ use clusters::Clusters;
 use destination_rules::DestinationRules;
 use load_balancing::Own;
 use report::Report;
+use secrets::Secrets;
 use services::Services;
 use virtual_services::MeantVirtualService;
 
@@ -75,11 +80,13 @@ fn compile(
     let Purpose { options, workload, .. } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
-    let mut clusters = Clusters::new(&services, &rules, Own::new(config, workload), purpose);
+    let secrets = Secrets::new(config, workload);
+    let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
     discovery::review(config, &services, options, workload, report);
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
+    credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes);
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);

@@ -30,6 +30,7 @@ impl Sources<'_> {
             registry: ServiceRegistry::ServiceEntry,
             addresses: spec.addresses.iter().filter(|address| !address.contains('/')).cloned().collect(),
             headless: false,
+            subject_alt_names: spec.subject_alt_names.clone(),
             discovery,
             traffic_distribution: None,
             endpoints: if itself { vec![from_host(host)] } else { known.clone() },

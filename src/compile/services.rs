@@ -25,6 +25,8 @@ pub(crate) struct KnownService {
     /// Addresses that stand for the service in a request's authority.
     pub(crate) addresses: Vec<String>,
     pub(crate) headless: bool,
+    /// The names of which a certificate of its endpoints must have one. Empty: it is not said.
+    pub(crate) subject_alt_names: Vec<String>,
     pub(crate) discovery: Discovery,
     /// `trafficDistribution`, which fails over by labels.
     pub(crate) traffic_distribution: Option<TrafficDistribution>,

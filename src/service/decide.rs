@@ -188,13 +188,18 @@ fn is_opaque(head: &Parts) -> bool {
 }
 
 /// Puts `path` in place of the URI's, whose query stays; `None` if it is none.
-pub(super) fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
-    let mut uri = mem::take(&mut head.uri).into_parts();
-    if let Some(query) = uri.path_and_query.as_ref().and_then(PathAndQuery::query) {
+fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
+    if let Some(query) = head.uri.query() {
         path.push('?');
         path.push_str(query);
     }
-    uri.path_and_query = Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from(path)).ok()?);
+    with_path_and_query(head, path)
+}
+
+/// Puts `path` in place of the URI's path and query; `None` if it is none.
+pub(super) fn with_path_and_query(head: &mut Parts, path: String) -> Option<()> {
+    let mut uri = mem::take(&mut head.uri).into_parts();
+    uri.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     head.uri = Uri::from_parts(uri).ok()?;
     Some(())
 }

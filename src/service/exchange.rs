@@ -15,7 +15,7 @@ use super::admission::Admission;
 use super::classify::{self, Classifier};
 use super::completion::Taken;
 use super::deadline::Deadline;
-use super::decide::{point_at, with_path};
+use super::decide::{point_at, with_path_and_query};
 use super::formats;
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{MirrorBody, MirrorSlot};
@@ -212,8 +212,8 @@ impl Exchange {
         if let Some(path) = path {
             let original = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
             let original = HeaderValue::from_str(original).ok();
-            if let Some(path) = path.apply(head.uri.path()) {
-                with_path(head, path)?;
+            if let Some(path) = path.apply_before(head.uri.path(), head.uri.query()) {
+                with_path_and_query(head, path)?;
             }
             if let Some(original) = original {
                 head.headers.insert(ORIGINAL_PATH, original);
