@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
+use crate::config::{LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
 
 /// What happens to a request for a host that no resource names (`meshConfig.outboundTrafficPolicy.mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +103,13 @@ pub struct MeshOptions {
     pub path_normalization: PathNormalization,
     /// How long opening a connection may take, TLS included: 10 s.
     pub connect_timeout: Duration,
+    /// Whether HTTP/2 is spoken to ports that say HTTP/1 where no DestinationRule says anything (`h2UpgradePolicy`): no.
+    pub h2_upgrade: bool,
+    /// Probes on idle connections to endpoints where no DestinationRule says anything (`tcpKeepalive`): `None`.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// How many trusted proxies stand before a gateway, each of which appends to `x-forwarded-for`
+    /// (`defaultConfig.gatewayTopology.numTrustedProxies`): 0.
+    pub num_trusted_proxies: u32,
     /// How long after a look-up without an answer a name is looked up again (`dnsRefreshRate`): 60 s.
     pub dns_refresh_rate: Duration,
     /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`].
@@ -132,6 +139,9 @@ impl Default for MeshOptions {
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
+            h2_upgrade: false,
+            tcp_keepalive: None,
+            num_trusted_proxies: 0,
             locality_lb_setting: Some(LocalityLoadBalancerSetting {
                 enabled: Some(true),
                 ..LocalityLoadBalancerSetting::default()
