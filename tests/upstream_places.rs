@@ -6,11 +6,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::uri::Authority;
 use mesh_router::dice::Dice;
 use mesh_router::outcome::Outcome;
 use mesh_router::upstream::{
     Balancing, Choice, Cluster, ClusterKey, ClusterSettings, Distribute, EndpointConfig, EndpointId, Failover,
-    FailoverLabel, FailoverPlaces, OutlierSettings, Placement, Policy, Registry,
+    FailoverLabel, FailoverPlaces, Original, OutlierSettings, Placement, Policy, Registry,
 };
 
 const PICKS: u32 = 20_000;
@@ -342,7 +343,8 @@ fn rh6_hashes_stay_where_they_belong() {
 fn lb2_who_passes_through_goes_where_the_client_went() {
     let cluster = cluster(settings(Policy::PassThrough, Placement::Anywhere), vec![host(1, "")]);
     assert!(nobody(&cluster));
-    let choice = Choice { original: Some(([192, 0, 2, 1], 9).into()), ..Choice::default() };
+    let original = Original { dialled: Some(Authority::from_static("192.0.2.1:9")), named: None };
+    let choice = Choice { original: Some(&original), ..Choice::default() };
     let dice = Dice::seeded(1);
     let picked = cluster.pick(&mut dice.draws(), &choice).unwrap();
     assert_eq!(picked.endpoint().authority, "192.0.2.1:9");

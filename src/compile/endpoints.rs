@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::services::{Discovery, KnownPort, KnownService, Labels, selects};
+use super::ports::{KnownPort, Target};
+use super::services::{Discovery, KnownService, Labels, selects};
 use crate::config::{
-    Config, EndpointSlice, Node, Pod, PodStatus, Resource, Service, ServiceEntry, Subset, WorkloadEntry,
-    WorkloadSelector,
+    Config, EndpointSlice, Node, Pod, PodStatus, Resource, SliceEndpoint, Subset, WorkloadEntry, WorkloadSelector,
 };
 use crate::upstream::{Address, EndpointConfig, NamedEndpoint, NamedEndpoints, Names};
 
@@ -17,21 +17,28 @@ const LOCALITY_LABEL: &str = "istio-locality";
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
+const HOSTNAME: &str = "kubernetes.io/hostname";
+const NETWORK: &str = "topology.istio.io/network";
+/// The annotation of a WorkloadEntry whose health is probed.
+const PROBED: &str = "proxy.istio.io/health-checks-enabled";
 
 /// One endpoint of a service, before a port is chosen.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownEndpoint {
-    address: Where,
+    pub(super) address: Where,
     /// Ports by the name of the service's port.
-    ports: PortNames,
+    pub(super) ports: PortNames,
     pub(crate) labels: Labels,
-    locality: Arc<str>,
-    weight: u32,
-    healthy: bool,
+    pub(super) locality: Arc<str>,
+    /// The node it runs on, empty if unknown.
+    pub(super) node: Arc<str>,
+    pub(super) weight: u32,
+    pub(super) healthy: bool,
 }
 
+/// The address of an endpoint.
 #[derive(Clone, Debug)]
-enum Where {
+pub(super) enum Where {
     Ip(IpAddr),
     Unix(PathBuf),
     /// To be looked up.
@@ -40,8 +47,8 @@ enum Where {
 
 /// Which of an endpoint's ports serves a port of the service.
 #[derive(Clone, Debug)]
-enum PortNames {
-    /// The named one, else the service's target port.
+pub(super) enum PortNames {
+    /// The named one, else the one that the service names.
     OrTarget(Arc<BTreeMap<String, u16>>),
     /// The named one, else none: an EndpointSlice lists all it has.
     Only(Arc<BTreeMap<String, u16>>),
@@ -50,10 +57,7 @@ enum PortNames {
 impl KnownEndpoint {
     /// The endpoint as it serves `port`, if it does.
     fn at(&self, port: &KnownPort, names: &Names) -> Option<NamedEndpoint> {
-        let number = match &self.ports {
-            PortNames::OrTarget(ports) => ports.get(&port.name).copied().unwrap_or(port.target),
-            PortNames::Only(ports) => *ports.get(&port.name)?,
-        };
+        let number = self.port(port)?;
         let like = |address| EndpointConfig {
             weight: self.weight,
             labels: self.labels.clone(),
@@ -71,8 +75,25 @@ impl KnownEndpoint {
         })
     }
 
+    /// The number of its port that serves `port`.
+    fn port(&self, port: &KnownPort) -> Option<u16> {
+        match (&self.ports, &port.target) {
+            (PortNames::Only(ports), _) => ports.get(&port.name).copied(),
+            (PortNames::OrTarget(ports), Target::Number(target)) => {
+                Some(ports.get(&port.name).copied().unwrap_or(*target))
+            }
+            (PortNames::OrTarget(ports), Target::Name(name)) => ports.get(name).copied(),
+        }
+    }
+
+    /// The same endpoint, which serves `ports` and no others.
+    pub(crate) fn bound_to(&self, ports: &[KnownPort]) -> Self {
+        let ports = ports.iter().filter_map(|port| Some((port.name.clone(), self.port(port)?)));
+        Self { ports: PortNames::Only(Arc::new(ports.collect())), ..self.clone() }
+    }
+
     /// Whether its address has to be looked up.
-    fn is_named(&self) -> bool {
+    pub(crate) fn is_named(&self) -> bool {
         matches!(self.address, Where::Name(_))
     }
 }
@@ -106,6 +127,7 @@ pub(crate) fn of_cluster(
     let found: Vec<_> =
         service.endpoints.iter().filter(of_subset).filter_map(|endpoint| endpoint.at(port, names)).collect();
     let named = match service.discovery {
+        Discovery::Dialled | Discovery::Requested => return Some(Found { endpoints: Vec::new(), named: None }),
         Discovery::Listed => return Some(Found { endpoints: NamedEndpoints::strict(found).expand(), named: None }),
         Discovery::Names | Discovery::LogicalName if found.is_empty() => return None,
         Discovery::Names => NamedEndpoints::strict(found),
@@ -138,24 +160,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The endpoints of a ServiceEntry: its own, else the workloads and pods it selects in its namespace.
-    ///
-    /// What has a name for its address is no endpoint where endpoints are `Listed`; of a `LogicalName` there is one.
-    pub(crate) fn of_service_entry(&self, entry: &Resource<ServiceEntry>, discovery: Discovery) -> Vec<KnownEndpoint> {
-        let mut endpoints = match &entry.spec.workload_selector {
-            None => entry.spec.endpoints.iter().filter_map(|endpoint| from_workload(endpoint, None)).collect(),
-            Some(selector) => self.selected(selector, entry.namespace()),
-        };
-        match discovery {
-            Discovery::Listed => endpoints.retain(|endpoint| !endpoint.is_named()),
-            Discovery::Names => {}
-            Discovery::LogicalName => endpoints.truncate(1),
-        }
-        endpoints
-    }
-
     /// The workloads and pods of a namespace that have the labels.
-    fn selected(&self, selector: &WorkloadSelector, namespace: &str) -> Vec<KnownEndpoint> {
+    pub(super) fn selected(&self, selector: &WorkloadSelector, namespace: &str) -> Vec<KnownEndpoint> {
         let mut endpoints = self.selected_workloads(&selector.labels, namespace);
         for ((pod_namespace, _), pod) in &self.pods {
             if *pod_namespace == namespace && selects(&selector.labels, &pod.meta.labels) {
@@ -165,83 +171,59 @@ impl<'a> Sources<'a> {
         sorted(endpoints)
     }
 
-    /// The endpoints of a Kubernetes Service: its EndpointSlices, and the WorkloadEntries its selector selects.
-    pub(crate) fn of_kubernetes(&self, service: &Resource<Service>, namespace: &str) -> Vec<KnownEndpoint> {
-        let mut endpoints = Vec::new();
-        for slice in self.slices.get(&(namespace, service.meta.name.as_str())).into_iter().flatten() {
-            self.slice(slice, namespace, &mut endpoints);
-        }
-        if !service.spec.selector.is_empty() {
-            endpoints.extend(self.selected_workloads(&service.spec.selector, namespace));
-        }
-        endpoints.retain(|endpoint| !endpoint.is_named());
-        endpoints
-    }
-
-    fn selected_workloads(&self, selector: &BTreeMap<String, String>, namespace: &str) -> Vec<KnownEndpoint> {
+    /// The workloads of a namespace that have the labels.
+    pub(super) fn selected_workloads(
+        &self,
+        selector: &BTreeMap<String, String>,
+        namespace: &str,
+    ) -> Vec<KnownEndpoint> {
         let mut endpoints = Vec::new();
         for (own, entry) in &self.workloads {
             let labels = merged_labels(entry);
             if *own == namespace && selects(selector, &labels) {
-                endpoints.extend(from_workload(&entry.spec, Some(labels)));
+                let endpoint = from_workload(&entry.spec, Some(labels));
+                endpoints.extend(endpoint.map(|endpoint| KnownEndpoint { healthy: is_healthy(entry), ..endpoint }));
             }
         }
         endpoints
     }
 
+    /// The EndpointSlices of a Service.
+    pub(super) fn slices_of(&self, namespace: &str, service: &str) -> Vec<&'a Resource<EndpointSlice>> {
+        self.slices.get(&(namespace, service)).cloned().unwrap_or_default()
+    }
+
+    /// The pod of an endpoint, if it is known.
+    pub(super) fn pod_of(&self, endpoint: &SliceEndpoint, namespace: &str) -> Option<&'a Resource<Pod>> {
+        let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod")?;
+        let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
+        self.pods.get(&(namespace, target.name.as_str())).copied()
+    }
+
+    /// A pod as an endpoint; none if it has no address or has ended.
     fn pod(&self, pod: &Resource<Pod>) -> Option<KnownEndpoint> {
+        let status = pod.spec.status.as_ref()?;
+        if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
+            return None;
+        }
         let node = pod.spec.spec.as_ref().map_or("", |spec| spec.node_name.as_str());
+        let locality = self.locality(&pod.meta.labels, node);
+        let topology = Topology { locality: &locality, node, network: "" };
         Some(KnownEndpoint {
-            address: Where::Ip(pod.spec.status.as_ref()?.pod_ip.parse().ok()?),
+            address: Where::Ip(status.pod_ip.parse().ok()?),
             ports: PortNames::OrTarget(Arc::default()),
-            labels: Arc::new(pod.meta.labels.clone()),
-            locality: self.locality(pod.meta.labels.get(LOCALITY_LABEL), node).into(),
+            labels: Arc::new(topology.added_to(pod.meta.labels.clone())),
+            locality: locality.as_str().into(),
+            node: node.into(),
             weight: 1,
-            healthy: is_ready(pod.spec.status.as_ref()?),
+            healthy: is_ready(status),
         })
     }
 
-    fn slice(&self, slice: &Resource<EndpointSlice>, namespace: &str, out: &mut Vec<KnownEndpoint>) {
-        if slice.spec.address_type.eq_ignore_ascii_case("fqdn") {
-            return;
-        }
-        let ports: BTreeMap<String, u16> = slice
-            .spec
-            .ports
-            .iter()
-            .filter_map(|port| Some((port.name.clone(), u16::try_from(port.port?).ok()?)))
-            .collect();
-        let ports = Arc::new(ports);
-        for endpoint in &slice.spec.endpoints {
-            let conditions = endpoint.conditions.clone().unwrap_or_default();
-            let ready = conditions.ready.unwrap_or(true);
-            // Not ready and on its way out: not sent. Not ready and staying: known, and used in panic only.
-            if !ready && conditions.terminating.unwrap_or(true) {
-                continue;
-            }
-            let pod = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod").and_then(|target| {
-                let pod_namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
-                self.pods.get(&(pod_namespace, target.name.as_str()))
-            });
-            let labels: Labels = pod.map_or_else(Arc::default, |pod| Arc::new(pod.meta.labels.clone()));
-            let locality: Arc<str> = self.locality(labels.get(LOCALITY_LABEL), &endpoint.node_name).into();
-            for ip in endpoint.addresses.iter().filter_map(|address| address.parse().ok()) {
-                out.push(KnownEndpoint {
-                    address: Where::Ip(ip),
-                    ports: PortNames::Only(ports.clone()),
-                    labels: labels.clone(),
-                    locality: locality.clone(),
-                    weight: 1,
-                    healthy: ready,
-                });
-            }
-        }
-    }
-
-    /// `region/zone/subzone`: of the label (dots for slashes), else of the node.
-    fn locality(&self, label: Option<&String>, node: &str) -> String {
-        if let Some(label) = label {
-            return label.replace('.', "/");
+    /// `region/zone/subzone`: of the label, else of the node.
+    pub(super) fn locality(&self, labels: &BTreeMap<String, String>, node: &str) -> String {
+        if let Some(label) = labels.get(LOCALITY_LABEL) {
+            return of_label(label);
         }
         let Some(node) = self.nodes.get(node) else { return String::new() };
         let part = |label: &str| node.meta.labels.get(label).map_or("", String::as_str);
@@ -249,10 +231,47 @@ impl<'a> Sources<'a> {
     }
 }
 
+/// The locality that a label says: a label has no slashes, so that dots may stand for them.
+fn of_label(label: &str) -> String {
+    if label.contains('/') { label.to_owned() } else { label.replace('.', "/") }
+}
+
+/// Where an endpoint runs, as labels say it.
+pub(super) struct Topology<'a> {
+    pub(super) locality: &'a str,
+    pub(super) node: &'a str,
+    pub(super) network: &'a str,
+}
+
+impl Topology<'_> {
+    /// Adds its labels to those of an endpoint, which keeps what it says itself.
+    pub(super) fn added_to(&self, mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut parts = self.locality.splitn(3, '/');
+        let mut part = || parts.next().unwrap_or_default();
+        let (region, zone, subzone) = (part(), part(), part());
+        let all = [(REGION, region), (ZONE, zone), (SUBZONE, subzone), (HOSTNAME, self.node), (NETWORK, self.network)];
+        for (name, value) in all {
+            if !value.is_empty() {
+                labels.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            }
+        }
+        labels
+    }
+}
+
 /// Whether the pod says that it is ready; one without conditions is.
 fn is_ready(status: &PodStatus) -> bool {
     let ready = status.conditions.iter().find(|condition| condition.condition_type == "Ready");
     ready.is_none_or(|condition| condition.status == "True")
+}
+
+/// Whether a workload takes requests. One that is probed does not before it was found healthy.
+fn is_healthy(entry: &Resource<WorkloadEntry>) -> bool {
+    let condition = entry.conditions.iter().find(|condition| condition.condition_type == "Healthy");
+    match condition {
+        Some(condition) => condition.status == "True",
+        None => !entry.meta.annotations.get(PROBED).is_some_and(|probed| probed.eq_ignore_ascii_case("true")),
+    }
 }
 
 /// Pods come from a map: their order is made that of their addresses.
@@ -266,7 +285,7 @@ fn sorted(mut endpoints: Vec<KnownEndpoint>) -> Vec<KnownEndpoint> {
 }
 
 /// The labels of the entry's spec, overridden by those of its metadata.
-fn merged_labels(entry: &Resource<WorkloadEntry>) -> BTreeMap<String, String> {
+pub(super) fn merged_labels(entry: &Resource<WorkloadEntry>) -> BTreeMap<String, String> {
     let mut labels = entry.spec.labels.clone();
     labels.extend(entry.meta.labels.iter().map(|(key, value)| (key.clone(), value.clone())));
     labels
@@ -279,13 +298,14 @@ pub(crate) fn from_host(host: &str) -> KnownEndpoint {
         ports: PortNames::OrTarget(Arc::default()),
         labels: Arc::default(),
         locality: Arc::from(""),
+        node: Arc::from(""),
         weight: 1,
         healthy: true,
     }
 }
 
 /// A workload as an endpoint; one without an address is reached through the gateway of its network, which is not known.
-fn from_workload(entry: &WorkloadEntry, labels: Option<BTreeMap<String, String>>) -> Option<KnownEndpoint> {
+pub(super) fn from_workload(entry: &WorkloadEntry, labels: Option<BTreeMap<String, String>>) -> Option<KnownEndpoint> {
     let address = match entry.address.strip_prefix("unix://") {
         Some(path) => Where::Unix(path.into()),
         None if entry.address.is_empty() => return None,
@@ -296,16 +316,18 @@ fn from_workload(entry: &WorkloadEntry, labels: Option<BTreeMap<String, String>>
     };
     let labels = labels.unwrap_or_else(|| entry.labels.clone());
     let locality = match labels.get(LOCALITY_LABEL) {
-        Some(label) if entry.locality.is_empty() => label.replace('.', "/"),
+        Some(label) if entry.locality.is_empty() => of_label(label),
         _ => entry.locality.clone(),
     };
     let ports =
         entry.ports.iter().filter_map(|(name, &number)| Some((name.clone(), u16::try_from(number).ok()?))).collect();
+    let topology = Topology { locality: &locality, node: "", network: &entry.network };
     Some(KnownEndpoint {
         address,
         ports: PortNames::OrTarget(Arc::new(ports)),
-        labels: Arc::new(labels),
-        locality: locality.into(),
+        labels: Arc::new(topology.added_to(labels)),
+        locality: locality.as_str().into(),
+        node: Arc::from(""),
         weight: entry.weight,
         healthy: true,
     })

@@ -58,6 +58,11 @@ fn of_destination(
     match dangling {
         Dangling::Host => {
             let known: Vec<_> = services.visible().iter().map(|service| service.host.as_str()).collect();
+            if let Some(target) = services.target_of(host) {
+                let message =
+                    format!("{host} is another name of {target}, which no Service or ServiceEntry has: {effect}");
+                return problem(virtual_service, &format!("{path}.host"), message, None);
+            }
             let message = format!("no Service or ServiceEntry has the host {host}: {effect}");
             problem(virtual_service, &format!("{path}.host"), message, nearest(host, known.into_iter()))
         }

@@ -1,24 +1,25 @@
-//! The services a mesh knows, from Kubernetes Services and ServiceEntries, and who sees which.
+//! The services a mesh knows, and who sees which.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::endpoints::{self, KnownEndpoint};
+use super::endpoints::{KnownEndpoint, Sources};
 use super::names;
-use crate::config::{Config, Resolution, Resource, Service, ServiceEntry};
+use crate::config::{Config, Resource};
 use crate::options::{MeshOptions, Workload};
-use crate::upstream::Protocol;
 
-/// The annotation that exports a Kubernetes Service.
-const EXPORT_TO: &str = "networking.istio.io/exportTo";
-/// The annotation that stands for `trafficDistribution`.
-const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
+use super::ports::Target;
+use crate::upstream::PassThrough;
+
+pub(crate) use super::ports::{KnownPort, PortProtocol};
 
 /// A service: a host with ports and the endpoints behind them.
 #[derive(Debug)]
 pub(crate) struct KnownService {
     pub(crate) host: String,
     pub(crate) namespace: String,
+    /// The name of its resource.
+    pub(super) name: String,
     pub(crate) ports: Vec<KnownPort>,
     pub(crate) registry: ServiceRegistry,
     /// Addresses that stand for the service in a request's authority.
@@ -28,8 +29,12 @@ pub(crate) struct KnownService {
     /// `trafficDistribution`, which fails over by labels.
     pub(crate) traffic_distribution: Option<TrafficDistribution>,
     pub(crate) endpoints: Vec<KnownEndpoint>,
-    export_to: Vec<String>,
-    created: (Option<String>, String),
+    /// How many endpoints its EndpointSlices list whose pods, and so whose labels, are not known.
+    pub(crate) unlabeled: usize,
+    /// Hosts of Services of type ExternalName that are other names of it.
+    pub(crate) aliases: Vec<String>,
+    pub(crate) export_to: Vec<String>,
+    pub(crate) created: Option<String>,
 }
 
 /// Which registry a service comes from; Kubernetes beats ServiceEntries.
@@ -37,105 +42,6 @@ pub(crate) struct KnownService {
 pub(crate) enum ServiceRegistry {
     Kubernetes,
     ServiceEntry,
-}
-
-/// How the endpoints of a service are found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Discovery {
-    /// By address; none is a cluster without endpoints.
-    Listed,
-    /// By names, every address of which is an endpoint; none is no cluster.
-    Names,
-    /// By one name, which is one endpoint; none is no cluster.
-    LogicalName,
-}
-
-/// Which endpoints a Kubernetes Service prefers (`trafficDistribution`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TrafficDistribution {
-    /// Those of the client's zone (`PreferClose`, `PreferSameZone`).
-    SameZone,
-    /// Those of the client's node, then of its zone (`PreferSameNode`).
-    SameNode,
-}
-
-impl TrafficDistribution {
-    /// What a Service asks for: by its annotation, else by its field. `None` where it is nothing that is known.
-    fn of(service: &Resource<Service>) -> Option<Self> {
-        let annotation = service.meta.annotations.get(TRAFFIC_DISTRIBUTION);
-        match annotation.unwrap_or(&service.spec.traffic_distribution).as_str() {
-            "PreferClose" | "PreferSameZone" => Some(Self::SameZone),
-            "PreferSameNode" => Some(Self::SameNode),
-            _ => None,
-        }
-    }
-}
-
-/// A port of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KnownPort {
-    pub(crate) number: u16,
-    pub(crate) name: String,
-    pub(crate) protocol: PortProtocol,
-    /// The endpoint's port where the endpoint itself names none.
-    pub(crate) target: u16,
-}
-
-/// What is spoken on a port (`appProtocol`, the prefix of the port's name, or `protocol`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PortProtocol {
-    Http,
-    Http2,
-    Https,
-    Tls,
-    Tcp,
-    /// Not said: told from the first bytes.
-    Sniffed,
-}
-
-impl PortProtocol {
-    /// The protocol a ServiceEntry or Gateway names, in any case.
-    pub(crate) fn named(name: &str) -> Self {
-        match name.to_ascii_lowercase().as_str() {
-            "http" | "http_proxy" => Self::Http,
-            "http2" | "grpc" | "grpc-web" => Self::Http2,
-            "https" => Self::Https,
-            "tls" => Self::Tls,
-            "tcp" | "mongo" | "mysql" | "redis" => Self::Tcp,
-            _ => Self::Sniffed,
-        }
-    }
-
-    /// The protocol of a Kubernetes port: `appProtocol`, else the prefix of its name, else a few well-known ports.
-    fn of_kubernetes(app_protocol: &str, name: &str, number: u16) -> Self {
-        if !app_protocol.is_empty() {
-            return match app_protocol.to_ascii_lowercase().as_str() {
-                "kubernetes.io/h2c" => Self::Http2,
-                "kubernetes.io/ws" => Self::Http,
-                "kubernetes.io/wss" => Self::Https,
-                other => Self::named(other),
-            };
-        }
-        let prefix = if name.starts_with("grpc-web") { "grpc-web" } else { name.split('-').next().unwrap_or(name) };
-        match (Self::named(prefix), number) {
-            (Self::Sniffed, 25 | 53 | 3306 | 27017) => Self::Tcp,
-            (protocol, _) => protocol,
-        }
-    }
-
-    /// Whether http rules apply: HTTP of any kind, or not said.
-    pub(crate) fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Http2 | Self::Sniffed)
-    }
-
-    /// What is spoken to the endpoints.
-    pub(crate) fn upstream(self) -> Protocol {
-        match self {
-            Self::Http2 => Protocol::Http2,
-            Self::Sniffed => Protocol::SameAsDownstream,
-            _ => Protocol::Http1,
-        }
-    }
 }
 
 impl ServiceRegistry {
@@ -148,10 +54,34 @@ impl ServiceRegistry {
     }
 }
 
+/// How the endpoints of a service are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Discovery {
+    /// By address; none is a cluster without endpoints.
+    Listed,
+    /// By names, every address of which is an endpoint; none is no cluster.
+    Names,
+    /// By one name, which is one endpoint; none is no cluster.
+    LogicalName,
+    /// Not at all: requests go where the client connected to.
+    Dialled,
+    /// Not at all: requests go to the host that they name.
+    Requested,
+}
+
+/// Which endpoints a Kubernetes Service prefers (`trafficDistribution`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TrafficDistribution {
+    /// Those of the client's zone (`PreferClose`, `PreferSameZone`).
+    SameZone,
+    /// Those of the client's node, then of its zone (`PreferSameNode`).
+    SameNode,
+}
+
 impl KnownService {
     /// The name of its resource.
     pub(crate) fn name(&self) -> &str {
-        &self.created.1
+        &self.name
     }
 
     /// The port with this number.
@@ -161,14 +91,19 @@ impl KnownService {
 
     /// Every authority that stands for the service, as seen from `client` (a namespace), most common first.
     pub(crate) fn domains(&self, client: &str, domain: &str) -> Vec<String> {
-        let mut domains = vec![self.host.clone()];
-        let suffix = format!(".{}.svc.{domain}", self.namespace);
-        if let (ServiceRegistry::Kubernetes, Some(name)) = (self.registry, self.host.strip_suffix(&suffix)) {
-            domains.push(format!("{}.", self.host));
-            domains.push(format!("{name}.{}.svc", self.namespace));
-            domains.push(format!("{name}.{}", self.namespace));
-            if self.namespace == client {
-                domains.push(name.to_owned());
+        let mut domains = Vec::new();
+        for host in std::iter::once(&self.host).chain(&self.aliases) {
+            domains.push(host.clone());
+            let full = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix(".svc."));
+            if let Some((name, namespace)) = full.and_then(|full| full.split_once('.'))
+                && name != "*"
+            {
+                domains.push(format!("{host}."));
+                domains.push(format!("{name}.{namespace}.svc"));
+                domains.push(format!("{name}.{namespace}"));
+                if namespace == client {
+                    domains.push(name.to_owned());
+                }
             }
         }
         if self.headless {
@@ -181,6 +116,37 @@ impl KnownService {
         }));
         domains
     }
+
+    /// Whether requests go where they lead by themselves.
+    pub(crate) fn pass_through(&self, port: &KnownPort) -> Option<PassThrough> {
+        let target = match port.target {
+            Target::Number(number) => number,
+            Target::Name(_) => port.number,
+        };
+        match self.discovery {
+            Discovery::Dialled => Some(PassThrough::Dialled { port: (target != port.number).then_some(target) }),
+            Discovery::Requested => {
+                let suffix = self.host.strip_prefix('*').unwrap_or(&self.host);
+                Some(PassThrough::Named { suffix: suffix.into(), port: target })
+            }
+            Discovery::Listed | Discovery::Names | Discovery::LogicalName => None,
+        }
+    }
+
+    /// The order in which services of one host and namespace are preferred: Kubernetes, then the older.
+    fn rank(&self) -> (ServiceRegistry, Option<&str>, &str, &str) {
+        (self.registry, self.created.as_deref(), &self.name, &self.namespace)
+    }
+}
+
+/// Another name of a service: a Service of type ExternalName.
+#[derive(Debug)]
+pub(crate) struct Alias {
+    pub(crate) host: String,
+    pub(crate) namespace: String,
+    /// The host that it stands for.
+    pub(crate) target: String,
+    pub(crate) export_to: Vec<String>,
 }
 
 /// Every service of a configuration, as one workload sees them.
@@ -189,45 +155,66 @@ pub(crate) struct Services {
     services: Vec<KnownService>,
     /// For each host, the services of that host which the workload sees, best first.
     by_host: HashMap<String, Vec<usize>>,
+    /// For each other name that the workload sees, the host at the end of its chain.
+    aliases: HashMap<String, String>,
 }
 
 impl Services {
     /// Gathers the services of `config`.
     pub(crate) fn new(config: &Config, options: &MeshOptions, workload: &Workload) -> Self {
-        let sources = endpoints::Sources::new(config);
-        let mut services = Vec::new();
-        for service in &config.services {
-            services.extend(from_kubernetes(service, &sources, options));
-        }
-        for entry in &config.service_entries {
-            from_service_entry(entry, &sources, &mut services);
-        }
+        let sources = Sources::new(config);
+        let mut services: Vec<_> =
+            config.services.iter().filter_map(|service| sources.kubernetes(service, options, workload)).collect();
+        services.extend(config.service_entries.iter().flat_map(|entry| sources.service_entry(entry)));
+        join_endpoints(&mut services);
         let default = &options.default_service_export_to;
+        let is_seen = |export_to: &[String], namespace: &str| {
+            names::reach(export_to, default, namespace, &workload.namespace).is_some()
+        };
         let mut by_host: HashMap<String, Vec<usize>> = HashMap::new();
         for (number, service) in services.iter().enumerate() {
-            if names::reach(&service.export_to, default, &service.namespace, &workload.namespace).is_some() {
+            if is_seen(&service.export_to, &service.namespace) {
                 by_host.entry(service.host.clone()).or_default().push(number);
             }
         }
         for numbers in by_host.values_mut() {
             numbers.sort_by_key(|&number| {
                 let service = &services[number];
-                (service.namespace != workload.namespace, service.registry, service.created.clone())
+                (service.namespace != workload.namespace, service.rank())
             });
         }
-        Self { services, by_host }
+        let aliases = config.services.iter().filter_map(|service| super::kubernetes::alias(service, options));
+        let aliases: Vec<_> = aliases.filter(|alias| is_seen(&alias.export_to, &alias.namespace)).collect();
+        let aliases = followed(&aliases);
+        for (alias, target) in sorted(&aliases) {
+            for number in by_host.get(target).into_iter().flatten() {
+                services[*number].aliases.push(alias.clone());
+            }
+        }
+        Self { services, by_host, aliases }
+    }
+
+    /// The services of this host, or of the one that it is another name of.
+    fn of(&self, host: &str) -> Option<&[usize]> {
+        let known = self.by_host.get(host).or_else(|| self.by_host.get(self.aliases.get(host)?));
+        known.map(Vec::as_slice)
     }
 
     /// The service of this host that the workload sees.
     pub(crate) fn find(&self, host: &str) -> Option<&KnownService> {
-        self.by_host.get(host).and_then(|numbers| numbers.first()).map(|&number| &self.services[number])
+        self.of(host)?.first().map(|&number| &self.services[number])
     }
 
     /// The same, one of `namespace` first, as gateways look destinations up.
     pub(crate) fn find_near(&self, host: &str, namespace: &str) -> Option<&KnownService> {
-        let numbers = self.by_host.get(host)?;
+        let numbers = self.of(host)?;
         let near = numbers.iter().find(|&&number| self.services[number].namespace == namespace);
         near.or_else(|| numbers.first()).map(|&number| &self.services[number])
+    }
+
+    /// The host that `host` is another name of, if it is that and nothing else.
+    pub(crate) fn target_of(&self, host: &str) -> Option<&str> {
+        self.aliases.get(host).map(String::as_str)
     }
 
     /// Every service the workload sees, one a host, in the order of their documents.
@@ -238,95 +225,64 @@ impl Services {
     }
 }
 
-fn from_kubernetes(
-    resource: &Resource<Service>,
-    sources: &endpoints::Sources<'_>,
-    options: &MeshOptions,
-) -> Option<KnownService> {
-    let namespace = resource.namespace().to_owned();
-    let spec = &resource.spec;
-    if !spec.external_name.is_empty() {
-        return None;
+/// Of several definitions of one host in one namespace one is the service, and its endpoints are those of all.
+fn join_endpoints(services: &mut [KnownService]) {
+    let mut definitions: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+    for (number, service) in services.iter().enumerate() {
+        definitions.entry((&service.host, &service.namespace)).or_default().push(number);
     }
-    let mut ports = Vec::new();
-    for port in &spec.ports {
-        let Ok(number) = u16::try_from(port.port) else { continue };
-        if port.protocol.eq_ignore_ascii_case("udp") {
-            continue;
+    let mut several: Vec<_> = definitions.into_values().filter(|numbers| numbers.len() > 1).collect();
+    for numbers in &mut several {
+        numbers.sort_by_key(|&number| services[number].rank());
+        let [first, others @ ..] = numbers.as_slice() else { continue };
+        let discovery = services[*first].discovery;
+        let joined: Vec<_> = others.iter().map(|&other| &services[other]).flat_map(KnownService::bound).collect();
+        let joined = joined.into_iter().filter(|endpoint| discovery.takes(endpoint));
+        let joined: Vec<_> = joined.collect();
+        if discovery != Discovery::LogicalName {
+            services[*first].endpoints.extend(joined);
         }
-        ports.push(KnownPort {
-            number,
-            name: port.name.clone(),
-            protocol: PortProtocol::of_kubernetes(&port.app_protocol, &port.name, number),
-            target: number,
-        });
     }
-    let export_to = resource.meta.annotations.get(EXPORT_TO).map_or_else(Vec::new, |list| {
-        list.split(',').map(|namespace| namespace.trim().to_owned()).filter(|namespace| !namespace.is_empty()).collect()
-    });
-    let headless = spec.cluster_ip.eq_ignore_ascii_case("none");
-    let addresses = if headless || spec.cluster_ip.is_empty() { Vec::new() } else { vec![spec.cluster_ip.clone()] };
-    Some(KnownService {
-        host: format!("{}.{namespace}.svc.{}", resource.meta.name, options.domain).to_ascii_lowercase(),
-        endpoints: sources.of_kubernetes(resource, &namespace),
-        namespace,
-        ports,
-        registry: ServiceRegistry::Kubernetes,
-        addresses,
-        headless,
-        discovery: Discovery::Listed,
-        traffic_distribution: TrafficDistribution::of(resource),
-        export_to,
-        created: created(&resource.meta.creation_timestamp, &resource.meta.name),
-    })
 }
 
-fn from_service_entry(
-    resource: &Resource<ServiceEntry>,
-    sources: &endpoints::Sources<'_>,
-    services: &mut Vec<KnownService>,
-) {
-    let namespace = resource.namespace();
-    let spec = &resource.spec;
-    let ports: Vec<KnownPort> = spec
-        .ports
-        .iter()
-        .filter_map(|port| {
-            let number = u16::try_from(port.number).ok()?;
-            let target = if port.target_port == 0 { number } else { u16::try_from(port.target_port).ok()? };
-            let protocol = PortProtocol::named(&port.protocol);
-            Some(KnownPort { number, name: port.name.clone(), protocol, target })
-        })
-        .collect();
-    let discovery = match spec.resolution {
-        Resolution::Dns => Discovery::Names,
-        Resolution::DnsRoundRobin => Discovery::LogicalName,
-        _ => Discovery::Listed,
+impl Discovery {
+    /// Whether it takes such an endpoint: what is listed has addresses, not names.
+    pub(crate) fn takes(self, endpoint: &KnownEndpoint) -> bool {
+        match self {
+            Self::Listed => !endpoint.is_named(),
+            Self::Names | Self::LogicalName => true,
+            Self::Dialled | Self::Requested => false,
+        }
+    }
+}
+
+impl KnownService {
+    /// Its endpoints with the ports that they have for it, for a service whose ports are others.
+    fn bound(&self) -> impl Iterator<Item = KnownEndpoint> {
+        self.endpoints.iter().map(|endpoint| endpoint.bound_to(&self.ports))
+    }
+}
+
+/// Each alias with the host at the end of its chain; those that lead in a circle are left out.
+fn followed(aliases: &[Alias]) -> HashMap<String, String> {
+    let direct: HashMap<&str, &str> = aliases.iter().map(|alias| (&*alias.host, &*alias.target)).collect();
+    let end = |alias: &Alias| {
+        let mut target = &*alias.target;
+        for _ in 0..direct.len() {
+            match direct.get(target) {
+                Some(next) => target = next,
+                None => return Some((alias.host.clone(), target.to_owned())),
+            }
+        }
+        None
     };
-    let known = sources.of_service_entry(resource, discovery);
-    // Without endpoints the host is its own; a selector that selects nothing leaves none.
-    let itself = discovery != Discovery::Listed && spec.endpoints.is_empty() && spec.workload_selector.is_none();
-    for host in &spec.hosts {
-        let endpoints = if itself { vec![endpoints::from_host(host)] } else { known.clone() };
-        services.push(KnownService {
-            host: host.to_ascii_lowercase(),
-            namespace: namespace.to_owned(),
-            ports: ports.clone(),
-            registry: ServiceRegistry::ServiceEntry,
-            addresses: spec.addresses.iter().filter(|address| !address.contains('/')).cloned().collect(),
-            headless: false,
-            discovery,
-            traffic_distribution: None,
-            endpoints,
-            export_to: spec.export_to.clone(),
-            created: created(&resource.meta.creation_timestamp, &resource.meta.name),
-        });
-    }
+    aliases.iter().filter_map(end).collect()
 }
 
-/// The order of age: by time where it is known, else by name.
-fn created(timestamp: &Option<String>, name: &str) -> (Option<String>, String) {
-    (timestamp.clone(), name.to_owned())
+fn sorted(aliases: &HashMap<String, String>) -> Vec<(&String, &String)> {
+    let mut aliases: Vec<_> = aliases.iter().collect();
+    aliases.sort_unstable();
+    aliases
 }
 
 /// Labels, shared by the endpoints that have them.

@@ -198,14 +198,14 @@ message! {
         /// `Pending`, `Running`, `Succeeded` or `Failed`.
         pub phase: String = "phase",
         /// Its conditions; `Ready` says whether it takes requests.
-        pub conditions: Vec<PodCondition> = "conditions",
+        pub conditions: Vec<Condition> = "conditions",
     }
 }
 
 message! {
-    /// A condition of a [`Pod`].
-    pub struct PodCondition {
-        /// Its type, for example `Ready`.
+    /// A condition of a [`Pod`] or of a WorkloadEntry.
+    pub struct Condition {
+        /// Its type, for example `Ready` or `Healthy`.
         pub condition_type: String = "type",
         /// `True`, `False` or `Unknown`.
         pub status: String = "status",

@@ -12,8 +12,8 @@ use super::resource::{Metadata, Resource};
 use super::scan::{Refusal, Scanned, scan};
 use super::yaml::{self, Map, Value};
 use super::{
-    Config, DestinationRule, EndpointSlice, Gateway, Node, Pod, Secret, Service, ServiceEntry, VirtualService,
-    WorkloadEntry,
+    Condition, Config, DestinationRule, EndpointSlice, Gateway, Node, Pod, Secret, Service, ServiceEntry,
+    VirtualService, WorkloadEntry,
 };
 use crate::error::{Error, ErrorKind, Place, Problem, ResourceName, Severity};
 
@@ -207,7 +207,10 @@ impl Load {
         }
         match decoded {
             Some((meta, spec)) => {
-                let resource = Resource::read(meta, spec, Arc::clone(document.places), document.root);
+                let mut resource = Resource::read(meta, spec, Arc::clone(document.places), document.root);
+                if T::KIND == Kind::WorkloadEntry {
+                    resource.conditions = conditions(document);
+                }
                 T::list(&mut self.config).push(resource);
             }
             None => self.config.rejected.extend(name),
@@ -271,4 +274,11 @@ fn decode<T: Shape>(check: &mut Check<'_>, document: &Document<'_>) -> Option<(M
             None
         }
     }
+}
+
+/// What `status.conditions` says, as far as it can be read: nobody writes it by hand.
+fn conditions(document: &Document<'_>) -> Vec<Condition> {
+    let status = yaml::get(document.mapping, "status").and_then(Value::as_mapping);
+    let listed = status.and_then(|status| yaml::get(status, "conditions")).and_then(Value::as_sequence);
+    listed.into_iter().flatten().filter_map(|condition| yaml::decode(condition).ok()).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::kubernetes::Condition;
 use super::message::message;
 use super::places::Places;
 use crate::error::{Place, ResourceName};
@@ -48,6 +49,8 @@ pub struct Resource<T> {
     pub meta: Metadata,
     /// The word itself.
     pub spec: T,
+    /// What `status.conditions` says of a WorkloadEntry; of other kinds it is not read.
+    pub conditions: Vec<Condition>,
     places: Option<(Arc<Places>, u32)>,
 }
 
@@ -55,12 +58,17 @@ impl<T> Resource<T> {
     /// A resource made by a program, which stands nowhere.
     pub fn new(name: impl Into<String>, namespace: Option<&str>, spec: T) -> Self {
         let namespace = namespace.map(str::to_owned);
-        Self { meta: Metadata { name: name.into(), namespace, ..Metadata::default() }, spec, places: None }
+        Self {
+            meta: Metadata { name: name.into(), namespace, ..Metadata::default() },
+            spec,
+            conditions: Vec::new(),
+            places: None,
+        }
     }
 
     /// A resource read from `places`, where it begins at the node `root`.
     pub(crate) fn read(meta: Metadata, spec: T, places: Arc<Places>, root: u32) -> Self {
-        Self { meta, spec, places: Some((places, root)) }
+        Self { meta, spec, conditions: Vec::new(), places: Some((places, root)) }
     }
 
     /// The place of a field, for example of `spec.http[2].timeout`.

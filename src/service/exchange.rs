@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ use crate::route::{
     Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
 };
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
-use crate::upstream::{Choice, Cluster, EndpointId};
+use crate::upstream::{Choice, Cluster, EndpointId, Original};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -61,6 +61,8 @@ pub(super) struct Exchange {
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,
     pub(super) hash: Option<u64>,
+    /// Where it leads by itself, if a cluster passes through.
+    pub(super) original: Option<Box<Original>>,
     /// Cookies that keep the client with its endpoint.
     set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
@@ -96,6 +98,7 @@ impl Exchange {
             deadline: Deadline::default(),
             saved: None,
             hash: None,
+            original: None,
             set_cookies: Vec::new(),
             grant: None,
             classifier: None,
@@ -133,7 +136,17 @@ impl Exchange {
         let grpc = self.asked.grpc;
         let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
         self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        let mut original = self.passes_through().then(Box::<Original>::default);
+        if let Some(original) = &mut original
+            && self.listener.is_none()
+        {
+            original.dialled = authority(head);
+        }
         self.change(forward, head).ok_or_else(LocalReply::bad_path)?;
+        if let Some(original) = &mut original {
+            original.named = authority(head);
+        }
+        self.original = original;
         if !forward.hash.is_empty() {
             self.hash(forward, head);
         }
@@ -141,6 +154,12 @@ impl Exchange {
             self.saved = Some(SavedHead::new(head));
         }
         Ok(())
+    }
+
+    /// Whether it may go where it leads by itself.
+    fn passes_through(&self) -> bool {
+        let mut clusters = self.cluster.iter().chain(self.mirrors.iter().map(|mirror| &mirror.cluster));
+        clusters.any(|cluster| cluster.pass_through().is_some())
     }
 
     /// The filters in front of the router, in Envoy's order: fault, then CORS.
@@ -235,7 +254,8 @@ impl Exchange {
     /// Chooses an endpoint for one more try and points the head at it.
     pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
-        let mut choice = Choice { hash: self.hash, tried, ..Choice::default() };
+        let original = self.original.as_deref();
+        let mut choice = Choice { hash: self.hash, tried, original, ..Choice::default() };
         if let Some(retry) = self.retry() {
             (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
         }
@@ -297,6 +317,12 @@ impl Exchange {
             ..RouteInfo::new(self.flags | flags, details)
         }
     }
+}
+
+/// The authority that a head names: of the URI, else `Host`.
+fn authority(head: &Parts) -> Option<Authority> {
+    let named = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
+    head.uri.authority().cloned().or_else(named)
 }
 
 /// Whether a head asks for a tunnel.

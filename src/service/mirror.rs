@@ -49,7 +49,7 @@ where
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let Some(mut head) = saved.restore() else { return };
     let mut draws = exchange.draws.clone();
-    let choice = Choice { hash: exchange.hash, ..Choice::default() };
+    let choice = Choice { hash: exchange.hash, original: exchange.original.as_deref(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
     let Some(admission) = Admission::of(target.cluster.limits()) else { return };
     let Some(authority) = point_at(&mut head, &picked.endpoint().authority) else { return };

@@ -64,7 +64,8 @@ pub use locality::{
     Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, REGION_LABEL,
     SUBZONE_LABEL, ZONE_LABEL,
 };
-pub use names::{LogicalHost, ResolvedName};
+pub use names::{LogicalHost, NamedAddress, ResolvedName};
+pub use originals::{Original, PassThrough};
 pub use outlier::{Ejection, EjectionReason, OutlierSettings};
 pub use registry::Registry;
 pub use warmup::Warmup;

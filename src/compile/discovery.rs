@@ -1,0 +1,100 @@
+//! What cannot be known of endpoints, and what is said of it.
+
+use super::kubernetes;
+use super::names;
+use super::path::Path;
+use super::report::Report;
+use super::review::{self, Review};
+use super::services::{Discovery, Services, selects};
+use super::virtual_services::{MeantVirtualService, Target};
+use crate::config::{Config, DestinationRule, Resolution, Resource, Service, ServiceEntry, WorkloadEntry};
+use crate::error::{Problem, Severity};
+use crate::options::{MeshOptions, Workload};
+
+/// Says where endpoints are not what was asked for.
+pub(crate) fn review(
+    config: &Config,
+    services: &Services,
+    options: &MeshOptions,
+    workload: &Workload,
+    report: &mut Report,
+) {
+    for service in &config.services {
+        review::of(service, service.name_of("Service"), report, |review| locality(service, workload, review));
+    }
+    for rule in &config.destination_rules {
+        review::of(rule, rule.name_of("DestinationRule"), report, |review| subsets(rule, services, options, review));
+    }
+    for entry in &config.service_entries {
+        review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
+            named(entry, &config.workload_entries, review);
+        });
+    }
+}
+
+/// Says where a gateway is told to go where its clients connected to, which is the gateway.
+pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], services: &Services, report: &mut Report) {
+    let at_gateways = |meant: &&MeantVirtualService<'_>| meant.gateways.iter().any(|gateway| gateway != names::MESH);
+    for meant in virtual_services.iter().filter(at_gateways) {
+        for Target { host, path, .. } in meant.rules.iter().flat_map(|rule| &rule.destinations).map(|to| &to.target) {
+            let service = services.find_near(host, &meant.name.namespace);
+            if service.is_some_and(|service| service.discovery == Discovery::Dialled) {
+                let path = format!("{path}.host");
+                let message = format!(
+                    "{host} has resolution NONE, which leads where the client connected to: clients of a gateway \
+                     connect to the gateway, and their requests get 503"
+                );
+                let problem = Problem::new(Severity::Warning, path.as_str(), message)
+                    .with_resource(meant.name.clone())
+                    .with_place(meant.resource.place(&path));
+                report.push(problem.with_help("write `resolution: DNS`"));
+            }
+        }
+    }
+}
+
+/// A Service for one node, in a process that does not know its own.
+fn locality(service: &Resource<Service>, workload: &Workload, review: &mut Review<'_>) {
+    if kubernetes::is_local(&service.spec) && workload.node.is_empty() {
+        let path = Path::root("spec");
+        let why = "the node of this process is not known: the endpoints of every node are used";
+        review.value_not_honored(&path.field("internalTrafficPolicy"), why);
+    }
+}
+
+/// Subsets are made by the labels of pods, which an EndpointSlice only names.
+fn subsets(rule: &Resource<DestinationRule>, services: &Services, options: &MeshOptions, review: &mut Review<'_>) {
+    let host = names::complete(&rule.spec.host, rule.namespace(), &options.domain);
+    let Some(service) = services.find(&host).filter(|service| service.unlabeled > 0) else { return };
+    let path = Path::root("spec");
+    let list = path.field("subsets");
+    let labeled = rule.spec.subsets.iter().enumerate().filter(|(_, subset)| !subset.labels.is_empty());
+    for (number, _) in labeled {
+        let message = format!(
+            "{} of the endpoints of {host} are in no subset: subsets are made by the labels of Pods, and the Pods \
+             that their EndpointSlices name are not there",
+            service.unlabeled
+        );
+        review.warning(&list.index(number).field("labels"), message);
+    }
+}
+
+/// Workloads that are selected and have names where addresses are needed.
+fn named(entry: &Resource<ServiceEntry>, workloads: &[Resource<WorkloadEntry>], review: &mut Review<'_>) {
+    let Some(selector) = &entry.spec.workload_selector else { return };
+    if entry.spec.resolution != Resolution::Static {
+        return;
+    }
+    for workload in workloads.iter().filter(|workload| workload.namespace() == entry.namespace()) {
+        let address = &workload.spec.address;
+        let is_name =
+            !address.is_empty() && !address.starts_with("unix://") && address.parse::<std::net::IpAddr>().is_err();
+        if is_name && selects(&selector.labels, &super::endpoints::merged_labels(workload)) {
+            let message = format!(
+                "WorkloadEntry {} is left out: its address {address} is a name, and STATIC takes addresses only",
+                workload.meta.name
+            );
+            review.warning(&Path::root("spec").field("workloadSelector"), message);
+        }
+    }
+}
