@@ -114,12 +114,15 @@ mod tests {
     #[test]
     fn fields_of_istio_are_read() {
         let text = "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\npathNormalization: {normalization: MERGE_SLASHES}\n\
-                    connectTimeout: 2.5s\nrootNamespace: root\ndefaultServiceExportTo: ['.']\nenableTracing: true\n";
+                    connectTimeout: 2.5s\nrootNamespace: root\ndefaultServiceExportTo: ['.']\nenableTracing: true\n\
+                    localityLbSetting: {enabled: false}\nzoneAwareLbSetting: {minClusterSize: 3}\n";
         let (options, unknown) = parse(text).unwrap();
         assert_eq!(options.outbound_traffic_policy, OutboundTrafficPolicy::RegistryOnly);
         assert_eq!(options.path_normalization, PathNormalization::MergeSlashes);
         assert_eq!(options.connect_timeout, Duration::from_millis(2500));
         assert_eq!(options.root_namespace, "root");
+        assert_eq!(options.locality_lb_setting.unwrap().enabled, Some(false));
+        assert_eq!(options.zone_aware_lb_setting.unwrap().min_cluster_size, Some(3));
         assert_eq!(options.default_service_export_to, ["."]);
         assert_eq!(unknown, ["enableTracing"]);
     }
