@@ -214,7 +214,7 @@ fn ll6_the_first_entry_for_the_own_place_is_taken() {
     let words = |list: &str| placement(&format!("{{loadBalancer: {{localityLbSetting: {{distribute: {list}}}}}}}"));
     let shares = |placement: Placement| match placement {
         Placement::Distribute(Distribute { shares }) => {
-            shares.map(|shares| shares.iter().map(|(to, weight)| (to.to_string(), *weight)).collect::<Vec<_>>())
+            shares.map(|shares| shares.iter().map(|share| (share.to.to_string(), share.weight)).collect::<Vec<_>>())
         }
         other => panic!("{other:?}"),
     };

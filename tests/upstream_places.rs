@@ -11,7 +11,7 @@ use mesh_router::dice::Dice;
 use mesh_router::outcome::Outcome;
 use mesh_router::upstream::{
     Balancing, Choice, Cluster, ClusterKey, ClusterSettings, Distribute, EndpointConfig, EndpointId, Failover,
-    FailoverLabel, FailoverPlaces, Original, OutlierSettings, Placement, Policy, Registry,
+    FailoverLabel, FailoverPlaces, Original, OutlierSettings, PlaceShare, Placement, Policy, Registry,
 };
 
 const PICKS: u32 = 20_000;
@@ -112,9 +112,12 @@ fn labels(labels: &[(&str, &str)]) -> Arc<[FailoverLabel]> {
     labels.iter().map(label).collect()
 }
 
+/// The place of an endpoint, and its labels.
+type Labelled<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
 /// The order in which endpoints with these labels are used.
-fn label_order(failover: Failover, endpoints: &[(&str, &[(&str, &str)])]) -> Vec<Vec<u8>> {
-    let config = |(number, (place, labels)): (u8, &(&str, &[(&str, &str)]))| {
+fn label_order(failover: Failover, endpoints: &[Labelled<'_>]) -> Vec<Vec<u8>> {
+    let config = |(number, (place, labels)): (u8, &Labelled<'_>)| {
         let mut config = host(number, place);
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         config.labels = Arc::new(labels.collect());
@@ -247,7 +250,8 @@ async fn pr4_nobody_panics_while_another_level_takes_all() {
 }
 
 fn distribute(shares: Option<&[(&str, u32)]>) -> Placement {
-    let shares = shares.map(|shares| shares.iter().map(|(to, weight)| ((*to).into(), *weight)).collect());
+    let shares = shares
+        .map(|shares| shares.iter().map(|(to, weight)| PlaceShare { to: (*to).into(), weight: *weight }).collect());
     Placement::Distribute(Distribute { shares })
 }
 
