@@ -26,7 +26,7 @@ use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::{ListenerOrigin, Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
+    Abort, Action, Client, CorsGrant, CorsVerdict, Fault, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
 };
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 use crate::upstream::{Choice, Cluster, EndpointId, Original};
@@ -52,6 +52,8 @@ pub(super) struct Exchange {
     pub(super) listener: Option<Arc<ListenerOrigin>>,
     /// Whether the application serves it itself, whatever its destination.
     pub(super) inbound: bool,
+    /// Whether aborts are drawn for each try.
+    pub(super) faults_per_try: bool,
     /// What the client speaks.
     pub(super) version: Option<Version>,
     pub(super) flags: ResponseFlags,
@@ -97,6 +99,7 @@ impl Exchange {
             record,
             listener: None,
             inbound: false,
+            faults_per_try: false,
             version: None,
             flags: ResponseFlags::NONE,
             attempts: 0,
@@ -210,14 +213,8 @@ impl Exchange {
 
     /// The filters in front of the router, in Envoy's order: fault, then CORS.
     fn filters(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
-        if let Some(fault) = &forward.fault
-            && fault.abort.is_some()
-            && let Some(abort) = fault.aborted(self.draws.next_u64())
-        {
-            return Err(match abort {
-                Abort::Http(status) => LocalReply::abort(status),
-                Abort::Grpc(status) => LocalReply::abort_grpc(status),
-            });
+        if !self.faults_per_try {
+            self.abort(forward.fault.as_ref())?;
         }
         match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
             None | Some(CorsVerdict::None) => Ok(()),
@@ -226,6 +223,15 @@ impl Exchange {
                 Ok(())
             }
             Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
+        }
+    }
+
+    /// Draws whether a fault aborts.
+    fn abort(&mut self, fault: Option<&Fault>) -> Result<(), LocalReply> {
+        match fault.filter(|fault| fault.abort.is_some()).and_then(|fault| fault.aborted(self.draws.next_u64())) {
+            None => Ok(()),
+            Some(Abort::Http(status)) => Err(LocalReply::abort(status)),
+            Some(Abort::Grpc(status)) => Err(LocalReply::abort_grpc(status)),
         }
     }
 
@@ -302,6 +308,14 @@ impl Exchange {
 
     /// Chooses an endpoint for one more try and points the head at it.
     pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
+        if self.faults_per_try
+            && let Some(route) = self.route.clone()
+            && let Action::Forward(Forward { fault, .. }) = &route.action
+            && let Err(reply) = self.abort(fault.as_ref())
+        {
+            self.attempts += 1;
+            return Err(reply.of_a_try());
+        }
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
         let original = self.extras.as_ref().and_then(|extras| extras.original.as_ref());
         let mut choice = Choice { hash: self.hash, tried, original, ..Choice::default() };
@@ -309,7 +323,8 @@ impl Exchange {
             (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
         }
         let picked = cluster.pick(&mut self.draws, &choice).ok_or_else(LocalReply::no_healthy_upstream)?;
-        let admission = Admission::of(cluster.limits()).ok_or_else(LocalReply::overflow)?;
+        let admission =
+            Admission::of(cluster.limits(), self.deadline.bounds_tries()).ok_or_else(LocalReply::overflow)?;
         self.attempts += 1;
         if self.listener.is_some() {
             head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
@@ -317,6 +332,7 @@ impl Exchange {
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
         let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
         let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
     }
 
