@@ -170,8 +170,65 @@ pub struct Workload {
     pub node: String,
 }
 
+impl Workload {
+    /// Who this process is by the environment variables of its pod, which the Downward API fills in; `variable` looks
+    /// one up.
+    ///
+    /// `POD_NAMESPACE` is the namespace, `ISTIO_META_NODE_NAME` or `NODE_NAME` the node, `POD_LABELS` the labels as
+    /// `key=value,key=value`, and `POD_LOCALITY` the `region/zone/subzone`. One that is not set, or empty, leaves the
+    /// default; a label without `=` is left out. Without a locality that of the node's labels counts, where
+    /// configuration names the node.
+    ///
+    /// ```
+    /// use mesh_router::options::Workload;
+    ///
+    /// let workload = Workload::from_env(|name| std::env::var(name).ok());
+    /// assert!(!workload.namespace.is_empty());
+    /// ```
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let labels = value("POD_LABELS").unwrap_or_default();
+        let labels = labels.split(',').filter_map(|label| label.trim().split_once('='));
+        let default = Self::default();
+        Self {
+            namespace: value("POD_NAMESPACE").unwrap_or(default.namespace),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            locality: value("POD_LOCALITY").unwrap_or_default(),
+            node: value("ISTIO_META_NODE_NAME").or_else(|| value("NODE_NAME")).unwrap_or_default(),
+        }
+    }
+}
+
 impl Default for Workload {
     fn default() -> Self {
         Self { namespace: "default".to_owned(), labels: BTreeMap::new(), locality: String::new(), node: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_says_who_this_is() {
+        let variables = [
+            ("POD_NAMESPACE", "shop"),
+            ("POD_LABELS", "app=cart, version=v1,odd,empty="),
+            ("POD_LOCALITY", "eu/z1"),
+            ("NODE_NAME", "node-1"),
+            ("ISTIO_META_NODE_NAME", "node-2"),
+        ];
+        let lookup =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let labels = [("app", "cart"), ("version", "v1"), ("empty", "")];
+        let expected = Workload {
+            namespace: "shop".to_owned(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            locality: "eu/z1".to_owned(),
+            node: "node-2".to_owned(),
+        };
+        assert_eq!(Workload::from_env(lookup), expected);
+        assert_eq!(Workload::from_env(|_| None), Workload::default());
+        assert_eq!(Workload::from_env(|_| Some(String::new())), Workload::default());
     }
 }

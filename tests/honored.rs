@@ -203,6 +203,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("Subset", "name", "other"),
     ("Subset", "trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),
     ("LoadBalancerSettings", "simple", "RANDOM"),
+    ("LoadBalancerSettings", "localityLbSetting", "{distribute: [{from: '*', to: {'*': 100}}]}"),
+    ("LocalityLoadBalancerSetting", "enabled", "false"),
     ("ConnectionPoolSettings", "tcp", "{connectTimeout: 1s}"),
     ("ConnectionPoolSettings", "http", "{useClientProtocol: true}"),
     ("Gateway", "servers", "[{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*']}]"),
@@ -229,6 +231,7 @@ const VALUES: &[(&str, &str, &str)] = &[
 
 /// What a word must say for its other fields to matter.
 const BEFORE: &[(&str, &str, &str)] = &[
+    ("LocalityLoadBalancerSetting", "distribute", "[{from: '*', to: {'*': 100}}]"),
     ("HttpRetry", "attempts", "2"),
     ("PortTrafficPolicy", "port", "{number: 80}"),
     ("PortTrafficPolicy", "loadBalancer", "{simple: RANDOM}"),

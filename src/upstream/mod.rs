@@ -61,7 +61,7 @@ pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, 
 pub use endpoint_set::EndpointSet;
 pub use limits::{InUse, LimitSettings, Limits, Permit};
 pub use locality::{
-    Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, REGION_LABEL,
+    Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, PlaceShare, Placement, REGION_LABEL,
     SUBZONE_LABEL, ZONE_LABEL,
 };
 pub use names::{LogicalHost, NamedAddress, ResolvedName};
