@@ -217,7 +217,7 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("ServiceEntry", "hosts", "[other.test]"),
     ("ServiceEntry", "addresses", "[10.0.0.77]"),
     ("ServiceEntry", "ports", "[{number: 81, name: http, protocol: HTTP}]"),
-    ("ServiceEntry", "resolution", "DNS"),
+    ("ServiceEntry", "resolution", "NONE"),
     ("ServiceEntry", "endpoints", "[{address: 10.0.0.10}]"),
     ("ServiceEntry", "exportTo", "[elsewhere]"),
     ("ServiceEntryPort", "protocol", "GRPC"),

@@ -29,6 +29,7 @@ mod body;
 mod connection;
 mod drain;
 mod exchange;
+mod forwarded;
 mod framing;
 mod head;
 mod listener;

@@ -147,12 +147,13 @@ impl ServerBuilder {
         let (sender, commands) = mpsc::unbounded_channel();
         let router = MeshRouter::new(&self.mesh);
         let (protocols, dice) = (Protocols::new(self.idle, self.buffer), self.dice.clone());
+        let trusted = self.mesh.options().num_trusted_proxies;
         let work = move || {
             let done = runtime.block_on(async {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = Transport::new();
                 let make = move |origin: Origin| router.clone().with_origin(origin).layer(transport.clone());
-                worker::run(Serving { make, protocols, dice }, commands).await
+                worker::run(Serving { make, protocols, dice, trusted }, commands).await
             });
             drop(runtime);
             if let Some(done) = done {

@@ -38,6 +38,8 @@ pub(super) struct Serving<M> {
     pub(super) make: M,
     pub(super) protocols: Protocols,
     pub(super) dice: Dice,
+    /// How many proxies before us are believed of what they say about clients.
+    pub(super) trusted: u32,
 }
 
 #[derive(Debug)]
@@ -162,8 +164,10 @@ async fn converse<M, S, B>(
     if let Accepted::Tcp(stream, peer) = &accepted {
         (origin.peer, origin.local) = (Some(*peer), stream.local_addr().ok());
     }
-    let session = Arc::new(Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive)));
-    let service = (serving.make)(Origin::Listener(Arc::new(origin)));
+    let origin = Arc::new(origin);
+    let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
+    let session = Arc::new(session.behind(serving.trusted, &origin));
+    let service = (serving.make)(Origin::Listener(origin));
     let served = match accepted {
         Accepted::Tcp(stream, _) => serving.protocols.serve(stream, service, session, draining).await,
         Accepted::Unix(stream) => serving.protocols.serve(stream, service, session, draining).await,
