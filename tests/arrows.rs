@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["mesh", "snapshot", "route", "upstream", "telemetry", "error", "request", "outcome", "dice", "options"],
     ),
     ("transport", &["upstream", "request", "outcome", "telemetry", "error", "service"]),
+    ("integrate", &["service", "mesh", "request", "outcome", "error"]),
     ("source", &["mesh", "config", "error"]),
     (
         "gateway",

@@ -1,0 +1,6 @@
+//! The integrations against the real libraries, on sockets of this machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod loopback;
+mod reqwest;
+mod reqwest_middleware;
