@@ -2,6 +2,7 @@
 //!
 //! | library | what to write | guide |
 //! |---|---|---|
+//! | hyper-util's client | `MeshRouter::new(&mesh).layer(client)` | [`hyper`] |
 //! | reqwest | `MeshRouter::new(&mesh).layer(ReqwestService::new(client))` | `reqwest`, with the feature of that name |
 //! | reqwest-middleware | `ClientBuilder::new(client).with(MeshMiddleware::new(&mesh))` | `reqwest` |
 //!
@@ -45,5 +46,7 @@
 //! a spawned task: rustc says that the implementation of `From` is not general enough. Bodies with an error type of
 //! their own (`Full`, `Incoming`, `reqwest::Body`, tonic's and axum's `Body`) can.
 
+#[cfg(feature = "client")]
+pub mod hyper;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
