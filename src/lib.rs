@@ -71,6 +71,7 @@
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
 //! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `service`'s seam |
 //! | [`gateway`] | listeners | `service` `transport` `source` `mesh` |
+//! | [`integrate`] | where requests come from: guides and adaptors for other libraries | `service` `mesh` `outcome` `request` |
 //! | [`source`] | where words and addresses come from | `mesh` `config` |
 //!
 //! Nothing points up and there is no circle; a test reads the imports. `route` and `upstream` do not know each other: a
@@ -88,6 +89,7 @@
 //! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
 //! | `metrics` | Istio's standard metrics through the `metrics` facade |
 //! | `gateway` | [`gateway`]: listeners; switches `client`, `file` and `metrics` on |
+//! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |
 //! | `full` | all of them but `dns`, whose resolver is large |
 
 mod compile;
@@ -106,6 +108,7 @@ pub mod upstream;
 
 #[cfg(feature = "gateway")]
 pub mod gateway;
+pub mod integrate;
 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 pub mod source;
 #[cfg(feature = "tls")]
