@@ -57,6 +57,12 @@ impl HashPolicies {
         self.policies.is_empty()
     }
 
+    /// Hashes a connection that is no request: only the client's address is known of it.
+    pub fn hash_connection(&self, client: IpAddr) -> Option<u64> {
+        let by_source = self.policies.iter().any(|policy| matches!(policy, HashPolicy::SourceIp));
+        by_source.then(|| hash_text(client))
+    }
+
     /// Hashes a request as it came, before the rule changes it; once for all of its tries.
     ///
     /// Where a policy finds a value, what was found before it is rotated left by one bit and combined with it by
