@@ -31,9 +31,12 @@ mod drain;
 mod exchange;
 mod framing;
 mod head;
+mod hello;
 mod listener;
+mod secured;
 mod serve;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tunnel;
