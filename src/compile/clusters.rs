@@ -14,7 +14,7 @@ use super::outlier;
 use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::{RuleDestination, Target};
-use crate::config::Subset;
+use crate::config::{Subset, TcpSettings};
 use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
 use crate::snapshot::ClusterEntry;
@@ -123,6 +123,12 @@ impl<'a> Clusters<'a> {
     pub(crate) fn hash_policies_of_service(&self, service: &KnownService, port: u16) -> HashPolicies {
         let hash = self.rules.find(service).and_then(|rule| load_balancing::hash_of(rule, "", Some(port.into())));
         HashPolicies::new(hash.and_then(load_balancing::hash_policy))
+    }
+
+    /// What the rule of a destination's host says of its TCP connections, whatever the port and the subset.
+    pub(crate) fn tcp_settings(&self, destination: &Target, near: Option<&str>) -> Option<&'a TcpSettings> {
+        let policy = self.rules.find(self.service(&destination.host, near)?)?.policy?;
+        policy.connection_pool.as_ref()?.tcp.as_ref()
     }
 
     fn service(&self, host: &str, near: Option<&str>) -> Option<&'a KnownService> {

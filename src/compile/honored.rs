@@ -3,6 +3,8 @@
 
 use super::path::Path;
 use super::review::Review;
+use super::server_tls;
+use super::services::PortProtocol;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings,
     LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
@@ -161,15 +163,17 @@ fn workload(entry: &WorkloadEntry, path: &Path<'_>, review: &mut Review<'_>) {
     review.not_honored(&path.field("serviceAccount"), service_account);
 }
 
-/// Names what a Gateway says in vain. Servers of other protocols are named where listeners are made.
+/// Names what a Gateway says in vain.
 pub(crate) fn gateway(spec: &Gateway, review: &mut Review<'_>) {
     let Gateway { servers, selector: _ } = spec;
     let root = Path::root("spec");
     let list = root.field("servers");
     for (number, server) in servers.iter().enumerate() {
-        let Server { port: _, bind: _, hosts: _, tls, default_endpoint, name } = server;
+        let Server { port, bind: _, hosts: _, tls, default_endpoint, name } = server;
         let path = list.index(number);
-        review.not_honored(&path.field("tls"), tls);
+        if let (Some(tls), Some(port)) = (tls, port) {
+            server_tls::review(tls, PortProtocol::named(&port.protocol), &path.field("tls"), review);
+        }
         review.not_honored(&path.field("defaultEndpoint"), default_endpoint);
         review.not_honored(&path.field("name"), name);
     }

@@ -20,6 +20,7 @@ mod headers;
 mod honored;
 mod inbound;
 mod kubernetes;
+mod l4;
 mod limits;
 mod load_balancing;
 mod matches;
@@ -35,6 +36,7 @@ pub(crate) mod report;
 mod review;
 mod routes;
 mod secrets;
+mod server_tls;
 mod service_entries;
 mod services;
 mod tables;
@@ -55,7 +57,7 @@ use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::upstream::{Names, Registry};
 
 /// What a configuration is compiled for.
@@ -93,10 +95,11 @@ fn compile(
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
-    let listeners = gateways::listeners(config, &visible, &mut clusters, workload, report);
+    let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
+    let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
     let path_normalization = options.path_normalization;
-    Snapshot { version, mesh, listeners, inbound, clusters: clusters.entries, path_normalization }
+    Snapshot { version, mesh, listeners, sockets, inbound, clusters: clusters.entries, path_normalization }
 }
 
 /// Understands every resource by itself.

@@ -32,9 +32,12 @@ mod exchange;
 mod forwarded;
 mod framing;
 mod head;
+mod hello;
 mod listener;
+mod secured;
 mod serve;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tunnel;

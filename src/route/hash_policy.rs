@@ -60,6 +60,12 @@ impl HashPolicies {
         self.policies.is_empty()
     }
 
+    /// Hashes a connection that is no request: only the client's address is known of it.
+    pub fn hash_connection(&self, client: IpAddr) -> Option<u64> {
+        let by_source = self.policies.iter().any(|policy| matches!(policy, HashPolicy::SourceIp));
+        by_source.then(|| hash_text(client))
+    }
+
     /// Hashes a request as the rule sends it on, with its header operations and rewrites done, as Envoy does; once for
     /// all of its tries.
     ///

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{HOST, LOCATION};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::exchange::{Exchange, MirrorTarget, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
@@ -70,6 +70,7 @@ impl Routing {
             Resolution::Unknown(Unknown::Refuse) => {
                 return refuse(LocalReply::refused_host(), &self.metrics.black_hole);
             }
+            Resolution::HttpsOnly => return refuse(https(&view), &self.metrics.no_route),
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };
@@ -203,6 +204,17 @@ fn reply_of(action: &Action, view: &RequestView<'_>) -> LocalReply {
 
 fn location(redirect: &Redirect, view: &RequestView<'_>) -> Option<HeaderMap> {
     Some(HeaderMap::from_iter([(LOCATION, redirect.location(view)?)]))
+}
+
+/// The same URI with the scheme `https` and the authority as it came, port included.
+fn https(view: &RequestView<'_>) -> LocalReply {
+    let query = view.query().map_or_else(String::new, |query| format!("?{query}"));
+    match HeaderValue::try_from(format!("https://{}{}{query}", view.authority(), view.path())) {
+        Ok(location) => {
+            LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, HeaderMap::from_iter([(LOCATION, location)]))
+        }
+        Err(_) => LocalReply::bad_path(),
+    }
 }
 
 /// A request that the http rules of a client do not see: TLS that the application opens itself, and tunnels.

@@ -331,7 +331,8 @@ impl Exchange {
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
         let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
-        let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        let mut aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        aim.client = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local));
         self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
     }

@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::failure;
-use super::place::{Place, Placed};
 use super::proxy_header;
 use super::secure::Secure;
 use super::settings::Settings;
@@ -178,9 +177,8 @@ impl Target {
         &self,
         settings: &Settings,
         terms: &Terms,
-        place: &Arc<Place>,
-        shared: bool,
-        handshake: impl FnOnce(Placed) -> F,
+        spoken: Spoken,
+        handshake: impl FnOnce(Wire) -> F,
     ) -> Result<T, FailureError>
     where
         F: Future<Output = Result<T, FailureError>>,
@@ -194,20 +192,29 @@ impl Target {
                 },
                 Target::Host(host, _) => open_host(settings, &host.name, host.port, terms).await,
             };
-            let wire = prepare(wire.map_err(|error| failure::of_connect(self, error))?, terms, shared).await;
-            handshake(Placed::new(wire.map_err(|error| failure::of_connect(self, error))?, place.clone())).await
+            let wire = prepare(wire.map_err(|error| failure::of_connect(self, error))?, terms, spoken).await;
+            handshake(wire.map_err(|error| failure::of_connect(self, error))?).await
         });
         opened.await.unwrap_or_else(|_| Err(failure::of_connect_timeout(self, limit)))
     }
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+    /// Anything.
+    Bytes,
+}
+
 /// Says who the client is, and secures the connection, where the terms say so.
-pub(super) async fn prepare(mut wire: Wire, terms: &Terms, shared: bool) -> io::Result<Wire> {
+async fn prepare(mut wire: Wire, terms: &Terms, spoken: Spoken) -> io::Result<Wire> {
     if let Some(proxy) = &terms.proxy {
         wire.write_all(&proxy_header::encode(*proxy, &wire)).await?;
     }
     match &terms.secure {
-        Some(secure) => secure.handshake(wire, shared).await,
+        Some(secure) => secure.handshake(wire, spoken).await,
         None => Ok(wire),
     }
 }
