@@ -6,7 +6,7 @@
 //! assert_eq!(Failure::ConnectTimeout.reason(), "connection timeout");
 //! ```
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,12 @@ impl Outcome {
     /// A gRPC status counts only if it stands in the headers, as in a response that is over with them. One in trailers
     /// is not seen, as in Envoy.
     pub fn of_answer(status: StatusCode, headers: &HeaderMap, grpc: bool) -> Self {
-        match (grpc, headers.get("grpc-status")) {
-            (false, _) => Outcome::Status(status),
-            (true, None) => Outcome::Grpc(status),
-            (true, Some(code)) => Outcome::Grpc(http_status(code.as_bytes())),
+        if !grpc {
+            return Outcome::Status(status);
+        }
+        match headers.get(HeaderName::from_static("grpc-status")) {
+            None => Outcome::Grpc(status),
+            Some(code) => Outcome::Grpc(http_status(code.as_bytes())),
         }
     }
 }

@@ -193,6 +193,7 @@ impl<'a> Clusters<'a> {
             connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
             outlier: outlier::settings(policy.outlier_detection),
             limits: limits::settings(policy.connection_pool, policy.retry_budget),
+            pass_through: service.pass_through(port),
         }
     }
 }

@@ -127,6 +127,7 @@ pub(crate) fn of_cluster(
     let found: Vec<_> =
         service.endpoints.iter().filter(of_subset).filter_map(|endpoint| endpoint.at(port, names)).collect();
     let named = match service.discovery {
+        Discovery::Dialled | Discovery::Requested => return Some(Found { endpoints: Vec::new(), named: None }),
         Discovery::Listed => return Some(Found { endpoints: NamedEndpoints::strict(found).expand(), named: None }),
         Discovery::Names | Discovery::LogicalName if found.is_empty() => return None,
         Discovery::Names => NamedEndpoints::strict(found),

@@ -7,8 +7,8 @@ use super::server_tls;
 use super::services::PortProtocol;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings,
-    LoadBalancerSettings, PortTrafficPolicy, Resolution, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy,
-    WorkloadEntry, ZoneAwareLoadBalancerSetting,
+    LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
+    ZoneAwareLoadBalancerSetting,
 };
 
 /// Names what a DestinationRule says in vain.
@@ -133,17 +133,13 @@ pub(crate) fn service_entry(spec: &ServiceEntry, review: &mut Review<'_>) {
         addresses,
         ports: _,
         location: _,
-        resolution,
+        resolution: _,
         endpoints,
         workload_selector: _,
         export_to: _,
         subject_alt_names: _,
     } = spec;
     let root = Path::root("spec");
-    if matches!(resolution, Resolution::None | Resolution::DynamicDns) {
-        let why = "it finds no endpoints: requests to these hosts get 503";
-        review.value_not_honored(&root.field("resolution"), why);
-    }
     let list = root.field("addresses");
     for (number, address) in addresses.iter().enumerate() {
         if address.contains('/') {

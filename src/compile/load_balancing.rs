@@ -12,8 +12,8 @@ use crate::config::{
 use crate::options::{MeshOptions, Workload};
 use crate::route::{HashCookie, HashPolicy};
 use crate::upstream::{
-    Balancing, Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, Policy,
-    REGION_LABEL, SUBZONE_LABEL, Warmup, ZONE_LABEL,
+    Balancing, Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, PlaceShare, Placement,
+    Policy, REGION_LABEL, SUBZONE_LABEL, Warmup, ZONE_LABEL,
 };
 
 /// The label of the node that something runs on.
@@ -159,7 +159,8 @@ fn by_locality(setting: &LocalityLoadBalancerSetting, outlier: bool, own: &Own) 
     if !distribute.is_empty() {
         let here = Locality::parse(&own.locality);
         let entry = distribute.iter().find(|entry| here.matches(&entry.from));
-        let shares = entry.map(|entry| entry.to.iter().map(|(to, weight)| (to.as_str().into(), *weight)).collect());
+        let share = |(to, weight): (&String, &u32)| PlaceShare { to: to.as_str().into(), weight: *weight };
+        let shares = entry.map(|entry| entry.to.iter().map(share).collect());
         return Placement::Distribute(Distribute { shares });
     }
     if !outlier {

@@ -24,6 +24,7 @@ mod l4;
 mod limits;
 mod load_balancing;
 mod matches;
+mod mesh_options;
 mod names;
 mod outlier;
 mod path;
@@ -85,6 +86,7 @@ fn compile(
     let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
     discovery::review(config, &services, options, workload, report);
     let mut meant = understand(config, options, regexes, report);
+    discovery::review_gateways(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes);

@@ -108,7 +108,7 @@ impl Routing {
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.draw, exchange.draws) = (draw, draws);
         if !forward.mirrors.is_empty() {
-            exchange.mirrors = self.mirrors(snapshot, forward, draw, port, head);
+            exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
         }
         exchange.version = Some(head.version);
         if let Some(fault) = &forward.fault
@@ -140,7 +140,7 @@ impl Routing {
             Origin::Listener(listener) => exchange.listener = Some(Arc::clone(listener)),
             Origin::Gateway(_) => exchange.inbound = true,
         }
-        exchange.classifier.clone_from(&self.settings.classifier);
+        exchange.set_classifier(self.settings.classifier.as_ref());
         exchange
     }
 

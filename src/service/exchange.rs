@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
@@ -18,7 +18,7 @@ use super::deadline::Deadline;
 use super::decide::{point_at, with_path_and_query};
 use super::formats;
 use super::local_reply::{Asked, LocalReply};
-use super::mirror_body::{MirrorBody, MirrorSlot};
+use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_body::Aim;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
@@ -29,7 +29,7 @@ use crate::route::{
     Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
 };
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
-use crate::upstream::{Choice, Cluster, EndpointId};
+use crate::upstream::{Choice, Cluster, EndpointId, Original};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -56,15 +56,23 @@ pub(super) struct Exchange {
     pub(super) version: Option<Version>,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
-    pub(super) mirrors: Vec<MirrorTarget>,
     pub(super) deadline: Deadline,
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,
     pub(super) hash: Option<u64>,
+    extras: Option<Box<Extras>>,
+}
+
+/// What few requests have, apart so that the others are light.
+#[derive(Debug, Default)]
+struct Extras {
+    mirrors: Vec<MirrorTarget>,
+    /// Where it leads by itself, if a cluster passes through.
+    original: Option<Original>,
     /// Cookies that keep the client with its endpoint.
     set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
-    pub(super) classifier: Option<Classifier>,
+    classifier: Option<Classifier>,
 }
 
 /// A cluster that gets a copy of the request.
@@ -92,13 +100,52 @@ impl Exchange {
             version: None,
             flags: ResponseFlags::NONE,
             attempts: 0,
-            mirrors: Vec::new(),
             deadline: Deadline::default(),
             saved: None,
             hash: None,
-            set_cookies: Vec::new(),
-            grant: None,
-            classifier: None,
+            extras: None,
+        }
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// The clusters that get a copy.
+    pub(super) fn mirrors(&self) -> &[MirrorTarget] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.mirrors)
+    }
+
+    pub(super) fn set_mirrors(&mut self, mirrors: Vec<MirrorTarget>) {
+        if !mirrors.is_empty() {
+            self.extras().mirrors = mirrors;
+        }
+    }
+
+    /// Gives every mirror a copy of the body; what is returned feeds them.
+    pub(super) fn copies(&mut self) -> Vec<Tap> {
+        let mirrors = self.extras.as_mut().map_or(&mut [][..], |extras| &mut extras.mirrors);
+        let pairs = mirrors.iter_mut().map(|target| {
+            let (tap, body) = mirror_body::copy(target.slot.load());
+            target.body = Some(body);
+            tap
+        });
+        pairs.collect()
+    }
+
+    pub(super) fn take_mirrors(&mut self) -> Vec<MirrorTarget> {
+        self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default()
+    }
+
+    /// Where it leads by itself, if a cluster passes through.
+    pub(super) fn original(&self) -> Option<&Original> {
+        self.extras.as_ref()?.original.as_ref()
+    }
+
+    /// What the application says about errors.
+    pub(super) fn set_classifier(&mut self, classifier: Option<&Classifier>) {
+        if let Some(classifier) = classifier {
+            self.extras().classifier = Some(classifier.clone());
         }
     }
 
@@ -133,14 +180,32 @@ impl Exchange {
         let grpc = self.asked.grpc;
         let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
         self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        let mut original = self.passes_through().then(Original::default);
+        if let Some(original) = &mut original
+            && self.listener.is_none()
+        {
+            original.dialled = authority(head);
+        }
         self.change(forward, head).ok_or_else(LocalReply::bad_path)?;
+        if let Some(original) = &mut original {
+            original.named = authority(head);
+        }
+        if original.is_some() {
+            self.extras().original = original;
+        }
         if !forward.hash.is_empty() {
             self.hash(forward, head);
         }
-        if self.retry().is_some() || !self.mirrors.is_empty() || self.answers_with_request() {
+        if self.retry().is_some() || !self.mirrors().is_empty() || self.answers_with_request() {
             self.saved = Some(SavedHead::new(head));
         }
         Ok(())
+    }
+
+    /// Whether it may go where it leads by itself.
+    fn passes_through(&self) -> bool {
+        let mut clusters = self.cluster.iter().chain(self.mirrors().iter().map(|mirror| &mirror.cluster));
+        clusters.any(|cluster| cluster.pass_through().is_some())
     }
 
     /// The filters in front of the router, in Envoy's order: fault, then CORS.
@@ -157,7 +222,7 @@ impl Exchange {
         match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
             None | Some(CorsVerdict::None) => Ok(()),
             Some(CorsVerdict::Actual(grant)) => {
-                self.grant = Some(grant);
+                self.extras().grant = Some(grant);
                 Ok(())
             }
             Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
@@ -216,7 +281,10 @@ impl Exchange {
         };
         let view = RequestView::new(&head.method, &head.uri, &head.headers, &origin);
         let hashed = forward.hash.hash(&view, client, &mut self.draws);
-        (self.hash, self.set_cookies) = (hashed.hash, hashed.set_cookies);
+        self.hash = hashed.hash;
+        if !hashed.set_cookies.is_empty() {
+            self.extras().set_cookies = hashed.set_cookies;
+        }
     }
 
     /// Whether an operation on the response asks for something of the request.
@@ -235,7 +303,8 @@ impl Exchange {
     /// Chooses an endpoint for one more try and points the head at it.
     pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
-        let mut choice = Choice { hash: self.hash, tried, ..Choice::default() };
+        let original = self.extras.as_ref().and_then(|extras| extras.original.as_ref());
+        let mut choice = Choice { hash: self.hash, tried, original, ..Choice::default() };
         if let Some(retry) = self.retry() {
             (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
         }
@@ -261,17 +330,20 @@ impl Exchange {
                 formats::of_response(self, status, headers, info, operations);
             }
         }
-        if let Some((grant, cors)) = self.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref())) {
+        let Some(extras) = &self.extras else { return };
+        if let Some((grant, cors)) = extras.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref()))
+        {
             grant.clone().apply(cors, headers);
         }
-        for cookie in &self.set_cookies {
+        for cookie in &extras.set_cookies {
             headers.append(http::header::SET_COOKIE, cookie.clone());
         }
     }
 
     /// Which failure an error is: what the application's classifier says, else what its types say.
     pub(super) fn classify(&self, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
-        let said = self.classifier.as_ref().and_then(|classifier| classifier.classify(error));
+        let classifier = self.extras.as_ref().and_then(|extras| extras.classifier.as_ref());
+        let said = classifier.and_then(|classifier| classifier.classify(error));
         said.unwrap_or_else(|| classify::failure(error))
     }
 
@@ -298,6 +370,12 @@ impl Exchange {
             ..RouteInfo::new(self.flags | flags, details)
         }
     }
+}
+
+/// The authority that a head names: of the URI, else `Host`.
+fn authority(head: &Parts) -> Option<Authority> {
+    let named = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
+    head.uri.authority().cloned().or_else(named)
 }
 
 /// Whether a head asks for a tunnel.

@@ -113,7 +113,7 @@ where
             return RequestBody::new(body);
         }
         let end = self.exchange.deadline.begin_after_upload();
-        let taps = mirror::taps(&mut self.exchange);
+        let taps = self.exchange.copies();
         let keeping = self.exchange.retry().is_some();
         if !keeping && taps.is_empty() && end.is_none() {
             return RequestBody::new(body);
@@ -171,10 +171,10 @@ where
         B: Send + 'static,
         R: Body + Send + 'static,
     {
-        if self.exchange.mirrors.is_empty() {
+        if self.exchange.mirrors().is_empty() {
             return;
         }
-        let mirrors = std::mem::take(&mut self.exchange.mirrors);
+        let mirrors = self.exchange.take_mirrors();
         if let Some((service, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) {
             for target in mirrors {
                 mirror::send(service, saved, &self.exchange, target);
