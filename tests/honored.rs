@@ -59,7 +59,17 @@ spec:
 ",
     ),
     ("DestinationRule", "\nspec: {host: dr.test, subsets: [{name: s, labels: {version: v1}}]}\n"),
-    ("Gateway", "\nspec: {servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]}\n"),
+    (
+        "Gateway",
+        "
+spec:
+  servers:
+  - {port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}
+  - port: {number: 8443, name: https, protocol: HTTPS}
+    hosts: ['*']
+    tls: {mode: SIMPLE, serverCertificate: a.crt, privateKey: a.key}
+",
+    ),
     (
         "ServiceEntry",
         "
@@ -156,8 +166,8 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("Gateway", "Gateway", "spec"),
     ("Server", "Gateway", "spec.servers.0"),
     ("ServerPort", "Gateway", "spec.servers.0.port"),
-    ("ServerTlsSettings", "Gateway", "spec.servers.0.tls"),
-    ("TlsCertificate", "Gateway", "spec.servers.0.tls.tlsCertificates.0"),
+    ("ServerTlsSettings", "Gateway", "spec.servers.1.tls"),
+    ("TlsCertificate", "Gateway", "spec.servers.1.tls.tlsCertificates.0"),
     ("ServiceEntry", "ServiceEntry", "spec"),
     ("ServiceEntryPort", "ServiceEntry", "spec.ports.0"),
     ("WorkloadSelector", "ServiceEntry", "spec.workloadSelector"),
@@ -227,6 +237,12 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("ClientTlsSettings", "mode", "SIMPLE"),
     ("ClientTlsSettings", "clientCertificate", "b.crt"),
     ("ClientTlsSettings", "privateKey", "b.key"),
+    ("TrafficPolicy", "tls", "{mode: SIMPLE}"),
+    ("Server", "tls", "{httpsRedirect: true}"),
+    ("ServerTlsSettings", "mode", "OPTIONAL_MUTUAL"),
+    ("ServerTlsSettings", "caCertificates", "other.crt"),
+    ("ServerTlsSettings", "minProtocolVersion", "TLSV1_3"),
+    ("ServerTlsSettings", "maxProtocolVersion", "TLSV1_2"),
 ];
 
 /// What a word must say for its other fields to matter.
@@ -238,6 +254,8 @@ const BEFORE: &[(&str, &str, &str)] = &[
     ("ClientTlsSettings", "mode", "MUTUAL"),
     ("ClientTlsSettings", "clientCertificate", "a.crt"),
     ("ClientTlsSettings", "privateKey", "a.key"),
+    ("ServerTlsSettings", "mode", "MUTUAL"),
+    ("ServerTlsSettings", "caCertificates", "ca.crt"),
 ];
 
 /// Fields that name something for people alone, or say what is so anyway.

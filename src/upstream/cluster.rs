@@ -274,6 +274,7 @@ impl fmt::Debug for Cluster {
 }
 
 /// One address is one host to Envoy: the first endpoint that names it stands.
+#[expect(clippy::mutable_key_type, reason = "addresses are compared by what never changes of them: name and port")]
 fn first_of_each_address(mut endpoints: Vec<EndpointConfig>) -> Vec<EndpointConfig> {
     let mut seen = HashSet::with_capacity(endpoints.len());
     let firsts: Vec<bool> = endpoints.iter().map(|endpoint| seen.insert(&endpoint.address)).collect();
