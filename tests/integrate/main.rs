@@ -1,6 +1,7 @@
 //! The integrations against the real libraries, on sockets of this machine.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod axum;
 mod hyper;
 mod loopback;
 mod reqwest;
