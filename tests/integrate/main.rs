@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod axum;
+mod examples;
 mod hyper;
 mod loopback;
 mod reqwest;
 mod reqwest_middleware;
+mod tonic;
