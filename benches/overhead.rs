@@ -113,7 +113,13 @@ fn times(runtime: &Runtime) {
         group.bench_function(name, |bencher| bencher.iter_custom(|calls| service(&request, calls)));
     };
     bench("bare", "plain", &mut |request, calls| runtime.block_on(run(&mut Bare, request, calls)));
-    for (name, host) in [("plain route", "plain"), ("route with headers", "reviews"), ("pass-through", "elsewhere")] {
+    let routes = [
+        ("plain route", "plain"),
+        ("route with headers", "reviews"),
+        ("bookinfo", "bookinfo"),
+        ("pass-through", "elsewhere"),
+    ];
+    for (name, host) in routes {
         let mut service = router.layer(Bare);
         bench(name, host, &mut |request, calls| runtime.block_on(run(&mut service, request, calls)));
     }
@@ -128,20 +134,22 @@ fn ratios(runtime: &Runtime) {
     runtime.block_on(async {
         let router = MeshRouter::new(&support::mesh());
         let (mut bare, mut plain, mut rich, mut usual) = (Bare, router.layer(Bare), router.layer(Bare), usual());
-        let (to_plain, to_rich) = (request("plain"), request("reviews"));
-        let mut rounds: [Vec<f64>; 4] = Default::default();
+        let mut bookinfo = router.layer(Bare);
+        let (to_plain, to_rich, to_bookinfo) = (request("plain"), request("reviews"), request("bookinfo"));
+        let mut rounds: [Vec<f64>; 5] = Default::default();
         for _ in 0..ROUNDS {
             let times = [
                 run(&mut bare, &to_plain, CALLS).await,
                 run(&mut plain, &to_plain, CALLS).await,
                 run(&mut rich, &to_rich, CALLS).await,
+                run(&mut bookinfo, &to_bookinfo, CALLS).await,
                 run(&mut usual, &to_plain, CALLS).await,
             ];
             for (round, time) in rounds.iter_mut().zip(times) {
                 round.push(time.as_nanos() as f64 / CALLS as f64);
             }
         }
-        let [bare, plain, rich, usual] = rounds.map(|mut round| {
+        let [bare, plain, rich, bookinfo, usual] = rounds.map(|mut round| {
             round.sort_by(f64::total_cmp);
             round[ROUNDS / 2]
         });
@@ -153,6 +161,11 @@ fn ratios(runtime: &Runtime) {
             (plain - bare) / (usual - bare)
         );
         println!("route with headers {:6.0} ns  {:.2} of it", rich - bare, (rich - bare) / (usual - bare));
+        println!(
+            "bookinfo           {:6.0} ns  {:.2} of it (budget 0.5, goal 0.4)",
+            bookinfo - bare,
+            (bookinfo - bare) / (usual - bare)
+        );
     });
 }
 

@@ -39,6 +39,12 @@ fn warm(policy: Policy, count: u32, weights: Weights) -> (Arc<Cluster>, Draws) {
 #[bench::random_equal_3(Policy::Random, 3, Weights::Equal)]
 #[bench::random_equal_100(Policy::Random, 100, Weights::Equal)]
 #[bench::random_equal_10000(Policy::Random, 10_000, Weights::Equal)]
+#[bench::ring_hash_equal_3(Policy::RING_HASH, 3, Weights::Equal)]
+#[bench::ring_hash_equal_100(Policy::RING_HASH, 100, Weights::Equal)]
+#[bench::ring_hash_equal_10000(Policy::RING_HASH, 10_000, Weights::Equal)]
+#[bench::maglev_equal_3(Policy::MAGLEV, 3, Weights::Equal)]
+#[bench::maglev_equal_100(Policy::MAGLEV, 100, Weights::Equal)]
+#[bench::maglev_equal_10000(Policy::MAGLEV, 10_000, Weights::Equal)]
 fn pick_100((cluster, mut draws): (Arc<Cluster>, Draws)) -> Arc<Cluster> {
     for _ in 0..100 {
         drop(black_box(cluster.pick(&mut draws, &Choice::default())));

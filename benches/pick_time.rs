@@ -13,7 +13,7 @@ use pick_clusters::{Weights, cluster, endpoints};
 
 const COUNTS: [u32; 3] = [3, 100, 10_000];
 
-const CASES: [(Policy, Weights); 7] = [
+const CASES: [(Policy, Weights); 9] = [
     (Policy::LeastRequest, Weights::Equal),
     (Policy::LeastRequest, Weights::Small),
     (Policy::LeastRequest, Weights::Wild),
@@ -21,6 +21,8 @@ const CASES: [(Policy, Weights); 7] = [
     (Policy::RoundRobin, Weights::Small),
     (Policy::RoundRobin, Weights::Wild),
     (Policy::Random, Weights::Equal),
+    (Policy::RING_HASH, Weights::Equal),
+    (Policy::MAGLEV, Weights::Equal),
 ];
 
 fn measure(criterion: &mut Criterion, name: &str, around: impl Fn(&Cluster, &mut dyn FnMut())) {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
+use crate::config::{LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
 
 /// What happens to a request for a host that no resource names (`meshConfig.outboundTrafficPolicy.mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +103,13 @@ pub struct MeshOptions {
     pub path_normalization: PathNormalization,
     /// How long opening a connection may take, TLS included: 10 s.
     pub connect_timeout: Duration,
+    /// Whether HTTP/2 is spoken to ports that say HTTP/1 where no DestinationRule says anything (`h2UpgradePolicy`): no.
+    pub h2_upgrade: bool,
+    /// Probes on idle connections to endpoints where no DestinationRule says anything (`tcpKeepalive`): `None`.
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// How many trusted proxies stand before a gateway, each of which appends to `x-forwarded-for`
+    /// (`defaultConfig.gatewayTopology.numTrustedProxies`): 0.
+    pub num_trusted_proxies: u32,
     /// How long after a look-up without an answer a name is looked up again (`dnsRefreshRate`): 60 s.
     pub dns_refresh_rate: Duration,
     /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`].
@@ -132,6 +139,9 @@ impl Default for MeshOptions {
             outbound_traffic_policy: OutboundTrafficPolicy::default(),
             path_normalization: PathNormalization::default(),
             connect_timeout: Duration::from_secs(10),
+            h2_upgrade: false,
+            tcp_keepalive: None,
+            num_trusted_proxies: 0,
             locality_lb_setting: Some(LocalityLoadBalancerSetting {
                 enabled: Some(true),
                 ..LocalityLoadBalancerSetting::default()
@@ -160,8 +170,65 @@ pub struct Workload {
     pub node: String,
 }
 
+impl Workload {
+    /// Who this process is by the environment variables of its pod, which the Downward API fills in; `variable` looks
+    /// one up.
+    ///
+    /// `POD_NAMESPACE` is the namespace, `ISTIO_META_NODE_NAME` or `NODE_NAME` the node, `POD_LABELS` the labels as
+    /// `key=value,key=value`, and `POD_LOCALITY` the `region/zone/subzone`. One that is not set, or empty, leaves the
+    /// default; a label without `=` is left out. Without a locality that of the node's labels counts, where
+    /// configuration names the node.
+    ///
+    /// ```
+    /// use mesh_router::options::Workload;
+    ///
+    /// let workload = Workload::from_env(|name| std::env::var(name).ok());
+    /// assert!(!workload.namespace.is_empty());
+    /// ```
+    pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Self {
+        let value = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let labels = value("POD_LABELS").unwrap_or_default();
+        let labels = labels.split(',').filter_map(|label| label.trim().split_once('='));
+        let default = Self::default();
+        Self {
+            namespace: value("POD_NAMESPACE").unwrap_or(default.namespace),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            locality: value("POD_LOCALITY").unwrap_or_default(),
+            node: value("ISTIO_META_NODE_NAME").or_else(|| value("NODE_NAME")).unwrap_or_default(),
+        }
+    }
+}
+
 impl Default for Workload {
     fn default() -> Self {
         Self { namespace: "default".to_owned(), labels: BTreeMap::new(), locality: String::new(), node: String::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_says_who_this_is() {
+        let variables = [
+            ("POD_NAMESPACE", "shop"),
+            ("POD_LABELS", "app=cart, version=v1,odd,empty="),
+            ("POD_LOCALITY", "eu/z1"),
+            ("NODE_NAME", "node-1"),
+            ("ISTIO_META_NODE_NAME", "node-2"),
+        ];
+        let lookup =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let labels = [("app", "cart"), ("version", "v1"), ("empty", "")];
+        let expected = Workload {
+            namespace: "shop".to_owned(),
+            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            locality: "eu/z1".to_owned(),
+            node: "node-2".to_owned(),
+        };
+        assert_eq!(Workload::from_env(lookup), expected);
+        assert_eq!(Workload::from_env(|_| None), Workload::default());
+        assert_eq!(Workload::from_env(|_| Some(String::new())), Workload::default());
     }
 }

@@ -9,7 +9,7 @@
 #[cfg(any(feature = "client", feature = "reqwest"))]
 mod of_hyper;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 
 #[cfg(any(feature = "client", feature = "reqwest"))]
 pub(crate) use of_hyper::of_hyper;
@@ -33,10 +33,12 @@ impl Outcome {
     /// A gRPC status counts only if it stands in the headers, as in a response that is over with them. One in trailers
     /// is not seen, as in Envoy.
     pub fn of_answer(status: StatusCode, headers: &HeaderMap, grpc: bool) -> Self {
-        match (grpc, headers.get("grpc-status")) {
-            (false, _) => Outcome::Status(status),
-            (true, None) => Outcome::Grpc(status),
-            (true, Some(code)) => Outcome::Grpc(http_status(code.as_bytes())),
+        if !grpc {
+            return Outcome::Status(status);
+        }
+        match headers.get(HeaderName::from_static("grpc-status")) {
+            None => Outcome::Grpc(status),
+            Some(code) => Outcome::Grpc(http_status(code.as_bytes())),
         }
     }
 }

@@ -15,15 +15,21 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+mod server_tls;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use server_tls::{ClientCertificates, ServerTls, TlsVersion};
+
 use crate::error::{Place, ResourceName};
 use crate::options::PathNormalization;
 use crate::request::{GatewayOrigin, Origin, RequestView};
-use crate::route::{ClusterIndex, Explanation, Resolution, Route, RouteIndex, RouteTable, Trace};
+use crate::route::{
+    ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, StreamTable, Trace,
+};
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, NamedEndpoints, ResolvedName};
 
@@ -32,6 +38,7 @@ pub struct Snapshot {
     pub(crate) version: u64,
     pub(crate) mesh: RouteTable,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) sockets: Vec<Socket>,
     pub(crate) inbound: Vec<Inbound>,
     pub(crate) clusters: Vec<ClusterEntry>,
     pub(crate) path_normalization: PathNormalization,
@@ -65,15 +72,21 @@ pub enum Bind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListenerProtocol {
-    /// HTTP/1.1 or HTTP/2 without TLS, told from the first bytes.
+    /// HTTP/1.1 or HTTP/2, told from the first bytes; in TLS where the listener has [`Listener::tls`].
     Http,
+    /// Any bytes, which are passed on; TLS is ended first where the listener has [`Listener::tls`].
+    Tcp,
+    /// TLS, which is passed on as it is by the server name that the client asks for.
+    Tls,
 }
 
 /// One listener of the gateways that this process stands for.
 ///
-/// All plaintext HTTP servers of one port and bind address share one listener and its route table.
+/// All plaintext HTTP servers of one port and bind address share one listener and its route table. Of those in TLS each
+/// has its own: on one port they are told apart by the server name that the client asks for.
 pub struct Listener {
-    /// `http.8080`, or `http.8080.127.0.0.1` where the server names a `bind` address.
+    /// `http.8080`, or `http.8080.127.0.0.1` where the server names a `bind` address; in TLS
+    /// `https.8443.PORT_NAME.GATEWAY.NAMESPACE`. `tcp` and `tls` stand there for other protocols.
     pub name: Arc<str>,
     /// Where to listen: the `bind` address (all addresses if there is none) and the port.
     pub bind: Bind,
@@ -85,15 +98,61 @@ pub struct Listener {
     pub gateway: ResourceName,
     /// Where that Gateway says so.
     pub place: Option<Place>,
+    /// How TLS is ended here. `None`: it is not.
+    pub tls: Option<Arc<ServerTls>>,
+    /// The server names it is for, `*.suffix` and `*` among them. Empty in plaintext.
+    pub server_names: Box<[Box<str>]>,
     pub(crate) table: RouteTable,
+    pub(crate) streams: StreamTable,
+}
+
+impl Listener {
+    /// Whether clients begin with a TLS handshake.
+    pub fn is_secured(&self) -> bool {
+        self.tls.is_some() || self.protocol == ListenerProtocol::Tls
+    }
 }
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut listener = f.debug_struct("Listener");
         listener.field("name", &self.name).field("bind", &self.bind).field("port", &self.port);
-        listener.field("protocol", &self.protocol).field("gateway", &self.gateway).field("table", &self.table).finish()
+        listener.field("protocol", &self.protocol).field("gateway", &self.gateway).field("tls", &self.tls);
+        listener.field("server_names", &self.server_names).field("table", &self.table);
+        listener.field("streams", &self.streams).finish()
     }
+}
+
+/// The listeners that share an address.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    pub(crate) bind: Bind,
+    /// The one in plaintext.
+    plain: Option<usize>,
+    /// Those in TLS, by server name.
+    named: HostIndex<usize>,
+}
+
+/// The sockets of `listeners`, in their order. Of two listeners in plaintext, or with one server name, the first has
+/// it.
+pub(crate) fn sockets(listeners: &[Listener]) -> Vec<Socket> {
+    let mut sockets: Vec<Socket> = Vec::new();
+    for (number, listener) in listeners.iter().enumerate() {
+        let known = sockets.iter().position(|socket| socket.bind == listener.bind);
+        let at = known.unwrap_or_else(|| {
+            sockets.push(Socket { bind: listener.bind.clone(), plain: None, named: HostIndex::new() });
+            sockets.len() - 1
+        });
+        let socket = &mut sockets[at];
+        if listener.is_secured() {
+            for name in &listener.server_names {
+                socket.named.insert(name, number);
+            }
+        } else {
+            socket.plain.get_or_insert(number);
+        }
+    }
+    sockets
 }
 
 impl fmt::Debug for Snapshot {
@@ -114,6 +173,19 @@ impl Snapshot {
     /// The listeners of the gateways.
     pub fn listeners(&self) -> &[Listener] {
         &self.listeners
+    }
+
+    /// The listener in plaintext at an address.
+    pub(crate) fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
+        let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
+        self.listeners.get(socket.plain?)
+    }
+
+    /// The listener at an address for a client that asks for `server_name` in its TLS handshake.
+    pub(crate) fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
+        let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
+        // No name at all is one that only `*` stands for.
+        self.listeners.get(*socket.named.get(server_name.unwrap_or_default())?)
     }
 
     /// Every cluster a rule can reach.

@@ -203,7 +203,10 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("Subset", "name", "other"),
     ("Subset", "trafficPolicy", "{loadBalancer: {simple: RANDOM}}"),
     ("LoadBalancerSettings", "simple", "RANDOM"),
+    ("LoadBalancerSettings", "localityLbSetting", "{distribute: [{from: '*', to: {'*': 100}}]}"),
+    ("LocalityLoadBalancerSetting", "enabled", "false"),
     ("ConnectionPoolSettings", "tcp", "{connectTimeout: 1s}"),
+    ("ConnectionPoolSettings", "http", "{useClientProtocol: true}"),
     ("Gateway", "servers", "[{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*']}]"),
     ("Gateway", "selector", "{app: nobody}"),
     ("Server", "port", "{number: 81, name: http, protocol: HTTP}"),
@@ -214,20 +217,27 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("ServiceEntry", "hosts", "[other.test]"),
     ("ServiceEntry", "addresses", "[10.0.0.77]"),
     ("ServiceEntry", "ports", "[{number: 81, name: http, protocol: HTTP}]"),
-    ("ServiceEntry", "resolution", "DNS"),
+    ("ServiceEntry", "resolution", "NONE"),
     ("ServiceEntry", "endpoints", "[{address: 10.0.0.10}]"),
     ("ServiceEntry", "exportTo", "[elsewhere]"),
     ("ServiceEntryPort", "protocol", "GRPC"),
     ("WorkloadEntry", "address", "10.0.0.10"),
     ("WorkloadEntry", "ports", "{http: 7}"),
     ("WorkloadEntry", "labels", "{version: v1}"),
+    ("ClientTlsSettings", "mode", "SIMPLE"),
+    ("ClientTlsSettings", "clientCertificate", "b.crt"),
+    ("ClientTlsSettings", "privateKey", "b.key"),
 ];
 
 /// What a word must say for its other fields to matter.
 const BEFORE: &[(&str, &str, &str)] = &[
+    ("LocalityLoadBalancerSetting", "distribute", "[{from: '*', to: {'*': 100}}]"),
     ("HttpRetry", "attempts", "2"),
     ("PortTrafficPolicy", "port", "{number: 80}"),
     ("PortTrafficPolicy", "loadBalancer", "{simple: RANDOM}"),
+    ("ClientTlsSettings", "mode", "MUTUAL"),
+    ("ClientTlsSettings", "clientCertificate", "a.crt"),
+    ("ClientTlsSettings", "privateKey", "a.key"),
 ];
 
 /// Fields that name something for people alone, or say what is so anyway.

@@ -214,7 +214,7 @@ fn ll6_the_first_entry_for_the_own_place_is_taken() {
     let words = |list: &str| placement(&format!("{{loadBalancer: {{localityLbSetting: {{distribute: {list}}}}}}}"));
     let shares = |placement: Placement| match placement {
         Placement::Distribute(Distribute { shares }) => {
-            shares.map(|shares| shares.iter().map(|(to, weight)| (to.to_string(), *weight)).collect::<Vec<_>>())
+            shares.map(|shares| shares.iter().map(|share| (share.to.to_string(), share.weight)).collect::<Vec<_>>())
         }
         other => panic!("{other:?}"),
     };
@@ -236,10 +236,10 @@ fn ll9_zones_go_by_region_without_outlier_detection() {
 const KUBERNETES: &str = "
 apiVersion: v1
 kind: Service
-metadata: {name: web, namespace: default}
+metadata: {name: web, namespace: default, annotations: {networking.istio.io/traffic-distribution: ANNOTATION}}
 spec:
   ports: [{name: http, port: 80}]
-  trafficDistribution: DISTRIBUTION
+  trafficDistribution: 'DISTRIBUTION'
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -267,7 +267,8 @@ metadata: {name: here, labels: {topology.kubernetes.io/region: eu, topology.kube
 /// The last numbers of the addresses that are picked, for a process on the node `here`.
 fn picked(distribution: &str, ready: &str) -> Vec<String> {
     let workload = Workload { node: "here".to_owned(), ..Workload::default() };
-    let text = KUBERNETES.replace("DISTRIBUTION", distribution).replace("READY", ready);
+    let (field, annotation) = distribution.split_once(' ').unwrap_or((distribution, "any"));
+    let text = KUBERNETES.replace("DISTRIBUTION", field).replace("ANNOTATION", annotation).replace("READY", ready);
     let mesh = Case { workload, options: MeshOptions::default() }.mesh(&text);
     let cluster = cluster(&mesh, "outbound|80||web.default.svc.cluster.local");
     let dice = mesh_router::dice::Dice::seeded(1);
@@ -285,6 +286,10 @@ fn k5_a_service_may_prefer_its_near_endpoints() {
     assert_eq!(picked("PreferClose", "true"), ["2", "3"]);
     assert_eq!(picked("PreferSameZone", "true"), ["2", "3"]);
     assert_eq!(picked("PreferSameNode", "true"), ["3"]);
+    // The annotation stands in for the field.
+    assert_eq!(picked(" prefersamenode", "true"), ["3"]);
+    assert_eq!(picked(" elsewhere", "true"), ["1", "2", "3"]);
+    assert_eq!(picked("PreferClose PreferSameNode", "true"), ["2", "3"]);
     // One that is not ready is known, and left for those farther away.
     assert_eq!(picked("PreferSameNode", "false, terminating: false"), ["2"]);
 }

@@ -1,4 +1,5 @@
-//! Resolving a request, drawing its destination and normalizing a path that is normal already allocate nothing.
+//! Resolving a request, drawing its destination, picking an endpoint and normalizing a path that is normal already
+//! allocate nothing.
 
 #![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
 
@@ -7,9 +8,16 @@ mod resolve_shapes;
 
 use std::alloc::System;
 use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
+use mesh_router::dice::Dice;
 use mesh_router::route::{RouteIndex, RouteMatch, RuleSet, StringMatcher, normalize};
+use mesh_router::upstream::{
+    Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Failover, FailoverPlaces, Placement, Policy,
+    Registry, Warmup,
+};
 use resolve_shapes::{Case, Hit, SHAPES, bookinfo, draw};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -48,6 +56,24 @@ fn every_kind() -> Case {
     Case::with(RuleSet::new(rules), request.header("x-line", "b").body(()).unwrap())
 }
 
+/// Endpoints on two levels and, on each, in two places.
+fn balanced(policy: Policy, weighted: bool) -> Arc<Cluster> {
+    let mut settings = ClusterSettings::default();
+    settings.balancing = policy.into();
+    settings.balancing.warmup = Some(Warmup::new(Duration::from_secs(60)));
+    let places = FailoverPlaces { own: "eu/z1".into(), to: None, regions_only: true };
+    let failover = Failover { places: Some(places), weighted, ..Failover::default() };
+    settings.balancing.placement = Placement::Failover(failover);
+    let endpoint = |(number, place): (u8, &str)| {
+        let mut config = EndpointConfig::new(([10, 0, 0, number], 80)).with_weight(1 + u32::from(number));
+        config.locality = place.into();
+        config.with_healthy(number != 0)
+    };
+    let places = ["eu/z1", "eu/z1", "eu/z2", "us/z1", "us/z2", "us/z2"];
+    let endpoints = (0..).zip(places).map(endpoint).collect();
+    Registry::new(&Dice::seeded(2)).cluster(ClusterKey::new("a.example", "", 80), settings, endpoints)
+}
+
 #[test]
 fn the_request_path_allocates_nothing() {
     assert!(allocations(|| vec![1]) > 0, "the counter counts");
@@ -67,6 +93,17 @@ fn the_request_path_allocates_nothing() {
     let every_kind = every_kind();
     assert!(matches!(every_kind.resolve(), mesh_router::route::Resolution::Route(RouteIndex(9))));
     assert_eq!(allocations(|| every_kind.resolve()), 0);
+
+    let dice = Dice::seeded(1);
+    let policies = [Policy::LeastRequest, Policy::RoundRobin, Policy::Random, Policy::RING_HASH, Policy::MAGLEV];
+    for (policy, weighted) in policies.into_iter().flat_map(|policy| [(policy, false), (policy, true)]) {
+        let cluster = balanced(policy, weighted);
+        let tried: Vec<_> = cluster.view().iter().map(|view| view.id).take(3).collect();
+        let choice = Choice { tried: &tried, avoid_tried: true, remote_localities: true, ..Choice::default() };
+        let pick = || drop(cluster.pick(&mut dice.draws(), &choice));
+        pick();
+        assert_eq!(allocations(pick), 0, "{policy:?} {weighted}");
+    }
 
     for path in ["/api/v1/users", "/.well-known/x", "/a%20b%2Fc"] {
         assert_eq!(allocations(|| normalize::base(path)), 0, "{path}");

@@ -55,15 +55,17 @@ fn count(host: &str, named: bool) -> usize {
     let mut service = MeshRouter::new(&support::mesh()).layer(Bare);
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let mut counted = 0;
-    // The first call makes what is made once.
-    for _ in 0..2 {
+    // The first calls to each cluster make what is made once.
+    for call in 0..64 {
         let request = request(host, named);
         let region = Region::new(ALLOCATOR);
         let response = std::pin::pin!(service.call(request)).poll(&mut cx);
         assert!(matches!(&response, Poll::Ready(Ok(response)) if response.status() == 200), "{host}");
         drop(response);
         let change = region.change();
-        counted = change.allocations + change.reallocations;
+        if call >= 32 {
+            counted = counted.max(change.allocations + change.reallocations);
+        }
     }
     counted
 }
@@ -76,6 +78,9 @@ fn a_call_allocates_no_more_than_this() {
         // The value of the Host header; there is room for it in the map.
         ("plain route without a Host header", "plain", false, 4),
         ("pass-through", "elsewhere", true, 0),
+        // The extensions of the response (3), the rewritten path, the one it had as a header value, and room for three
+        // more headers (2). The head is saved in bytes that the thread keeps, and no timer is made.
+        ("bookinfo", "bookinfo", true, 7),
     ] {
         let counted = count(host, named);
         println!("{name}: {counted}");

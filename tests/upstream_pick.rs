@@ -20,15 +20,15 @@ fn host(host: u8) -> EndpointConfig {
     EndpointConfig::new(([10, 0, 0, host], 80))
 }
 
-/// How often each endpoint is picked from an idle cluster, in the order of their addresses.
+/// How often each endpoint is picked from an idle cluster, in the order of their publication.
 fn counts(cluster: &Cluster, dice: &Dice, picks: u32) -> Vec<u32> {
     let mut counts = BTreeMap::new();
     for view in cluster.view() {
-        counts.insert(view.address, 0);
+        counts.insert(view.id, 0);
     }
     for _ in 0..picks {
         let picked = cluster.pick(&mut dice.draws(), &Choice::default()).expect("healthy");
-        *counts.entry(picked.endpoint().address.clone()).or_default() += 1;
+        *counts.entry(picked.endpoint().id).or_default() += 1;
     }
     counts.into_values().collect()
 }

@@ -6,11 +6,12 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use http::StatusCode;
+use http::uri::Authority;
 use mesh_router::dice::Dice;
 use mesh_router::outcome::Outcome;
 use mesh_router::upstream::{
     Balancing, Choice, Cluster, ClusterKey, ClusterSettings, Distribute, EndpointConfig, EndpointId, Failover,
-    FailoverLabel, FailoverPlaces, OutlierSettings, Placement, Policy, Registry,
+    FailoverLabel, FailoverPlaces, Original, OutlierSettings, PlaceShare, Placement, Policy, Registry,
 };
 
 const PICKS: u32 = 20_000;
@@ -111,9 +112,12 @@ fn labels(labels: &[(&str, &str)]) -> Arc<[FailoverLabel]> {
     labels.iter().map(label).collect()
 }
 
+/// The place of an endpoint, and its labels.
+type Labelled<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+
 /// The order in which endpoints with these labels are used.
-fn label_order(failover: Failover, endpoints: &[(&str, &[(&str, &str)])]) -> Vec<Vec<u8>> {
-    let config = |(number, (place, labels)): (u8, &(&str, &[(&str, &str)]))| {
+fn label_order(failover: Failover, endpoints: &[Labelled<'_>]) -> Vec<Vec<u8>> {
+    let config = |(number, (place, labels)): (u8, &Labelled<'_>)| {
         let mut config = host(number, place);
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         config.labels = Arc::new(labels.collect());
@@ -246,7 +250,8 @@ async fn pr4_nobody_panics_while_another_level_takes_all() {
 }
 
 fn distribute(shares: Option<&[(&str, u32)]>) -> Placement {
-    let shares = shares.map(|shares| shares.iter().map(|(to, weight)| ((*to).into(), *weight)).collect());
+    let shares = shares
+        .map(|shares| shares.iter().map(|(to, weight)| PlaceShare { to: (*to).into(), weight: *weight }).collect());
     Placement::Distribute(Distribute { shares })
 }
 
@@ -342,7 +347,8 @@ fn rh6_hashes_stay_where_they_belong() {
 fn lb2_who_passes_through_goes_where_the_client_went() {
     let cluster = cluster(settings(Policy::PassThrough, Placement::Anywhere), vec![host(1, "")]);
     assert!(nobody(&cluster));
-    let choice = Choice { original: Some(([192, 0, 2, 1], 9).into()), ..Choice::default() };
+    let original = Original { dialled: Some(Authority::from_static("192.0.2.1:9")), named: None };
+    let choice = Choice { original: Some(&original), ..Choice::default() };
     let dice = Dice::seeded(1);
     let picked = cluster.pick(&mut dice.draws(), &choice).unwrap();
     assert_eq!(picked.endpoint().authority, "192.0.2.1:9");

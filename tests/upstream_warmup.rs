@@ -79,7 +79,7 @@ async fn an_endpoint_that_is_warm_is_one_like_the_others() {
     let mut counts = BTreeMap::new();
     for _ in 0..30 {
         let picked = cluster.pick(&mut Dice::seeded(1).draws(), &Choice::default()).expect("healthy");
-        *counts.entry(picked.endpoint().address.clone()).or_insert(0) += 1;
+        *counts.entry(picked.endpoint().id).or_insert(0) += 1;
     }
     assert_eq!(counts.into_values().collect::<Vec<_>>(), [10, 10, 10]);
 }

@@ -114,7 +114,8 @@ impl Case {
     pub(crate) fn with(rules: RuleSet, request: Request<()>) -> Self {
         let mut hosts = HostIndex::new();
         hosts.insert("reviews.default.svc.cluster.local", VirtualHostIndex(0));
-        let virtual_hosts = vec![VirtualHost { name: "reviews".into(), ports: Ports::any(RuleSetIndex(0)) }];
+        let virtual_hosts =
+            vec![VirtualHost { name: "reviews".into(), ports: Ports::any(RuleSetIndex(0)), https_only: false }];
         let table =
             RouteTable { hosts, virtual_hosts, rule_sets: vec![rules], routes: vec![], unknown: Unknown::PassThrough };
         Self { table, request }
@@ -150,7 +151,11 @@ pub(crate) fn bookinfo() -> Case {
         for domain in ["", ".default", ".default.svc", ".default.svc.cluster.local"] {
             hosts.insert(&format!("{name}{domain}"), VirtualHostIndex(number));
         }
-        virtual_hosts.push(VirtualHost { name: name.into(), ports: Ports::any(RuleSetIndex(number)) });
+        virtual_hosts.push(VirtualHost {
+            name: name.into(),
+            ports: Ports::any(RuleSetIndex(number)),
+            https_only: false,
+        });
         let mut rules = vec![];
         if name == "reviews" {
             let jason = RouteMatch::builder().header("end-user", StringMatcher::exact("jason")).build();

@@ -4,15 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Purpose;
+use super::client_tls;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
 use super::limits;
 use super::load_balancing::{self, Own};
 use super::outlier;
+use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::{RuleDestination, Target};
-use crate::config::Subset;
+use crate::config::{Subset, TcpSettings};
 use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
 use crate::snapshot::ClusterEntry;
@@ -23,6 +25,7 @@ use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry};
 pub(crate) struct Clusters<'a> {
     services: &'a Services,
     rules: &'a DestinationRules<'a>,
+    secrets: &'a Secrets<'a>,
     own: Own,
     options: &'a MeshOptions,
     workload: &'a Workload,
@@ -42,9 +45,26 @@ pub(crate) enum Dangling {
 }
 
 impl<'a> Clusters<'a> {
-    pub(crate) fn new(services: &'a Services, rules: &'a DestinationRules<'a>, own: Own, purpose: Purpose<'a>) -> Self {
+    pub(crate) fn new(
+        services: &'a Services,
+        rules: &'a DestinationRules<'a>,
+        secrets: &'a Secrets<'a>,
+        own: Own,
+        purpose: Purpose<'a>,
+    ) -> Self {
         let Purpose { options, workload, registry, names, gateways: _ } = purpose;
-        Self { services, rules, own, options, workload, registry, names, by_key: HashMap::new(), entries: Vec::new() }
+        Self {
+            services,
+            rules,
+            secrets,
+            own,
+            options,
+            workload,
+            registry,
+            names,
+            by_key: HashMap::new(),
+            entries: Vec::new(),
+        }
     }
 
     /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
@@ -105,6 +125,12 @@ impl<'a> Clusters<'a> {
         HashPolicies::new(hash.and_then(load_balancing::hash_policy))
     }
 
+    /// What the rule of a destination's host says of its TCP connections, whatever the port and the subset.
+    pub(crate) fn tcp_settings(&self, destination: &Target, near: Option<&str>) -> Option<&'a TcpSettings> {
+        let policy = self.rules.find(self.service(&destination.host, near)?)?.policy?;
+        policy.connection_pool.as_ref()?.tcp.as_ref()
+    }
+
     fn service(&self, host: &str, near: Option<&str>) -> Option<&'a KnownService> {
         match near {
             Some(namespace) => self.services.find_near(host, namespace),
@@ -143,7 +169,10 @@ impl<'a> Clusters<'a> {
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
         let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
-        let settings = self.settings(EffectivePolicy::of(policy, subset, port.number), service, port);
+        let policy = EffectivePolicy::of(policy, subset, port.number);
+        let mut settings = self.settings(policy, service, port);
+        let tls = client_tls::settings(policy.tls, &key, &service.subject_alt_names, self.secrets);
+        Arc::make_mut(&mut settings.connection).tls = tls;
         // Where panic is possible, those that are not ready are not known at all; where a service prefers endpoints by
         // where they are, they are, for readiness alone says when to leave a place.
         if settings.balancing.panic_threshold > 0 && service.traffic_distribution.is_none() {
@@ -164,6 +193,7 @@ impl<'a> Clusters<'a> {
             connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
             outlier: outlier::settings(policy.outlier_detection),
             limits: limits::settings(policy.connection_pool, policy.retry_budget),
+            pass_through: service.pass_through(port),
         }
     }
 }

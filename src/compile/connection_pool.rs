@@ -16,8 +16,9 @@ pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options:
     let mut settings = ConnectionSettings::default();
     settings.connect_timeout =
         tcp.and_then(|tcp| duration(tcp.connect_timeout.as_ref())).unwrap_or(options.connect_timeout);
-    settings.protocol = protocol(http, port);
-    settings.keepalive = tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref()).map(keepalive);
+    settings.protocol = protocol(http, port, options);
+    let probes = tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref()).or(options.tcp_keepalive.as_ref());
+    settings.keepalive = probes.map(keepalive);
     settings.idle_timeout = http.and_then(|http| duration(http.idle_timeout.as_ref())).or(tcp_idle);
     settings.tcp_idle_timeout = tcp_idle;
     settings.max_connection_duration = tcp.and_then(|tcp| duration(tcp.max_connection_duration.as_ref()));
@@ -31,12 +32,16 @@ pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options:
     settings
 }
 
-/// The client's own protocol beats an upgrade, and that beats the port's.
-fn protocol(http: Option<&HttpSettings>, port: PortProtocol) -> Protocol {
+/// The client's own protocol beats an upgrade, and that beats the port's. The mesh upgrades only ports that say HTTP/1.
+fn protocol(http: Option<&HttpSettings>, port: PortProtocol, options: &MeshOptions) -> Protocol {
+    let upgrade = http.map_or(H2UpgradePolicy::Default, |http| http.h2_upgrade_policy);
     match http {
         Some(http) if http.use_client_protocol => Protocol::SameAsDownstream,
-        Some(http) if http.h2_upgrade_policy == H2UpgradePolicy::Upgrade => Protocol::Http2,
-        _ => port.upstream(),
+        _ => match upgrade {
+            H2UpgradePolicy::Upgrade => Protocol::Http2,
+            H2UpgradePolicy::Default if options.h2_upgrade && port == PortProtocol::Http => Protocol::Http2,
+            _ => port.upstream(),
+        },
     }
 }
 

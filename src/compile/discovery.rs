@@ -5,8 +5,10 @@ use super::names;
 use super::path::Path;
 use super::report::Report;
 use super::review::{self, Review};
-use super::services::{Services, selects};
+use super::services::{Discovery, Services, selects};
+use super::virtual_services::{MeantVirtualService, Target};
 use crate::config::{Config, DestinationRule, Resolution, Resource, Service, ServiceEntry, WorkloadEntry};
+use crate::error::{Problem, Severity};
 use crate::options::{MeshOptions, Workload};
 
 /// Says where endpoints are not what was asked for.
@@ -27,6 +29,27 @@ pub(crate) fn review(
         review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
             named(entry, &config.workload_entries, review);
         });
+    }
+}
+
+/// Says where a gateway is told to go where its clients connected to, which is the gateway.
+pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], services: &Services, report: &mut Report) {
+    let at_gateways = |meant: &&MeantVirtualService<'_>| meant.gateways.iter().any(|gateway| gateway != names::MESH);
+    for meant in virtual_services.iter().filter(at_gateways) {
+        for Target { host, path, .. } in meant.rules.iter().flat_map(|rule| &rule.destinations).map(|to| &to.target) {
+            let service = services.find_near(host, &meant.name.namespace);
+            if service.is_some_and(|service| service.discovery == Discovery::Dialled) {
+                let path = format!("{path}.host");
+                let message = format!(
+                    "{host} has resolution NONE, which leads where the client connected to: clients of a gateway \
+                     connect to the gateway, and their requests get 503"
+                );
+                let problem = Problem::new(Severity::Warning, path.as_str(), message)
+                    .with_resource(meant.name.clone())
+                    .with_place(meant.resource.place(&path));
+                report.push(problem.with_help("write `resolution: DNS`"));
+            }
+        }
     }
 }
 

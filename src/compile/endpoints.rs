@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::load_balancing;
 use super::ports::{KnownPort, Target};
 use super::services::{Discovery, KnownService, Labels, selects};
 use crate::config::{
@@ -13,7 +14,6 @@ use crate::config::{
 use crate::upstream::{Address, EndpointConfig, NamedEndpoint, NamedEndpoints, Names};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const LOCALITY_LABEL: &str = "istio-locality";
 const REGION: &str = "topology.kubernetes.io/region";
 const ZONE: &str = "topology.kubernetes.io/zone";
 const SUBZONE: &str = "topology.istio.io/subzone";
@@ -127,6 +127,7 @@ pub(crate) fn of_cluster(
     let found: Vec<_> =
         service.endpoints.iter().filter(of_subset).filter_map(|endpoint| endpoint.at(port, names)).collect();
     let named = match service.discovery {
+        Discovery::Dialled | Discovery::Requested => return Some(Found { endpoints: Vec::new(), named: None }),
         Discovery::Listed => return Some(Found { endpoints: NamedEndpoints::strict(found).expand(), named: None }),
         Discovery::Names | Discovery::LogicalName if found.is_empty() => return None,
         Discovery::Names => NamedEndpoints::strict(found),
@@ -221,7 +222,7 @@ impl<'a> Sources<'a> {
 
     /// `region/zone/subzone`: of the label, else of the node.
     pub(super) fn locality(&self, labels: &BTreeMap<String, String>, node: &str) -> String {
-        if let Some(label) = labels.get(LOCALITY_LABEL) {
+        if let Some(label) = load_balancing::locality_label(labels) {
             return of_label(label);
         }
         let Some(node) = self.nodes.get(node) else { return String::new() };
@@ -314,7 +315,7 @@ pub(super) fn from_workload(entry: &WorkloadEntry, labels: Option<BTreeMap<Strin
         },
     };
     let labels = labels.unwrap_or_else(|| entry.labels.clone());
-    let locality = match labels.get(LOCALITY_LABEL) {
+    let locality = match load_balancing::locality_label(&labels) {
         Some(label) if entry.locality.is_empty() => of_label(label),
         _ => entry.locality.clone(),
     };

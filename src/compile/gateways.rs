@@ -5,28 +5,46 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::clusters::Clusters;
+use super::l4::{self, At};
 use super::names;
 use super::path::Path;
 use super::report::Report;
 use super::review;
 use super::routes::{self, Scope};
+use super::secrets::Secrets;
+use super::server_tls;
 use super::services::{PortProtocol, by_age, selects};
 use super::tables::TableBuilder;
 use super::virtual_services::MeantVirtualService;
-use crate::config::{Config, Gateway, Resource, Server};
+use crate::config::{Config, Gateway, Resource, Server, ServerTlsMode};
 use crate::error::{Place, ResourceName};
 use crate::options::Workload;
-use crate::route::{Ports, Route, RouteMatch, RouteTable, Unknown};
+use crate::route::{Ports, Route, RouteMatch, RouteTable, StreamTable, Unknown};
 use crate::snapshot::{Bind, Listener, ListenerProtocol};
 
-/// A listener in the making: the servers that share its port and bind address.
+/// A listener in the making: the servers that it stands for.
 struct Shared<'a> {
     name: Arc<str>,
     bind: Bind,
     port: u16,
+    kind: Kind,
     gateway: ResourceName,
     place: Option<Place>,
+    /// Several only of HTTP in plaintext.
     servers: Vec<SharedServer<'a>>,
+}
+
+/// What a server does with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Http,
+    /// HTTP in TLS.
+    Https,
+    Tcp,
+    /// Any bytes in TLS, which is ended.
+    Ended,
+    /// TLS, which is passed on.
+    Passed,
 }
 
 /// A server and the gateway it belongs to.
@@ -41,6 +59,7 @@ struct SharedServer<'a> {
 pub(crate) fn listeners(
     config: &Config,
     meant: &[&MeantVirtualService<'_>],
+    secrets: &Secrets<'_>,
     clusters: &mut Clusters<'_>,
     workload: &Workload,
     report: &mut Report,
@@ -55,17 +74,79 @@ pub(crate) fn listeners(
             share(gateway, namespace, &mut shared, report);
         }
     }
-    shared
-        .into_iter()
-        .map(|shared| {
-            let table = table(&shared, meant, clusters, workload);
-            let Shared { name, bind, port, gateway, place, .. } = shared;
-            Listener { name, bind, port, protocol: ListenerProtocol::Http, gateway, place, table }
-        })
-        .collect()
+    shared.into_iter().map(|shared| listener(shared, meant, secrets, clusters, workload)).collect()
 }
 
-/// Adds the servers of a gateway to the listeners they share.
+fn listener(
+    shared: Shared<'_>,
+    meant: &[&MeantVirtualService<'_>],
+    secrets: &Secrets<'_>,
+    clusters: &mut Clusters<'_>,
+    workload: &Workload,
+) -> Listener {
+    let first = shared.servers.first();
+    let tls = first.filter(|_| matches!(shared.kind, Kind::Https | Kind::Ended));
+    let tls = tls.and_then(|first| first.server.tls.as_ref()).map(|tls| server_tls::settings(tls, secrets));
+    let mut table = RouteTable::default();
+    let (mut streams, mut server_names) = (StreamTable::default(), Vec::new());
+    let bound = first.map_or_else(Vec::new, |first| first.bound(meant));
+    let at = At { gateway: first.map_or("", |first| first.gateway.as_str()), port: shared.port };
+    let names = first.map_or_else(Vec::new, |first| first.server_names());
+    let protocol = match shared.kind {
+        Kind::Http => {
+            table = self::table(&shared, meant, clusters, workload);
+            ListenerProtocol::Http
+        }
+        Kind::Https => {
+            (table, server_names) = (self::table(&shared, meant, clusters, workload), names);
+            ListenerProtocol::Http
+        }
+        Kind::Tcp => {
+            streams = l4::tcp(&bound, at, clusters);
+            ListenerProtocol::Tcp
+        }
+        Kind::Ended => {
+            (streams, server_names) = (l4::tcp(&bound, at, clusters), names);
+            ListenerProtocol::Tcp
+        }
+        Kind::Passed => {
+            (streams, server_names) = (l4::tls(&bound, at, clusters), l4::server_names(&bound, at));
+            ListenerProtocol::Tls
+        }
+    };
+    let server_names = server_names.into_iter().map(Box::from).collect();
+    let Shared { name, bind, port, gateway, place, .. } = shared;
+    Listener { name, bind, port, protocol, gateway, place, tls, server_names, table, streams }
+}
+
+impl<'a> SharedServer<'a> {
+    /// The VirtualServices that are for the gateway and for a host of this server.
+    fn bound<'m>(&self, meant: &[&'m MeantVirtualService<'m>]) -> Vec<&'m MeantVirtualService<'m>> {
+        let bound = |meant: &&MeantVirtualService<'_>| {
+            meant.gateways.contains(&self.gateway) && !served_hosts(self.server, self.namespace, meant).is_empty()
+        };
+        meant.iter().copied().filter(bound).collect()
+    }
+
+    /// The hosts for which requests in plaintext are sent to https: those of its VirtualServices, and its own but for
+    /// those with a namespace, which a request cannot name.
+    fn redirected(&self, meant: &[&MeantVirtualService<'_>]) -> Vec<String> {
+        if !self.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+            return Vec::new();
+        }
+        let bound = meant.iter().filter(|meant| meant.gateways.contains(&self.gateway));
+        let served = bound.flat_map(|meant| served_hosts(self.server, self.namespace, meant)).map(str::to_owned);
+        let own = self.server.hosts.iter().filter(|host| !host.contains('/')).map(|host| host.to_ascii_lowercase());
+        served.chain(own).collect()
+    }
+
+    /// Its hosts, without namespaces.
+    fn server_names(&self) -> Vec<&'a str> {
+        self.server.hosts.iter().map(|host| host.split_once('/').map_or(host.as_str(), |(_, host)| host)).collect()
+    }
+}
+
+/// Adds the servers of a gateway to the listeners.
 fn share<'a>(gateway: &'a Resource<Gateway>, namespace: &'a str, shared: &mut Vec<Shared<'a>>, report: &mut Report) {
     let resource = gateway.name_of("Gateway");
     let full_name = format!("{namespace}/{}", gateway.meta.name);
@@ -74,42 +155,88 @@ fn share<'a>(gateway: &'a Resource<Gateway>, namespace: &'a str, shared: &mut Ve
     for (number, server) in gateway.spec.servers.iter().enumerate() {
         let path = list.index(number);
         let Some(port) = &server.port else { continue };
-        if !matches!(PortProtocol::named(&port.protocol), PortProtocol::Http | PortProtocol::Http2) {
-            review::of(gateway, resource.clone(), report, |review| {
-                let path = path.field("port");
-                let why = format!("a server of protocol {} is not opened", port.protocol);
-                review.value_not_honored(&path.field("protocol"), &why);
-            });
-            continue;
-        }
-        let Some((name, bind, number)) = address(server, port.number) else { continue };
+        let Some(kind) = kind(server, PortProtocol::named(&port.protocol)) else { continue };
+        let Some((bind, number)) = address(server, port.number) else { continue };
         let entry = SharedServer { server, namespace, gateway: full_name.clone() };
-        match shared.iter_mut().find(|shared| shared.bind == bind) {
-            Some(shared) => shared.servers.push(entry),
-            None => shared.push(Shared {
-                name,
+        match place(&entry, kind, &bind, shared) {
+            Ok(Some(at)) => shared[at].servers.push(entry),
+            Ok(None) => shared.push(Shared {
+                name: name(kind, &entry, &bind, number),
                 bind,
                 port: number,
+                kind,
                 gateway: resource.clone(),
                 place: gateway.place(&path.to_string()),
                 servers: vec![entry],
             }),
+            Err(why) => review::of(gateway, resource.clone(), report, |review| review.left_out(&path, &why)),
         }
     }
 }
 
-/// Where a server listens, and the name of its routes.
-fn address(server: &Server, number: u32) -> Option<(Arc<str>, Bind, u16)> {
+/// `None` for one that is not opened, which is said elsewhere.
+fn kind(server: &Server, protocol: PortProtocol) -> Option<Kind> {
+    let mode = server.tls.as_ref().map(|tls| tls.mode);
+    match (protocol, mode) {
+        (PortProtocol::Http | PortProtocol::Http2, _) => Some(Kind::Http),
+        (PortProtocol::Tcp | PortProtocol::Sniffed, _) => Some(Kind::Tcp),
+        (_, Some(ServerTlsMode::Passthrough)) => Some(Kind::Passed),
+        (_, None | Some(ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual)) => None,
+        (PortProtocol::Https, _) => Some(Kind::Https),
+        (PortProtocol::Tls, _) => Some(Kind::Ended),
+    }
+}
+
+/// Which listener a server joins; none: it is one of its own. An error says why it is left out.
+fn place(entry: &SharedServer<'_>, kind: Kind, bind: &Bind, shared: &[Shared<'_>]) -> Result<Option<usize>, String> {
+    let plain = |kind| matches!(kind, Kind::Http | Kind::Tcp);
+    let mut neighbors = shared.iter().enumerate().filter(|(_, other)| other.bind == *bind).peekable();
+    match neighbors.peek() {
+        None => return Ok(None),
+        Some((at, first)) if first.kind == Kind::Http && kind == Kind::Http => return Ok(Some(*at)),
+        Some((_, first)) if plain(first.kind) || plain(kind) => {
+            return Err(format!("{} has taken the port, and only HTTP in plaintext or TLS can be shared", first.name));
+        }
+        Some(_) => {}
+    }
+    let names = entry.server_names();
+    let taken = neighbors.find_map(|(_, other)| {
+        let others: Vec<&str> = other.servers.iter().flat_map(SharedServer::server_names).collect();
+        names.iter().find(|name| others.iter().any(|other| other.eq_ignore_ascii_case(name))).map(|name| (other, name))
+    });
+    match taken {
+        Some((other, name)) => Err(format!("{} has taken `{name}` on the port", other.name)),
+        None => Ok(None),
+    }
+}
+
+/// Where a server listens, and the port that rules see.
+fn address(server: &Server, number: u32) -> Option<(Bind, u16)> {
     if let Some(path) = server.bind.strip_prefix("unix://") {
-        return Some((format!("http.0.{}", server.bind).into(), Bind::Unix(path.into()), 0));
+        return Some((Bind::Unix(path.into()), 0));
     }
     let port = u16::try_from(number).ok()?;
-    if server.bind.is_empty() {
-        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        return Some((format!("http.{port}").into(), Bind::Tcp(SocketAddr::new(any, port)), port));
-    }
-    let ip: IpAddr = server.bind.parse().ok()?;
-    Some((format!("http.{port}.{ip}").into(), Bind::Tcp(SocketAddr::new(ip, port)), port))
+    let ip = if server.bind.is_empty() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { server.bind.parse().ok()? };
+    Some((Bind::Tcp(SocketAddr::new(ip, port)), port))
+}
+
+/// The name of its routes.
+fn name(kind: Kind, entry: &SharedServer<'_>, bind: &Bind, port: u16) -> Arc<str> {
+    let server = entry.server;
+    let at = match bind {
+        _ if server.bind.is_empty() => String::new(),
+        Bind::Tcp(address) => format!(".{}", address.ip()),
+        Bind::Unix(_) => format!(".{}", server.bind),
+    };
+    let protocol = match kind {
+        Kind::Http => return format!("http.{port}{at}").into(),
+        Kind::Tcp => return format!("tcp.{port}{at}").into(),
+        Kind::Https => "https",
+        Kind::Ended | Kind::Passed => "tls",
+    };
+    let port_name = server.port.as_ref().map_or("", |port| port.name.as_str());
+    let (namespace, gateway) = entry.gateway.split_once('/').unwrap_or_default();
+    format!("{protocol}.{port}.{port_name}.{gateway}.{namespace}").into()
 }
 
 /// The routes of one host of a listener.
@@ -154,6 +281,9 @@ fn table(
         routes.sort_by_key(|(matcher, _)| matcher.is_catch_all());
         let set = builder.rule_set(routes);
         builder.virtual_host(&host, [host.as_str()], Ports::any(set));
+    }
+    for host in shared.servers.iter().flat_map(|server| server.redirected(meant)) {
+        builder.https_only(&host);
     }
     builder.build()
 }

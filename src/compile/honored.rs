@@ -3,9 +3,11 @@
 
 use super::path::Path;
 use super::review::Review;
+use super::server_tls;
+use super::services::PortProtocol;
 use crate::config::{
-    ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings, LoadBalancerSettings,
-    PortTrafficPolicy, Resolution, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings,
+    LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
     ZoneAwareLoadBalancerSetting,
 };
 
@@ -32,14 +34,13 @@ fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'
         tls,
         port_level_settings,
         tunnel,
-        proxy_protocol,
+        proxy_protocol: _,
         retry_budget: _,
     } = policy;
     load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
     connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
-    review.not_honored(&path.field("tls"), tls);
+    client_tls(tls.as_ref(), &path.field("tls"), review);
     review.not_honored(&path.field("tunnel"), tunnel);
-    review.not_honored(&path.field("proxyProtocol"), proxy_protocol);
     let list = path.field("portLevelSettings");
     for (number, entry) in port_level_settings.iter().enumerate() {
         let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection: _, tls } =
@@ -47,7 +48,36 @@ fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'
         let path = list.index(number);
         load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
         connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
-        review.not_honored(&path.field("tls"), tls);
+        client_tls(tls.as_ref(), &path.field("tls"), review);
+    }
+}
+
+fn client_tls(tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Review<'_>) {
+    let Some(tls) = tls else { return };
+    let ClientTlsSettings {
+        mode,
+        client_certificate: _,
+        private_key: _,
+        ca_certificates: _,
+        credential_name,
+        subject_alt_names: _,
+        sni: _,
+        insecure_skip_verify: _,
+        ca_crl: _,
+    } = tls;
+    match mode {
+        ClientTlsMode::Disable => {}
+        ClientTlsMode::IstioMutual => {
+            let why = "ISTIO_MUTUAL needs a Transport that was built with the mesh's certificates, and is plain text \
+                       without, for a sidecar to secure";
+            review.value_not_honored(&path.field("mode"), why);
+        }
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+            if credential_name.starts_with("configmap://") {
+                let why = "ConfigMaps are not read: connections fail";
+                review.value_not_honored(&path.field("credentialName"), why);
+            }
+        }
     }
 }
 
@@ -68,38 +98,32 @@ fn load_balancer(settings: Option<&LoadBalancerSettings>, path: &Path<'_>, revie
 
 fn connection_pool(settings: Option<&ConnectionPoolSettings>, path: &Path<'_>, review: &mut Review<'_>) {
     let Some(ConnectionPoolSettings { tcp, http }) = settings else { return };
+    if let Some(tcp) = tcp {
+        let TcpSettings {
+            max_connections: _,
+            connect_timeout: _,
+            tcp_keepalive: _,
+            max_connection_duration: _,
+            idle_timeout: _,
+        } = tcp;
+    }
     if let Some(http) = http {
-        http_settings(http, &path.field("http"), review);
+        let HttpSettings {
+            http1_max_pending_requests: _,
+            http2_max_requests: _,
+            max_requests_per_connection: _,
+            max_retries: _,
+            idle_timeout: _,
+            h2_upgrade_policy,
+            use_client_protocol,
+            max_concurrent_streams: _,
+            http2_keep_alive: _,
+        } = http;
+        if *use_client_protocol && *h2_upgrade_policy == H2UpgradePolicy::Upgrade {
+            let why = "`useClientProtocol` beats it";
+            review.value_not_honored(&path.field("http").field("h2UpgradePolicy"), why);
+        }
     }
-    let Some(tcp) = tcp else { return };
-    let TcpSettings { max_connections: _, connect_timeout: _, tcp_keepalive, max_connection_duration, idle_timeout } =
-        tcp;
-    let path = path.field("tcp");
-    review.not_honored(&path.field("tcpKeepalive"), tcp_keepalive);
-    review.not_honored(&path.field("maxConnectionDuration"), max_connection_duration);
-    review.not_honored(&path.field("idleTimeout"), idle_timeout);
-}
-
-fn http_settings(settings: &HttpSettings, path: &Path<'_>, review: &mut Review<'_>) {
-    let HttpSettings {
-        http1_max_pending_requests: _,
-        http2_max_requests: _,
-        max_requests_per_connection,
-        max_retries: _,
-        idle_timeout,
-        h2_upgrade_policy,
-        use_client_protocol,
-        max_concurrent_streams,
-        http2_keep_alive,
-    } = settings;
-    review.not_honored(&path.field("maxRequestsPerConnection"), max_requests_per_connection);
-    review.not_honored(&path.field("idleTimeout"), idle_timeout);
-    if *h2_upgrade_policy == H2UpgradePolicy::Upgrade {
-        review.value_not_honored(&path.field("h2UpgradePolicy"), "UPGRADE speaks what the port says");
-    }
-    review.not_honored(&path.field("useClientProtocol"), use_client_protocol);
-    review.not_honored(&path.field("maxConcurrentStreams"), max_concurrent_streams);
-    review.not_honored(&path.field("http2KeepAlive"), http2_keep_alive);
 }
 
 /// Names what a ServiceEntry says in vain.
@@ -109,24 +133,19 @@ pub(crate) fn service_entry(spec: &ServiceEntry, review: &mut Review<'_>) {
         addresses,
         ports: _,
         location: _,
-        resolution,
+        resolution: _,
         endpoints,
         workload_selector: _,
         export_to: _,
-        subject_alt_names,
+        subject_alt_names: _,
     } = spec;
     let root = Path::root("spec");
-    if matches!(resolution, Resolution::None | Resolution::DynamicDns) {
-        let why = "it finds no endpoints: requests to these hosts get 503";
-        review.value_not_honored(&root.field("resolution"), why);
-    }
     let list = root.field("addresses");
     for (number, address) in addresses.iter().enumerate() {
         if address.contains('/') {
             review.value_not_honored(&list.index(number), "a range of addresses stands for no host in a request");
         }
     }
-    review.not_honored(&root.field("subjectAltNames"), subject_alt_names);
     let list = root.field("endpoints");
     for (number, endpoint) in endpoints.iter().enumerate() {
         workload(endpoint, &list.index(number), review);
@@ -144,15 +163,17 @@ fn workload(entry: &WorkloadEntry, path: &Path<'_>, review: &mut Review<'_>) {
     review.not_honored(&path.field("serviceAccount"), service_account);
 }
 
-/// Names what a Gateway says in vain. Servers of other protocols are named where listeners are made.
+/// Names what a Gateway says in vain.
 pub(crate) fn gateway(spec: &Gateway, review: &mut Review<'_>) {
     let Gateway { servers, selector: _ } = spec;
     let root = Path::root("spec");
     let list = root.field("servers");
     for (number, server) in servers.iter().enumerate() {
-        let Server { port: _, bind: _, hosts: _, tls, default_endpoint, name } = server;
+        let Server { port, bind: _, hosts: _, tls, default_endpoint, name } = server;
         let path = list.index(number);
-        review.not_honored(&path.field("tls"), tls);
+        if let (Some(tls), Some(port)) = (tls, port) {
+            server_tls::review(tls, PortProtocol::named(&port.protocol), &path.field("tls"), review);
+        }
         review.not_honored(&path.field("defaultEndpoint"), default_endpoint);
         review.not_honored(&path.field("name"), name);
     }

@@ -45,14 +45,19 @@ fn export_to(meta: &Metadata) -> Vec<String> {
 }
 
 impl TrafficDistribution {
-    /// What a Service asks for: by its annotation, else by its field. `None` where it is nothing that is known.
+    /// What a Service asks for: by its field, else by its annotation, in any case. `None` where it is nothing that is
+    /// known.
     fn of(service: &Resource<Service>) -> Option<Self> {
-        let annotation = service.meta.annotations.get(TRAFFIC_DISTRIBUTION);
-        match annotation.unwrap_or(&service.spec.traffic_distribution).as_str() {
-            "PreferClose" | "PreferSameZone" => Some(Self::SameZone),
-            "PreferSameNode" => Some(Self::SameNode),
-            _ => None,
+        let annotation = service.meta.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
+        let of_field = Self::named(&service.spec.traffic_distribution, |one, other| one == other);
+        of_field.or_else(|| Self::named(annotation?, str::eq_ignore_ascii_case))
+    }
+
+    fn named(name: &str, is: fn(&str, &str) -> bool) -> Option<Self> {
+        if is(name, "PreferSameNode") {
+            return Some(Self::SameNode);
         }
+        (is(name, "PreferClose") || is(name, "PreferSameZone")).then_some(Self::SameZone)
     }
 }
 
@@ -88,6 +93,7 @@ impl Sources<'_> {
             registry: ServiceRegistry::Kubernetes,
             addresses,
             headless,
+            subject_alt_names: Vec::new(),
             discovery: Discovery::Listed,
             traffic_distribution: TrafficDistribution::of(resource),
             endpoints,

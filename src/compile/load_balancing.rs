@@ -12,8 +12,8 @@ use crate::config::{
 use crate::options::{MeshOptions, Workload};
 use crate::route::{HashCookie, HashPolicy};
 use crate::upstream::{
-    Balancing, Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, Policy,
-    REGION_LABEL, SUBZONE_LABEL, Warmup, ZONE_LABEL,
+    Balancing, Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, PlaceShare, Placement,
+    Policy, REGION_LABEL, SUBZONE_LABEL, Warmup, ZONE_LABEL,
 };
 
 /// The label of the node that something runs on.
@@ -33,7 +33,7 @@ impl Own {
     /// The locality of the workload: as it was told, else of its labels, else of its node. Its labels are joined by
     /// those that follow from locality and node, as those of endpoints are.
     pub(crate) fn new(config: &Config, workload: &Workload) -> Self {
-        let label = || LOCALITY_LABELS.iter().find_map(|name| workload.labels.get(*name));
+        let label = || locality_label(&workload.labels);
         let locality = match (workload.locality.as_str(), label()) {
             ("", Some(label)) => label.replace('.', "/"),
             ("", None) => of_node(config, &workload.node),
@@ -42,6 +42,11 @@ impl Own {
         let labels = augmented(&workload.labels, &locality, &workload.node);
         Self { locality, labels }
     }
+}
+
+/// What labels say of a workload's locality.
+pub(crate) fn locality_label(labels: &BTreeMap<String, String>) -> Option<&String> {
+    LOCALITY_LABELS.iter().find_map(|name| labels.get(*name))
 }
 
 /// The locality that a node's labels say.
@@ -159,7 +164,8 @@ fn by_locality(setting: &LocalityLoadBalancerSetting, outlier: bool, own: &Own) 
     if !distribute.is_empty() {
         let here = Locality::parse(&own.locality);
         let entry = distribute.iter().find(|entry| here.matches(&entry.from));
-        let shares = entry.map(|entry| entry.to.iter().map(|(to, weight)| (to.as_str().into(), *weight)).collect());
+        let share = |(to, weight): (&String, &u32)| PlaceShare { to: to.as_str().into(), weight: *weight };
+        let shares = entry.map(|entry| entry.to.iter().map(share).collect());
         return Placement::Distribute(Distribute { shares });
     }
     if !outlier {

@@ -6,8 +6,11 @@
 //! route tables of the mesh and of each listener.
 
 mod actions;
+mod certificate_paths;
+mod client_tls;
 mod clusters;
 mod connection_pool;
+mod credentials;
 mod delegate;
 mod destination_rules;
 mod discovery;
@@ -17,9 +20,11 @@ mod headers;
 mod honored;
 mod inbound;
 mod kubernetes;
+mod l4;
 mod limits;
 mod load_balancing;
 mod matches;
+mod mesh_options;
 mod names;
 mod outlier;
 mod path;
@@ -30,6 +35,8 @@ mod references;
 pub(crate) mod report;
 mod review;
 mod routes;
+mod secrets;
+mod server_tls;
 mod service_entries;
 mod services;
 mod tables;
@@ -42,6 +49,7 @@ use clusters::Clusters;
 use destination_rules::DestinationRules;
 use load_balancing::Own;
 use report::Report;
+use secrets::Secrets;
 use services::Services;
 use virtual_services::MeantVirtualService;
 
@@ -49,7 +57,7 @@ use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::upstream::{Names, Registry};
 
 /// What a configuration is compiled for.
@@ -74,20 +82,24 @@ fn compile(
     let Purpose { options, workload, .. } = purpose;
     let services = Services::new(config, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
-    let mut clusters = Clusters::new(&services, &rules, Own::new(config, workload), purpose);
+    let secrets = Secrets::new(config, workload);
+    let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
     discovery::review(config, &services, options, workload, report);
     let mut meant = understand(config, options, regexes, report);
+    discovery::review_gateways(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
+    credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes);
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
-    let listeners = gateways::listeners(config, &visible, &mut clusters, workload, report);
+    let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
+    let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
     let path_normalization = options.path_normalization;
-    Snapshot { version, mesh, listeners, inbound, clusters: clusters.entries, path_normalization }
+    Snapshot { version, mesh, listeners, sockets, inbound, clusters: clusters.entries, path_normalization }
 }
 
 /// Understands every resource by itself.

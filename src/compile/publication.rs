@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::report::{Quarantined, Report};
-use super::{Purpose, compile, validate};
+use super::{Purpose, certificate_paths, compile, validate};
 use crate::config::{Config, Resource};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, ResourceName};
@@ -91,6 +91,7 @@ impl Publication {
 impl Judged {
     /// Judges every resource by itself.
     pub(crate) fn new(mut config: Config) -> Self {
+        certificate_paths::resolve(&mut config);
         let mut report = Report { skipped: std::mem::take(&mut config.skipped), ..Report::default() };
         report.problems = std::mem::take(&mut config.problems);
         let mut bad = std::mem::take(&mut config.rejected);
@@ -100,6 +101,7 @@ impl Judged {
 
     /// Takes every resource that could be read for good.
     pub(crate) fn unseen(mut config: Config) -> Self {
+        certificate_paths::resolve(&mut config);
         config.problems.clear();
         Self { good: config, bad: Vec::new(), report: Report::default(), regexes: RegexCache::new() }
     }

@@ -30,6 +30,12 @@ pub(crate) fn check(
                 report.push(problem(virtual_service, &format!("spec.gateways[{number}]"), message, nearest));
             }
         }
+        for destination in virtual_service.tcp.iter().chain(&virtual_service.tls).flat_map(|rule| &rule.destinations) {
+            let target = (&destination.target, "connections are closed");
+            if let Some(dangling) = clusters.dangling(target.0, Some(&virtual_service.name.namespace)) {
+                report.push(of_destination(virtual_service, target, &dangling, services, clusters));
+            }
+        }
         for rule in &virtual_service.rules {
             let routes = rule.destinations.iter().map(|destination| (&destination.target, "requests get 503"));
             let mirrors = rule.policies.mirror_targets().map(|mirror| (mirror, "no copy is sent"));

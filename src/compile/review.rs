@@ -57,6 +57,11 @@ impl<'r> Review<'r> {
         self.push(Severity::Warning, path, format!("not yet honored: {why}"));
     }
 
+    /// A part of the resource is left out, as Istio does.
+    pub(crate) fn left_out(&mut self, path: &Path<'_>, why: &str) {
+        self.push(Severity::Warning, path, format!("left out: {why}"));
+    }
+
     fn push(&mut self, severity: Severity, path: &Path<'_>, message: String) {
         let place = self.place(path);
         let problem = Problem::new(severity, path.to_string(), message);

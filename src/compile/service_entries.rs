@@ -13,11 +13,15 @@ impl Sources<'_> {
         let discovery = match spec.resolution {
             Resolution::Dns => Discovery::Names,
             Resolution::DnsRoundRobin => Discovery::LogicalName,
-            _ => Discovery::Listed,
+            Resolution::Static => Discovery::Listed,
+            Resolution::DynamicDns => Discovery::Requested,
+            // What a later version has goes where the client leads it.
+            _ => Discovery::Dialled,
         };
         let known = self.of_service_entry(resource, discovery);
         // Without endpoints the host is its own; a selector that selects nothing leaves none.
-        let itself = discovery != Discovery::Listed && spec.endpoints.is_empty() && spec.workload_selector.is_none();
+        let names = matches!(discovery, Discovery::Names | Discovery::LogicalName);
+        let itself = names && spec.endpoints.is_empty() && spec.workload_selector.is_none();
         let service = |host: &String| KnownService {
             host: host.to_ascii_lowercase(),
             namespace: resource.namespace().to_owned(),
@@ -26,6 +30,7 @@ impl Sources<'_> {
             registry: ServiceRegistry::ServiceEntry,
             addresses: spec.addresses.iter().filter(|address| !address.contains('/')).cloned().collect(),
             headless: false,
+            subject_alt_names: spec.subject_alt_names.clone(),
             discovery,
             traffic_distribution: None,
             endpoints: if itself { vec![from_host(host)] } else { known.clone() },

@@ -8,6 +8,9 @@ use super::names;
 use crate::config::{Config, Resource};
 use crate::options::{MeshOptions, Workload};
 
+use super::ports::Target;
+use crate::upstream::PassThrough;
+
 pub(crate) use super::ports::{KnownPort, PortProtocol};
 
 /// A service: a host with ports and the endpoints behind them.
@@ -22,6 +25,8 @@ pub(crate) struct KnownService {
     /// Addresses that stand for the service in a request's authority.
     pub(crate) addresses: Vec<String>,
     pub(crate) headless: bool,
+    /// The names of which a certificate of its endpoints must have one. Empty: it is not said.
+    pub(crate) subject_alt_names: Vec<String>,
     pub(crate) discovery: Discovery,
     /// `trafficDistribution`, which fails over by labels.
     pub(crate) traffic_distribution: Option<TrafficDistribution>,
@@ -60,6 +65,10 @@ pub(crate) enum Discovery {
     Names,
     /// By one name, which is one endpoint; none is no cluster.
     LogicalName,
+    /// Not at all: requests go where the client connected to.
+    Dialled,
+    /// Not at all: requests go to the host that they name.
+    Requested,
 }
 
 /// Which endpoints a Kubernetes Service prefers (`trafficDistribution`).
@@ -108,6 +117,22 @@ impl KnownService {
             false => address.clone(),
         }));
         domains
+    }
+
+    /// Whether requests go where they lead by themselves.
+    pub(crate) fn pass_through(&self, port: &KnownPort) -> Option<PassThrough> {
+        let target = match port.target {
+            Target::Number(number) => number,
+            Target::Name(_) => port.number,
+        };
+        match self.discovery {
+            Discovery::Dialled => Some(PassThrough::Dialled { port: (target != port.number).then_some(target) }),
+            Discovery::Requested => {
+                let suffix = self.host.strip_prefix('*').unwrap_or(&self.host);
+                Some(PassThrough::Named { suffix: suffix.into(), port: target })
+            }
+            Discovery::Listed | Discovery::Names | Discovery::LogicalName => None,
+        }
     }
 
     /// The order in which services of one host and namespace are preferred: Kubernetes, then the older.
@@ -225,7 +250,11 @@ fn join_endpoints(services: &mut [KnownService]) {
 impl Discovery {
     /// Whether it takes such an endpoint: what is listed has addresses, not names.
     pub(crate) fn takes(self, endpoint: &KnownEndpoint) -> bool {
-        self != Self::Listed || !endpoint.is_named()
+        match self {
+            Self::Listed => !endpoint.is_named(),
+            Self::Names | Self::LogicalName => true,
+            Self::Dialled | Self::Requested => false,
+        }
     }
 }
 

@@ -193,10 +193,20 @@ impl TableBuilder {
     /// Adds a virtual host. A domain that is taken already stays where it is.
     pub(crate) fn virtual_host<'d>(&mut self, name: &str, domains: impl IntoIterator<Item = &'d str>, ports: Ports) {
         let host = VirtualHostIndex(index(self.table.virtual_hosts.len()));
-        self.table.virtual_hosts.push(VirtualHost { name: name.into(), ports });
+        self.table.virtual_hosts.push(VirtualHost { name: name.into(), ports, https_only: false });
         for domain in domains {
             self.table.hosts.insert(domain, host);
         }
+    }
+
+    /// Sends requests in plaintext for `domain` to https. One that is not known yet has no rules then.
+    pub(crate) fn https_only(&mut self, domain: &str) {
+        let known = self.table.virtual_hosts.iter().position(|host| &*host.name == domain);
+        let at = known.unwrap_or_else(|| {
+            self.virtual_host(domain, [domain], Ports::default());
+            self.table.virtual_hosts.len() - 1
+        });
+        self.table.virtual_hosts[at].https_only = true;
     }
 
     pub(crate) fn build(self) -> RouteTable {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use super::actions;
 use super::headers::{self, HeaderOperations};
+use super::l4::{self, StreamRule};
 use super::matches;
 use super::names;
 use super::path::Path;
@@ -28,6 +29,8 @@ pub(crate) struct MeantVirtualService<'a> {
     pub(crate) rules: Vec<Rule<'a>>,
     /// The ports that matches name, in order.
     pub(crate) named_ports: Vec<u16>,
+    pub(crate) tcp: Vec<StreamRule>,
+    pub(crate) tls: Vec<StreamRule>,
 }
 
 /// One entry of `http`. Of several actions a redirect counts before a direct response, and that before destinations.
@@ -84,14 +87,14 @@ pub(crate) fn understand<'a>(
     let namespace = resource.namespace();
     let VirtualService { hosts, gateways, http, tls, tcp, export_to: _ } = &resource.spec;
     let root = Path::root("spec");
-    review.not_honored(&root.field("tls"), tls);
-    review.not_honored(&root.field("tcp"), tcp);
     let gateways = match gateways.as_slice() {
         [] => vec![names::MESH.to_owned()],
         gateways => gateways.iter().map(|gateway| names::gateway(gateway, namespace)).collect(),
     };
     let hosts = hosts.iter().map(|host| names::complete(host, namespace, &options.domain)).collect();
+    l4::review_mesh(&gateways, !tcp.is_empty(), !tls.is_empty(), review);
     let mut understanding = Understanding { options, namespace, regexes, review };
+    let (tcp, tls) = (l4::understand_tcp(tcp, &mut understanding), l4::understand_tls(tls, &mut understanding));
     let list = root.field("http");
     let rules: Vec<_> =
         http.iter().enumerate().map(|(number, rule)| understanding.rule(rule, &list.index(number))).collect();
@@ -102,6 +105,8 @@ pub(crate) fn understand<'a>(
         gateways,
         named_ports: named_ports(&rules),
         rules,
+        tcp,
+        tls,
     }
 }
 

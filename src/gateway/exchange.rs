@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{InboundBody, OutboundBody};
+use super::forwarded;
 use super::head::{self, Admitted, Refused};
 use super::session::Session;
 use super::tunnel;
@@ -65,6 +66,7 @@ where
         if admitted == Admitted::WebSocketStream {
             head::ask_by_upgrade(&mut request, &self.session);
         }
+        forwarded::believe(&mut request, &self.session);
         head::forward(request.headers_mut(), admitted, &self.session);
         let http2 = version >= Version::HTTP_2;
         let request = request.map(|body| InboundBody::new(body, http2, self.session.clone()));

@@ -29,11 +29,15 @@ mod body;
 mod connection;
 mod drain;
 mod exchange;
+mod forwarded;
 mod framing;
 mod head;
+mod hello;
 mod listener;
+mod secured;
 mod serve;
 mod session;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tunnel;

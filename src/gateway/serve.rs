@@ -16,11 +16,12 @@ use tower_layer::Layer;
 use super::admin::{Admin, Readiness, Render};
 use super::connection::Protocols;
 use super::listener::{self, Address};
+use super::secured::Configs;
 use super::worker::{self, Command, Serving};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, Problem, Severity};
 use crate::mesh::Mesh;
-use crate::request::{ListenerOrigin, Origin};
+use crate::request::Origin;
 use crate::service::MeshRouter;
 use crate::snapshot::{Bind, Listener};
 use crate::source::{DnsSource, Resolving};
@@ -115,8 +116,14 @@ impl ServerBuilder {
         let admin = admin.map(|(_, task)| AbortOnDrop(task));
         let resolving = DnsSource::new().open(&self.mesh).await;
         let versions = self.mesh.subscribe();
-        let mut control =
-            Control { workers: self.start_workers()?, mesh: self.mesh, ports: self.ports, open: BTreeMap::new() };
+        let configs = Arc::<Configs>::default();
+        let mut control = Control {
+            workers: self.start_workers(&configs)?,
+            configs,
+            mesh: self.mesh,
+            ports: self.ports,
+            open: BTreeMap::new(),
+        };
         let failures = control.follow().await;
         if !failures.is_empty() {
             control.drain(Duration::ZERO).await;
@@ -137,22 +144,24 @@ impl ServerBuilder {
         Ok(Some((address, tokio::spawn(admin.serve(listener)))))
     }
 
-    fn start_workers(&self) -> Result<Vec<mpsc::UnboundedSender<Command>>, Error> {
-        (0..self.workers.get()).map(|number| self.start_worker(number)).collect()
+    fn start_workers(&self, configs: &Arc<Configs>) -> Result<Vec<mpsc::UnboundedSender<Command>>, Error> {
+        (0..self.workers.get()).map(|number| self.start_worker(number, configs.clone())).collect()
     }
 
-    fn start_worker(&self, number: usize) -> Result<mpsc::UnboundedSender<Command>, Error> {
+    fn start_worker(&self, number: usize, configs: Arc<Configs>) -> Result<mpsc::UnboundedSender<Command>, Error> {
         let failed = |error| Error::io(format!("worker {number} cannot be started"), error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (sender, commands) = mpsc::unbounded_channel();
-        let router = MeshRouter::new(&self.mesh);
+        let (router, mesh) = (MeshRouter::new(&self.mesh), self.mesh.clone());
         let (protocols, dice) = (Protocols::new(self.idle, self.buffer), self.dice.clone());
+        let trusted = self.mesh.options().num_trusted_proxies;
         let work = move || {
             let done = runtime.block_on(async {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = Transport::new();
-                let make = move |origin: Origin| router.clone().with_origin(origin).layer(transport.clone());
-                worker::run(Serving { make, protocols, dice }, commands).await
+                let inner = transport.clone();
+                let make = move |origin: Origin| router.clone().with_origin(origin).layer(inner.clone());
+                worker::run(Serving { make, protocols, dice, trusted, mesh, transport, configs }, commands).await
             });
             drop(runtime);
             if let Some(done) = done {
@@ -228,8 +237,17 @@ impl Server {
 struct Control {
     mesh: Mesh,
     workers: Vec<mpsc::UnboundedSender<Command>>,
+    configs: Arc<Configs>,
     ports: BTreeMap<u16, u16>,
-    open: BTreeMap<Address, ListenerOrigin>,
+    open: BTreeMap<Address, Opened>,
+}
+
+/// What is open at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Opened {
+    bind: Bind,
+    /// The listener in plaintext, whose connections end with it. Those in TLS come and go behind one socket.
+    plain: Option<(Arc<str>, u16)>,
 }
 
 type DrainRequest = (Duration, oneshot::Sender<()>);
@@ -265,28 +283,32 @@ impl Control {
         let mut failures = Vec::new();
         let mut wanted = BTreeMap::new();
         for listener in snapshot.listeners() {
-            let (address, origin) = self.wanted(listener);
+            if let Some(Err(error)) = self.configs.of(listener).map(|ended| ended.check()) {
+                tracing::error!(listener = %listener.name, %error, "TLS cannot be ended: connections are closed");
+            }
+            let (address, opened) = self.wanted(listener);
             match wanted.entry(address) {
                 Entry::Vacant(entry) => {
-                    entry.insert((origin, listener));
+                    entry.insert((opened, listener));
                 }
+                Entry::Occupied(entry) if entry.get().0 == opened && opened.plain.is_none() => {}
                 Entry::Occupied(entry) => {
                     failures.push(failure(listener, format!("{} is used by another listener", entry.key())));
                 }
             }
         }
-        self.close_unless(|address, origin| wanted.get(address).is_some_and(|(wanted, _)| wanted == origin)).await;
-        for (address, (origin, listener)) in wanted {
+        self.close_unless(|address, opened| wanted.get(address).is_some_and(|(wanted, _)| wanted == opened)).await;
+        for (address, (opened, listener)) in wanted {
             if self.open.contains_key(&address) {
                 continue;
             }
             match listener::bind(&address, self.workers.len()) {
                 Ok(sockets) => {
                     for (worker, socket) in self.workers.iter().zip(sockets) {
-                        let _ = worker.send(Command::Listen(address.clone(), socket, origin.clone()));
+                        let _ = worker.send(Command::Listen(address.clone(), socket, opened.bind.clone()));
                     }
-                    tracing::info!(%address, listener = %origin.listener, "listening");
-                    self.open.insert(address, origin);
+                    tracing::info!(%address, listener = %listener.name, "listening");
+                    self.open.insert(address, opened);
                 }
                 Err(error) => failures.push(failure(listener, format!("{address} cannot be opened: {error}"))),
             }
@@ -294,7 +316,7 @@ impl Control {
         failures
     }
 
-    fn wanted(&self, listener: &Listener) -> (Address, ListenerOrigin) {
+    fn wanted(&self, listener: &Listener) -> (Address, Opened) {
         let address = match &listener.bind {
             Bind::Tcp(address) => {
                 let port = self.ports.get(&address.port()).copied().unwrap_or(address.port());
@@ -302,13 +324,14 @@ impl Control {
             }
             Bind::Unix(path) => Address::Unix(path.clone()),
         };
-        (address, ListenerOrigin::new(listener.name.clone(), listener.port))
+        let plain = (!listener.is_secured()).then(|| (listener.name.clone(), listener.port));
+        (address, Opened { bind: listener.bind.clone(), plain })
     }
 
     /// Closes everything but what is kept, and waits until it is closed, so that its address is free.
-    async fn close_unless(&mut self, keep: impl Fn(&Address, &ListenerOrigin) -> bool) {
+    async fn close_unless(&mut self, keep: impl Fn(&Address, &Opened) -> bool) {
         let gone: Vec<_> =
-            self.open.iter().filter(|(at, origin)| !keep(at, origin)).map(|(at, _)| at.clone()).collect();
+            self.open.iter().filter(|(at, opened)| !keep(at, opened)).map(|(at, _)| at.clone()).collect();
         let mut closing = Vec::new();
         for address in gone {
             tracing::info!(%address, "no longer listening");

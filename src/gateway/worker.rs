@@ -1,30 +1,43 @@
 //! One thread with its own runtime: it accepts, and serves what it accepted.
 
 use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::body::InboundBody;
 use super::connection::Protocols;
 use super::drain::{Alive, Drain, Draining};
+use super::hello::Hello;
 use super::listener::{Accepted, Acceptor, Address, Bound};
+use super::secured::Configs;
 use super::session::Session;
+use super::stream::Stream;
 use crate::dice::Dice;
 use crate::error::BoxError;
+use crate::mesh::Mesh;
 use crate::request::{ListenerOrigin, Origin};
+use crate::snapshot::{Bind, Listener, ListenerProtocol, Snapshot};
+use crate::transport::Transport;
+
+/// How long a TLS handshake may take (Envoy's `listener_filters_timeout`).
+const HANDSHAKE: Duration = Duration::from_secs(15);
 
 /// What a worker is told.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Accept on a socket that listens at the address.
-    Listen(Address, Bound, ListenerOrigin),
+    /// Accept on a socket that listens at the address, for the listeners of the snapshot that are bound there.
+    Listen(Address, Bound, Bind),
     /// Accept no more at the address; what was accepted finishes in its own time. Answered when the socket is closed.
     Close(Address, oneshot::Sender<()>),
     /// Accept no more anywhere, finish, and end: after this long at the latest. Answered by the end of the thread.
@@ -38,6 +51,12 @@ pub(super) struct Serving<M> {
     pub(super) make: M,
     pub(super) protocols: Protocols,
     pub(super) dice: Dice,
+    /// How many proxies before us are believed of what they say about clients.
+    pub(super) trusted: u32,
+    pub(super) mesh: Mesh,
+    /// For connections whose bytes are passed on.
+    pub(super) transport: Transport,
+    pub(super) configs: Arc<Configs>,
 }
 
 #[derive(Debug)]
@@ -65,9 +84,9 @@ where
     let mut finishing: Vec<JoinHandle<()>> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Listen(address, bound, origin) => match Acceptor::new(bound) {
+            Command::Listen(address, bound, bind) => match Acceptor::new(bound) {
                 Ok(acceptor) => {
-                    open.insert(address, listen(acceptor, origin, serving.clone()));
+                    open.insert(address, listen(acceptor, bind, serving.clone()));
                 }
                 Err(error) => tracing::error!(%error, %address, "a listener could not be taken over by a worker"),
             },
@@ -97,7 +116,7 @@ where
     None
 }
 
-fn listen<M, S, B>(acceptor: Acceptor, origin: ListenerOrigin, serving: Arc<Serving<M>>) -> Open
+fn listen<M, S, B>(acceptor: Acceptor, bind: Bind, serving: Arc<Serving<M>>) -> Open
 where
     M: Fn(Origin) -> S + Send + Sync + 'static,
     S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
@@ -112,7 +131,16 @@ where
     let accepting = tokio::spawn(async move {
         let begin = |accepted| {
             let serving = serving.clone();
-            tokio::spawn(converse(accepted, origin.clone(), serving, alive.clone(), draining.clone()));
+            let guards = (alive.clone(), draining.clone());
+            match accepted {
+                Accepted::Tcp(stream, peer) => {
+                    let client = stream.local_addr().ok().map(|local| (peer, local));
+                    tokio::spawn(converse(stream, client, bind.clone(), serving, guards));
+                }
+                Accepted::Unix(stream) => {
+                    tokio::spawn(converse(stream, None, bind.clone(), serving, guards));
+                }
+            }
         };
         loop {
             tokio::select! {
@@ -145,13 +173,15 @@ async fn close(open: Open) -> JoinHandle<()> {
     tokio::spawn(open.drain.finish())
 }
 
-async fn converse<M, S, B>(
-    accepted: Accepted,
-    mut origin: ListenerOrigin,
+/// Serves one connection as the snapshot of the moment says.
+async fn converse<IO, M, S, B>(
+    io: IO,
+    client: Option<(SocketAddr, SocketAddr)>,
+    bind: Bind,
     serving: Arc<Serving<M>>,
-    alive: Alive,
-    draining: Draining,
+    guards: (Alive, Draining),
 ) where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     M: Fn(Origin) -> S,
     S: Service<Request<InboundBody>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -159,16 +189,108 @@ async fn converse<M, S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    if let Accepted::Tcp(stream, peer) = &accepted {
-        (origin.peer, origin.local) = (Some(*peer), stream.local_addr().ok());
-    }
-    let session = Arc::new(Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive)));
-    let service = (serving.make)(Origin::Listener(Arc::new(origin)));
-    let served = match accepted {
-        Accepted::Tcp(stream, _) => serving.protocols.serve(stream, service, session, draining).await,
-        Accepted::Unix(stream) => serving.protocols.serve(stream, service, session, draining).await,
+    let caller = Caller { serving: &serving, client, guards };
+    // A snapshot is not held for as long as a connection lasts.
+    let door = {
+        let snapshot = serving.mesh.load();
+        snapshot.plain_listener(&bind).map(|listener| caller.door(&snapshot, listener, None))
     };
-    if let Err(error) = served {
-        tracing::debug!(%error, "a connection ended badly");
+    match door {
+        Some(door) => caller.serve(io, door).await,
+        None => {
+            if let Err(error) = caller.serve_secured(io, &bind).await {
+                tracing::debug!(%error, ?bind, "a TLS handshake failed");
+            }
+        }
+    }
+}
+
+/// Where a connection leads.
+enum Door {
+    Http(ListenerOrigin),
+    Stream(Stream),
+    Closed,
+}
+
+/// Who opened a connection, and what it is served with.
+struct Caller<'a, M> {
+    serving: &'a Serving<M>,
+    /// The client and the address that it dialled.
+    client: Option<(SocketAddr, SocketAddr)>,
+    guards: (Alive, Draining),
+}
+
+impl<M> Caller<'_, M> {
+    fn door(&self, snapshot: &Snapshot, listener: &Listener, server_name: Option<&str>) -> Door {
+        if listener.protocol == ListenerProtocol::Http {
+            let mut origin = ListenerOrigin::new(listener.name.clone(), listener.port);
+            origin.tls = listener.tls.is_some();
+            (origin.peer, origin.local) = self.client.unzip();
+            return Door::Http(origin);
+        }
+        let stream = Stream::new(snapshot, listener, server_name, self.client, self.serving.dice.draws());
+        stream.map_or(Door::Closed, Door::Stream)
+    }
+
+    /// Ends TLS, or passes it on, by the server name that the client asks for.
+    async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        M: Fn(Origin) -> S,
+        S: Service<Request<InboundBody>, Response = Response<B>>,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let started = Instant::now();
+        let read = tokio::select! {
+            biased;
+            read = tokio::time::timeout(HANDSHAKE, Hello::read(io)) => read??,
+            () = self.guards.1.begins() => None,
+        };
+        let Some((hello, io)) = read else { return Ok(()) };
+        let name = hello.server_name.as_deref();
+        let (door, ended) = {
+            let snapshot = self.serving.mesh.load();
+            let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
+            let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
+            (self.door(&snapshot, listener, name), self.serving.configs.of(listener))
+        };
+        match ended {
+            Some(ended) => {
+                let accepting = ended.accept(&hello, io);
+                let io = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
+                self.serve(io, door).await;
+            }
+            None => self.serve(io, door).await,
+        }
+        Ok(())
+    }
+
+    async fn serve<IO, S, B>(self, io: IO, door: Door)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        M: Fn(Origin) -> S,
+        S: Service<Request<InboundBody>, Response = Response<B>>,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let Self { serving, guards: (alive, draining), .. } = self;
+        match door {
+            Door::Http(origin) => {
+                let origin = Arc::new(origin);
+                let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
+                let session = Arc::new(session.behind(serving.trusted, &origin));
+                let service = (serving.make)(Origin::Listener(origin));
+                if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
+                    tracing::debug!(%error, "a connection ended badly");
+                }
+            }
+            Door::Stream(stream) => stream.pass_on(io, &serving.transport).await,
+            Door::Closed => {}
+        }
     }
 }

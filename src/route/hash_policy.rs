@@ -22,10 +22,13 @@ use crate::request::RequestView;
 /// use mesh_router::route::{Client, HashPolicies, HashPolicy};
 ///
 /// let policies = HashPolicies::new([HashPolicy::header("x-user")]);
-/// let request = Request::get("http://carts/").header("x-user", "ann").body(()).unwrap();
-/// let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
-/// let hashed = policies.hash(&view, Client::default(), &mut Dice::seeded(1).draws());
-/// assert_eq!(hashed.hash, Some(0xb3a7_7e06_9a75_d8cb));
+/// let hash = |user: &str| {
+///     let request = Request::get("http://carts/").header("x-user", user).body(()).unwrap();
+///     let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+///     policies.hash(&view, Client::default(), &mut Dice::seeded(1).draws()).hash
+/// };
+/// assert_eq!(hash("ann"), hash("ann"));
+/// assert_ne!(hash("ann"), hash("bob"));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HashPolicies {
@@ -57,7 +60,14 @@ impl HashPolicies {
         self.policies.is_empty()
     }
 
-    /// Hashes a request as it came, before the rule changes it; once for all of its tries.
+    /// Hashes a connection that is no request: only the client's address is known of it.
+    pub fn hash_connection(&self, client: IpAddr) -> Option<u64> {
+        let by_source = self.policies.iter().any(|policy| matches!(policy, HashPolicy::SourceIp));
+        by_source.then(|| hash_text(client))
+    }
+
+    /// Hashes a request as the rule sends it on, with its header operations and rewrites done, as Envoy does; once for
+    /// all of its tries.
     ///
     /// Where a policy finds a value, what was found before it is rotated left by one bit and combined with it by
     /// exclusive or. It allocates only where a cookie has to be made.

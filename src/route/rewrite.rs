@@ -26,6 +26,7 @@ pub struct Rewrite {
 /// let versions = PathRewrite::regex("^/api/(v[0-9]+)/", r"/\1/").unwrap();
 /// assert_eq!(versions.apply("/api/v2/x").unwrap(), "/v2/x");
 /// assert_eq!(versions.apply("/other"), None);
+/// assert_eq!(versions.apply_before("/api/v2/x", Some("y=1")).as_deref(), Some("/v2/x?y=1"));
 /// ```
 #[derive(Clone, Debug)]
 pub struct PathRewrite(Kind);
@@ -102,10 +103,16 @@ impl PathRewrite {
 
     /// What becomes of `path`, which is without its query and was matched by the rule. `None`: it stays as it is.
     pub fn apply(&self, path: &str) -> Option<String> {
+        self.apply_before(path, None)
+    }
+
+    /// The same with the query, which stays as it is, behind it.
+    pub fn apply_before(&self, path: &str, query: Option<&str>) -> Option<String> {
+        let (mark, query) = query.map_or(("", ""), |query| ("?", query));
         match &self.0 {
-            Kind::Prefix { length, with } => path.get(*length..).map(|rest| [&**with, rest].concat()),
-            Kind::Whole(with) => Some(with.to_string()),
-            Kind::Regex(substitution) => substitution.apply(path),
+            Kind::Prefix { length, with } => path.get(*length..).map(|rest| [&**with, rest, mark, query].concat()),
+            Kind::Whole(with) => Some([&**with, mark, query].concat()),
+            Kind::Regex(substitution) => substitution.apply(path).map(|path| path + mark + query),
         }
     }
 }

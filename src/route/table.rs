@@ -42,6 +42,9 @@ pub struct VirtualHost {
     pub name: Box<str>,
     /// Which rules apply to which port.
     pub ports: Ports,
+    /// Whether requests in plaintext are sent to `https` before any rule is looked at (`httpsRedirect` of a Gateway's
+    /// server).
+    pub https_only: bool,
 }
 
 /// From the port that the client addressed to the rules for it.
@@ -114,6 +117,9 @@ pub enum Resolution {
     NoRoute,
     /// The host, or the port of the host, is not known.
     Unknown(Unknown),
+    /// The host is for `https` only and the request is in plaintext: 301 to the same URI with that scheme, the
+    /// authority as it came.
+    HttpsOnly,
 }
 
 impl RouteTable {
@@ -125,6 +131,9 @@ impl RouteTable {
         let rules = found.and_then(|host| host.ports.get(request.port()));
         if T::RECORDS {
             trace.host(HostFound::new(request, found, rules));
+        }
+        if found.is_some_and(|host| host.https_only) && !request.is_tls() {
+            return Resolution::HttpsOnly;
         }
         let Some(rules) = rules else { return Resolution::Unknown(self.unknown) };
         match self.rule_sets.get(rules.0 as usize).and_then(|rules| rules.first_match(request, trace)) {
@@ -158,8 +167,9 @@ mod tests {
                 VirtualHost {
                     name: "reviews".into(),
                     ports: Ports { named: Box::new([(80, RuleSetIndex(0)), (81, RuleSetIndex(9))]), other: None },
+                    https_only: false,
                 },
-                VirtualHost { name: "*.local".into(), ports: Ports::any(RuleSetIndex(1)) },
+                VirtualHost { name: "*.local".into(), ports: Ports::any(RuleSetIndex(1)), https_only: false },
             ],
             rule_sets: vec![RuleSet::new(vec![only("/a", 3)]), RuleSet::new(vec![only("/", 4)])],
             routes: vec![],

@@ -2,7 +2,7 @@
 //!
 //! The timeout of a route (`http[].timeout`) begins when the request has been read to its end and covers all tries,
 //! the pauses between them and the body of the response. `perTryTimeout` covers one try up to the head of its
-//! response; it begins with the try, once the request has been read. A gRPC client's `grpc-timeout` stands for the
+//! response; it begins when the try has its connection, once the request has been read. A gRPC client's `grpc-timeout` stands for the
 //! timeout of the route, which bounds it.
 
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+use super::admission::Admission;
 use super::upload::UploadEnd;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -25,7 +26,8 @@ pub(super) struct Deadline {
     /// Tells when the request has been read, if it had not been from the start.
     upload: Option<Arc<UploadEnd>>,
     read_at: Option<Instant>,
-    try_began: Option<Instant>,
+    /// Tells when the try got its connection.
+    admission: Option<Admission>,
 }
 
 /// Which timeout passed.
@@ -68,10 +70,15 @@ impl Deadline {
         Some(end)
     }
 
+    /// Whether it matters when a try gets its connection.
+    pub(super) fn bounds_tries(&self) -> bool {
+        self.per_try.is_some()
+    }
+
     /// A try begins.
-    pub(super) fn begin_try(&mut self) {
+    pub(super) fn begin_try(&mut self, admission: &Admission) {
         if self.per_try.is_some() {
-            self.try_began = Some(Instant::now());
+            self.admission = Some(admission.clone());
         }
     }
 
@@ -79,8 +86,11 @@ impl Deadline {
     pub(super) fn poll_next(&mut self, trying: bool, cx: &mut Context<'_>) -> Option<(Instant, Expired)> {
         let read_at = self.poll_read(cx)?;
         let request = self.timeout.map(|timeout| (read_at + timeout, Expired::Request));
-        let each = self.per_try.zip(self.try_began).filter(|_| trying);
-        let each = each.map(|(per_try, began)| (began.max(read_at) + per_try, Expired::Try));
+        let connected = self.admission.as_ref().filter(|_| trying).map(|admission| admission.poll_connected(cx));
+        let each = match (self.per_try, connected) {
+            (Some(per_try), Some(Poll::Ready(connected))) => Some((connected.max(read_at) + per_try, Expired::Try)),
+            _ => None,
+        };
         match (request, each) {
             (Some(request), Some(each)) => Some(if each.0 < request.0 { each } else { request }),
             (request, each) => request.or(each),

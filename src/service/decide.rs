@@ -8,13 +8,14 @@ use std::time::Duration;
 use http::header::{HOST, LOCATION};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 
 use super::exchange::{Exchange, MirrorTarget, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::router::Routing;
+use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, ClusterChoice, Forward, Redirect, Resolution, Route, Unknown, normalize};
+use crate::route::{Action, Client, ClusterChoice, Forward, Redirect, Resolution, Route, Unknown, normalize};
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 
@@ -69,6 +70,7 @@ impl Routing {
             Resolution::Unknown(Unknown::Refuse) => {
                 return refuse(LocalReply::refused_host(), &self.metrics.black_hole);
             }
+            Resolution::HttpsOnly => return refuse(https(&view), &self.metrics.no_route),
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };
@@ -98,16 +100,19 @@ impl Routing {
         arrival: Arrival<'_>,
         head: &mut Parts,
     ) -> Verdict {
-        let Arrival { asked, origin, port } = arrival;
         let mut draws = self.mesh.dice().draws();
-        let draw = draws.next_u64();
+        let draw = match self.sticky_draw(forward, &arrival, head) {
+            Some(draw) => draw,
+            None => draws.next_u64(),
+        };
+        let Arrival { asked, origin, port } = arrival;
         let destination = &forward.clusters.pick(draw).destination;
         let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.draw, exchange.draws) = (draw, draws);
         if !forward.mirrors.is_empty() {
-            exchange.mirrors = self.mirrors(snapshot, forward, draw, port, head);
+            exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
         }
         exchange.version = Some(head.version);
         if let Some(fault) = &forward.fault
@@ -121,6 +126,24 @@ impl Routing {
             Ok(()) => Verdict::Forward(exchange),
             Err(reply) => Verdict::Reply(Box::new(Refusal { reply, exchange })),
         }
+    }
+
+    /// Which of several destinations a client always gets, if it is to stay with one.
+    fn sticky_draw(&self, forward: &Forward, arrival: &Arrival<'_>, head: &Parts) -> Option<u64> {
+        if !self.settings.sticky_weights || forward.hash.is_empty() {
+            return None;
+        }
+        let view = RequestView::new(&head.method, &head.uri, &head.headers, arrival.origin);
+        let ip = match arrival.origin {
+            Origin::Listener(listener) => listener.peer.map(|peer| peer.ip()),
+            _ => None,
+        };
+        let client = Client { ip, ..Client::default() };
+        // A cookie that is yet to be made says nothing of the client.
+        let hashed = forward.hash.hash(&view, client, &mut Draws::default());
+        let hash = hashed.hash.filter(|_| hashed.set_cookies.is_empty())?;
+        // Mixed, so that it does not go along with the hash that picks the endpoint.
+        Some(Draws::of(hash).next_u64())
     }
 
     fn exchange(
@@ -139,7 +162,8 @@ impl Routing {
             Origin::Listener(listener) => exchange.listener = Some(Arc::clone(listener)),
             Origin::Gateway(_) => exchange.inbound = true,
         }
-        exchange.classifier.clone_from(&self.settings.classifier);
+        exchange.faults_per_try = self.settings.faults_per_try;
+        exchange.set_classifier(self.settings.classifier.as_ref());
         exchange
     }
 
@@ -182,19 +206,35 @@ fn location(redirect: &Redirect, view: &RequestView<'_>) -> Option<HeaderMap> {
     Some(HeaderMap::from_iter([(LOCATION, redirect.location(view)?)]))
 }
 
+/// The same URI with the scheme `https` and the authority as it came, port included.
+fn https(view: &RequestView<'_>) -> LocalReply {
+    let query = view.query().map_or_else(String::new, |query| format!("?{query}"));
+    match HeaderValue::try_from(format!("https://{}{}{query}", view.authority(), view.path())) {
+        Ok(location) => {
+            LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, HeaderMap::from_iter([(LOCATION, location)]))
+        }
+        Err(_) => LocalReply::bad_path(),
+    }
+}
+
 /// A request that the http rules of a client do not see: TLS that the application opens itself, and tunnels.
 fn is_opaque(head: &Parts) -> bool {
     head.uri.scheme() == Some(&Scheme::HTTPS) || head.method == Method::CONNECT
 }
 
 /// Puts `path` in place of the URI's, whose query stays; `None` if it is none.
-pub(super) fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
-    let mut uri = mem::take(&mut head.uri).into_parts();
-    if let Some(query) = uri.path_and_query.as_ref().and_then(PathAndQuery::query) {
+fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
+    if let Some(query) = head.uri.query() {
         path.push('?');
         path.push_str(query);
     }
-    uri.path_and_query = Some(PathAndQuery::from_maybe_shared(bytes::Bytes::from(path)).ok()?);
+    with_path_and_query(head, path)
+}
+
+/// Puts `path` in place of the URI's path and query; `None` if it is none.
+pub(super) fn with_path_and_query(head: &mut Parts, path: String) -> Option<()> {
+    let mut uri = mem::take(&mut head.uri).into_parts();
+    uri.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     head.uri = Uri::from_parts(uri).ok()?;
     Some(())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{Method, StatusCode, Uri, Version};
 use tokio::time::Instant;
 
@@ -15,10 +15,10 @@ use super::admission::Admission;
 use super::classify::{self, Classifier};
 use super::completion::Taken;
 use super::deadline::Deadline;
-use super::decide::{point_at, with_path};
+use super::decide::{point_at, with_path_and_query};
 use super::formats;
 use super::local_reply::{Asked, LocalReply};
-use super::mirror_body::{MirrorBody, MirrorSlot};
+use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_body::Aim;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
@@ -26,10 +26,10 @@ use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::{ListenerOrigin, Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
+    Abort, Action, Client, CorsGrant, CorsVerdict, Fault, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
 };
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
-use crate::upstream::{Choice, Cluster, EndpointId};
+use crate::upstream::{Choice, Cluster, EndpointId, Original};
 
 const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
@@ -52,19 +52,29 @@ pub(super) struct Exchange {
     pub(super) listener: Option<Arc<ListenerOrigin>>,
     /// Whether the application serves it itself, whatever its destination.
     pub(super) inbound: bool,
+    /// Whether aborts are drawn for each try.
+    pub(super) faults_per_try: bool,
     /// What the client speaks.
     pub(super) version: Option<Version>,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
-    pub(super) mirrors: Vec<MirrorTarget>,
     pub(super) deadline: Deadline,
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,
     pub(super) hash: Option<u64>,
+    extras: Option<Box<Extras>>,
+}
+
+/// What few requests have, apart so that the others are light.
+#[derive(Debug, Default)]
+struct Extras {
+    mirrors: Vec<MirrorTarget>,
+    /// Where it leads by itself, if a cluster passes through.
+    original: Option<Original>,
     /// Cookies that keep the client with its endpoint.
     set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
-    pub(super) classifier: Option<Classifier>,
+    classifier: Option<Classifier>,
 }
 
 /// A cluster that gets a copy of the request.
@@ -89,16 +99,56 @@ impl Exchange {
             record,
             listener: None,
             inbound: false,
+            faults_per_try: false,
             version: None,
             flags: ResponseFlags::NONE,
             attempts: 0,
-            mirrors: Vec::new(),
             deadline: Deadline::default(),
             saved: None,
             hash: None,
-            set_cookies: Vec::new(),
-            grant: None,
-            classifier: None,
+            extras: None,
+        }
+    }
+
+    fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// The clusters that get a copy.
+    pub(super) fn mirrors(&self) -> &[MirrorTarget] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.mirrors)
+    }
+
+    pub(super) fn set_mirrors(&mut self, mirrors: Vec<MirrorTarget>) {
+        if !mirrors.is_empty() {
+            self.extras().mirrors = mirrors;
+        }
+    }
+
+    /// Gives every mirror a copy of the body; what is returned feeds them.
+    pub(super) fn copies(&mut self) -> Vec<Tap> {
+        let mirrors = self.extras.as_mut().map_or(&mut [][..], |extras| &mut extras.mirrors);
+        let pairs = mirrors.iter_mut().map(|target| {
+            let (tap, body) = mirror_body::copy(target.slot.load());
+            target.body = Some(body);
+            tap
+        });
+        pairs.collect()
+    }
+
+    pub(super) fn take_mirrors(&mut self) -> Vec<MirrorTarget> {
+        self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default()
+    }
+
+    /// Where it leads by itself, if a cluster passes through.
+    pub(super) fn original(&self) -> Option<&Original> {
+        self.extras.as_ref()?.original.as_ref()
+    }
+
+    /// What the application says about errors.
+    pub(super) fn set_classifier(&mut self, classifier: Option<&Classifier>) {
+        if let Some(classifier) = classifier {
+            self.extras().classifier = Some(classifier.clone());
         }
     }
 
@@ -133,34 +183,55 @@ impl Exchange {
         let grpc = self.asked.grpc;
         let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
         self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        let mut original = self.passes_through().then(Original::default);
+        if let Some(original) = &mut original
+            && self.listener.is_none()
+        {
+            original.dialled = authority(head);
+        }
         self.change(forward, head).ok_or_else(LocalReply::bad_path)?;
+        if let Some(original) = &mut original {
+            original.named = authority(head);
+        }
+        if original.is_some() {
+            self.extras().original = original;
+        }
         if !forward.hash.is_empty() {
             self.hash(forward, head);
         }
-        if self.retry().is_some() || !self.mirrors.is_empty() || self.answers_with_request() {
+        if self.retry().is_some() || !self.mirrors().is_empty() || self.answers_with_request() {
             self.saved = Some(SavedHead::new(head));
         }
         Ok(())
     }
 
+    /// Whether it may go where it leads by itself.
+    fn passes_through(&self) -> bool {
+        let mut clusters = self.cluster.iter().chain(self.mirrors().iter().map(|mirror| &mirror.cluster));
+        clusters.any(|cluster| cluster.pass_through().is_some())
+    }
+
     /// The filters in front of the router, in Envoy's order: fault, then CORS.
     fn filters(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
-        if let Some(fault) = &forward.fault
-            && fault.abort.is_some()
-            && let Some(abort) = fault.aborted(self.draws.next_u64())
-        {
-            return Err(match abort {
-                Abort::Http(status) => LocalReply::abort(status),
-                Abort::Grpc(status) => LocalReply::abort_grpc(status),
-            });
+        if !self.faults_per_try {
+            self.abort(forward.fault.as_ref())?;
         }
         match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
             None | Some(CorsVerdict::None) => Ok(()),
             Some(CorsVerdict::Actual(grant)) => {
-                self.grant = Some(grant);
+                self.extras().grant = Some(grant);
                 Ok(())
             }
             Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
+        }
+    }
+
+    /// Draws whether a fault aborts.
+    fn abort(&mut self, fault: Option<&Fault>) -> Result<(), LocalReply> {
+        match fault.filter(|fault| fault.abort.is_some()).and_then(|fault| fault.aborted(self.draws.next_u64())) {
+            None => Ok(()),
+            Some(Abort::Http(status)) => Err(LocalReply::abort(status)),
+            Some(Abort::Grpc(status)) => Err(LocalReply::abort_grpc(status)),
         }
     }
 
@@ -193,8 +264,8 @@ impl Exchange {
         if let Some(path) = path {
             let original = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
             let original = HeaderValue::from_str(original).ok();
-            if let Some(path) = path.apply(head.uri.path()) {
-                with_path(head, path)?;
+            if let Some(path) = path.apply_before(head.uri.path(), head.uri.query()) {
+                with_path_and_query(head, path)?;
             }
             if let Some(original) = original {
                 head.headers.insert(ORIGINAL_PATH, original);
@@ -216,7 +287,10 @@ impl Exchange {
         };
         let view = RequestView::new(&head.method, &head.uri, &head.headers, &origin);
         let hashed = forward.hash.hash(&view, client, &mut self.draws);
-        (self.hash, self.set_cookies) = (hashed.hash, hashed.set_cookies);
+        self.hash = hashed.hash;
+        if !hashed.set_cookies.is_empty() {
+            self.extras().set_cookies = hashed.set_cookies;
+        }
     }
 
     /// Whether an operation on the response asks for something of the request.
@@ -234,20 +308,32 @@ impl Exchange {
 
     /// Chooses an endpoint for one more try and points the head at it.
     pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
+        if self.faults_per_try
+            && let Some(route) = self.route.clone()
+            && let Action::Forward(Forward { fault, .. }) = &route.action
+            && let Err(reply) = self.abort(fault.as_ref())
+        {
+            self.attempts += 1;
+            return Err(reply.of_a_try());
+        }
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
-        let mut choice = Choice { hash: self.hash, tried, ..Choice::default() };
+        let original = self.extras.as_ref().and_then(|extras| extras.original.as_ref());
+        let mut choice = Choice { hash: self.hash, tried, original, ..Choice::default() };
         if let Some(retry) = self.retry() {
             (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
         }
         let picked = cluster.pick(&mut self.draws, &choice).ok_or_else(LocalReply::no_healthy_upstream)?;
-        let admission = Admission::of(cluster.limits()).ok_or_else(LocalReply::overflow)?;
+        let admission =
+            Admission::of(cluster.limits(), self.deadline.bounds_tries()).ok_or_else(LocalReply::overflow)?;
         self.attempts += 1;
         if self.listener.is_some() {
             head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
         let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
-        let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        let mut aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        aim.client = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local));
+        self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
     }
 
@@ -260,17 +346,20 @@ impl Exchange {
                 formats::of_response(self, status, headers, info, operations);
             }
         }
-        if let Some((grant, cors)) = self.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref())) {
+        let Some(extras) = &self.extras else { return };
+        if let Some((grant, cors)) = extras.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref()))
+        {
             grant.clone().apply(cors, headers);
         }
-        for cookie in &self.set_cookies {
+        for cookie in &extras.set_cookies {
             headers.append(http::header::SET_COOKIE, cookie.clone());
         }
     }
 
     /// Which failure an error is: what the application's classifier says, else what its types say.
     pub(super) fn classify(&self, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
-        let said = self.classifier.as_ref().and_then(|classifier| classifier.classify(error));
+        let classifier = self.extras.as_ref().and_then(|extras| extras.classifier.as_ref());
+        let said = classifier.and_then(|classifier| classifier.classify(error));
         said.unwrap_or_else(|| classify::failure(error))
     }
 
@@ -297,6 +386,12 @@ impl Exchange {
             ..RouteInfo::new(self.flags | flags, details)
         }
     }
+}
+
+/// The authority that a head names: of the URI, else `Host`.
+fn authority(head: &Parts) -> Option<Authority> {
+    let named = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
+    head.uri.authority().cloned().or_else(named)
 }
 
 /// Whether a head asks for a tunnel.

@@ -65,6 +65,8 @@ pub(super) struct LocalReply {
     details: &'static str,
     endpoint: Option<Arc<Endpoint>>,
     cause: Option<Arc<dyn Error + Send + Sync>>,
+    /// Whether it stands for the answer of one try, which may be followed by another.
+    of_a_try: bool,
 }
 
 impl LocalReply {
@@ -78,7 +80,20 @@ impl LocalReply {
             details,
             endpoint: None,
             cause: None,
+            of_a_try: false,
         }
+    }
+
+    /// The same for one try.
+    #[must_use]
+    pub(super) fn of_a_try(mut self) -> Self {
+        self.of_a_try = true;
+        self
+    }
+
+    /// The status to judge the try by that it stands for.
+    pub(super) fn status_of_try(&self) -> Option<StatusCode> {
+        self.of_a_try.then_some(self.status)
     }
 
     pub(super) fn no_route() -> Self {

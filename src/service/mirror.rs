@@ -18,7 +18,6 @@ use super::completion::Taken;
 use super::decide::point_at;
 use super::exchange::{Exchange, MirrorTarget};
 use super::local_reply::failure_reply;
-use super::mirror_body::{self, Tap};
 use super::request_body::{Aim, RequestBody};
 use super::router::MeshService;
 use super::saved_head::SavedHead;
@@ -26,16 +25,6 @@ use crate::error::BoxError;
 use crate::outcome::Outcome;
 use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::Choice;
-
-/// Gives every mirror of a request a copy of its body; what is returned feeds them.
-pub(super) fn taps(exchange: &mut Exchange) -> Vec<Tap> {
-    let pairs = exchange.mirrors.iter_mut().map(|target| {
-        let (tap, body) = mirror_body::copy(target.slot.load());
-        target.body = Some(body);
-        tap
-    });
-    pairs.collect()
-}
 
 /// Sends one copy in a task of its own. Without a runtime, an endpoint or room in the limits there is none.
 pub(super) fn send<S, B, R>(service: &MeshService<S>, saved: &SavedHead, exchange: &Exchange, mut target: MirrorTarget)
@@ -49,9 +38,9 @@ where
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let Some(mut head) = saved.restore() else { return };
     let mut draws = exchange.draws.clone();
-    let choice = Choice { hash: exchange.hash, ..Choice::default() };
+    let choice = Choice { hash: exchange.hash, original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
-    let Some(admission) = Admission::of(target.cluster.limits()) else { return };
+    let Some(admission) = Admission::of(target.cluster.limits(), false) else { return };
     let Some(authority) = point_at(&mut head, &picked.endpoint().authority) else { return };
     let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
     let taken = Taken { picked, admission };

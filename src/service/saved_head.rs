@@ -26,44 +26,47 @@ pub(super) struct SavedHead {
     pub(super) version: Version,
     extensions: Extensions,
     bytes: Vec<u8>,
-    path: usize,
-    authority: Option<usize>,
-    /// Where the header lines begin.
-    lines: usize,
+    /// Where the path ends, and the authority begins.
+    path: u32,
+    /// Where the authority ends, and the header lines begin.
+    authority: u32,
 }
+
+/// What stands in front of each line: the length of its name, that of its value, and whether it is sensitive.
+const LENGTHS: usize = 6;
 
 impl SavedHead {
     /// Saves `head`, whose URI still names what the request is for.
     pub(super) fn new(head: &Parts) -> Self {
         let mut bytes = SPARES.with_borrow_mut(Vec::pop).unwrap_or_default();
-        bytes.extend_from_slice(head.uri.path_and_query().map_or("/", PathAndQuery::as_str).as_bytes());
-        let path = bytes.len();
-        let authority = head.uri.authority().map(|authority| {
-            bytes.extend_from_slice(authority.as_str().as_bytes());
-            bytes.len()
-        });
-        let lines = bytes.len();
+        let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let authority = head.uri.authority().map_or("", Authority::as_str);
+        let lines = head.headers.iter().map(|(name, value)| LENGTHS + name.as_str().len() + value.len()).sum::<usize>();
+        bytes.reserve(path.len() + authority.len() + lines);
+        bytes.extend_from_slice(path.as_bytes());
+        bytes.extend_from_slice(authority.as_bytes());
+        // Lengths fit: `http` bounds those of names and of URIs at 2^16, those of values at 2^31.
+        let (path, authority) = (path.len() as u32, bytes.len() as u32);
         for (name, value) in &head.headers {
             let (name, text) = (name.as_str().as_bytes(), value.as_bytes());
-            // Lengths of header names fit: `http` bounds them at 2^16.
-            let flags = u32::from(value.is_sensitive()) << 31;
-            bytes.extend_from_slice(&(name.len() as u16).to_ne_bytes());
-            bytes.extend_from_slice(&(text.len() as u32 | flags).to_ne_bytes());
+            let [first, second] = (name.len() as u16).to_ne_bytes();
+            let [a, b, c, d] = (text.len() as u32 | u32::from(value.is_sensitive()) << 31).to_ne_bytes();
+            bytes.extend_from_slice(&[first, second, a, b, c, d]);
             bytes.extend_from_slice(name);
             bytes.extend_from_slice(text);
         }
         let extensions = if head.extensions.is_empty() { Extensions::new() } else { head.extensions.clone() };
-        Self { method: head.method.clone(), version: head.version, extensions, bytes, path, authority, lines }
+        Self { method: head.method.clone(), version: head.version, extensions, bytes, path, authority }
     }
 
     /// The path and query.
     pub(super) fn path_and_query(&self) -> &str {
-        text(&self.bytes[..self.path])
+        text(&self.bytes[..self.path as usize])
     }
 
     /// The authority of the URI, if it had one.
     pub(super) fn authority(&self) -> Option<&str> {
-        self.authority.map(|end| text(&self.bytes[self.path..end]))
+        Some(text(&self.bytes[self.path as usize..self.authority as usize])).filter(|text| !text.is_empty())
     }
 
     /// The head again, with a URI as it was saved.
@@ -90,7 +93,7 @@ impl SavedHead {
     }
 
     fn lines(&self) -> Lines<'_> {
-        Lines { rest: &self.bytes[self.lines..] }
+        Lines { rest: &self.bytes[self.authority as usize..] }
     }
 
     /// The first value of a header.

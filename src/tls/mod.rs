@@ -6,6 +6,8 @@
 mod client;
 mod pem;
 mod reloaded;
+#[cfg(feature = "gateway")]
+mod server;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trust;
@@ -16,6 +18,8 @@ use rustls::crypto::CryptoProvider;
 
 pub(crate) use client::{Names, client_config, files_of};
 pub(crate) use reloaded::Reloaded;
+#[cfg(feature = "gateway")]
+pub(crate) use server::{files_of_server, server_config};
 
 /// Who does the arithmetic.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

@@ -79,11 +79,8 @@ impl Trust {
         Ok(end)
     }
 
-    pub(crate) fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
-        &self.algorithms
-    }
-
     /// What is sent to clients to choose their certificate by.
+    #[cfg(feature = "gateway")]
     pub(crate) fn subjects(&self) -> impl Iterator<Item = &[u8]> {
         self.anchors.iter().map(|anchor| anchor.subject.as_ref())
     }

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::uri::Authority;
 use socket2::SockRef;
@@ -12,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 
 use super::failure;
-use super::place::{Place, Placed};
 use super::proxy_header;
 use super::secure::Secure;
 use super::settings::Settings;
@@ -105,7 +103,8 @@ impl Connector {
                 Address::Unix(path) => Ok(Wire::Unix(tokio::net::UnixStream::connect(path).await?)),
                 #[cfg(not(unix))]
                 Address::Unix(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
-                Address::Logical(_) => Err(io::Error::from(io::ErrorKind::NotFound)),
+                // Names have been looked up before.
+                Address::Logical(_) | Address::Named(_) => Err(io::Error::from(io::ErrorKind::NotFound)),
             },
         }
     }
@@ -178,9 +177,8 @@ impl Target {
         &self,
         settings: &Settings,
         terms: &Terms,
-        place: &Arc<Place>,
-        shared: bool,
-        handshake: impl FnOnce(Placed) -> F,
+        spoken: Spoken,
+        handshake: impl FnOnce(Wire) -> F,
     ) -> Result<T, FailureError>
     where
         F: Future<Output = Result<T, FailureError>>,
@@ -188,25 +186,35 @@ impl Target {
         let limit = terms.connect_timeout;
         let opened = tokio::time::timeout(limit, async {
             let wire = match self {
-                Target::Endpoint(endpoint) => {
-                    settings.connector.open(&endpoint.address, settings.nodelay, terms.keepalive).await
-                }
-                Target::Host(host, _) => open_host(settings, host, limit).await,
+                Target::Endpoint(endpoint) => match &endpoint.address {
+                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms).await,
+                    address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
+                },
+                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms).await,
             };
-            let wire = prepare(wire.map_err(|error| failure::of_connect(self, error))?, terms, shared).await;
-            handshake(Placed::new(wire.map_err(|error| failure::of_connect(self, error))?, place.clone())).await
+            let wire = prepare(wire.map_err(|error| failure::of_connect(self, error))?, terms, spoken).await;
+            handshake(wire.map_err(|error| failure::of_connect(self, error))?).await
         });
         opened.await.unwrap_or_else(|_| Err(failure::of_connect_timeout(self, limit)))
     }
 }
 
+/// What is spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    Http1,
+    Http2,
+    /// Anything.
+    Bytes,
+}
+
 /// Says who the client is, and secures the connection, where the terms say so.
-pub(super) async fn prepare(mut wire: Wire, terms: &Terms, shared: bool) -> io::Result<Wire> {
+async fn prepare(mut wire: Wire, terms: &Terms, spoken: Spoken) -> io::Result<Wire> {
     if let Some(proxy) = &terms.proxy {
         wire.write_all(&proxy_header::encode(*proxy, &wire)).await?;
     }
     match &terms.secure {
-        Some(secure) => secure.handshake(wire, shared).await,
+        Some(secure) => secure.handshake(wire, spoken).await,
         None => Ok(wire),
     }
 }
@@ -223,15 +231,15 @@ impl std::fmt::Display for Target {
 /// Looks `host` up and tries its addresses in the resolver's order.
 ///
 /// Each gets an equal share of the time, so that one that swallows packets does not use up that of the others.
-async fn open_host(settings: &Settings, host: &Host, limit: Duration) -> io::Result<Wire> {
-    let addresses: Vec<SocketAddr> = match host.name.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, host.port)],
-        Err(_) => lookup_host((&*host.name, host.port)).await?.collect(),
+async fn open_host(settings: &Settings, host: &str, port: u16, terms: &Terms) -> io::Result<Wire> {
+    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
+        Ok(address) => vec![SocketAddr::new(address, port)],
+        Err(_) => lookup_host((host, port)).await?.collect(),
     };
-    let share = limit / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+    let share = terms.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses.into_iter().map(Address::Tcp) {
-        let open = settings.connector.open(&address, settings.nodelay, None);
+        let open = settings.connector.open(&address, settings.nodelay, terms.keepalive);
         match tokio::time::timeout(share, open).await {
             Ok(Ok(wire)) => return Ok(wire),
             Ok(Err(error)) => last = error,

@@ -63,6 +63,8 @@ use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, Version};
 use http_body::Body;
+#[cfg(feature = "gateway")]
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 pub use body::TransportBody;
@@ -72,6 +74,8 @@ pub use future::TransportFuture;
 pub use settings::MeshCertificates;
 pub use settings::TransportBuilder;
 
+#[cfg(feature = "gateway")]
+use connect::Spoken;
 use connect::{Host, Target};
 use pool::Pool;
 use pools::Inner;
@@ -81,6 +85,8 @@ use upload::Upload;
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
 use crate::service::{Admission, Aim, RequestBody};
+#[cfg(feature = "gateway")]
+use crate::upstream::Endpoint;
 use crate::upstream::{ConnectionSettings, Protocol};
 
 /// Sends requests over connections of its own, HTTP/1.1 and HTTP/2 without TLS.
@@ -120,6 +126,28 @@ impl Transport {
     /// Requests that still come get a connection of their own, which is closed after them.
     pub fn close(&self) {
         self.inner.close();
+    }
+}
+
+#[cfg(feature = "gateway")]
+impl Transport {
+    /// Opens a connection to `endpoint` for bytes of any protocol, secured and announced as its cluster says. `host` is
+    /// the name in the handshake and in the certificate, where the cluster names none.
+    pub(crate) async fn connect(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        host: &str,
+        client: Option<(SocketAddr, SocketAddr)>,
+    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FailureError> {
+        let connection = endpoint.connection();
+        let variant = Variant {
+            name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),
+            client: client.filter(|_| connection.proxy_protocol.is_some()),
+        };
+        // A pool for its terms only: it never has a connection.
+        let pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
+        let target = Target::Endpoint(endpoint.clone());
+        target.open(&pool.settings, &pool.terms, Spoken::Bytes, |wire| std::future::ready(Ok(wire))).await
     }
 }
 

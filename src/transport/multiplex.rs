@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::Upload;
 use super::admission::Gate;
 use super::body::TransportBody;
-use super::connect::Target;
+use super::connect::{Spoken, Target};
 use super::failure;
 use super::place::{Place, Placed};
 use super::pool::Pool;
@@ -161,8 +161,8 @@ impl<B: Upload> Pool<B> {
         let Opening { target, permit } = opening;
         let place = Place::new(permit, self.vacancy(), true, Handle::current());
         let queue = &self.multiplex.queue;
-        let handshake = |wire| self.shake_hands(wire);
-        let connection = match target.open(&self.settings, &self.terms, &place, true, handshake).await {
+        let handshake = |wire| self.shake_hands(Placed::new(wire, place.clone()));
+        let connection = match target.open(&self.settings, &self.terms, Spoken::Http2, handshake).await {
             Ok(connection) => connection,
             // Before the place is free again: nobody tries for those who are told.
             Err(error) => return queue.failed(error),

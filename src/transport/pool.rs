@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use super::Upload;
 use super::admission::Gate;
 use super::body::TransportBody;
-use super::connect::Target;
+use super::connect::{Spoken, Target};
 use super::failure;
 use super::line::{self, Line, Rest};
 use super::multiplex::Multiplex;
-use super::place::{Place, Vacancy};
+use super::place::{Place, Placed, Vacancy};
 use super::queue::{Opening, Queue};
 use super::settings::Settings;
 use super::stack::Stack;
@@ -222,13 +222,14 @@ impl<B: Upload> Pool<B> {
 
     async fn open(&self, target: &Target, place: &Arc<Place>) -> Result<Line<B>, FailureError> {
         let handshake = |wire| async {
+            let wire = Placed::new(wire, place.clone());
             let (sender, connection) =
                 self.settings.http1.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
             // Drives the connection until it is closed or its sender is dropped and the last exchange is over.
             tokio::spawn(connection.with_upgrades());
             Ok(line::new(sender))
         };
-        target.open(&self.settings, &self.terms, place, false, handshake).await
+        target.open(&self.settings, &self.terms, Spoken::Http1, handshake).await
     }
 
     pub(super) fn vacancy(self: &Arc<Self>) -> Weak<dyn Vacancy> {

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::connect::Spoken;
 use super::settings::Settings;
 use super::wire::Wire;
 use crate::upstream::TlsSettings;
@@ -27,14 +28,14 @@ impl Secure {
         Some(Self {})
     }
 
-    /// Shakes hands on `wire`, for HTTP/2 if `shared`.
+    /// Shakes hands on `wire` for what is to be spoken.
     #[cfg(feature = "tls")]
-    pub(super) async fn handshake(&self, wire: Wire, shared: bool) -> io::Result<Wire> {
-        self.client.handshake(wire, shared).await
+    pub(super) async fn handshake(&self, wire: Wire, spoken: Spoken) -> io::Result<Wire> {
+        self.client.handshake(wire, spoken).await
     }
 
     #[cfg(not(feature = "tls"))]
-    pub(super) async fn handshake(&self, _: Wire, _: bool) -> io::Result<Wire> {
+    pub(super) async fn handshake(&self, _: Wire, _: Spoken) -> io::Result<Wire> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "TLS_error: it needs the feature `tls`, which this build has not",
@@ -52,16 +53,21 @@ mod with_tls {
     use rustls::pki_types::ServerName;
     use tokio_rustls::TlsConnector;
 
+    use super::super::connect::Spoken;
     use super::super::settings::Settings;
     use super::super::wire::Wire;
     use crate::tls::{Names, Reloaded, client_config, files_of};
     use crate::upstream::{TlsMode, TlsSettings};
 
-    const HTTP1: &[&[u8]] = &[b"http/1.1"];
-    const HTTP2: &[&[u8]] = &[b"h2"];
+    /// What the handshake says that will be spoken.
+    type Protocols = &'static [&'static [u8]];
+
+    const HTTP1: Protocols = &[b"http/1.1"];
+    const HTTP2: Protocols = &[b"h2"];
     /// What a sidecar tells the traffic of the mesh by.
-    const MESH_HTTP1: &[&[u8]] = &[b"istio-http/1.1", b"istio", b"http/1.1"];
-    const MESH_HTTP2: &[&[u8]] = &[b"istio-h2", b"istio", b"h2"];
+    const MESH_HTTP1: Protocols = &[b"istio-http/1.1", b"istio", b"http/1.1"];
+    const MESH_HTTP2: Protocols = &[b"istio-h2", b"istio", b"h2"];
+    const MESH: Protocols = &[b"istio"];
 
     /// The client's end of TLS.
     #[derive(Debug)]
@@ -70,12 +76,13 @@ mod with_tls {
         name: ServerName<'static>,
         http1: Reloaded<ClientConfig>,
         http2: Reloaded<ClientConfig>,
+        bytes: Reloaded<ClientConfig>,
     }
 
     impl Client {
         pub(super) fn new(settings: &Settings, tls: &TlsSettings, host: Option<&str>) -> Option<Self> {
             if tls.mode != TlsMode::IstioMutual {
-                return Some(Self::with(tls.clone(), names(tls, host), host, [HTTP1, HTTP2]));
+                return Some(Self::with(tls.clone(), names(tls, host), host, [HTTP1, HTTP2, &[]]));
             }
             let Some(mesh) = &settings.mesh_certificates else {
                 tracing::warn!("ISTIO_MUTUAL is not honored: the transport has no certificates of the mesh");
@@ -88,24 +95,29 @@ mod with_tls {
                 true => Names::Any,
                 false => Names::AnyOf(tls.subject_alt_names.iter().cloned().collect()),
             };
-            Some(Self::with(tls, names, host, [MESH_HTTP1, MESH_HTTP2]))
+            Some(Self::with(tls, names, host, [MESH_HTTP1, MESH_HTTP2, MESH]))
         }
 
-        fn with(tls: TlsSettings, names: Names, host: Option<&str>, alpn: [&'static [&'static [u8]]; 2]) -> Self {
+        fn with(tls: TlsSettings, names: Names, host: Option<&str>, alpn: [Protocols; 3]) -> Self {
             let name = tls.server_name.as_deref().or(host).unwrap_or_default();
             // A name that is none is not said; an address stands for that in rustls.
             let name = ServerName::try_from(name.to_owned());
             let name = name.unwrap_or(ServerName::from(IpAddr::from([0, 0, 0, 0])));
             let tls = Arc::new(tls);
-            let config = |alpn: &'static [&'static [u8]]| {
+            let config = |alpn: Protocols| {
                 let (files, tls, names) = (files_of(&tls), tls.clone(), names.clone());
                 Reloaded::new(files, move || client_config(&tls, &names, alpn))
             };
-            Self { name, http1: config(alpn[0]), http2: config(alpn[1]) }
+            let [http1, http2, bytes] = alpn.map(config);
+            Self { name, http1, http2, bytes }
         }
 
-        pub(super) async fn handshake(&self, wire: Wire, shared: bool) -> io::Result<Wire> {
-            let config = if shared { &self.http2 } else { &self.http1 };
+        pub(super) async fn handshake(&self, wire: Wire, spoken: Spoken) -> io::Result<Wire> {
+            let config = match spoken {
+                Spoken::Http1 => &self.http1,
+                Spoken::Http2 => &self.http2,
+                Spoken::Bytes => &self.bytes,
+            };
             let connector = TlsConnector::from(config.get().map_err(named)?);
             let stream = connector.connect(self.name.clone(), wire).await.map_err(named)?;
             Ok(Wire::Tls(Box::new(stream)))

@@ -1,8 +1,7 @@
 //! What one pick has to know of the request it is for: [`Choice`].
 
-use std::net::SocketAddr;
-
 use super::endpoint::EndpointId;
+use super::originals::Original;
 
 /// What one pick has to know of the request it is for. The default asks for any endpoint.
 ///
@@ -34,6 +33,7 @@ pub struct Choice<'a> {
     /// Whether, after every second try, the priorities of all endpoints tried so far are left alone
     /// (`retryRemoteLocalities`). RING_HASH and MAGLEV ignore it.
     pub remote_localities: bool,
-    /// Where the client wanted to connect to: the endpoint of a cluster that passes through (`simple: PASSTHROUGH`).
-    pub original: Option<SocketAddr>,
+    /// Where the request leads by itself, for clusters that pass through (`resolution: NONE` and `DYNAMIC_DNS`,
+    /// `simple: PASSTHROUGH`).
+    pub original: Option<&'a Original>,
 }

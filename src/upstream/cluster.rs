@@ -15,7 +15,7 @@ use super::endpoint::{Endpoint, EndpointConfig, EndpointView, Picked};
 use super::endpoint_set::EndpointSet;
 use super::lasting::{Lasting, Memory};
 use super::limits::{LimitSettings, Limits};
-use super::originals::Originals;
+use super::originals::{Originals, PassThrough};
 use super::outlier::{Clock, Ejection, OutlierSettings};
 use crate::dice::Draws;
 use crate::outcome::Outcome;
@@ -58,6 +58,8 @@ pub struct ClusterSettings {
     pub outlier: Option<OutlierSettings>,
     /// How much of it may be in use at a time: any number.
     pub limits: LimitSettings,
+    /// Whether its requests go where they lead by themselves, and not to endpoints of its own: no.
+    pub pass_through: Option<PassThrough>,
 }
 
 /// A cluster: one destination with its settings and its endpoints of the moment.
@@ -111,6 +113,15 @@ impl Cluster {
         &self.settings
     }
 
+    /// Whether its requests go where they lead by themselves: a pick needs [`Choice::original`].
+    pub fn pass_through(&self) -> Option<&PassThrough> {
+        const AS_DIALLED: PassThrough = PassThrough::Dialled { port: None };
+        match &self.settings.pass_through {
+            None if self.settings.balancing.policy == Policy::PassThrough => Some(&AS_DIALLED),
+            pass => pass.as_ref(),
+        }
+    }
+
     /// What it admits at a time.
     pub fn limits(&self) -> &Arc<Limits> {
         &self.limits
@@ -121,8 +132,8 @@ impl Cluster {
     /// `None` if no endpoint comes into question (flag `UH`): none is healthy, or the cluster passes through and the
     /// choice does not say where to.
     pub fn pick(&self, draws: &mut Draws, choice: &Choice<'_>) -> Option<Picked> {
-        if self.settings.balancing.policy == Policy::PassThrough {
-            return choice.original.map(|address| self.originals.pick(address, &self.settings, &self.limits));
+        if let Some(pass) = self.pass_through() {
+            return self.originals.pick(pass, choice.original, &self.settings, &self.limits);
         }
         self.look_after();
         self.set.load().pick(draws, choice)

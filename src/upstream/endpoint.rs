@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::cluster::{ClusterKey, ClusterSettings};
 use super::connection::ConnectionSettings;
 use super::limits::Limits;
-use super::names::LogicalHost;
+use super::names::{LogicalHost, NamedAddress};
 use super::outlier::{Ejection, Health};
 
 /// Where an endpoint listens.
@@ -26,6 +26,8 @@ pub enum Address {
     Unix(PathBuf),
     /// Whatever a name leads to when a connection is opened (`resolution: DNS_ROUND_ROBIN`).
     Logical(LogicalHost),
+    /// A name that is looked up by whoever opens a connection (`resolution: NONE` and `DYNAMIC_DNS`).
+    Named(NamedAddress),
 }
 
 impl Address {
@@ -43,6 +45,7 @@ impl Address {
             Address::Tcp(v4) => Authority::try_from(v4.to_string()).unwrap_or_else(|_| nowhere()),
             Address::Unix(_) => nowhere(),
             Address::Logical(host) => Authority::try_from(host.to_string()).unwrap_or_else(|_| nowhere()),
+            Address::Named(name) => Authority::try_from(name.to_string()).unwrap_or_else(|_| nowhere()),
         }
     }
 }
@@ -53,6 +56,7 @@ impl fmt::Display for Address {
             Address::Tcp(address) => address.fmt(f),
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
             Address::Logical(host) => host.fmt(f),
+            Address::Named(name) => name.fmt(f),
         }
     }
 }

@@ -82,7 +82,16 @@ pub struct Distribute {
     /// Patterns of places with their weights: those of the first entry whose `from` covers this process. An endpoint
     /// belongs to the first pattern that covers it; one that belongs to none gets no requests. `None`: no entry is for
     /// this process, and every place weighs as much as its endpoints.
-    pub shares: Option<Arc<[(Box<str>, u32)]>>,
+    pub shares: Option<Arc<[PlaceShare]>>,
+}
+
+/// The share of some places (an entry of `to`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceShare {
+    /// Which places: a pattern as of [`Locality::matches`].
+    pub to: Box<str>,
+    /// The weight of all of them together, 1 to 100.
+    pub weight: u32,
 }
 
 /// Which endpoints are nearer than others.
@@ -168,14 +177,13 @@ impl Distribute {
     fn place(&self, endpoints: &[Arc<Endpoint>]) -> Levels {
         let mut places = by_locality(endpoints);
         if let Some(shares) = &self.shares {
-            let share_of = |place: &Place| {
-                shares.iter().position(|(pattern, _)| Locality::parse(&place.locality).matches(pattern))
-            };
+            let share_of =
+                |place: &Place| shares.iter().position(|share| Locality::parse(&place.locality).matches(&share.to));
             let mut totals = vec![0u64; shares.len()];
             places.retain(|place| share_of(place).inspect(|share| totals[*share] += u64::from(place.weight)).is_some());
             for place in &mut places {
                 if let Some(share) = share_of(place) {
-                    let weight = u64::from(place.weight) * u64::from(shares[share].1);
+                    let weight = u64::from(place.weight) * u64::from(shares[share].weight);
                     place.weight = weight.div_ceil(totals[share].max(1)) as u32;
                 }
             }

@@ -86,6 +86,8 @@ fn fillers(shares: &[Share], size: u64) -> Vec<Filler> {
 
 /// With another number of slots a permutation would not reach them all.
 fn prime_at_least(size: u64) -> u64 {
-    let is_prime = |number: u64| (2..).take_while(|divisor| divisor * divisor <= number).all(|d| number % d != 0);
+    let is_prime = |number: u64| {
+        (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
+    };
     (size.max(2)..).find(|number| is_prime(*number)).unwrap_or(2)
 }

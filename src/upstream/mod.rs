@@ -61,10 +61,11 @@ pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, 
 pub use endpoint_set::EndpointSet;
 pub use limits::{InUse, LimitSettings, Limits, Permit};
 pub use locality::{
-    Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, Placement, REGION_LABEL,
+    Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, PlaceShare, Placement, REGION_LABEL,
     SUBZONE_LABEL, ZONE_LABEL,
 };
-pub use names::{LogicalHost, ResolvedName};
+pub use names::{LogicalHost, NamedAddress, ResolvedName};
+pub use originals::{Original, PassThrough};
 pub use outlier::{Ejection, EjectionReason, OutlierSettings};
 pub use registry::Registry;
 pub use warmup::Warmup;

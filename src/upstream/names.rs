@@ -161,6 +161,37 @@ impl Ord for LogicalHost {
     }
 }
 
+/// A name that is looked up for each connection, by whoever opens it, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NamedAddress {
+    name: Arc<str>,
+    port: u16,
+}
+
+impl NamedAddress {
+    /// `name` at `port`.
+    pub fn new(name: impl Into<Arc<str>>, port: u16) -> Self {
+        Self { name: name.into(), port }
+    }
+
+    /// The name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// `name:port`.
+impl fmt::Display for NamedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.name, self.port)
+    }
+}
+
 /// The endpoints of a cluster as they are written, of which some are names.
 #[derive(Debug)]
 pub(crate) struct NamedEndpoints {

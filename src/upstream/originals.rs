@@ -1,45 +1,128 @@
-//! Endpoints that nobody published: the addresses that clients connected to.
+//! Endpoints that nobody published: where requests lead by themselves.
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
+use http::uri::Authority;
 
 use super::cluster::ClusterSettings;
-use super::endpoint::{Endpoint, EndpointConfig, EndpointState, Picked};
+use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState, Picked};
 use super::limits::Limits;
+use super::names::NamedAddress;
 
-/// How many are remembered before those that are idle are forgotten.
+/// How many hosts are remembered before those that are idle are forgotten.
 const REMEMBERED: usize = 1024;
 
-/// The endpoints of a cluster that passes through, by address: the same address is the same endpoint as long as it is
-/// remembered, and keeps its connections.
+/// How a cluster sends requests where they lead by themselves, if it has no endpoints of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PassThrough {
+    /// Where the client connected to (`resolution: NONE`, `simple: PASSTHROUGH`).
+    Dialled {
+        /// The port instead of the one that the client addressed (`targetPort`).
+        port: Option<u16>,
+    },
+    /// To the host that the request names (`resolution: DYNAMIC_DNS`).
+    Named {
+        /// What the host's name must end with, and more: `.example.com`. Nobody else is reached through the cluster.
+        suffix: Box<str>,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// Where a request leads by itself, for clusters that pass through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Original {
+    /// The authority that the client connected to, before any rule changed it. `None` at a gateway: its clients
+    /// connect to the gateway.
+    pub dialled: Option<Authority>,
+    /// The authority that the request has as it is sent.
+    pub named: Option<Authority>,
+}
+
+impl Original {
+    /// The host and port that `pass` leads to; `None`: to nowhere.
+    fn host(&self, pass: &PassThrough) -> Option<(Cow<'_, str>, u16)> {
+        match pass {
+            PassThrough::Dialled { port } => {
+                let authority = self.dialled.as_ref()?;
+                Some((lower_case(authority.host()), port.or(authority.port_u16()).unwrap_or(80)))
+            }
+            PassThrough::Named { suffix, port } => {
+                let host = lower_case(self.named.as_ref()?.host());
+                (host.len() > suffix.len() && host.ends_with(&**suffix)).then_some((host, *port))
+            }
+        }
+    }
+}
+
+fn lower_case(host: &str) -> Cow<'_, str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
+}
+
+/// The endpoints of each host, by port.
+type ByHost = HashMap<Box<str>, Vec<(u16, Arc<Endpoint>)>>;
+
+/// The endpoints of a cluster that passes through, by host: the same host and port is the same endpoint as long as it
+/// is remembered, and keeps its connections.
 #[derive(Debug, Default)]
 pub(super) struct Originals {
-    by_address: ArcSwap<HashMap<SocketAddr, Arc<Endpoint>>>,
+    by_host: ArcSwap<ByHost>,
 }
 
 impl Originals {
-    /// The endpoint at `address`, counted busy. Known ones are found without a lock and without allocating.
-    pub(super) fn pick(&self, address: SocketAddr, settings: &ClusterSettings, limits: &Arc<Limits>) -> Picked {
-        if let Some(endpoint) = self.by_address.load().get(&address) {
-            return Picked::new(Arc::clone(endpoint));
+    /// The endpoint that a request leads to, counted busy. Known ones are found without a lock and without allocating.
+    pub(super) fn pick(
+        &self,
+        pass: &PassThrough,
+        original: Option<&Original>,
+        settings: &ClusterSettings,
+        limits: &Arc<Limits>,
+    ) -> Option<Picked> {
+        let (host, port) = original?.host(pass)?;
+        if let Some(endpoint) = find(&self.by_host.load(), &host, port) {
+            return Some(Picked::new(Arc::clone(endpoint)));
         }
-        let config = EndpointConfig::new(address);
+        let config = EndpointConfig::new(address(&host, port));
         let state = Arc::new(EndpointState::new(&config.address));
         let made = Arc::new(Endpoint::published(config, settings, limits, state));
         let mut found = Arc::clone(&made);
-        self.by_address.rcu(|known| {
+        self.by_host.rcu(|known| {
             let mut known = HashMap::clone(known);
             if known.len() >= REMEMBERED {
-                known.retain(|_, endpoint| endpoint.active() > 0);
+                known.retain(|_, ports| ports.iter().any(|(_, endpoint)| endpoint.active() > 0));
             }
             // Another pick may have been first.
-            found = Arc::clone(known.entry(address).or_insert_with(|| Arc::clone(&made)));
+            found = match find(&known, &host, port) {
+                Some(first) => Arc::clone(first),
+                None => {
+                    known.entry(Box::from(&*host)).or_default().push((port, Arc::clone(&made)));
+                    Arc::clone(&made)
+                }
+            };
             known
         });
-        Picked::new(found)
+        Some(Picked::new(found))
+    }
+}
+
+fn find<'a>(known: &'a ByHost, host: &str, port: u16) -> Option<&'a Arc<Endpoint>> {
+    known.get(host)?.iter().find(|(number, _)| *number == port).map(|(_, endpoint)| endpoint)
+}
+
+/// An address where the host is one, else its name, which is looked up when a connection is opened.
+fn address(host: &str, port: u16) -> Address {
+    match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+        Ok(ip) => Address::Tcp(SocketAddr::new(ip, port)),
+        Err(_) => Address::Named(NamedAddress::new(host, port)),
     }
 }
 
@@ -47,24 +130,68 @@ impl Originals {
 mod tests {
     use super::*;
 
-    fn address(number: usize) -> SocketAddr {
-        ([10, 0, (number >> 8) as u8, number as u8], 80).into()
+    fn dialled(authority: &str) -> Original {
+        Original { dialled: Some(authority.parse().unwrap()), named: Some("named.example.com".parse().unwrap()) }
+    }
+
+    fn picker() -> impl Fn(&Originals, &PassThrough, &Original) -> Option<Picked> {
+        let settings = ClusterSettings::default();
+        let limits = Arc::new(Limits::new(settings.limits, Arc::default()));
+        move |originals, pass, original| originals.pick(pass, Some(original), &settings, &limits)
     }
 
     #[test]
-    fn an_address_is_one_endpoint_as_long_as_it_is_remembered() {
-        let originals = Originals::default();
-        let settings = ClusterSettings::default();
-        let limits = Arc::new(Limits::new(settings.limits, Arc::default()));
-        let held = originals.pick(address(1), &settings, &limits);
-        let idle = originals.pick(address(2), &settings, &limits).endpoint().id;
-        assert_eq!(originals.pick(address(2), &settings, &limits).endpoint().id, idle);
+    fn a_request_goes_where_its_client_connected_to() {
+        let (originals, pick) = (Originals::default(), picker());
+        let port = |port| PassThrough::Dialled { port };
+        for (authority, pass, expected) in [
+            ("10.0.0.7:9080", port(None), "10.0.0.7:9080"),
+            ("10.0.0.7", port(None), "10.0.0.7:80"),
+            ("10.0.0.7:9080", port(Some(81)), "10.0.0.7:81"),
+            ("[fd00::1]:90", port(None), "[fd00::1]:90"),
+            ("user@A.example.com", port(None), "a.example.com:80"),
+        ] {
+            let picked = pick(&originals, &pass, &dialled(authority)).unwrap();
+            assert_eq!(picked.endpoint().address.to_string(), expected);
+            assert_eq!(picked.endpoint().authority, expected);
+        }
+        let unknown = Original { dialled: None, ..dialled("a") };
+        assert!(pick(&originals, &port(None), &unknown).is_none());
+    }
+
+    #[test]
+    fn a_named_host_is_one_of_the_clusters() {
+        let (originals, pick) = (Originals::default(), picker());
+        let pass = PassThrough::Named { suffix: ".example.com".into(), port: 443 };
+        for (named, expected) in [
+            ("A.Example.com:8080", Some("a.example.com:443")),
+            ("example.com", None),
+            (".example.com", None),
+            ("169.254.169.254", None),
+            ("example.com.evil.test", None),
+        ] {
+            let original = Original { dialled: None, named: Some(named.parse().unwrap()) };
+            let picked = pick(&originals, &pass, &original);
+            let address = picked.map(|picked| picked.endpoint().address.to_string());
+            assert_eq!(address.as_deref(), expected, "{named}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_one_endpoint_as_long_as_it_is_remembered() {
+        let (originals, pick) = (Originals::default(), picker());
+        let pass = PassThrough::Dialled { port: None };
+        let at = |number: usize| dialled(&format!("h{number}.test"));
+        let held = pick(&originals, &pass, &at(1)).unwrap();
+        let idle = pick(&originals, &pass, &at(2)).unwrap().endpoint().id;
+        assert_eq!(pick(&originals, &pass, &dialled("H2.test:80")).unwrap().endpoint().id, idle);
+        assert_ne!(pick(&originals, &pass, &dialled("h2.test:81")).unwrap().endpoint().id, idle);
         assert_eq!(held.endpoint().active(), 1);
         for number in 3..=REMEMBERED + 1 {
-            drop(originals.pick(address(number), &settings, &limits));
+            drop(pick(&originals, &pass, &at(number)));
         }
-        assert_eq!(originals.by_address.load().len(), 2);
-        assert_eq!(originals.pick(address(1), &settings, &limits).endpoint().id, held.endpoint().id);
-        assert_ne!(originals.pick(address(2), &settings, &limits).endpoint().id, idle);
+        assert_eq!(originals.by_host.load().len(), 2);
+        assert_eq!(pick(&originals, &pass, &at(1)).unwrap().endpoint().id, held.endpoint().id);
+        assert_ne!(pick(&originals, &pass, &at(2)).unwrap().endpoint().id, idle);
     }
 }

@@ -3,6 +3,7 @@
 
 mod endpoint_slices;
 mod kubernetes_services;
+mod pass_through;
 mod service_entries;
 
 use std::collections::BTreeMap;

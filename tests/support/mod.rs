@@ -40,7 +40,7 @@ pub(crate) fn reviews(mesh: &Mesh) -> Vec<EndpointView> {
 }
 
 /// Hosts `plain` (ten endpoints, one rule that only routes), `reviews` (one endpoint), `empty` (none), `missing` (no
-/// cluster) and `closed` (no rule). The rules of `reviews`, `empty` and `missing` set the response header `x-rule` to
+/// cluster), `closed` (no rule) and `bookinfo` (ten endpoints, a rich rule). The rules of `reviews`, `empty` and `missing` set the response header `x-rule` to
 /// the name of their host, and the request header `x-seen`.
 fn services(reviews: &str) -> Config {
     let mut config = Config::default();
@@ -53,8 +53,39 @@ fn services(reviews: &str) -> Config {
     let exact = Some(StringMatch { exact: Some("/never".to_owned()), ..StringMatch::default() });
     let never = HttpMatchRequest { uri: exact, ..HttpMatchRequest::default() };
     add_rules(&mut config, "closed", HttpRoute { matches: vec![never], ..rule("closed") });
+    add_service(&mut config, "bookinfo", &ten);
+    let bookinfo = Config::from_yaml(BOOKINFO, "bookinfo.yaml").expect("it is YAML");
+    config.virtual_services.extend(bookinfo.virtual_services);
+    config.destination_rules.extend(bookinfo.destination_rules);
     config
 }
+
+/// A rule as bookinfo's: a header that leads elsewhere, then weights, a rewrite, a header, a timeout and the default
+/// retries.
+const BOOKINFO: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bookinfo, namespace: default}
+spec:
+  hosts: [bookinfo]
+  http:
+  - match: [{headers: {end-user: {exact: nobody}}}]
+    route: [{destination: {host: bookinfo, subset: v3}}]
+  - match: [{uri: {prefix: /api/v1/}}]
+    rewrite: {uri: /}
+    headers: {request: {set: {x-canary: "yes"}}}
+    timeout: 1s
+    route:
+    - {destination: {host: bookinfo, subset: v1}, weight: 75}
+    - {destination: {host: bookinfo, subset: v2}, weight: 25}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bookinfo, namespace: default}
+spec:
+  host: bookinfo
+  subsets: [{name: v1}, {name: v2}, {name: v3}]
+"#;
 
 fn add_service(config: &mut Config, name: &str, addresses: &[String]) {
     let port = ServicePort {

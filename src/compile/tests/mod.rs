@@ -1,6 +1,7 @@
 //! From words to routes: what rules of a VirtualService come to.
 
 mod actions;
+mod connections;
 mod delegates;
 mod names;
 mod policies;

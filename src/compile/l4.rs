@@ -1,0 +1,230 @@
+//! `tcp` and `tls` rules of VirtualServices: where connections go whose bytes are not looked at.
+//!
+//! They act at gateways. In a client's process there are requests and no connections to choose for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clusters::Clusters;
+use super::names;
+use super::path::Path;
+use super::review::Review;
+use super::virtual_services::{MeantVirtualService, RuleDestination, Understanding};
+use crate::config::{L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
+use crate::route::{ClusterChoice, RuleOrigin, StreamRoute, StreamTable, WeightedCluster, WeightedClusters};
+
+/// Istio's `tcp.idleTimeout`.
+const IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// One entry of `tcp` or `tls`.
+pub(crate) struct StreamRule {
+    /// Any of them is enough. Empty: every connection.
+    matches: Vec<StreamMatch>,
+    pub(crate) destinations: Vec<RuleDestination>,
+    origin: RuleOrigin,
+}
+
+/// One entry of its `match`.
+struct StreamMatch {
+    /// 0: every port.
+    port: u32,
+    /// `mesh` or `namespace/name`. Empty: every gateway of the VirtualService.
+    gateways: Vec<String>,
+    /// In lower case.
+    server_names: Vec<String>,
+}
+
+impl StreamMatch {
+    fn admits(&self, gateway: &str, port: u16) -> bool {
+        (self.port == 0 || self.port == u32::from(port))
+            && (self.gateways.is_empty() || self.gateways.iter().any(|named| named == gateway))
+    }
+}
+
+/// Understands the entries of `tcp`.
+pub(crate) fn understand_tcp(rules: &[TcpRoute], understanding: &mut Understanding<'_, '_>) -> Vec<StreamRule> {
+    let root = Path::root("spec");
+    let list = root.field("tcp");
+    let rule = |(number, TcpRoute { matches, route }): (usize, &TcpRoute)| {
+        let path = list.index(number);
+        let entries = path.field("match");
+        let entry = |(number, words): (usize, &L4MatchAttributes)| {
+            let L4MatchAttributes {
+                destination_subnets,
+                port,
+                source_subnet,
+                source_labels,
+                gateways,
+                source_namespace,
+            } = words;
+            let path = entries.index(number);
+            review_client(&path, source_labels, source_namespace, understanding.review);
+            review_subnets(&path, destination_subnets, understanding.review);
+            let why = "Istio does not look at it";
+            if !source_subnet.is_empty() {
+                understanding.review.value_not_honored(&path.field("sourceSubnet"), why);
+            }
+            StreamMatch { port: *port, gateways: complete(gateways, understanding.namespace), server_names: Vec::new() }
+        };
+        let matches = matches.iter().enumerate().map(entry).collect();
+        StreamRule {
+            matches,
+            destinations: understand_route(route, &path, understanding),
+            origin: understanding.review.origin(&path),
+        }
+    };
+    rules.iter().enumerate().map(rule).collect()
+}
+
+/// Understands the entries of `tls`.
+pub(crate) fn understand_tls(rules: &[TlsRoute], understanding: &mut Understanding<'_, '_>) -> Vec<StreamRule> {
+    let root = Path::root("spec");
+    let list = root.field("tls");
+    let rule = |(number, TlsRoute { matches, route }): (usize, &TlsRoute)| {
+        let path = list.index(number);
+        let entries = path.field("match");
+        let entry = |(number, words): (usize, &TlsMatchAttributes)| {
+            let TlsMatchAttributes { sni_hosts, destination_subnets, port, source_labels, gateways, source_namespace } =
+                words;
+            let path = entries.index(number);
+            review_client(&path, source_labels, source_namespace, understanding.review);
+            review_subnets(&path, destination_subnets, understanding.review);
+            StreamMatch {
+                port: *port,
+                gateways: complete(gateways, understanding.namespace),
+                server_names: sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            }
+        };
+        let matches = matches.iter().enumerate().map(entry).collect();
+        StreamRule {
+            matches,
+            destinations: understand_route(route, &path, understanding),
+            origin: understanding.review.origin(&path),
+        }
+    };
+    rules.iter().enumerate().map(rule).collect()
+}
+
+fn understand_route(
+    route: &[RouteDestination],
+    path: &Path<'_>,
+    understanding: &mut Understanding<'_, '_>,
+) -> Vec<RuleDestination> {
+    let list = path.field("route");
+    let none = crate::config::Destination::default();
+    let destination = |(number, RouteDestination { destination, weight }): (usize, &RouteDestination)| {
+        let path = list.index(number);
+        let target = understanding.target(destination.as_ref().unwrap_or(&none), &path.field("destination"));
+        RuleDestination { target, weight: *weight, headers: Default::default() }
+    };
+    route.iter().enumerate().map(destination).collect()
+}
+
+fn complete(gateways: &[String], namespace: &str) -> Vec<String> {
+    gateways.iter().map(|gateway| names::gateway(gateway, namespace)).collect()
+}
+
+/// A gateway serves clients that it knows nothing of.
+fn review_client(
+    path: &Path<'_>,
+    labels: &std::collections::BTreeMap<String, String>,
+    namespace: &str,
+    review: &mut Review<'_>,
+) {
+    let why = "a gateway does not look at it, in Istio neither";
+    if !labels.is_empty() {
+        review.value_not_honored(&path.field("sourceLabels"), why);
+    }
+    if !namespace.is_empty() {
+        review.value_not_honored(&path.field("sourceNamespace"), why);
+    }
+}
+
+fn review_subnets(path: &Path<'_>, subnets: &[String], review: &mut Review<'_>) {
+    if !subnets.is_empty() {
+        let why = "a gateway does not look at it, in Istio neither: every connection has its own address";
+        review.value_not_honored(&path.field("destinationSubnets"), why);
+    }
+}
+
+/// Says aloud where rules do nothing: in the mesh.
+pub(crate) fn review_mesh(gateways: &[String], tcp: bool, tls: bool, review: &mut Review<'_>) {
+    if gateways.iter().all(|gateway| gateway != names::MESH) {
+        return;
+    }
+    let root = Path::root("spec");
+    for (field, _) in [("tcp", tcp), ("tls", tls)].iter().filter(|(_, set)| *set) {
+        review.value_not_honored(&root.field(field), "it acts at gateways only: a client here sends requests");
+    }
+}
+
+/// A server of a gateway, as its rules see it.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    /// `namespace/name`.
+    pub(crate) gateway: &'a str,
+    pub(crate) port: u16,
+}
+
+/// Where the connections of a server go whose TLS is ended, or that have none: the first VirtualService with a rule
+/// for it has all of them.
+pub(crate) fn tcp(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut Clusters<'_>) -> StreamTable {
+    let rules = meant.iter().flat_map(|meant| meant.tcp.iter().map(move |rule| (meant, rule)));
+    let admitted = |rule: &StreamRule| {
+        rule.matches.is_empty() || rule.matches.iter().any(|entry| entry.admits(at.gateway, at.port))
+    };
+    let other = rules.into_iter().find(|(_, rule)| admitted(rule)).map(|(meant, rule)| route(meant, rule, clusters));
+    StreamTable { other, ..StreamTable::default() }
+}
+
+/// Where the connections of a server go that leaves TLS as it is: by server name. Of two rules for one name the first
+/// has it.
+pub(crate) fn tls(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut Clusters<'_>) -> StreamTable {
+    let mut table = StreamTable::default();
+    for meant in meant {
+        for rule in &meant.tls {
+            let entries = rule.matches.iter().filter(|entry| entry.admits(at.gateway, at.port));
+            let names: Vec<&String> = entries.flat_map(|entry| &entry.server_names).collect();
+            if names.is_empty() {
+                continue;
+            }
+            let route = route(meant, rule, clusters);
+            for name in names {
+                table.named.insert(name, route.clone());
+            }
+        }
+    }
+    table
+}
+
+/// The server names of the rules of [`tls`].
+pub(crate) fn server_names<'m>(meant: &[&'m MeantVirtualService<'_>], at: At<'_>) -> Vec<&'m str> {
+    let rules = meant.iter().flat_map(|meant| &meant.tls);
+    let entries = rules.flat_map(|rule| &rule.matches).filter(|entry| entry.admits(at.gateway, at.port));
+    let mut names: Vec<&str> = entries.flat_map(|entry| entry.server_names.iter().map(String::as_str)).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn route(meant: &MeantVirtualService<'_>, rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
+    let near = Some(&*meant.name.namespace);
+    let weighted = rule.destinations.iter().map(|destination| {
+        (
+            u32::try_from(destination.weight).unwrap_or(0),
+            WeightedCluster::new(clusters.choose(&destination.target, near)),
+        )
+    });
+    let nowhere = || WeightedClusters::single(WeightedCluster::new(ClusterChoice::Missing));
+    let split = WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere);
+    let tcp = rule.destinations.first().and_then(|first| clusters.tcp_settings(&first.target, near));
+    let idle = tcp.and_then(|tcp| tcp.idle_timeout.as_ref()).and_then(|idle| idle.to_std());
+    let age = tcp.and_then(|tcp| tcp.max_connection_duration.as_ref()).and_then(|age| age.to_std());
+    Arc::new(StreamRoute {
+        clusters: split,
+        hash: clusters.hash_policies(&rule.destinations, near),
+        idle_timeout: Some(idle.unwrap_or(IDLE)).filter(|idle| !idle.is_zero()),
+        max_duration: age.filter(|age| !age.is_zero()),
+        origin: rule.origin.clone(),
+    })
+}

@@ -1,0 +1,187 @@
+//! `tls` of a Gateway's server: how a listener ends TLS.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::path::Path;
+use super::review::Review;
+use super::secrets::Secrets;
+use super::services::PortProtocol;
+use crate::config::{ServerTlsMode, ServerTlsSettings, TlsCertificate, TlsProtocol};
+use crate::snapshot::{ClientCertificates, ServerTls, TlsVersion};
+use crate::upstream::{Identity, Pem};
+
+/// The cipher suites that rustls has, by their OpenSSL names.
+const CIPHER_SUITES: [&str; 6] = [
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "ECDHE-RSA-CHACHA20-POLY1305",
+];
+
+/// How a server of a mode that ends TLS ends it.
+pub(crate) fn settings(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Arc<ServerTls> {
+    let mut settings = ServerTls::new(identities(tls, secrets));
+    settings.clients = match tls.mode {
+        ServerTlsMode::Mutual => ClientCertificates::Required,
+        ServerTlsMode::OptionalMutual => ClientCertificates::Optional,
+        _ => ClientCertificates::None,
+    };
+    if settings.clients != ClientCertificates::None {
+        settings.roots = Some(roots(tls, secrets));
+        settings.revoked = match named(tls).next() {
+            Some(name) => secrets.revoked(name),
+            None => (!tls.ca_crl.is_empty()).then(|| Pem::File(tls.ca_crl.as_str().into())),
+        };
+        settings.subject_alt_names = tls.subject_alt_names.iter().map(|name| name.as_str().into()).collect();
+        settings.key_pins = tls.verify_certificate_spki.iter().map(|pin| pin_of_base64(pin)).collect();
+        settings.certificate_pins = tls.verify_certificate_hash.iter().map(|pin| pin_of_hexadecimal(pin)).collect();
+        settings.skip_verify = tls.insecure_skip_verify == Some(true);
+    }
+    settings.oldest = version(tls.min_protocol_version, TlsVersion::V12).max(TlsVersion::V12);
+    settings.newest = version(tls.max_protocol_version, TlsVersion::V13);
+    settings.cipher_suites = tls.cipher_suites.iter().map(|suite| suite.as_str().into()).collect();
+    Arc::new(settings)
+}
+
+/// The Secrets that it names, in order.
+fn named(tls: &ServerTlsSettings) -> impl Iterator<Item = &String> {
+    let several = tls.credential_names.iter();
+    several.chain(std::iter::once(&tls.credential_name)).filter(|name| !name.is_empty())
+}
+
+fn identities(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Vec<Identity> {
+    let files = |certificates: &str, key: &str| Identity {
+        certificates: Pem::File(certificates.into()),
+        key: Pem::File(key.into()),
+    };
+    let named: Vec<_> = named(tls).map(|name| secrets.identity(name)).collect();
+    if !named.is_empty() {
+        return named;
+    }
+    if tls.tls_certificates.is_empty() {
+        return vec![files(&tls.server_certificate, &tls.private_key)];
+    }
+    let pair = |TlsCertificate { server_certificate, private_key, ca_certificates: _ }: &TlsCertificate| {
+        files(server_certificate, private_key)
+    };
+    tls.tls_certificates.iter().map(pair).collect()
+}
+
+fn roots(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Pem {
+    if !tls.ca_cert_credential_name.is_empty() {
+        return secrets.roots(&tls.ca_cert_credential_name);
+    }
+    if let Some(name) = named(tls).next() {
+        return secrets.roots(name);
+    }
+    let of_pairs = tls.tls_certificates.iter().map(|pair| &pair.ca_certificates);
+    let mut files = std::iter::once(&tls.ca_certificates).chain(of_pairs).filter(|file| !file.is_empty());
+    match files.next() {
+        Some(file) => Pem::File(file.as_str().into()),
+        None => Pem::Missing("`caCertificates`".into()),
+    }
+}
+
+fn version(words: TlsProtocol, default: TlsVersion) -> TlsVersion {
+    match words {
+        TlsProtocol::TlsAuto => default,
+        TlsProtocol::TlsV10 | TlsProtocol::TlsV11 => TlsVersion::Old,
+        TlsProtocol::TlsV12 => TlsVersion::V12,
+        TlsProtocol::TlsV13 => TlsVersion::V13,
+    }
+}
+
+/// One that cannot be read is the hash of nothing.
+fn pin_of_base64(pin: &str) -> [u8; 32] {
+    BASE64_STANDARD.decode(pin).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
+}
+
+/// Hexadecimal, with or without colons.
+fn pin_of_hexadecimal(pin: &str) -> [u8; 32] {
+    let digits: Option<Vec<u32>> = pin.chars().filter(|c| *c != ':').map(|c| c.to_digit(16)).collect();
+    let bytes = digits.filter(|digits| digits.len() == 64).map(|digits| {
+        // Two digits below 16 make a byte.
+        digits.chunks_exact(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect::<Vec<u8>>()
+    });
+    bytes.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
+}
+
+/// Names what the `tls` of a server says in vain.
+pub(crate) fn review(tls: &ServerTlsSettings, protocol: PortProtocol, path: &Path<'_>, review: &mut Review<'_>) {
+    let ServerTlsSettings {
+        https_redirect: _,
+        mode,
+        server_certificate: _,
+        private_key: _,
+        ca_certificates: _,
+        ca_crl: _,
+        credential_name: _,
+        credential_names: _,
+        ca_cert_credential_name: _,
+        tls_certificates,
+        subject_alt_names: _,
+        verify_certificate_spki,
+        verify_certificate_hash,
+        min_protocol_version: _,
+        max_protocol_version,
+        cipher_suites,
+        insecure_skip_verify: _,
+    } = tls;
+    if matches!(protocol, PortProtocol::Http | PortProtocol::Http2) {
+        return;
+    }
+    match mode {
+        ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
+            let why = format!("a server of mode {mode} is not opened");
+            review.value_not_honored(&path.field("mode"), &why);
+        }
+        ServerTlsMode::Passthrough | ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
+    }
+    if matches!(max_protocol_version, TlsProtocol::TlsV10 | TlsProtocol::TlsV11) {
+        let why = "versions before 1.2 are not spoken: nobody can connect";
+        review.value_not_honored(&path.field("maxProtocolVersion"), why);
+    }
+    let list = path.field("cipherSuites");
+    for (number, suite) in cipher_suites.iter().enumerate() {
+        if !CIPHER_SUITES.contains(&suite.as_str()) {
+            review.value_not_honored(&list.index(number), "the cipher suite is left out");
+        }
+    }
+    let list = path.field("verifyCertificateSpki");
+    for (number, _) in verify_certificate_spki.iter().enumerate().filter(|(_, pin)| pin_of_base64(pin) == [0; 32]) {
+        review.value_not_honored(&list.index(number), "it is no SHA-256 in base64 and fits no certificate");
+    }
+    let list = path.field("verifyCertificateHash");
+    for (number, _) in verify_certificate_hash.iter().enumerate().filter(|(_, pin)| pin_of_hexadecimal(pin) == [0; 32])
+    {
+        review.value_not_honored(&list.index(number), "it is no SHA-256 in hexadecimal and fits no certificate");
+    }
+    let list = path.field("tlsCertificates");
+    let several = tls_certificates.iter().enumerate().skip(1).filter(|(_, pair)| !pair.ca_certificates.is_empty());
+    for (number, _) in several {
+        let path = list.index(number);
+        review.value_not_honored(&path.field("caCertificates"), "those of the first pair count");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_are_read_as_istio_writes_them() {
+        let bytes: [u8; 32] = std::array::from_fn(|index| index as u8);
+        let hexadecimal: Vec<String> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+        assert_eq!(pin_of_hexadecimal(&hexadecimal.join(":")), bytes);
+        assert_eq!(pin_of_hexadecimal(&hexadecimal.concat().to_lowercase()), bytes);
+        assert_eq!(pin_of_base64(&BASE64_STANDARD.encode(bytes)), bytes);
+        for bad in ["", "00", "zz", &"0".repeat(65)] {
+            assert_eq!((pin_of_hexadecimal(bad), pin_of_base64(bad)), ([0; 32], [0; 32]), "{bad}");
+        }
+    }
+}

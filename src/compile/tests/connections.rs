@@ -1,0 +1,210 @@
+//! What a DestinationRule says of connections.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::*;
+use crate::options::Workload;
+use crate::upstream::{
+    ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
+};
+
+const ENTRY: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: up}
+spec:
+  hosts: [up.test]
+  resolution: STATIC
+  ports:
+  - {number: 80, name: http, protocol: HTTP}
+  - {number: 81, name: grpc, protocol: GRPC}
+  - {number: 82, name: raw, protocol: ''}
+  endpoints: [{address: 10.0.0.9, labels: {version: v1}}]
+  subjectAltNames: [entry.test]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: whole}
+stringData: {tls.crt: chain, tls.key: key, ca.crt: roots, ca.crl: revoked}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: parted}
+stringData: {cert: chain, key: key}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: parted-cacert}
+stringData: {cacert: others}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: foreign, namespace: elsewhere}
+stringData: {ca.crt: roots}
+---
+";
+
+/// What holds for a port, and for the subset `v1` of it, by a rule for `up.test`.
+fn of_policy(policy: &str, port: u16) -> (ConnectionSettings, ConnectionSettings, Report) {
+    let rule = format!(
+        "{ENTRY}
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: up}}
+spec:
+  host: up.test
+  subsets: [{{name: v1, labels: {{version: v1}}}}]
+  trafficPolicy: {policy}
+---
+"
+    );
+    let routes = format!(
+        "hosts: [it.test]\nhttp: [{{route: [{{destination: {{host: up.test, port: {{number: {port}}}}}}}], \
+         mirrors: [{{destination: {{host: up.test, subset: v1, port: {{number: {port}}}}}}}]}}]"
+    );
+    let mesh = Mesh::builder().workload(Workload::default()).build();
+    let text = format!("{SERVICES}{rule}{}", virtual_service("it", &routes));
+    let report = mesh.apply(Config::from_yaml(&text, "mesh/it.yaml").unwrap()).unwrap();
+    let snapshot = mesh.snapshot();
+    let of = |subset: &str| {
+        let mut clusters = snapshot.clusters();
+        let key = |key: &crate::upstream::ClusterKey| (&*key.host, &*key.subset, key.port) == ("up.test", subset, port);
+        let cluster = clusters.find(|cluster| key(&cluster.key)).unwrap_or_else(|| panic!("{report}"));
+        ConnectionSettings::clone(&cluster.settings().connection)
+    };
+    (of(""), of("v1"), report)
+}
+
+fn whole(policy: &str) -> ConnectionSettings {
+    let (whole, subset, report) = of_policy(policy, 80);
+    assert_eq!(report.problems(), [], "{policy}");
+    assert_eq!(whole, subset, "{policy}");
+    whole
+}
+
+fn tls(policy: &str) -> TlsSettings {
+    let settings = whole(&format!("{{tls: {policy}}}"));
+    TlsSettings::clone(settings.tls.as_deref().unwrap())
+}
+
+fn text(text: &str) -> Pem {
+    Pem::Text(Arc::from(text.as_bytes()))
+}
+
+#[test]
+fn every_word_of_connection_pool_arrives() {
+    let settings = whole(
+        "{connectionPool: {tcp: {connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, \
+         maxConnectionDuration: 2h, idleTimeout: 7s}, http: {maxRequestsPerConnection: 9, idleTimeout: 90s, \
+         maxConcurrentStreams: 10, http2KeepAlive: {interval: 30s, timeout: 3s}}}, proxyProtocol: {version: V2}}",
+    );
+    let keepalive = TcpKeepalive {
+        probes: NonZeroU32::new(3),
+        time: Some(Duration::from_secs(60)),
+        interval: Some(Duration::from_secs(5)),
+    };
+    let expected = ConnectionSettings {
+        connect_timeout: Duration::from_secs(1),
+        protocol: Protocol::Http1,
+        tls: None,
+        keepalive: Some(keepalive),
+        idle_timeout: Some(Duration::from_secs(90)),
+        tcp_idle_timeout: Some(Duration::from_secs(7)),
+        max_connection_duration: Some(Duration::from_secs(7200)),
+        max_requests: NonZeroU32::new(9),
+        max_concurrent_streams: NonZeroU32::new(10),
+        http2_keep_alive: Some(Http2KeepAlive::new(Duration::from_secs(30), Duration::from_secs(3))),
+        proxy_protocol: Some(ProxyVersion::V2),
+    };
+    assert_eq!(settings, expected);
+}
+
+#[test]
+fn what_is_not_said_is_istios_default() {
+    assert_eq!(whole("{loadBalancer: {simple: RANDOM}}"), ConnectionSettings::default());
+    let idle = whole("{connectionPool: {tcp: {idleTimeout: 7s, tcpKeepalive: {}}, http: {}}}");
+    assert_eq!(idle.idle_timeout, Some(Duration::from_secs(7)), "that of tcp");
+    assert_eq!(idle.keepalive, Some(TcpKeepalive::default()), "as the system has it");
+    assert_eq!((idle.max_requests, idle.max_concurrent_streams), (None, None));
+    assert_eq!(whole("{proxyProtocol: {}}").proxy_protocol, Some(ProxyVersion::V1));
+}
+
+#[test]
+fn the_protocol_is_the_clients_the_upgrades_or_the_ports() {
+    let upgrade = "{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}";
+    let client = "{connectionPool: {http: {useClientProtocol: true}}}";
+    let nothing = "{loadBalancer: {simple: RANDOM}}";
+    let kept = "{connectionPool: {http: {h2UpgradePolicy: DO_NOT_UPGRADE}}}";
+    for (policy, port, protocol) in [
+        (nothing, 80, Protocol::Http1),
+        (nothing, 81, Protocol::Http2),
+        (nothing, 82, Protocol::SameAsDownstream),
+        (upgrade, 80, Protocol::Http2),
+        (upgrade, 82, Protocol::Http2),
+        (kept, 81, Protocol::Http2),
+        (client, 80, Protocol::SameAsDownstream),
+        (client, 81, Protocol::SameAsDownstream),
+    ] {
+        assert_eq!(of_policy(policy, port).0.protocol, protocol, "{policy} {port}");
+    }
+}
+
+#[test]
+fn tls_names_files_beside_its_own() {
+    let simple = tls("{mode: SIMPLE, caCertificates: ca.crt, caCrl: /etc/ca.crl, sni: sni.test}");
+    let expected = TlsSettings {
+        roots: Some(Pem::File("mesh/ca.crt".into())),
+        revoked: Some(Pem::File("/etc/ca.crl".into())),
+        server_name: Some("sni.test".into()),
+        subject_alt_names: Box::new(["entry.test".into()]),
+        ..TlsSettings::new(TlsMode::Simple)
+    };
+    assert_eq!(simple, expected);
+    let mutual = tls("{mode: MUTUAL, clientCertificate: a.crt, privateKey: a.key, subjectAltNames: [rule.test]}");
+    let identity = Identity { certificates: Pem::File("mesh/a.crt".into()), key: Pem::File("mesh/a.key".into()) };
+    let expected = TlsSettings {
+        identity: Some(identity),
+        subject_alt_names: Box::new(["rule.test".into()]),
+        ..TlsSettings::new(TlsMode::Simple)
+    };
+    assert_eq!(mutual, expected);
+    assert!(tls("{mode: SIMPLE, insecureSkipVerify: true}").skip_verify);
+    assert_eq!(whole("{tls: {mode: DISABLE}}").tls, None);
+    assert_eq!(whole("{tls: {}}").tls, None);
+}
+
+#[test]
+fn tls_reads_secrets_of_the_workloads_namespace() {
+    let simple = tls("{mode: SIMPLE, credentialName: whole}");
+    assert_eq!((simple.identity, simple.roots), (None, Some(text("roots"))));
+    assert_eq!(simple.revoked, Some(text("revoked")));
+    let mutual = tls("{mode: MUTUAL, credentialName: whole}");
+    assert_eq!(mutual.identity, Some(Identity { certificates: text("chain"), key: text("key") }));
+    let parted = tls("{mode: MUTUAL, credentialName: parted}");
+    assert_eq!(parted.identity, Some(Identity { certificates: text("chain"), key: text("key") }));
+    assert_eq!(parted.roots, Some(text("others")));
+}
+
+#[test]
+fn a_secret_that_is_not_there_is_named_and_secures_nothing() {
+    for credential in ["nowhere", "foreign"] {
+        let (settings, _, report) = of_policy(&format!("{{tls: {{mode: SIMPLE, credentialName: {credential}}}}}"), 80);
+        let missing = Pem::Missing(format!("the Secret default/{credential}").into());
+        assert_eq!(settings.tls.unwrap().roots, Some(missing));
+        let [problem] = report.problems() else { panic!("{report}") };
+        assert_eq!(problem.path, "spec.trafficPolicy.tls.credentialName");
+        assert!(problem.message.contains(&format!("no Secret default/{credential}")), "{problem}");
+        assert!(report.fails_check());
+    }
+}
+
+#[test]
+fn the_mesh_has_names_of_its_own() {
+    let (whole, subset, report) = of_policy("{tls: {mode: ISTIO_MUTUAL}}", 80);
+    let named = |name: &str| TlsSettings { server_name: Some(name.into()), ..TlsSettings::new(TlsMode::IstioMutual) };
+    assert_eq!(whole.tls.as_deref(), Some(&named("outbound_.80_._.up.test")));
+    assert_eq!(subset.tls.as_deref(), Some(&named("outbound_.80_.v1_.up.test")));
+    let [problem] = report.problems() else { panic!("{report}") };
+    assert_eq!(problem.path, "spec.trafficPolicy.tls.mode");
+}

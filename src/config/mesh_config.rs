@@ -1,0 +1,267 @@
+//! MeshConfig: what is true of the whole mesh, as Istio is told it.
+//!
+//! ```
+//! use mesh_router::config::{MeshConfig, OutboundTrafficPolicyMode};
+//!
+//! let text = "outboundTrafficPolicy: {mode: REGISTRY_ONLY}\nenableTracing: true\n";
+//! let (config, problems) = MeshConfig::from_yaml(text, "mesh.yaml")?;
+//! let policy = config.spec.outbound_traffic_policy.expect("it is there");
+//! assert_eq!(policy.mode, Some(OutboundTrafficPolicyMode::RegistryOnly));
+//! assert_eq!(problems[0].to_string(), "mesh.yaml:2:1: warning: enableTracing: not yet honored");
+//! # Ok::<(), mesh_router::Error>(())
+//! ```
+
+use std::sync::Arc;
+
+use super::bounds::Bounds;
+use super::check::Check;
+use super::destination_rule::{LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
+use super::message::{Fault, Message, Schema, Word, enumeration, message};
+use super::places::Places;
+use super::resource::{Metadata, Resource};
+use super::scan::{Refusal, Scanned, scan};
+use super::units::Duration;
+use super::virtual_service::HttpRetry;
+use super::yaml::{self, Map, Value};
+use crate::error::{Error, ErrorKind, Place, Problem, Severity};
+
+message! {
+    /// The part of Istio's MeshConfig that traffic rules depend on. Unset is Istio's default.
+    pub struct MeshConfig {
+        /// How long opening a connection may take: 10 s.
+        pub connect_timeout: Option<Duration> = "connectTimeout" | "connect_timeout",
+        /// Probes on idle connections to endpoints, where no DestinationRule says so.
+        pub tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive" | "tcp_keepalive",
+        /// What happens to requests for unknown hosts.
+        pub outbound_traffic_policy: Option<OutboundTrafficPolicy> =
+            "outboundTrafficPolicy" | "outbound_traffic_policy",
+        /// The namespaces that see a service without `exportTo`: `["*"]`.
+        pub default_service_export_to: Vec<String> = "defaultServiceExportTo" | "default_service_export_to",
+        /// The same for VirtualServices.
+        pub default_virtual_service_export_to: Vec<String> =
+            "defaultVirtualServiceExportTo" | "default_virtual_service_export_to",
+        /// The same for DestinationRules.
+        pub default_destination_rule_export_to: Vec<String> =
+            "defaultDestinationRuleExportTo" | "default_destination_rule_export_to",
+        /// The namespace whose DestinationRules apply everywhere: `istio-system`.
+        pub root_namespace: String = "rootNamespace" | "root_namespace",
+        /// Which endpoints come first by where they are, where no DestinationRule says so.
+        pub locality_lb_setting: Option<LocalityLoadBalancerSetting> = "localityLbSetting" | "locality_lb_setting",
+        /// The same by zones.
+        pub zone_aware_lb_setting: Option<ZoneAwareLoadBalancerSetting> =
+            "zoneAwareLbSetting" | "zone_aware_lb_setting",
+        /// How long after a look-up without an answer a name is looked up again: 60 s.
+        pub dns_refresh_rate: Option<Duration> = "dnsRefreshRate" | "dns_refresh_rate",
+        /// Whether HTTP/2 is spoken where a port says HTTP/1 and no DestinationRule says anything.
+        pub h2_upgrade_policy: MeshH2UpgradePolicy = "h2UpgradePolicy" | "h2_upgrade_policy",
+        /// How paths are normalised.
+        pub path_normalization: Option<ProxyPathNormalization> = "pathNormalization" | "path_normalization",
+        /// What is tried again where no rule says anything.
+        pub default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy" | "default_http_retry_policy",
+        /// What is said to every proxy.
+        pub default_config: Option<ProxyConfig> = "defaultConfig" | "default_config",
+        /// The suffix of the names of services: `cluster.local`. Istio is told it elsewhere.
+        pub domain: String = "domain",
+    }
+}
+
+message! {
+    /// What happens to requests for unknown hosts.
+    pub struct OutboundTrafficPolicy {
+        /// Which it is. Unset: they pass.
+        pub mode: Option<OutboundTrafficPolicyMode> = "mode",
+    }
+}
+
+enumeration! {
+    /// What happens to requests for unknown hosts.
+    pub enum OutboundTrafficPolicyMode {
+        /// They are refused.
+        RegistryOnly = "REGISTRY_ONLY",
+        /// They pass.
+        AllowAny = "ALLOW_ANY",
+        /// They pass, to whatever their host resolves to.
+        AllowAnyDynamicDns = "ALLOW_ANY_DYNAMIC_DNS",
+    }
+}
+
+enumeration! {
+    /// Whether HTTP/2 is spoken where a port says HTTP/1.
+    pub enum MeshH2UpgradePolicy {
+        /// No.
+        DoNotUpgrade = "DO_NOT_UPGRADE",
+        /// Yes.
+        Upgrade = "UPGRADE",
+    }
+}
+
+message! {
+    /// How paths are normalised.
+    pub struct ProxyPathNormalization {
+        /// Which it is. Unset: `BASE`.
+        pub normalization: Option<NormalizationType> = "normalization",
+    }
+}
+
+enumeration! {
+    /// How paths are normalised.
+    pub enum NormalizationType {
+        /// As `Base`.
+        Default = "DEFAULT",
+        /// Not at all.
+        None = "NONE",
+        /// As RFC 3986 has it.
+        Base = "BASE",
+        /// The same, and slashes that follow each other are one.
+        MergeSlashes = "MERGE_SLASHES",
+        /// The same, after `%2F` and `%5C` were decoded.
+        DecodeAndMergeSlashes = "DECODE_AND_MERGE_SLASHES",
+    }
+}
+
+message! {
+    /// What is said to every proxy.
+    pub struct ProxyConfig {
+        /// What stands before a gateway.
+        pub gateway_topology: Option<GatewayTopology> = "gatewayTopology" | "gateway_topology",
+    }
+}
+
+message! {
+    /// What stands before a gateway.
+    pub struct GatewayTopology {
+        /// How many trusted proxies there are, each of which appends to `x-forwarded-for`. 0: none.
+        pub num_trusted_proxies: u32 = "numTrustedProxies" | "num_trusted_proxies",
+    }
+}
+
+/// The other fields of MeshConfig.
+const OTHERS: &[&str] = &[
+    "accessLogEncoding",
+    "accessLogFile",
+    "accessLogFormat",
+    "ca",
+    "caCertificates",
+    "certificates",
+    "configSources",
+    "defaultProviders",
+    "disableEnvoyListenerLog",
+    "discoverySelectors",
+    "enableAutoMtls",
+    "enableEnvoyAccessLogService",
+    "enablePrometheusMerge",
+    "enableTracing",
+    "extensionProviders",
+    "inboundClusterStatName",
+    "inboundTrafficPolicy",
+    "ingressClass",
+    "ingressControllerMode",
+    "ingressSelector",
+    "ingressService",
+    "meshMTLS",
+    "outboundClusterStatName",
+    "protocolDetectionTimeout",
+    "proxyHttpPort",
+    "proxyInboundListenPort",
+    "proxyListenPort",
+    "serviceScopeConfigs",
+    "serviceSettings",
+    "tlsDefaults",
+    "trustDomain",
+    "trustDomainAliases",
+    "verifyCertificateAtClient",
+];
+
+impl MeshConfig {
+    /// Reads a file with the fields of MeshConfig, as they stand below `meshConfig` of an IstioOperator or below `mesh`
+    /// of Istio's ConfigMap. With it come warnings: fields that are not known, and fields that have no effect here.
+    ///
+    /// # Errors
+    /// The text is no YAML or over a [bound](Bounds), has more than one document, or a value is none of its field's.
+    pub fn from_yaml(text: &str, file: &str) -> Result<(Resource<MeshConfig>, Vec<Problem>), Error> {
+        let name: Arc<str> = file.into();
+        let mut documents = Vec::new();
+        let scanned = scan(text.strip_prefix('\u{feff}').unwrap_or(text), &name, &Bounds::default(), &mut |document| {
+            documents.push(document);
+        });
+        if let Err(Refusal { fault, line, column }) = scanned {
+            return Err(refused(fault, Some(Place::new(name, line, column))));
+        }
+        documents.retain(|document| !document.value.is_null());
+        let mut documents = documents.into_iter();
+        match (documents.next(), documents.next()) {
+            (Some(document), None) => read(document),
+            (None, _) => Ok((Resource::new("", None, MeshConfig::default()), Vec::new())),
+            (_, Some(second)) => {
+                let fault = Fault::new("a second document: the mesh has one MeshConfig");
+                Err(refused(fault, second.places.place(second.places.root(), "")))
+            }
+        }
+    }
+}
+
+fn refused(fault: Fault, place: Option<Place>) -> Error {
+    let mut problem = Problem::new(Severity::Error, "", fault.message).with_place(place);
+    problem.help = fault.help;
+    Error::new(ErrorKind::Syntax, vec![problem])
+}
+
+fn read(Scanned { mut value, places, merges }: Scanned) -> Result<(Resource<MeshConfig>, Vec<Problem>), Error> {
+    let root = places.root();
+    let here = |message: String| refused(Fault::new(message), places.place(root, ""));
+    if merges {
+        yaml::merge(&mut value, Bounds::default().depth).map_err(here)?;
+    }
+    let (Value::Mapping(mapping), Schema::Message(message)) = (&value, MeshConfig::SCHEMA) else {
+        return Err(here(format!("expected the fields of MeshConfig, found {}", yaml::describe(&value))));
+    };
+    let mut problems = Vec::new();
+    let mut check = Check::new(&places, root, None, &mut problems);
+    check.strict = false;
+    check.message(message, mapping);
+    if check.errors() > 0 {
+        return Err(Error::new(ErrorKind::Invalid, problems));
+    }
+    unheeded(message, mapping, "", &(&places, root), &mut problems);
+    let config = yaml::decode(&value).map_err(here)?;
+    Ok((Resource::read(Metadata::default(), config, Arc::clone(&places), root), problems))
+}
+
+/// Names the fields that no word has.
+fn unheeded(
+    message: &'static Message,
+    mapping: &Map,
+    path: &str,
+    at: &(&Arc<Places>, u32),
+    problems: &mut Vec<Problem>,
+) {
+    for (key, value) in mapping.iter().filter(|(_, value)| !value.is_null()) {
+        let key = yaml::key_text(key);
+        let mut path = path.to_owned();
+        yaml::push_key(&mut path, &key);
+        match message.field(&key).map(|field| (field.schema)()) {
+            Some(Schema::Message(inner)) => {
+                if let Value::Mapping(mapping) = value {
+                    unheeded(inner, mapping, &path, at, problems);
+                }
+            }
+            Some(_) => {}
+            None => {
+                let top = message.name == "MeshConfig";
+                let known = !top || OTHERS.contains(&&*key);
+                let text = if known { "not yet honored".to_owned() } else { format!("unknown field {key:?}") };
+                let mut problem = Problem::new(Severity::Warning, path.as_str(), text);
+                if !known {
+                    let fields = message.fields.iter().map(|field| field.name).chain(OTHERS.iter().copied());
+                    problem.help = nearest(&key, fields).map(|name| format!("did you mean {name:?}?"));
+                }
+                problems.push(problem.with_place(at.0.place(at.1, &path)));
+            }
+        }
+    }
+}
+
+fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = names.map(|name| (strsim::jaro_winkler(key, name), name));
+    scored.filter(|(score, _)| *score > 0.9).max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, name)| name)
+}

@@ -1,0 +1,161 @@
+//! The first words of a TLS handshake: [`Hello`], and the connection as if nobody had read them.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// What a client asks for before anybody has answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Hello {
+    /// Whom it wants to talk to.
+    pub(super) server_name: Option<Box<str>>,
+    /// What it offers to speak (ALPN). Empty: it does not say.
+    pub(super) protocols: Vec<Vec<u8>>,
+}
+
+impl Hello {
+    /// Reads as much as it takes. `None`: the client left without a word.
+    pub(super) async fn read<IO>(mut io: IO) -> io::Result<Option<(Self, Rewound<IO>)>>
+    where
+        IO: AsyncRead + Unpin,
+    {
+        let mut acceptor = Acceptor::default();
+        let mut first = Vec::with_capacity(2048);
+        loop {
+            let known = first.len();
+            if io.read_buf(&mut first).await? == 0 {
+                return if known == 0 { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            let mut fresh = first.get(known..).unwrap_or_default();
+            while !fresh.is_empty() {
+                acceptor.read_tls(&mut fresh)?;
+                let accepted =
+                    acceptor.accept().map_err(|(error, _)| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                if let Some(accepted) = accepted {
+                    let hello = Self::of(&accepted.client_hello());
+                    return Ok(Some((hello, Rewound { first, read: 0, io })));
+                }
+            }
+        }
+    }
+
+    fn of(hello: &rustls::server::ClientHello<'_>) -> Self {
+        let protocols = hello.alpn().map(|protocols| protocols.map(<[u8]>::to_vec).collect());
+        Self { server_name: hello.server_name().map(Box::from), protocols: protocols.unwrap_or_default() }
+    }
+
+    /// Whether it says what it speaks and none of `protocols` is among it. BoringSSL then goes on as if nobody had
+    /// asked, where rustls would end the connection.
+    pub(super) fn speaks_none_of(&self, protocols: &[Vec<u8>]) -> bool {
+        !self.protocols.is_empty() && !self.protocols.iter().any(|offered| protocols.contains(offered))
+    }
+}
+
+/// A connection whose first bytes have been read and are read again.
+#[derive(Debug)]
+pub(super) struct Rewound<IO> {
+    first: Vec<u8>,
+    read: usize,
+    io: IO,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let left = this.first.get(this.read..).unwrap_or_default();
+        if left.is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, buf);
+        }
+        let length = left.len().min(buf.remaining());
+        buf.put_slice(&left[..length]);
+        this.read += length;
+        if this.read == this.first.len() {
+            // Connections live long.
+            (this.first, this.read) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustls::{ClientConfig, ClientConnection, RootCertStore};
+
+    use super::*;
+
+    /// What a client sends first that asks for `name`.
+    fn hello(name: &'static str, alpn: &[&str]) -> Vec<u8> {
+        let config = ClientConfig::builder_with_provider(crate::tls::provider());
+        let config = config.with_safe_default_protocol_versions().unwrap();
+        let mut config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let mut client = ClientConnection::new(Arc::new(config), name.try_into().unwrap()).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[tokio::test]
+    async fn it_is_read_in_pieces_and_read_again() {
+        let bytes = hello("a.test", &["h2", "x"]);
+        for piece in [1, 7, bytes.len()] {
+            let mut io = tokio_test::io::Builder::new();
+            bytes.chunks(piece).for_each(|chunk| {
+                io.read(chunk);
+            });
+            let (hello, mut rewound) = Hello::read(io.read(b"more").build()).await.unwrap().unwrap();
+            assert_eq!(hello.server_name.as_deref(), Some("a.test"));
+            assert_eq!(hello.protocols, [b"h2".to_vec(), b"x".to_vec()]);
+            assert!(hello.speaks_none_of(&[b"http/1.1".to_vec()]) && !hello.speaks_none_of(&[b"h2".to_vec()]));
+            let mut all = Vec::new();
+            rewound.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, [&*bytes, b"more"].concat(), "in pieces of {piece}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_is_no_name_and_no_protocols_say_nothing() {
+        let bytes = hello("10.0.0.1", &[]);
+        let (hello, _) = Hello::read(&*bytes).await.unwrap().unwrap();
+        assert_eq!(hello, Hello { server_name: None, protocols: Vec::new() });
+        assert!(!hello.speaks_none_of(&[b"h2".to_vec()]));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_handshake_is_an_error() {
+        assert!(Hello::read(&b""[..]).await.unwrap().is_none());
+        assert!(Hello::read(&b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"[..]).await.is_err());
+        assert!(Hello::read(&hello("a.test", &[])[..20]).await.is_err());
+    }
+}

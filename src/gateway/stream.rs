@@ -1,0 +1,246 @@
+//! Connections whose bytes are passed on: [`Stream`].
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::time::Instant;
+
+use crate::dice::Draws;
+use crate::outcome::{FailureError, Outcome};
+use crate::route::StreamRoute;
+use crate::snapshot::{Listener, Snapshot};
+use crate::transport::Transport;
+use crate::upstream::{Choice, Cluster};
+
+/// One connection of a client, and where it goes.
+#[derive(Debug)]
+pub(super) struct Stream {
+    route: Arc<StreamRoute>,
+    cluster: Arc<Cluster>,
+    /// The client and the address that it dialled.
+    client: Option<(SocketAddr, SocketAddr)>,
+    draws: Draws,
+}
+
+impl Stream {
+    /// A connection to `listener` of a client that asked for `server_name`. `None`: nothing is for it.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        listener: &Listener,
+        server_name: Option<&str>,
+        client: Option<(SocketAddr, SocketAddr)>,
+        mut draws: Draws,
+    ) -> Option<Self> {
+        let Some(route) = listener.streams.find(server_name) else {
+            tracing::debug!(listener = %listener.name, ?server_name, "closed: no rule is for this connection (NR)");
+            return None;
+        };
+        let destination = &route.clusters.pick(draws.next_u64()).destination;
+        let Some(cluster) = destination.for_port(listener.port).and_then(|index| snapshot.cluster(index)) else {
+            tracing::debug!(rule = %route.origin.path, "closed: the destination is no known cluster (NC)");
+            return None;
+        };
+        Some(Self { route: route.clone(), cluster: cluster.clone(), client, draws })
+    }
+
+    /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over. Where there is no
+    /// endpoint, or none that can be reached, the connection is closed: there is one attempt.
+    pub(super) async fn pass_on<IO>(self, io: IO, transport: &Transport)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Self { route, cluster, client, mut draws } = self;
+        let closed = |why: &str| tracing::debug!(cluster = %cluster.key, "closed: {why}");
+        let source = client.map(|(peer, _)| peer.ip().to_canonical());
+        let hash = source.and_then(|source| route.hash.hash_connection(source));
+        // Where its client connected to is this gateway, which is no endpoint.
+        let choice = Choice { hash, ..Choice::default() };
+        let Some(picked) = cluster.pick(&mut draws, &choice) else { return closed("no healthy upstream (UH)") };
+        let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
+        let endpoint = picked.endpoint();
+        let upstream = match transport.connect(endpoint, &cluster.key.host, client).await {
+            Ok(upstream) => upstream,
+            Err(error) => {
+                cluster.report(endpoint, Outcome::Failure(error.failure()));
+                return closed(&format!("{error}: {} (UF)", root(&error)));
+            }
+        };
+        // A connection that stands is all that can be said of bytes.
+        cluster.report(endpoint, Outcome::Status(StatusCode::OK));
+        if let Err(error) = timed(io, upstream, route.idle_timeout, route.max_duration).await {
+            closed(&error.to_string());
+        }
+    }
+}
+
+/// What lies under an error.
+fn root(error: &FailureError) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(deeper) = root.source() {
+        root = deeper;
+    }
+    root.to_string()
+}
+
+/// Copies both ways until both have ended, nothing has moved for `idle`, or `longest` is over.
+async fn timed<A, B>(one: A, other: B, idle: Option<Duration>, longest: Option<Duration>) -> io::Result<()>
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let clock = Arc::new(Clock { started: Instant::now(), moved: AtomicU64::new(0) });
+    let mut one = Watched { io: one, clock: clock.clone() };
+    let mut other = Watched { io: other, clock: clock.clone() };
+    let over = async {
+        match longest {
+            Some(longest) => tokio::time::sleep_until(clock.started + longest).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        copied = copy_bidirectional(&mut one, &mut other) => copied.map(|_| ()),
+        () = clock.silent_for(idle) => Err(io::Error::new(io::ErrorKind::TimedOut, "it was silent for too long")),
+        () = over => Err(io::Error::new(io::ErrorKind::TimedOut, "it was as old as it may become")),
+    }
+}
+
+/// When a byte last moved.
+#[derive(Debug)]
+struct Clock {
+    started: Instant,
+    /// In milliseconds after that.
+    moved: AtomicU64,
+}
+
+impl Clock {
+    fn tick(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(now, Ordering::Relaxed);
+    }
+
+    /// Waits until nothing has moved for `idle`.
+    async fn silent_for(&self, idle: Option<Duration>) {
+        let Some(idle) = idle else { return std::future::pending().await };
+        loop {
+            let moved = self.started + Duration::from_millis(self.moved.load(Ordering::Relaxed));
+            if moved.elapsed() >= idle {
+                return;
+            }
+            tokio::time::sleep_until(moved + idle).await;
+        }
+    }
+}
+
+/// A connection that tells the clock of every byte.
+#[derive(Debug)]
+struct Watched<IO> {
+    io: IO,
+    clock: Arc<Clock>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.clock.tick();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        self.clock.tick();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        self.clock.tick();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// Two clients' ends of a connection that is passed on, and how it ends.
+    fn joined(
+        idle: Option<Duration>,
+        longest: Option<Duration>,
+    ) -> (tokio::io::DuplexStream, tokio::io::DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
+        let ((client, near), (far, server)) = (duplex(64), duplex(64));
+        (client, server, tokio::spawn(timed(near, far, idle, longest)))
+    }
+
+    #[tokio::test]
+    async fn bytes_go_both_ways_and_each_way_ends_by_itself() {
+        let (mut client, mut server, passing) = joined(None, None);
+        client.write_all(b"ping").await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut sent = String::new();
+        server.read_to_string(&mut sent).await.unwrap();
+        server.write_all(b"pong").await.unwrap();
+        drop(server);
+        let mut answered = String::new();
+        client.read_to_string(&mut answered).await.unwrap();
+        assert_eq!((sent.as_str(), answered.as_str()), ("ping", "pong"));
+        passing.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_it_and_bytes_of_either_side_break_the_silence() {
+        let (mut client, mut server, passing) = joined(Some(Duration::from_secs(10)), None);
+        let started = Instant::now();
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            client.write_all(b"x").await.unwrap();
+            server.read_u8().await.unwrap();
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            server.write_all(b"x").await.unwrap();
+            client.read_u8().await.unwrap();
+        }
+        assert_eq!(passing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), Duration::from_secs(50));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn age_ends_it_whatever_moves() {
+        let (mut client, mut server, passing) = joined(None, Some(Duration::from_secs(3)));
+        let started = Instant::now();
+        tokio::spawn(async move { while server.read_u8().await.is_ok() {} });
+        while client.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(passing.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(started.elapsed() <= Duration::from_secs(4));
+    }
+}

@@ -1,0 +1,192 @@
+//! The server's end: what is shown to clients, and which of their certificates are taken.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
+    SupportedCipherSuite, SupportedProtocolVersion, version,
+};
+use webpki::KeyUsage;
+
+use super::trust::{Trust, has_name};
+use super::{pem, provider};
+use crate::snapshot::{ClientCertificates, ServerTls, TlsVersion};
+use crate::upstream::Identity;
+
+/// The files that [`server_config`] reads.
+pub(crate) fn files_of_server(words: &ServerTls) -> Vec<PathBuf> {
+    let ServerTls { identities, roots, revoked, .. } = words;
+    let identities = identities.iter().flat_map(|Identity { certificates, key }| [certificates, key]);
+    identities.chain(roots).chain(revoked).filter_map(pem::file).collect()
+}
+
+/// The configuration for a listener, on which one of the protocols `alpn` is spoken, if that matters.
+pub(crate) fn server_config(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<ServerConfig> {
+    let provider = Arc::new(CryptoProvider { cipher_suites: cipher_suites(words), ..(*provider()).clone() });
+    let builder = ServerConfig::builder_with_provider(provider);
+    let builder = builder.with_protocol_versions(&versions(words)).map_err(io::Error::other)?;
+    let builder = match words.clients {
+        ClientCertificates::None => builder.with_client_cert_verifier(Arc::new(NoClientAuth)),
+        ClientCertificates::Optional | ClientCertificates::Required => {
+            builder.with_client_cert_verifier(Arc::new(Clients::new(words)?))
+        }
+    };
+    let keys = words.identities.iter().map(certified).collect::<io::Result<_>>()?;
+    let mut config = builder.with_cert_resolver(Arc::new(Shown { keys }));
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(config)
+}
+
+fn versions(words: &ServerTls) -> Vec<&'static SupportedProtocolVersion> {
+    let known = [(TlsVersion::V13, &version::TLS13), (TlsVersion::V12, &version::TLS12)];
+    let spoken = known.into_iter().filter(|(version, _)| (words.oldest..=words.newest).contains(version));
+    spoken.map(|(_, version)| version).collect()
+}
+
+/// Those of TLS 1.3, which nobody can choose, and those of 1.2 that are named.
+fn cipher_suites(words: &ServerTls) -> Vec<SupportedCipherSuite> {
+    let all = provider().cipher_suites.clone();
+    if words.cipher_suites.is_empty() {
+        return all;
+    }
+    let named = |suite: &SupportedCipherSuite| {
+        suite.tls13().is_some()
+            || openssl_name(suite.suite()).is_some_and(|name| words.cipher_suites.iter().any(|named| &**named == name))
+    };
+    all.into_iter().filter(named).collect()
+}
+
+fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
+    Some(match suite {
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        _ => return None,
+    })
+}
+
+fn certified(identity: &Identity) -> io::Result<Arc<CertifiedKey>> {
+    let certificates = pem::certificates(&identity.certificates)?;
+    let key = CertifiedKey::from_der(certificates, pem::key(&identity.key)?, &provider());
+    let unusable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{:?}: {error}", identity.key));
+    key.map(Arc::new).map_err(unusable)
+}
+
+/// The certificates of a listener.
+#[derive(Debug)]
+struct Shown {
+    keys: Vec<Arc<CertifiedKey>>,
+}
+
+impl ResolvesServerCert for Shown {
+    /// The first whose kind of key the client understands, else the first.
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let understood = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
+        self.keys.iter().find(understood).or(self.keys.first()).cloned()
+    }
+}
+
+/// Takes certificates of clients by [`Trust`], names and pins.
+struct Clients {
+    /// `None`: every certificate is taken.
+    trust: Option<Trust>,
+    subjects: Vec<DistinguishedName>,
+    required: bool,
+    names: Box<[Box<str>]>,
+    key_pins: Box<[[u8; 32]]>,
+    certificate_pins: Box<[[u8; 32]]>,
+}
+
+impl Clients {
+    fn new(words: &ServerTls) -> io::Result<Self> {
+        let trust = match &words.roots {
+            _ if words.skip_verify => None,
+            Some(roots) => Some(Trust::new(Some(roots), words.revoked.as_ref())?),
+            None => return Err(io::Error::new(io::ErrorKind::NotFound, "no authority is named for clients")),
+        };
+        let subjects = trust.iter().flat_map(|trust| trust.subjects().map(DistinguishedName::in_sequence)).collect();
+        Ok(Self {
+            trust,
+            subjects,
+            required: words.clients == ClientCertificates::Required,
+            names: words.subject_alt_names.clone(),
+            key_pins: words.key_pins.clone(),
+            certificate_pins: words.certificate_pins.clone(),
+        })
+    }
+
+    fn is_pinned(&self, der: &CertificateDer<'_>, key: &[u8]) -> bool {
+        let is = |pins: &[[u8; 32]], bytes: &[u8]| {
+            let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
+            pins.iter().any(|pin| pin == hash.as_ref())
+        };
+        is(&self.certificate_pins, der) || is(&self.key_pins, key)
+    }
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").field("trust", &self.trust).field("required", &self.required).finish_non_exhaustive()
+    }
+}
+
+impl ClientCertVerifier for Clients {
+    fn client_auth_mandatory(&self) -> bool {
+        self.required
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        der: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let Some(trust) = &self.trust else { return Ok(ClientCertVerified::assertion()) };
+        let certificate = trust.verify(der, intermediates, KeyUsage::client_auth(), now)?;
+        if !self.names.is_empty() && !self.names.iter().any(|name| has_name(&certificate, name)) {
+            return Err(Error::InvalidCertificate(CertificateError::NotValidForName));
+        }
+        let pinned = !self.key_pins.is_empty() || !self.certificate_pins.is_empty();
+        if pinned && !self.is_pinned(der, &certificate.subject_public_key_info()) {
+            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        }
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
