@@ -5,6 +5,8 @@
 //! | hyper-util's client | `MeshRouter::new(&mesh).layer(client)` | [`hyper`] |
 //! | reqwest | `MeshRouter::new(&mesh).layer(ReqwestService::new(client))` | `reqwest`, with the feature of that name |
 //! | reqwest-middleware | `ClientBuilder::new(client).with(MeshMiddleware::new(&mesh))` | `reqwest` |
+//! | tonic | `GreeterClient::with_origin(MeshRouter::new(&mesh).layer(Transport::new()), origin)` | [`tonic`] |
+//! | axum, any tower server | `MeshRouter::inbound(&mesh, "ns/gateway").layer(app)` | [`axum`] |
 //!
 //! All clients of a process that are made of one [`Mesh`](crate::Mesh) share the health, the budgets and the limits of
 //! its endpoints, whatever libraries they are.
@@ -46,7 +48,10 @@
 //! a spawned task: rustc says that the implementation of `From` is not general enough. Bodies with an error type of
 //! their own (`Full`, `Incoming`, `reqwest::Body`, tonic's and axum's `Body`) can.
 
+pub mod axum;
 #[cfg(feature = "client")]
 pub mod hyper;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+#[cfg(feature = "client")]
+pub mod tonic;
