@@ -66,7 +66,7 @@
 //! | [`route`] | the meaning: immutable, pure, synchronous | `error` `request` `outcome` `dice` `options` |
 //! | [`upstream`] | the living part: clusters, endpoints, balancers; atomics, no tasks | `error` `request` `outcome` `dice` |
 //! | [`snapshot`] | routes and clusters, published together | `route` `upstream` `telemetry` |
-//! | [`mesh`] | the shared handle | `compile` `snapshot` `options` |
+//! | [`mesh`] | the shared handle | `compile` `snapshot` `upstream` `options` |
 //! | [`service`] | the motion: layer, service, future, bodies, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` |
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
 //! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `service`'s seam |
