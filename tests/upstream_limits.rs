@@ -107,20 +107,27 @@ fn a_budget_follows_the_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_budget_with_an_interval_remembers_requests() {
+async fn a_budget_with_an_interval_follows_the_requests_begun_in_it() {
     let cluster = cluster(budget(10, 1, 10));
     let limits = cluster.limits();
     let retries = || take(1000, || limits.retry()).len();
     drop(take(100, || limits.request()));
+    assert_eq!(retries(), 10, "they have ended");
     let held = take(50, || limits.request());
     assert_eq!(retries(), 15);
-    tokio::time::advance(Duration::from_secs(5)).await;
+    // Those that wait for their connection begin once.
     drop(held);
+    let held = take(50, || limits.request_again());
     assert_eq!(retries(), 15);
     tokio::time::advance(Duration::from_secs(5)).await;
-    assert_eq!(retries(), 5);
+    let later = take(20, || limits.request());
+    assert_eq!(retries(), 17);
+    tokio::time::advance(Duration::from_secs(5)).await;
+    assert_eq!((retries(), limits.in_use().requests), (2, 70), "most began long ago");
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(retries(), 1);
+    drop((held, later));
+    assert_eq!(limits.in_use(), InUse::default());
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Admission {
         let Some(slot) = &self.slot else { return true };
         let mut place = slot.lock();
         if place.permit.is_none() {
-            place.permit = slot.limits.request();
+            place.permit = slot.limits.request_again();
         }
         if place.connected.is_none() {
             place.connected = Some(Instant::now());

@@ -20,7 +20,8 @@ pub struct RetryBudget {
     pub millionths: u32,
     /// So many are always allowed (`minRetryConcurrency`): 3.
     pub at_least: u32,
-    /// Requests that ended in this time count with those under way (`budgetInterval`). Zero: they do not.
+    /// The requests that count are those begun in this time, whether they have ended or not (`budgetInterval`). Zero:
+    /// those under way.
     pub interval: Duration,
 }
 
@@ -38,16 +39,16 @@ impl RetryBudget {
     }
 }
 
-/// The requests that ended lately.
+/// The requests that began lately.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct Begun {
     since: Instant,
     /// How long a stretch is, in nanoseconds.
     stretch: u128,
     window: Window<STRETCHES>,
 }
 
-impl Ended {
+impl Begun {
     /// Those of a budget's interval; `None` if it has none.
     pub(super) fn of(budget: &RetryBudget) -> Option<Self> {
         let stretch = budget.interval.as_nanos() / STRETCHES as u128;
@@ -84,22 +85,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_are_forgotten_an_interval_after_their_end() {
+    async fn requests_are_forgotten_an_interval_after_their_beginning() {
         let budget = RetryBudget { interval: Duration::from_secs(10), ..RetryBudget::default() };
-        let ended = Ended::of(&budget).unwrap();
-        ended.add();
+        let begun = Begun::of(&budget).unwrap();
+        begun.add();
         tokio::time::advance(Duration::from_secs(5)).await;
-        ended.add();
-        ended.add();
-        assert_eq!(ended.count(), 3);
+        begun.add();
+        begun.add();
+        assert_eq!(begun.count(), 3);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(ended.count(), 2);
+        assert_eq!(begun.count(), 2);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(ended.count(), 0);
+        assert_eq!(begun.count(), 0);
     }
 
     #[test]
     fn without_an_interval_nothing_is_remembered() {
-        assert!(Ended::of(&RetryBudget::default()).is_none());
+        assert!(Begun::of(&RetryBudget::default()).is_none());
     }
 }

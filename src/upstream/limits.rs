@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::atomics::Gauge;
-use super::budget::{Ended, RetryBudget};
+use super::budget::{Begun, RetryBudget};
 
 /// How much of a cluster may be in use at a time, by this process (`connectionPool` and `retryBudget` of a
 /// DestinationRule). Each is without limit if nothing is said, or 0 is.
@@ -32,7 +32,7 @@ pub struct LimitSettings {
 pub struct Limits {
     settings: LimitSettings,
     counts: Arc<Counts>,
-    ended: Option<Ended>,
+    begun: Option<Begun>,
 }
 
 /// What is in use, shared by all settings that a cluster's key has had.
@@ -68,8 +68,8 @@ enum Kind {
 
 impl Limits {
     pub(super) fn new(settings: LimitSettings, counts: Arc<Counts>) -> Self {
-        let ended = settings.retry_budget.as_ref().and_then(Ended::of);
-        Self { settings, counts, ended }
+        let begun = settings.retry_budget.as_ref().and_then(Begun::of);
+        Self { settings, counts, begun }
     }
 
     /// The limits.
@@ -82,6 +82,16 @@ impl Limits {
     ///
     /// The permit is held until the answer has ended.
     pub fn request(self: &Arc<Self>) -> Option<Permit> {
+        let permit = self.request_again()?;
+        if let Some(begun) = &self.begun {
+            begun.add();
+        }
+        Some(permit)
+    }
+
+    /// The same for a request that was admitted before and gave its place back to wait for a connection: to a budget
+    /// with an interval it is the one that began then.
+    pub fn request_again(self: &Arc<Self>) -> Option<Permit> {
         self.take(Kind::Request, self.settings.requests)
     }
 
@@ -114,8 +124,10 @@ impl Limits {
     /// The permit is taken when a retry is decided on, before its back-off, and dropped when that try is over.
     pub fn retry(self: &Arc<Self>) -> Option<Permit> {
         let Some(budget) = &self.settings.retry_budget else { return self.take(Kind::Retry, self.settings.retries) };
-        let ended = self.ended.as_ref().map_or(0, Ended::count);
-        let requests = self.counts.requests.count() + self.counts.pending.count() + ended;
+        let requests = match &self.begun {
+            Some(begun) => begun.count(),
+            None => self.counts.requests.count() + self.counts.pending.count(),
+        };
         self.counts.retries.try_add(budget.allows(requests)).then(|| self.permit(Kind::Retry))
     }
 
@@ -166,9 +178,6 @@ pub struct Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let Some((limits, kind)) = &self.counted else { return };
-        if let (Kind::Request, Some(ended)) = (kind, &limits.ended) {
-            ended.add();
-        }
         limits.gauge(*kind).sub();
     }
 }
