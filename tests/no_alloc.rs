@@ -1,4 +1,4 @@
-//! Resolving a request, drawing its destination, picking an endpoint and normalizing a path that is normal already
+//! Resolving a request, drawing its destination, picking an endpoint, being admitted, reporting and normalizing a path that is normal already
 //! allocate nothing.
 
 #![allow(clippy::unwrap_used, reason = "what is built here is known to be right")]
@@ -8,15 +8,17 @@ mod resolve_shapes;
 
 use std::alloc::System;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
 use mesh_router::dice::Dice;
+use mesh_router::outcome::{Failure, Outcome};
 use mesh_router::route::{RouteIndex, RouteMatch, RuleSet, StringMatcher, normalize};
 use mesh_router::upstream::{
-    Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Failover, FailoverPlaces, Placement, Policy,
-    Registry, Warmup,
+    Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Failover, FailoverPlaces, OutlierSettings, Placement,
+    Policy, Registry, RetryBudget, Warmup,
 };
 use resolve_shapes::{Case, Hit, SHAPES, bookinfo, draw};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -64,6 +66,12 @@ fn balanced(policy: Policy, weighted: bool) -> Arc<Cluster> {
     let places = FailoverPlaces { own: "eu/z1".into(), to: None, regions_only: true };
     let failover = Failover { places: Some(places), weighted, ..Failover::default() };
     settings.balancing.placement = Placement::Failover(failover);
+    let mut outlier = OutlierSettings::default();
+    (outlier.errors, outlier.max_ejection_percent) = (NonZeroU32::new(2), 100);
+    settings.outlier = Some(outlier);
+    let limit = NonZeroU32::new(9);
+    (settings.limits.connections, settings.limits.pending, settings.limits.requests) = (limit, limit, limit);
+    settings.limits.retry_budget = Some(RetryBudget::default());
     let endpoint = |(number, place): (u8, &str)| {
         let mut config = EndpointConfig::new(([10, 0, 0, number], 80)).with_weight(1 + u32::from(number));
         config.locality = place.into();
@@ -103,6 +111,22 @@ fn the_request_path_allocates_nothing() {
         let pick = || drop(cluster.pick(&mut dice.draws(), &choice));
         pick();
         assert_eq!(allocations(pick), 0, "{policy:?} {weighted}");
+        // The second endpoint is ejected: picks and reports look at the clock.
+        let endpoint = cluster.endpoints().endpoints()[1].clone();
+        cluster.report(&endpoint, Outcome::Failure(Failure::RemoteReset));
+        cluster.report(&endpoint, Outcome::Failure(Failure::RemoteReset));
+        assert!(endpoint.is_ejected());
+        let try_out = || {
+            let limits = cluster.limits();
+            let permits = (limits.pending(), limits.request(), limits.connection(false), limits.retry());
+            let picked = cluster.pick(&mut dice.draws(), &choice);
+            for outcome in [Outcome::Failure(Failure::RemoteReset), Outcome::Status(http::StatusCode::OK)] {
+                picked.iter().for_each(|picked| cluster.report(picked.endpoint(), outcome));
+            }
+            permits.0.is_some() && permits.1.is_some() && permits.2.is_some() && permits.3.is_some() && picked.is_some()
+        };
+        assert!(try_out());
+        assert_eq!(allocations(try_out), 0, "{policy:?} {weighted}");
     }
 
     for path in ["/api/v1/users", "/.well-known/x", "/a%20b%2Fc"] {

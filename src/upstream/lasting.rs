@@ -177,3 +177,40 @@ impl Memory {
         state
     }
 }
+
+#[cfg(all(test, not(mesh_loom)))]
+mod tests {
+    use super::*;
+    use crate::dice::Dice;
+
+    #[tokio::test(start_paused = true)]
+    async fn sets_that_take_long_to_build_are_built_seldom() {
+        for (took, rest) in [(0, 0), (20, 200), (90, 900), (5000, 1000)] {
+            let lasting = Lasting::new(Dice::seeded(1).draws());
+            let clock = lasting.take_alarm();
+            tokio::time::advance(Duration::from_millis(took)).await;
+            lasting.rest_after(clock);
+            lasting.accused();
+            if rest > 0 {
+                tokio::time::advance(Duration::from_millis(rest - 1)).await;
+                assert!(!lasting.is_due(0), "{took} ms");
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+            assert!(lasting.is_due(0), "{took} ms");
+            // Whatever was put off is seen to at once where something else is due.
+            lasting.take_alarm();
+            assert!(!lasting.is_due(0));
+            lasting.look_after_at_once();
+            assert!(lasting.is_due(0));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_built_before_a_change_of_health_is_due() {
+        let lasting = Lasting::new(Dice::seeded(1).draws());
+        assert!(!lasting.is_due(lasting.version()));
+        let built = lasting.version();
+        lasting.health_changed();
+        assert!(lasting.is_due(built) && !lasting.is_due(lasting.version()));
+    }
+}
