@@ -69,8 +69,9 @@
 //! | [`mesh`] | the shared handle | `compile` `snapshot` `options` |
 //! | [`service`] | the motion: layer, service, future, bodies, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` |
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
-//! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `service`'s seam |
-//! | [`gateway`] | listeners | `service` `transport` `source` `mesh` |
+//! | `tls` | certificates: words to configurations of rustls, kept fresh | `upstream` `snapshot` |
+//! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `tls` `service`'s seam |
+//! | [`gateway`] | listeners | `service` `transport` `tls` `source` `mesh` `snapshot` |
 //! | [`source`] | where words and addresses come from | `mesh` `config` |
 //!
 //! Nothing points up and there is no circle; a test reads the imports. `route` and `upstream` do not know each other: a
@@ -87,7 +88,8 @@
 //! | `file` (default) | [`source`]: a folder of YAML, watched; `Mesh::open` |
 //! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
 //! | `metrics` | Istio's standard metrics through the `metrics` facade |
-//! | `gateway` | [`gateway`]: listeners; switches `client`, `file` and `metrics` on |
+//! | `tls` | TLS of the transport, and of listeners where there are some: rustls with ring; switches `client` on |
+//! | `gateway` | [`gateway`]: listeners; switches `client`, `file`, `metrics` and `tls` on |
 //! | `full` | all of them but `dns`, whose resolver is large |
 
 mod compile;
