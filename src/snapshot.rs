@@ -175,14 +175,15 @@ impl Snapshot {
         &self.listeners
     }
 
-    /// The listener in plaintext at an address.
-    pub(crate) fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
+    /// The listener that takes connections to an address in plaintext.
+    pub fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
         self.listeners.get(socket.plain?)
     }
 
-    /// The listener at an address for a client that asks for `server_name` in its TLS handshake.
-    pub(crate) fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
+    /// The listener that takes a connection to an address whose client asks for `server_name` in its TLS handshake: the
+    /// one with the most specific name. `None`: the connection is closed.
+    pub fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
         // No name at all is one that only `*` stands for.
         self.listeners.get(*socket.named.get(server_name.unwrap_or_default())?)

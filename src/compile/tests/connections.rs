@@ -110,7 +110,6 @@ fn every_word_of_connection_pool_arrives() {
         tls: None,
         keepalive: Some(keepalive),
         idle_timeout: Some(Duration::from_secs(90)),
-        tcp_idle_timeout: Some(Duration::from_secs(7)),
         max_connection_duration: Some(Duration::from_secs(7200)),
         max_requests: NonZeroU32::new(9),
         max_concurrent_streams: NonZeroU32::new(10),
