@@ -16,6 +16,7 @@ mod destination_rules;
 mod discovery;
 mod endpoints;
 mod gateways;
+mod given;
 mod headers;
 mod honored;
 mod inbound;
@@ -43,10 +44,11 @@ mod tables;
 mod validate;
 mod virtual_services;
 
-pub(crate) use publication::{Judged, Publication};
+pub(crate) use publication::{GivenChange, Judged, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use given::Given;
 use load_balancing::Own;
 use report::Report;
 use secrets::Secrets;
@@ -69,6 +71,7 @@ struct Purpose<'a> {
     /// The gateways that applications of this process stand for.
     gateways: &'a [GatewayOrigin],
     names: &'a Names,
+    given: &'a Given,
 }
 
 /// Compiles a configuration in which every resource is good.

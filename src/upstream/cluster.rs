@@ -162,6 +162,8 @@ impl Cluster {
     /// Every endpoint with its counts and its ejection, for people.
     pub fn view(&self) -> Vec<EndpointView> {
         let set = self.endpoints();
+        // Ejections are looked at as they are changed: one at a time.
+        let _memory = self.lasting.lock();
         let ejection = |endpoint: &Endpoint| {
             let settings = self.settings.outlier.as_ref()?;
             endpoint.state().health().ejection(settings, self.lasting.origin())
