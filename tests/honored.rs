@@ -330,6 +330,13 @@ fn written(path: &str) -> String {
 }
 
 #[test]
+fn what_is_published_prints_the_same_twice() {
+    for (kind, _) in RESOURCES {
+        assert_eq!(publish(kind, &[]).0, publish(kind, &[]).0, "{kind}");
+    }
+}
+
+#[test]
 fn every_field_changes_what_is_published_or_is_named() {
     let mut silent = Vec::new();
     let mut seen = BTreeSet::new();
