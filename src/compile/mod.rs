@@ -101,6 +101,7 @@ fn compile(
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
     Snapshot { version, mesh, listeners, sockets, inbound, clusters: clusters.entries, path_normalization }
 }
@@ -134,6 +135,7 @@ fn understand<'a>(
     }
     let each = config.virtual_services.iter().map(|resource| {
         review::of(resource, resource.name_of("VirtualService"), report, |review| {
+            honored::virtual_service(&resource.spec, review);
             virtual_services::understand(resource, options, regexes, review)
         })
     });
