@@ -37,8 +37,9 @@
 //! # What you get
 //!
 //! Matches, redirects, direct responses, faults, CORS, rewrites, header rules and the timeout of the rule, in front of
-//! every handler. A handler reads the rule from the request's extensions (`Extension<RouteInfo>`). Errors are the
-//! application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the same way.
+//! every handler. A handler reads the rule from the request's extensions (`Extension<RouteInfo>`), and how long its
+//! caller waits ([`DeadlineBudget`](crate::service::DeadlineBudget)), which it can hand on to what it calls. Errors are
+//! the application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the same way.
 //!
 //! # What is not honored, and why
 //!
