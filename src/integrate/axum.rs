@@ -56,7 +56,8 @@
 //! ```
 //! use axum::Router;
 //! use axum::body::Body;
-//! use http::Request;
+//! use axum::error_handling::HandleError;
+//! use http::{Request, StatusCode};
 //! use mesh_router::request::{ListenerOrigin, Origin};
 //! use mesh_router::service::RequestBody;
 //! use mesh_router::upstream::Address;
@@ -78,9 +79,11 @@
 //! });
 //! let origin = Origin::Listener(std::sync::Arc::new(ListenerOrigin::new("http.80", 80)));
 //! let gateway = MeshRouter::new(&mesh).with_origin(origin).layer(inner);
+//! // For `axum::serve`, which takes no errors.
+//! let gateway = HandleError::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
 //! # drop(gateway);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Here retries, balancing, mirrors and DestinationRules apply.
+//! Here retries, balancing, mirrors and DestinationRules apply. `examples/in_process_gateway.rs` is the whole of it.
