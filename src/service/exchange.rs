@@ -20,6 +20,7 @@ use super::formats;
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_body::Aim;
+use super::request_policy::Asks;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::dice::Draws;
@@ -75,6 +76,7 @@ struct Extras {
     set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
     classifier: Option<Classifier>,
+    asks: Asks,
 }
 
 /// A cluster that gets a copy of the request.
@@ -166,7 +168,18 @@ impl Exchange {
 
     /// How it may be tried again.
     pub(super) fn retry(&self) -> Option<&RetryPolicy> {
-        self.forward()?.retry.as_ref().filter(|_| !self.inbound)
+        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
+        let retry = own.or(self.forward()?.retry.as_ref());
+        retry.filter(|retry| !self.inbound && retry.attempts > 0)
+    }
+
+    pub(super) fn set_asks(&mut self, asks: Asks) {
+        self.extras().asks = asks;
+    }
+
+    /// Whether the request itself says that it may be sent more than once, or not.
+    pub(super) fn idempotent(&self) -> Option<bool> {
+        self.extras.as_ref()?.asks.idempotent
     }
 
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
@@ -180,9 +193,10 @@ impl Exchange {
             judged?;
             return Err(LocalReply::no_cluster());
         }
-        let grpc = self.asked.grpc;
-        let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
-        self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        if let Err(spent) = self.bound(forward, head) {
+            self.save_for_reply(head);
+            return Err(spent);
+        }
         let mut original = self.passes_through().then(Original::default);
         if let Some(original) = &mut original
             && self.listener.is_none()
@@ -196,7 +210,7 @@ impl Exchange {
         if original.is_some() {
             self.extras().original = original;
         }
-        if !forward.hash.is_empty() {
+        if self.hash.is_none() && !forward.hash.is_empty() {
             self.hash(forward, head);
         }
         if self.retry().is_some() || !self.mirrors().is_empty() || self.answers_with_request() {
@@ -365,10 +379,12 @@ impl Exchange {
 
     /// How long to wait before the next try.
     pub(super) fn back_off(&mut self) -> Duration {
-        match self.route.as_ref().map(|route| &route.action) {
-            Some(Action::Forward(Forward { retry: Some(retry), .. })) => retry.backoff(self.attempts, &mut self.draws),
-            _ => Duration::ZERO,
-        }
+        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
+        let retry = own.or_else(|| match &self.route.as_ref()?.action {
+            Action::Forward(forward) => forward.retry.as_ref(),
+            _ => None,
+        });
+        retry.map_or(Duration::ZERO, |retry| retry.backoff(self.attempts, &mut self.draws))
     }
 
     /// Says how long the upstream took, as a gateway does.

@@ -239,7 +239,8 @@ where
     fn may_go_on(&mut self) -> bool {
         let Some((again, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) else { return false };
         let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
-        if !whole || !again.retries(&saved.method) {
+        let repeats = self.exchange.idempotent().unwrap_or_else(|| again.retries(&saved.method));
+        if !whole || !repeats {
             return false;
         }
         let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
