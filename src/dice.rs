@@ -64,6 +64,11 @@ pub struct Draws {
 }
 
 impl Draws {
+    /// Draws that follow from `seed` alone.
+    pub(crate) fn of(seed: u64) -> Self {
+        Self { state: seed }
+    }
+
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);

@@ -6,7 +6,13 @@
 //! assert_eq!(Failure::ConnectTimeout.reason(), "connection timeout");
 //! ```
 
+#[cfg(any(feature = "client", feature = "reqwest"))]
+mod of_hyper;
+
 use http::{HeaderMap, HeaderName, StatusCode};
+
+#[cfg(any(feature = "client", feature = "reqwest"))]
+pub(crate) use of_hyper::of_hyper;
 
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +143,11 @@ impl FailureError {
     /// Which failure it is.
     pub fn failure(&self) -> Failure {
         self.failure
+    }
+
+    /// The error that it was made of.
+    pub fn into_source(self) -> crate::error::BoxError {
+        self.source
     }
 }
 

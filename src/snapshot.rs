@@ -31,7 +31,7 @@ use crate::route::{
     ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, StreamTable, Trace,
 };
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::{Cluster, NamedEndpoints, ResolvedName};
+use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Takes};
 
 /// One published meaning of a configuration. It never changes, only the endpoints of its clusters do.
 pub struct Snapshot {
@@ -56,6 +56,8 @@ pub(crate) struct ClusterEntry {
     pub(crate) metrics: ClusterMetrics,
     /// Its endpoints as written, where some of them are names.
     pub(crate) named: Option<NamedEndpoints>,
+    /// What it takes of the endpoints that the program gives, where the program does.
+    pub(crate) given: Option<Takes>,
 }
 
 /// Where a listener of a gateway listens.
@@ -220,6 +222,23 @@ impl Snapshot {
                 cluster.publish(named.expand());
             }
         }
+    }
+
+    /// Makes the endpoints of clusters what the program gives for their host and port.
+    pub(crate) fn publish_given(&self, host: &str, port: u16, endpoints: &[EndpointConfig]) {
+        for (cluster, takes) in self.given(host, port) {
+            cluster.publish(takes.of(endpoints));
+        }
+    }
+
+    /// Whether there is a cluster for a host and port.
+    pub(crate) fn has_cluster(&self, host: &str, port: u16) -> bool {
+        self.clusters().any(|cluster| *cluster.key.host == *host && cluster.key.port == port)
+    }
+
+    fn given(&self, host: &str, port: u16) -> impl Iterator<Item = (&Arc<Cluster>, &Takes)> {
+        let entries = self.clusters.iter().filter_map(|entry| Some((&entry.cluster, entry.given.as_ref()?)));
+        entries.filter(move |(cluster, _)| *cluster.key.host == *host && cluster.key.port == port)
     }
 
     /// The routes that hold for requests from `origin`; `None` for a listener that is gone.

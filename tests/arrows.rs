@@ -18,13 +18,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["upstream", "request", "outcome", "options"]),
     ("snapshot", &["error", "options", "request", "route", "upstream", "telemetry"]),
     ("compile", &["config", "dice", "error", "options", "request", "snapshot", "route", "upstream", "telemetry"]),
-    ("mesh", &["compile", "config", "dice", "error", "options", "request", "snapshot"]),
+    ("mesh", &["compile", "config", "dice", "error", "options", "request", "snapshot", "upstream"]),
     (
         "service",
         &["mesh", "snapshot", "route", "upstream", "telemetry", "error", "request", "outcome", "dice", "options"],
     ),
     ("tls", &["upstream", "snapshot"]),
     ("transport", &["upstream", "request", "outcome", "telemetry", "error", "service", "tls"]),
+    ("integrate", &["service", "mesh", "request", "outcome", "error"]),
     ("source", &["mesh", "config", "error"]),
     (
         "gateway",

@@ -13,8 +13,9 @@ use hyper::client::conn::http2;
 use hyper::ext::Protocol;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_router::Mesh;
-use mesh_router::config::Config;
+use mesh_router::config::{Config, Resolution};
 use mesh_router::gateway::Server;
+use mesh_router::options::MeshOptions;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -378,4 +379,51 @@ async fn a_server_that_is_dropped_ends() {
     let server = start(&mesh).await;
     drop(server);
     until(port, false).await;
+}
+
+#[tokio::test]
+async fn a_trusted_proxy_says_for_whom_it_asks_and_how_it_was_asked() {
+    let mut upstream = Upstream::start().await;
+    let port = free_port();
+    let (options, report) =
+        MeshOptions::from_yaml("defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}", "mesh.yaml").unwrap();
+    assert_eq!(report.problems(), []);
+    let mesh = Mesh::builder().options(options).build();
+    let mut config = rules(&[port], upstream.port);
+    let secure = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: secure, creationTimestamp: '2020-01-01T00:00:00Z'}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http: [{match: [{scheme: {exact: https}}], directResponse: {status: 418}}]
+";
+    config.virtual_services.splice(0..0, Config::from_yaml(secure, "secure.yaml").unwrap().virtual_services);
+    mesh.apply_strict(config).unwrap();
+    let _server = start(&mesh).await;
+    let ask = |proto: &str| {
+        format!(
+            "GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 6.6.6.6, 192.0.2.9\r\nX-Forwarded-Proto: {proto}\r\n\r\n"
+        )
+    };
+    let _client = send(port, &ask("http")).await;
+    let (head, _) = upstream.next().await;
+    assert!(head.contains("\r\nx-envoy-external-address: 192.0.2.9\r\n"), "{head}");
+    assert!(head.contains("\r\nx-forwarded-for: 6.6.6.6, 192.0.2.9,127.0.0.1\r\n"), "{head}");
+    assert!(read_head(&mut send(port, &ask("https")).await).await.starts_with("HTTP/1.1 418"));
+}
+
+#[tokio::test]
+async fn names_are_looked_up_before_the_gateway_is_ready() {
+    let upstream = Upstream::always().await;
+    let port = free_port();
+    let mesh = Mesh::new();
+    let mut config = rules(&[port], upstream);
+    let entry = &mut config.service_entries[0].spec;
+    entry.resolution = Resolution::Dns;
+    entry.endpoints[0].address = "localhost".to_owned();
+    mesh.apply_strict(config).unwrap();
+    let _server = start(&mesh).await;
+    assert!(get(port).await.starts_with("HTTP/1.1 200"));
 }

@@ -34,6 +34,13 @@ spec:
   endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}, {address: 10.0.0.3}]
 ---
 apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop}
+spec:
+  host: shop.test
+  trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1000, maxRetries: 1000, http1MaxPendingRequests: 1000}}}
+---
+apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: shop}
 spec:
@@ -60,6 +67,8 @@ enum Does {
     /// Answers at once, and its body comes after so many milliseconds.
     Trickles(u64),
     Fails(Failure),
+    /// Answers 429 with this `retry-after`.
+    AsksToWait(&'static str),
 }
 
 /// A client that does one thing after the other, the last for ever; what it was sent is kept.
@@ -112,6 +121,10 @@ impl Client {
             Does::Trickles(milliseconds) => {
                 let late = Late(Some(Box::pin(sleep(Duration::from_millis(milliseconds)))));
                 return Ok(Response::new(late.boxed_unsync()));
+            }
+            Does::AsksToWait(seconds) => {
+                let answer = Response::builder().status(429).header("retry-after", seconds);
+                return Ok(answer.body(empty()).unwrap());
             }
             Does::Fails(failure) => {
                 return Err(FailureError::new(failure, io::Error::other("told to")).into());
@@ -343,4 +356,80 @@ async fn mirrors_get_what_the_first_try_gets_and_nobody_waits_for_them() {
     let seen = client.seen();
     assert_eq!(seen.len(), 3, "two tries and one copy");
     assert!(seen.iter().all(|seen| seen.body == 5000 && seen.headers["x-seen"] == "yes"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn aborts_of_single_tries_are_tried_again_where_the_application_wants_them() {
+    let rule = "fault: {abort: {percentage: {value: 50}, httpStatus: 503}}\nretries: {attempts: 9, retryOn: 5xx}";
+    let (mesh, client) = (mesh(rule), Client::new([Does::Answers(200)]));
+    let mut tries = 0;
+    for _ in 0..100 {
+        let response = ask(MeshRouter::new(&mesh).with_faults_per_try(), &client, get()).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        tries += attempts(&response);
+    }
+    // Two of three on average: the bound is at five sigma of the number of tries that 100 successes take.
+    assert!((tries as f64 - 200.0).abs() < 5.0 * 200f64.sqrt(), "{tries}");
+    assert_eq!(client.seen().len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_an_answer_asks_for_is_made_where_the_application_wants_it() {
+    let rule = "retries: {attempts: 1, retryOn: '429'}";
+    for (longest, expected) in [(Some(60), 7), (Some(3), 3), (None, 0)] {
+        let client = Client::new([Does::AsksToWait("7"), Does::Answers(200)]);
+        let mut router = MeshRouter::new(&mesh(rule));
+        if let Some(longest) = longest {
+            router = router.with_retry_after(Duration::from_secs(longest));
+        }
+        let (began, response) = (Instant::now(), ask(router, &client, get()).await);
+        assert_eq!((response.status().as_u16(), attempts(&response)), (200, 2));
+        assert_eq!(began.elapsed().as_secs(), expected);
+    }
+}
+
+/// Every way a request can be given up: after so many polls, each some time after the one before.
+#[tokio::test(start_paused = true)]
+async fn a_request_given_up_at_any_moment_leaves_nothing_behind() {
+    let rule = "timeout: 3s\nmirror: {host: shop.test}\n\
+                fault: {delay: {percentage: {value: 50}, fixedDelay: 100ms}}\n\
+                retries: {attempts: 4, perTryTimeout: 500ms, retryOn: '5xx,reset', backoff: 200ms}";
+    let (mesh, mut draws) = (mesh(rule), Dice::seeded(11).draws());
+    let script = [Does::AnswersLate(100, 503), Does::Fails(Failure::RemoteReset), Does::AnswersLate(700, 200)];
+    for _ in 0..300 {
+        let client =
+            Client::new([script[draws.below(3) as usize].clone(), Does::AnswersLate(50, 503), Does::Trickles(90)]);
+        let service = MeshRouter::new(&mesh).layer(service_fn(move |request: Sent| client.clone().serve(request)));
+        let body = full(draws.below(3) as usize * 1000);
+        let request = Request::post("http://shop.test/").body(body).unwrap();
+        let patience = Duration::from_millis(draws.below(1500));
+        if let Ok(Ok(response)) = tokio::time::timeout(patience, service.oneshot(request)).await {
+            let patience = Duration::from_millis(draws.below(100));
+            drop(tokio::time::timeout(patience, response.into_body().collect()).await);
+        }
+    }
+    // Mirrors go on by themselves until they are answered.
+    sleep(Duration::from_secs(10)).await;
+    let snapshot = mesh.snapshot();
+    for cluster in snapshot.clusters() {
+        assert!(cluster.view().iter().all(|endpoint| endpoint.active == 0), "{:?}", cluster.view());
+        let in_use = cluster.limits().in_use();
+        assert_eq!((in_use.requests, in_use.retries, in_use.pending), (0, 0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn mirrors_end_with_the_mesh() {
+    let mesh = mesh("mirror: {host: shop.test}");
+    let client = Client::new([Does::Answers(200), Does::AnswersLate(3_600_000, 200)]);
+    let response = ask(MeshRouter::new(&mesh), &client, get()).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    drop(response);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(client.seen().len(), 2);
+    let tasks = tokio::runtime::Handle::current().metrics();
+    assert_eq!(tasks.num_alive_tasks(), 1);
+    drop(mesh);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(tasks.num_alive_tasks(), 0);
 }

@@ -89,6 +89,9 @@ pub(crate) struct Identity {
     /// Where this process runs.
     #[arg(long, value_name = "REGION/ZONE/SUBZONE", default_value = "")]
     pub(crate) locality: String,
+    /// The Kubernetes node this process runs on, for Services with `internalTrafficPolicy: Local`.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) node: String,
 }
 
 impl Identity {
@@ -97,7 +100,7 @@ impl Identity {
             namespace: self.namespace.clone(),
             labels: self.labels.iter().cloned().collect(),
             locality: self.locality.clone(),
-            ..Workload::default()
+            node: self.node.clone(),
         };
         let builder = Mesh::builder().workload(workload);
         Ok(match &self.mesh_config {

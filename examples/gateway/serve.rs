@@ -25,6 +25,12 @@ pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
     let Some(source) = source(&args.paths) else { return Ok(ExitCode::SUCCESS) };
     let source = if args.quarantine { source } else { source.strict() };
     let _watch = source.open(&mesh).await?;
+    #[cfg(feature = "dns")]
+    mesh_router::source::DnsSource::new()
+        .resolver(mesh_router::source::TtlResolver::from_system()?)
+        .open(&mesh)
+        .await
+        .detach();
     let server = server(&args, &mesh, render).start().await?;
     tracing::info!(listeners = mesh.snapshot().listeners().len(), "ready");
     ended.await;

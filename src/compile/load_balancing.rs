@@ -33,7 +33,7 @@ impl Own {
     /// The locality of the workload: as it was told, else of its labels, else of its node. Its labels are joined by
     /// those that follow from locality and node, as those of endpoints are.
     pub(crate) fn new(config: &Config, workload: &Workload) -> Self {
-        let label = || LOCALITY_LABELS.iter().find_map(|name| workload.labels.get(*name));
+        let label = || locality_label(&workload.labels);
         let locality = match (workload.locality.as_str(), label()) {
             ("", Some(label)) => label.replace('.', "/"),
             ("", None) => of_node(config, &workload.node),
@@ -42,6 +42,11 @@ impl Own {
         let labels = augmented(&workload.labels, &locality, &workload.node);
         Self { locality, labels }
     }
+}
+
+/// What labels say of a workload's locality.
+pub(crate) fn locality_label(labels: &BTreeMap<String, String>) -> Option<&String> {
+    LOCALITY_LABELS.iter().find_map(|name| labels.get(*name))
 }
 
 /// The locality that a node's labels say.

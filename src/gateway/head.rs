@@ -1,6 +1,6 @@
 //! What an HTTP proxy does to heads: refuses bad ones, drops what belongs to one hop, says who called.
 //!
-//! It follows Envoy's connection manager as Istio configures it at a gateway (`use_remote_address`, no trusted hops).
+//! It follows Envoy's connection manager as Istio configures it at a gateway (`use_remote_address`).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -11,6 +11,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 
+use super::forwarded;
 use super::session::Session;
 use crate::dice::Draws;
 
@@ -24,11 +25,8 @@ const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
 /// The headers with which a client could steer the proxy; what follows `x-envoy-`.
 const STEERING: [&str; 20] = [
@@ -132,16 +130,7 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
     drop_steering(headers);
     headers.remove(X_FORWARDED_CLIENT_CERT);
     headers.reserve(4);
-    if let Some(peer) = &session.peer {
-        let chain = match headers.get(&X_FORWARDED_FOR) {
-            None => peer.clone(),
-            Some(_) => joined(headers, peer),
-        };
-        headers.insert(X_FORWARDED_FOR, chain);
-        headers.insert(EXTERNAL_ADDRESS, peer.clone());
-    }
-    let scheme = if session.tls { "https" } else { "http" };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    forwarded::announce(headers, session);
     headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
 }
 
@@ -175,17 +164,6 @@ pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
 pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
     drop_hop_by_hop(headers, switching);
     headers.insert(SERVER, ISTIO_ENVOY);
-}
-
-/// All lines of `x-forwarded-for` and the peer, as one.
-fn joined(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
-    let mut chain = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(value.as_bytes());
-        chain.push(b',');
-    }
-    chain.extend_from_slice(peer.as_bytes());
-    HeaderValue::from_maybe_shared(chain).unwrap_or_else(|_| peer.clone())
 }
 
 /// Drops the headers that concern one connection only (RFC 9110, 7.6.1); a tunnel keeps its `Upgrade`.

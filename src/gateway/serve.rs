@@ -154,13 +154,14 @@ impl ServerBuilder {
         let (sender, commands) = mpsc::unbounded_channel();
         let (router, mesh) = (MeshRouter::new(&self.mesh), self.mesh.clone());
         let (protocols, dice) = (Protocols::new(self.idle, self.buffer), self.dice.clone());
+        let trusted = self.mesh.options().num_trusted_proxies;
         let work = move || {
             let done = runtime.block_on(async {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = Transport::new();
                 let inner = transport.clone();
                 let make = move |origin: Origin| router.clone().with_origin(origin).layer(inner.clone());
-                worker::run(Serving { make, protocols, dice, mesh, transport, configs }, commands).await
+                worker::run(Serving { make, protocols, dice, trusted, mesh, transport, configs }, commands).await
             });
             drop(runtime);
             if let Some(done) = done {

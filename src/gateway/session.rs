@@ -1,12 +1,14 @@
 //! What the requests of one connection share: [`Session`].
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use http::HeaderValue;
 
 use super::drain::Alive;
 use crate::dice::Dice;
+use crate::request::ListenerOrigin;
 
 /// One connection of a client, shared by its requests, its bytes and the tunnels made of it.
 #[derive(Debug)]
@@ -14,6 +16,10 @@ pub(super) struct Session {
     /// What `x-forwarded-for` says of the other side; `None` for a Unix socket.
     pub(super) peer: Option<HeaderValue>,
     pub(super) tls: bool,
+    /// How many proxies before us are believed.
+    pub(super) trusted: u32,
+    /// The listener as rules see it, for requests whose client is somebody else.
+    pub(super) origin: Option<Arc<ListenerOrigin>>,
     pub(super) dice: Dice,
     /// The number of the first request that says its length in two ways.
     ambiguous: AtomicU64,
@@ -28,12 +34,25 @@ impl Session {
         // An address is always a valid header value.
         let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
         let (ambiguous, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-        Self { peer, tls, dice, ambiguous, broken, _alive: alive }
+        Self { peer, tls, trusted: 0, origin: None, dice, ambiguous, broken, _alive: alive }
+    }
+
+    /// Believes so many proxies of what they say about the clients of `origin`.
+    pub(super) fn behind(mut self, trusted: u32, origin: &Arc<ListenerOrigin>) -> Self {
+        (self.trusted, self.origin) = (trusted, Some(Arc::clone(origin)));
+        self
     }
 
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
         Self::new(Some(([192, 0, 2, 7], 4000).into()), false, Dice::seeded(1), None)
+    }
+
+    #[cfg(test)]
+    pub(super) fn trusting(self, trusted: u32) -> Self {
+        let mut origin = ListenerOrigin::new("http.8080", 8080);
+        origin.peer = Some(([192, 0, 2, 7], 4000).into());
+        self.behind(trusted, &Arc::new(origin))
     }
 
     pub(super) fn mark_ambiguous(&self, request: u64) {

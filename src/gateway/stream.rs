@@ -60,6 +60,7 @@ impl Stream {
         let closed = |why: &str| tracing::debug!(cluster = %cluster.key, "closed: {why}");
         let source = client.map(|(peer, _)| peer.ip().to_canonical());
         let hash = source.and_then(|source| route.hash.hash_connection(source));
+        // Where its client connected to is this gateway, which is no endpoint.
         let choice = Choice { hash, ..Choice::default() };
         let Some(picked) = cluster.pick(&mut draws, &choice) else { return closed("no healthy upstream (UH)") };
         let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };

@@ -51,6 +51,8 @@ pub(super) struct Serving<M> {
     pub(super) make: M,
     pub(super) protocols: Protocols,
     pub(super) dice: Dice,
+    /// How many proxies before us are believed of what they say about clients.
+    pub(super) trusted: u32,
     pub(super) mesh: Mesh,
     /// For connections whose bytes are passed on.
     pub(super) transport: Transport,
@@ -279,8 +281,10 @@ impl<M> Caller<'_, M> {
         let Self { serving, guards: (alive, draining), .. } = self;
         match door {
             Door::Http(origin) => {
-                let session = Arc::new(Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive)));
-                let service = (serving.make)(Origin::Listener(Arc::new(origin)));
+                let origin = Arc::new(origin);
+                let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
+                let session = Arc::new(session.behind(serving.trusted, &origin));
+                let service = (serving.make)(Origin::Listener(origin));
                 if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
                     tracing::debug!(%error, "a connection ended badly");
                 }

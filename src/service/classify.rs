@@ -38,17 +38,17 @@ impl fmt::Debug for Classifier {
 
 /// The failure that `error` is.
 ///
-/// The first [`FailureError`] in the chain decides, else the first `io::Error` whose kind says something; an error that
-/// says nothing counts as a reset by the other side.
+/// The first [`FailureError`] in the chain decides, else the first error of hyper or `io::Error` whose kind says
+/// something; an error that says nothing counts as a reset by the other side.
 pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
-    let mut by_io = None;
+    let mut known = None;
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(known) = error.downcast_ref::<FailureError>() {
-            return known.failure();
+        if let Some(error) = error.downcast_ref::<FailureError>() {
+            return error.failure();
         }
-        if by_io.is_none() {
-            by_io = error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()));
+        if known.is_none() {
+            known = of_type(error);
         }
         next = error.source();
         // An io::Error shows the source of the error in it, not that error.
@@ -56,7 +56,17 @@ pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
             next = Some(inner);
         }
     }
-    by_io.unwrap_or(Failure::RemoteReset)
+    known.unwrap_or(Failure::RemoteReset)
+}
+
+/// What the type of one error says, whatever its sources are.
+fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
+    // That of a client which is not ours, such as hyper-util's.
+    #[cfg(any(feature = "client", feature = "reqwest"))]
+    if let Some(error) = error.downcast_ref::<hyper::Error>() {
+        return Some(crate::outcome::of_hyper(error));
+    }
+    error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()))
 }
 
 fn io_failure(kind: io::ErrorKind) -> Option<Failure> {

@@ -13,8 +13,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use super::exchange::{Exchange, MirrorTarget, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::router::Routing;
+use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, ClusterChoice, Forward, Redirect, Resolution, Route, Unknown, normalize};
+use crate::route::{Action, Client, ClusterChoice, Forward, Redirect, Resolution, Route, Unknown, normalize};
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 
@@ -99,9 +100,12 @@ impl Routing {
         arrival: Arrival<'_>,
         head: &mut Parts,
     ) -> Verdict {
-        let Arrival { asked, origin, port } = arrival;
         let mut draws = self.mesh.dice().draws();
-        let draw = draws.next_u64();
+        let draw = match self.sticky_draw(forward, &arrival, head) {
+            Some(draw) => draw,
+            None => draws.next_u64(),
+        };
+        let Arrival { asked, origin, port } = arrival;
         let destination = &forward.clusters.pick(draw).destination;
         let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
@@ -124,6 +128,24 @@ impl Routing {
         }
     }
 
+    /// Which of several destinations a client always gets, if it is to stay with one.
+    fn sticky_draw(&self, forward: &Forward, arrival: &Arrival<'_>, head: &Parts) -> Option<u64> {
+        if !self.settings.sticky_weights || forward.hash.is_empty() {
+            return None;
+        }
+        let view = RequestView::new(&head.method, &head.uri, &head.headers, arrival.origin);
+        let ip = match arrival.origin {
+            Origin::Listener(listener) => listener.peer.map(|peer| peer.ip()),
+            _ => None,
+        };
+        let client = Client { ip, ..Client::default() };
+        // A cookie that is yet to be made says nothing of the client.
+        let hashed = forward.hash.hash(&view, client, &mut Draws::default());
+        let hash = hashed.hash.filter(|_| hashed.set_cookies.is_empty())?;
+        // Mixed, so that it does not go along with the hash that picks the endpoint.
+        Some(Draws::of(hash).next_u64())
+    }
+
     fn exchange(
         &self,
         route: &Arc<Route>,
@@ -140,6 +162,7 @@ impl Routing {
             Origin::Listener(listener) => exchange.listener = Some(Arc::clone(listener)),
             Origin::Gateway(_) => exchange.inbound = true,
         }
+        exchange.faults_per_try = self.settings.faults_per_try;
         exchange.set_classifier(self.settings.classifier.as_ref());
         exchange
     }

@@ -20,13 +20,14 @@ use super::formats;
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_body::Aim;
+use super::request_policy::Asks;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::{ListenerOrigin, Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsGrant, CorsVerdict, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
+    Abort, Action, Client, CorsGrant, CorsVerdict, Fault, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
 };
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 use crate::upstream::{Choice, Cluster, EndpointId, Original};
@@ -52,6 +53,8 @@ pub(super) struct Exchange {
     pub(super) listener: Option<Arc<ListenerOrigin>>,
     /// Whether the application serves it itself, whatever its destination.
     pub(super) inbound: bool,
+    /// Whether aborts are drawn for each try.
+    pub(super) faults_per_try: bool,
     /// What the client speaks.
     pub(super) version: Option<Version>,
     pub(super) flags: ResponseFlags,
@@ -73,6 +76,7 @@ struct Extras {
     set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
     classifier: Option<Classifier>,
+    asks: Asks,
 }
 
 /// A cluster that gets a copy of the request.
@@ -97,6 +101,7 @@ impl Exchange {
             record,
             listener: None,
             inbound: false,
+            faults_per_try: false,
             version: None,
             flags: ResponseFlags::NONE,
             attempts: 0,
@@ -163,7 +168,18 @@ impl Exchange {
 
     /// How it may be tried again.
     pub(super) fn retry(&self) -> Option<&RetryPolicy> {
-        self.forward()?.retry.as_ref().filter(|_| !self.inbound)
+        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
+        let retry = own.or(self.forward()?.retry.as_ref());
+        retry.filter(|retry| !self.inbound && retry.attempts > 0)
+    }
+
+    pub(super) fn set_asks(&mut self, asks: Asks) {
+        self.extras().asks = asks;
+    }
+
+    /// Whether the request itself says that it may be sent more than once, or not.
+    pub(super) fn idempotent(&self) -> Option<bool> {
+        self.extras.as_ref()?.asks.idempotent
     }
 
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
@@ -177,9 +193,10 @@ impl Exchange {
             judged?;
             return Err(LocalReply::no_cluster());
         }
-        let grpc = self.asked.grpc;
-        let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
-        self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        if let Err(spent) = self.bound(forward, head) {
+            self.save_for_reply(head);
+            return Err(spent);
+        }
         let mut original = self.passes_through().then(Original::default);
         if let Some(original) = &mut original
             && self.listener.is_none()
@@ -193,7 +210,7 @@ impl Exchange {
         if original.is_some() {
             self.extras().original = original;
         }
-        if !forward.hash.is_empty() {
+        if self.hash.is_none() && !forward.hash.is_empty() {
             self.hash(forward, head);
         }
         if self.retry().is_some() || !self.mirrors().is_empty() || self.answers_with_request() {
@@ -210,14 +227,8 @@ impl Exchange {
 
     /// The filters in front of the router, in Envoy's order: fault, then CORS.
     fn filters(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
-        if let Some(fault) = &forward.fault
-            && fault.abort.is_some()
-            && let Some(abort) = fault.aborted(self.draws.next_u64())
-        {
-            return Err(match abort {
-                Abort::Http(status) => LocalReply::abort(status),
-                Abort::Grpc(status) => LocalReply::abort_grpc(status),
-            });
+        if !self.faults_per_try {
+            self.abort(forward.fault.as_ref())?;
         }
         match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
             None | Some(CorsVerdict::None) => Ok(()),
@@ -226,6 +237,15 @@ impl Exchange {
                 Ok(())
             }
             Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
+        }
+    }
+
+    /// Draws whether a fault aborts.
+    fn abort(&mut self, fault: Option<&Fault>) -> Result<(), LocalReply> {
+        match fault.filter(|fault| fault.abort.is_some()).and_then(|fault| fault.aborted(self.draws.next_u64())) {
+            None => Ok(()),
+            Some(Abort::Http(status)) => Err(LocalReply::abort(status)),
+            Some(Abort::Grpc(status)) => Err(LocalReply::abort_grpc(status)),
         }
     }
 
@@ -302,6 +322,14 @@ impl Exchange {
 
     /// Chooses an endpoint for one more try and points the head at it.
     pub(super) fn aim(&mut self, head: &mut Parts, tried: &[EndpointId]) -> Result<(Taken, Aim), LocalReply> {
+        if self.faults_per_try
+            && let Some(route) = self.route.clone()
+            && let Action::Forward(Forward { fault, .. }) = &route.action
+            && let Err(reply) = self.abort(fault.as_ref())
+        {
+            self.attempts += 1;
+            return Err(reply.of_a_try());
+        }
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
         let original = self.extras.as_ref().and_then(|extras| extras.original.as_ref());
         let mut choice = Choice { hash: self.hash, tried, original, ..Choice::default() };
@@ -309,7 +337,8 @@ impl Exchange {
             (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
         }
         let picked = cluster.pick(&mut self.draws, &choice).ok_or_else(LocalReply::no_healthy_upstream)?;
-        let admission = Admission::of(cluster.limits()).ok_or_else(LocalReply::overflow)?;
+        let admission =
+            Admission::of(cluster.limits(), self.deadline.bounds_tries()).ok_or_else(LocalReply::overflow)?;
         self.attempts += 1;
         if self.listener.is_some() {
             head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
@@ -318,6 +347,7 @@ impl Exchange {
         let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
         let mut aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
         aim.client = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local));
+        self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
     }
 
@@ -349,10 +379,12 @@ impl Exchange {
 
     /// How long to wait before the next try.
     pub(super) fn back_off(&mut self) -> Duration {
-        match self.route.as_ref().map(|route| &route.action) {
-            Some(Action::Forward(Forward { retry: Some(retry), .. })) => retry.backoff(self.attempts, &mut self.draws),
-            _ => Duration::ZERO,
-        }
+        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
+        let retry = own.or_else(|| match &self.route.as_ref()?.action {
+            Action::Forward(forward) => forward.retry.as_ref(),
+            _ => None,
+        });
+        retry.map_or(Duration::ZERO, |retry| retry.backoff(self.attempts, &mut self.draws))
     }
 
     /// Says how long the upstream took, as a gateway does.

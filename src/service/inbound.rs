@@ -18,6 +18,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::completion::Completion;
+use super::deadline_budget::DeadlineBudget;
 use super::decide::{Refusal, Verdict};
 use super::exchange::{Exchange, is_upgrade};
 use super::future::{poll_deadline, poll_until};
@@ -104,6 +105,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> InboundFuture<S, B> {
         let (mut head, body) = request.into_parts();
+        if let Some(budget) = DeadlineBudget::of(&head.headers) {
+            head.extensions.insert(budget);
+        }
         let state = match self.routing.decide(&mut head) {
             Verdict::PassThrough(record) => {
                 let call = self.inner.call(Request::from_parts(head, RequestBody::new(body)));
@@ -163,6 +167,11 @@ where
     fn request(&mut self, mut head: Parts, body: B) -> Request<RequestBody<B>> {
         self.upgrade = is_upgrade(&head);
         head.extensions.insert(self.exchange.info(ResponseFlags::NONE, ""));
+        if let Some(timeout) = self.exchange.deadline.timeout() {
+            let callers = head.extensions.get::<DeadlineBudget>().copied();
+            let budget = callers.into_iter().chain([DeadlineBudget::within(timeout)]).min();
+            budget.map(|budget| head.extensions.insert(budget));
+        }
         let body = if body.is_end_stream() {
             self.exchange.deadline.begin();
             RequestBody::new(body)
@@ -237,13 +246,16 @@ where
     }
 }
 
+/// An answer, of the application or made here; or the application's error.
+type Served<R, E> = Result<Result<Response<R>, LocalReply>, E>;
+
 /// Goes from phase to phase until there is an answer: the application's, or one made here.
 fn poll_visit<S, B, R>(
     visit: &mut Visit<S, B>,
     call: &mut Pin<&mut Option<S::Future>>,
     timer: &mut Pin<&mut Option<Sleep>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Result<Response<R>, LocalReply>, S::Error>>
+) -> Poll<Served<R, S::Error>>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     B: Body,

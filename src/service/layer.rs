@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tower_layer::Layer;
 
@@ -39,6 +40,10 @@ pub enum RetrySafety {
 pub(super) struct Settings {
     pub(super) retry_safety: RetrySafety,
     pub(super) classifier: Option<Classifier>,
+    pub(super) faults_per_try: bool,
+    pub(super) sticky_weights: bool,
+    /// The longest `Retry-After` that is followed.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// How many mirrored requests may be under way unless [`MeshRouter::with_mirror_limits`] says otherwise.
@@ -79,6 +84,31 @@ impl MeshRouter {
     #[must_use]
     pub fn with_retry_safety(mut self, safety: RetrySafety) -> Self {
         Arc::make_mut(&mut self.routing).settings.retry_safety = safety;
+        self
+    }
+
+    /// Draws an abort (`fault.abort`) for each try and not once for the request, and lets the retry policy judge it as
+    /// an answer: so that retries can be tested. Envoy never retries an abort.
+    #[must_use]
+    pub fn with_faults_per_try(mut self) -> Self {
+        Arc::make_mut(&mut self.routing).settings.faults_per_try = true;
+        self
+    }
+
+    /// Chooses among weighted destinations by what their `consistentHash` finds in the request, so that a client which
+    /// is sticky to an endpoint stays with its subset too. Requests without it, and rules whose destinations do not
+    /// hash, are drawn as ever; Envoy draws all.
+    #[must_use]
+    pub fn with_sticky_weights(mut self) -> Self {
+        Arc::make_mut(&mut self.routing).settings.sticky_weights = true;
+        self
+    }
+
+    /// Waits as long as the `Retry-After` of an answer says, in seconds and up to `longest`, before it is retried. Istio
+    /// does not configure Envoy to look at it.
+    #[must_use]
+    pub fn with_retry_after(mut self, longest: Duration) -> Self {
+        Arc::make_mut(&mut self.routing).settings.retry_after = Some(longest);
         self
     }
 

@@ -40,7 +40,7 @@ where
     let mut draws = exchange.draws.clone();
     let choice = Choice { hash: exchange.hash, original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
-    let Some(admission) = Admission::of(target.cluster.limits()) else { return };
+    let Some(admission) = Admission::of(target.cluster.limits(), false) else { return };
     let Some(authority) = point_at(&mut head, &picked.endpoint().authority) else { return };
     let aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
     let taken = Taken { picked, admission };

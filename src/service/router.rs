@@ -3,8 +3,10 @@
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use http::{Method, Request, Response};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Method, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -67,6 +69,13 @@ impl<S> MeshService<S> {
         &self.routing.mesh
     }
 
+    /// How long an answer asks to wait, if that is looked at.
+    pub(super) fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
+        let longest = self.routing.settings.retry_after?;
+        let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+        Some(Duration::from_secs(seconds).min(longest))
+    }
+
     /// Whether requests of this method may be sent more than once.
     pub(super) fn retries(&self, method: &Method) -> bool {
         match self.routing.settings.retry_safety {
@@ -99,6 +108,10 @@ where
             Verdict::PassThrough(record) => {
                 let request = Request::from_parts(head, RequestBody::new(body));
                 ResponseFuture::pass_through(self.inner.call(request), record)
+            }
+            Verdict::Forward(exchange) if exchange.faults_per_try => {
+                self.release();
+                ResponseFuture::forward(None, Story::waiting(exchange, self.clone(), head, body))
             }
             Verdict::Forward(exchange) => {
                 let again = exchange.saved.is_some().then(|| self.clone());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -86,6 +86,12 @@ where
         }
     }
 
+    /// A request that was admitted and whose first try is made once the service is asked for it.
+    pub(super) fn waiting(exchange: Exchange, again: MeshService<S>, head: Parts, body: B) -> Self {
+        let delayed = Some(Box::new((head, body)));
+        Self { phase: Phase::Waiting, delayed, ..Self::new(exchange, Some(again)) }
+    }
+
     /// A request that a fault holds back.
     pub(super) fn delayed(exchange: Exchange, again: MeshService<S>, delay: Duration, head: Parts, body: B) -> Self {
         let phase = Phase::Delay(Instant::now() + delay);
@@ -101,7 +107,6 @@ where
         let (taken, aim) = self.exchange.aim(&mut head, &[])?;
         self.taken = Some(taken);
         let body = self.first_body(body);
-        self.exchange.deadline.begin_try();
         self.sent = self.exchange.listener.is_some().then(Instant::now);
         Ok(Request::from_parts(head, body.with_aim(aim)))
     }
@@ -134,7 +139,6 @@ where
             Some(upload) => RequestBody::shared(upload.read()),
             None => RequestBody::empty(),
         };
-        self.exchange.deadline.begin_try();
         self.sent = self.exchange.listener.is_some().then(Instant::now);
         Ok(Request::from_parts(head, body.with_aim(aim)))
     }
@@ -197,6 +201,7 @@ where
         if !self.wants_more(ended, outcome) || !self.may_go_on() {
             return false;
         }
+        self.phase = Phase::BackOff(Instant::now() + self.pause(ended));
         if let Some(taken) = self.taken.take() {
             self.tried.push(taken.picked.endpoint().id);
         }
@@ -222,6 +227,9 @@ where
         let Some(policy) = self.exchange.retry() else { return false };
         match (ended, outcome) {
             (Ended::Answer(response), _) => policy.wants_response(response.status(), response.headers()),
+            (Ended::Refused(reply), _) => {
+                reply.status_of_try().is_some_and(|status| policy.wants_response(status, &HeaderMap::new()))
+            }
             (_, Some(Outcome::Failure(failure))) => policy.wants_failure(failure, !failure.is_before_request()),
             _ => false,
         }
@@ -231,7 +239,8 @@ where
     fn may_go_on(&mut self) -> bool {
         let Some((again, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) else { return false };
         let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
-        if !whole || !again.retries(&saved.method) {
+        let repeats = self.exchange.idempotent().unwrap_or_else(|| again.retries(&saved.method));
+        if !whole || !repeats {
             return false;
         }
         let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
@@ -244,8 +253,16 @@ where
             self.exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW;
             return false;
         }
-        self.phase = Phase::BackOff(Instant::now() + self.exchange.back_off());
         true
+    }
+
+    /// How long to wait before the next try.
+    fn pause<R>(&mut self, ended: &Ended<R>) -> Duration {
+        let asked = match ended {
+            Ended::Answer(response) => self.again.as_ref().and_then(|again| again.retry_after(response.headers())),
+            _ => None,
+        };
+        asked.unwrap_or_else(|| self.exchange.back_off())
     }
 
     /// The answer for the client.

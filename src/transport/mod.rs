@@ -1,4 +1,4 @@
-//! Connections: [`Transport`], the inner service that honours what only the owner of a connection can.
+//! Connections: [`Transport`], the inner service that honors what only the owner of a connection can.
 //!
 //! To the [`MeshRouter`](crate::service) above it, a transport is a tower Service like any other, with two advantages:
 //! it gets the chosen endpoint as a typed value, so it dials one address and sends another name, and its pools are per

@@ -68,11 +68,14 @@ fn lower_case(host: &str) -> Cow<'_, str> {
     }
 }
 
+/// The endpoints of each host, by port.
+type ByHost = HashMap<Box<str>, Vec<(u16, Arc<Endpoint>)>>;
+
 /// The endpoints of a cluster that passes through, by host: the same host and port is the same endpoint as long as it
 /// is remembered, and keeps its connections.
 #[derive(Debug, Default)]
 pub(super) struct Originals {
-    by_host: ArcSwap<HashMap<Box<str>, Vec<(u16, Arc<Endpoint>)>>>,
+    by_host: ArcSwap<ByHost>,
 }
 
 impl Originals {
@@ -111,11 +114,7 @@ impl Originals {
     }
 }
 
-fn find<'a>(
-    known: &'a HashMap<Box<str>, Vec<(u16, Arc<Endpoint>)>>,
-    host: &str,
-    port: u16,
-) -> Option<&'a Arc<Endpoint>> {
+fn find<'a>(known: &'a ByHost, host: &str, port: u16) -> Option<&'a Arc<Endpoint>> {
     known.get(host)?.iter().find(|(number, _)| *number == port).map(|(_, endpoint)| endpoint)
 }
 

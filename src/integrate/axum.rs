@@ -1,0 +1,89 @@
+//! axum, and any tower server, behind the rules of a gateway; and a gateway inside an application.
+//!
+//! # What to write
+//!
+//! [`MeshRouter::inbound`](crate::MeshRouter::inbound) names the gateway whose rules apply, whether or not there is a
+//! Gateway resource of that name. It goes around the whole `Router`:
+//!
+//! ```
+//! use axum::body::Body;
+//! use axum::{Router, ServiceExt, extract::Request, routing::get};
+//! use http::Response;
+//! use mesh_router::{Mesh, MeshRouter};
+//! use tower::ServiceBuilder;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let mesh = Mesh::new();
+//! let router = Router::new().route("/v2/hello", get(async || "hello"));
+//! let app = ServiceBuilder::new()
+//!     // axum serves responses with its own body.
+//!     .map_response(|response: Response<_>| response.map(Body::new))
+//!     .layer(MeshRouter::inbound(&mesh, "web/front"))
+//!     .service(router);
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+//! let server = axum::serve(listener, ServiceExt::<Request>::into_make_service(app));
+//! # drop(server);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Why not `Router::layer`
+//!
+//! A layer that is given to `Router::layer` runs after axum has chosen the route by the path as it came. What a rule
+//! rewrites is then too late: the handler of `/v2/hello` never sees a request for `/hello`, and a path without a route
+//! ends in the fallback. Redirects and faults would still work, which makes it hard to notice.
+//!
+//! # What you get
+//!
+//! Matches, redirects, direct responses, faults, CORS, rewrites, header rules and the timeout of the rule, in front of
+//! every handler. A handler reads the rule from the request's extensions (`Extension<RouteInfo>`), and how long its
+//! caller waits ([`DeadlineBudget`](crate::service::DeadlineBudget)), which it can hand on to what it calls. Errors are
+//! the application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the same way.
+//!
+//! # What is not honored, and why
+//!
+//! Destinations: the application is the only one, so balancing, retries, mirrors and everything of DestinationRules are
+//! for those who call. Rules of the gateway `mesh` do not apply, as in Istio;
+//! [`with_mesh_rules`](crate::service::InboundRouter::with_mesh_rules) has them. TLS and ports of the Gateway are the
+//! server's own. `Server` and `date` headers are axum's.
+//!
+//! # A gateway inside the application
+//!
+//! To serve some destinations itself and forward the others, an application stands for a listener of a Gateway and
+//! chooses below the rules, where the endpoint is known: one that is its own address needs no socket.
+//!
+//! ```
+//! use axum::Router;
+//! use axum::body::Body;
+//! use axum::error_handling::HandleError;
+//! use http::{Request, StatusCode};
+//! use mesh_router::request::{ListenerOrigin, Origin};
+//! use mesh_router::service::RequestBody;
+//! use mesh_router::upstream::Address;
+//! use mesh_router::{BoxError, Mesh, MeshRouter, Transport};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! # fn main() -> Result<(), BoxError> {
+//! let (mesh, app, transport) = (Mesh::new(), Router::<()>::new(), Transport::new());
+//! let own = Address::Tcp("10.0.0.7:8080".parse()?);
+//! let inner = service_fn(move |request: Request<RequestBody<Body>>| {
+//!     let local = request.body().aim().is_some_and(|aim| aim.endpoint.address == own);
+//!     let (app, transport) = (app.clone(), transport.clone());
+//!     async move {
+//!         match local {
+//!             true => app.oneshot(request).await.map_err(|never| match never {}),
+//!             false => transport.oneshot(request).await.map(|response| response.map(Body::new)),
+//!         }
+//!     }
+//! });
+//! let origin = Origin::Listener(std::sync::Arc::new(ListenerOrigin::new("http.80", 80)));
+//! let gateway = MeshRouter::new(&mesh).with_origin(origin).layer(inner);
+//! // For `axum::serve`, which takes no errors.
+//! let gateway = HandleError::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
+//! # drop(gateway);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Here retries, balancing, mirrors and DestinationRules apply. `examples/in_process_gateway.rs` is the whole of it.

@@ -1,0 +1,57 @@
+//! At home in other people's programs: one guide for each library, and an adaptor where it needs one.
+//!
+//! | library | what to write | guide |
+//! |---|---|---|
+//! | hyper-util's client | `MeshRouter::new(&mesh).layer(client)` | [`hyper`] |
+//! | reqwest | `MeshRouter::new(&mesh).layer(ReqwestService::new(client))` | `reqwest`, with the feature of that name |
+//! | reqwest-middleware | `ClientBuilder::new(client).with(MeshMiddleware::new(&mesh))` | `reqwest` |
+//! | tonic | `GreeterClient::with_origin(MeshRouter::new(&mesh).layer(Transport::new()), origin)` | [`tonic`] |
+//! | axum, any tower server | `MeshRouter::inbound(&mesh, "ns/gateway").layer(app)` | [`axum`] |
+//!
+//! All clients of a process that are made of one [`Mesh`](crate::Mesh) share the health, the budgets and the limits of
+//! its endpoints, whatever libraries they are.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use hyper_util::client::legacy::Client;
+//! use hyper_util::rt::TokioExecutor;
+//! use mesh_router::service::RequestBody;
+//! use mesh_router::{Mesh, MeshRouter};
+//! use tower::Layer;
+//!
+//! let mesh = Mesh::new();
+//! let client = Client::builder(TokioExecutor::new()).build_http::<RequestBody<Full<Bytes>>>();
+//! let client = MeshRouter::new(&mesh).layer(client);
+//! # drop(client);
+//! ```
+//!
+//! # What only our own transport honors
+//!
+//! A foreign client follows the URI, which names the endpoint, and the `Host` header, which names the authority. What
+//! needs the connection itself is not honored over it, whatever a DestinationRule says:
+//!
+//! | field | what happens instead |
+//! |---|---|
+//! | `tls` | plain HTTP towards the endpoint |
+//! | `connectionPool.tcp`: `connectTimeout`, `tcpKeepalive`, `maxConnections`, `maxConnectionDuration` | the client's own settings |
+//! | `connectionPool.http`: `maxRequestsPerConnection`, `idleTimeout`, `h2UpgradePolicy`, `maxConcurrentStreams`, `http1MaxPendingRequests` | the client's own settings |
+//! | `proxyProtocol` | none is sent |
+//! | endpoints on unix sockets | the client has to know what to do with their URI |
+//! | HTTP/2: `:authority` | names the endpoint's address; `host` names the authority |
+//!
+//! `http2MaxRequests`, `maxRetries`, outlier detection and everything of a VirtualService are honored over all of them.
+//!
+//! # Errors that cross `tokio::spawn`
+//!
+//! A body whose `Error` is [`BoxError`](crate::BoxError) compiles under the layer, but its request cannot be awaited in
+//! a spawned task: rustc says that the implementation of `From` is not general enough. Bodies with an error type of
+//! their own (`Full`, `Incoming`, `reqwest::Body`, tonic's and axum's `Body`) can.
+
+pub mod axum;
+#[cfg(feature = "client")]
+pub mod hyper;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "client")]
+pub mod tonic;

@@ -1,0 +1,241 @@
+//! reqwest 0.13 under the rules, and the rules inside reqwest-middleware 0.5.
+//!
+//! # What to write
+//!
+//! [`MeshMiddleware`] keeps the program as it is, `RequestBuilder` and all:
+//!
+//! ```
+//! use mesh_router::Mesh;
+//! use mesh_router::integrate::reqwest::{MeshMiddleware, client_builder};
+//! use reqwest_middleware::ClientBuilder;
+//!
+//! # fn main() -> Result<(), mesh_router::BoxError> {
+//! let mesh = Mesh::new();
+//! let client = ClientBuilder::new(client_builder().build()?).with(MeshMiddleware::new(&mesh)).build();
+//! let request = client.get("http://reviews/7").header("accept", "text/plain");
+//! # drop(request);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`ReqwestService`] is the same client as a tower service, for those who have a stack of layers:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use mesh_router::integrate::reqwest::{ReqwestService, client_builder};
+//! use mesh_router::{Mesh, MeshRouter};
+//! use tower::{Layer, Service};
+//!
+//! # async fn get() -> Result<(), mesh_router::BoxError> {
+//! let mesh = Mesh::new();
+//! let mut client = MeshRouter::new(&mesh).layer(ReqwestService::new(client_builder().build()?));
+//! let response = client.call(Request::get("http://reviews/7").body(Full::<Bytes>::default())?).await?;
+//! # drop(response);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What you get
+//!
+//! Everything of the rules: matches, splits, header rules, rewrites, redirects and direct responses as responses,
+//! faults, timeouts, retries on other endpoints, balancing, outlier detection, limits. Bodies stream both ways; one
+//! that may be sent again is kept as it streams, up to 1 MiB. What the rules made of a request is a
+//! [`RouteInfo`](crate::service::RouteInfo) in the extensions of the response. `Response::url` is what was asked for.
+//!
+//! # What reqwest must leave alone
+//!
+//! [`client_builder`] sets this; a client that was built otherwise works with these differences:
+//!
+//! - **Retries.** reqwest sends again what an HTTP/2 server refused unprocessed. It cannot here, whatever its
+//!   settings: it is given bodies that it can only read once. Tries do not multiply. Its pool replaces a connection
+//!   that was closed before a byte was written, as our own transport does.
+//! - **Redirects.** reqwest follows a `location` by itself, past the rules and relative to the address of an endpoint.
+//!   Use `redirect::Policy::none()`, and a layer above [`MeshRouter`](crate::MeshRouter) that follows them.
+//! - **Proxies.** The system's proxy would be asked for the address of an endpoint. Use `no_proxy()`.
+//! - **Its timeouts** bound one try each. A `RequestBuilder::timeout` bounds all tries of a middleware's request too.
+//! - **Default headers** and cookies are set below the rules, which do not see them.
+//!
+//! # What is not honored, and why
+//!
+//! The [table](crate::integrate#what-only-our-own-transport-honors) of what needs the connection; and in the
+//! middleware mirrors, because the chain that it runs in ends with its request. Requests to `https` URIs pass through,
+//! as in a sidecar.
+
+mod middleware;
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use reqwest::redirect::Policy;
+use reqwest::{Client, ClientBuilder};
+use tower_service::Service;
+
+pub use middleware::MeshMiddleware;
+
+use crate::error::BoxError;
+use crate::outcome::{Failure, FailureError, of_hyper};
+use crate::service::RequestBody;
+
+/// A builder of clients that make one try of one request and leave all else to the rules: no retries, no redirects, no
+/// proxies. Everything may still be set.
+pub fn client_builder() -> ClientBuilder {
+    Client::builder().retry(reqwest::retry::never()).redirect(Policy::none()).no_proxy()
+}
+
+/// A [`reqwest::Client`] as the inner service of a [`MeshRouter`](crate::MeshRouter).
+///
+/// Clones share the client and its pool. Its errors say which of Envoy's failures they are; their source is the
+/// [`reqwest::Error`].
+#[derive(Clone, Debug)]
+pub struct ReqwestService {
+    client: Client,
+}
+
+impl ReqwestService {
+    /// Sends requests with `client`, best one of [`client_builder`].
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The client.
+    pub fn get_ref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl<B> Service<Request<RequestBody<B>>> for ReqwestService
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<reqwest::Body>;
+    type Error = FailureError;
+    type Future = ReqwestFuture;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), FailureError>> {
+        self.client.poll_ready(cx).map_err(failed)
+    }
+
+    fn call(&mut self, request: Request<RequestBody<B>>) -> ReqwestFuture {
+        let state = match to_reqwest(request) {
+            Ok(request) => State::Sending { call: self.client.call(request) },
+            Err(error) => State::Refused { error: Some(failed(error)) },
+        };
+        ReqwestFuture { state }
+    }
+}
+
+pin_project! {
+    /// Response future of [`ReqwestService`].
+    pub struct ReqwestFuture {
+        #[pin]
+        state: State,
+    }
+}
+
+pin_project! {
+    #[project = StateProject]
+    enum State {
+        Sending { #[pin] call: <Client as Service<reqwest::Request>>::Future },
+        Refused { error: Option<FailureError> },
+    }
+}
+
+impl Future for ReqwestFuture {
+    type Output = Result<Response<reqwest::Body>, FailureError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().state.project() {
+            StateProject::Sending { call } => Poll::Ready(ready!(call.poll(cx)).map(Into::into).map_err(failed)),
+            StateProject::Refused { error } => error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error))),
+        }
+    }
+}
+
+impl fmt::Debug for ReqwestFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReqwestFuture").finish_non_exhaustive()
+    }
+}
+
+/// The request as reqwest has it. Its body is read as it is sent, and never by reqwest a second time.
+fn to_reqwest<B>(request: Request<RequestBody<B>>) -> Result<reqwest::Request, reqwest::Error>
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut request = request.map(|body| reqwest::Body::wrap(Shared(Mutex::new(Box::pin(body)))));
+    // Which protocol it goes out in is the client's to choose.
+    *request.version_mut() = Version::HTTP_11;
+    request.try_into()
+}
+
+fn failed(error: reqwest::Error) -> FailureError {
+    FailureError::new(failure(&error), error)
+}
+
+/// Which failure an error of reqwest is: by its kind, then by the first error in its sources that is known.
+fn failure(error: &reqwest::Error) -> Failure {
+    if error.is_builder() || error.is_redirect() {
+        return Failure::LocalReset;
+    }
+    if error.is_connect() {
+        return if error.is_timeout() {
+            Failure::ConnectTimeout
+        } else if sources(error).filter_map(|error| error.downcast_ref()).any(is_local) {
+            Failure::ConnectLocal
+        } else {
+            Failure::ConnectRefused
+        };
+    }
+    match sources(error).find_map(|error| error.downcast_ref()) {
+        Some(error) => of_hyper(error),
+        // Its own timeout is that of one try.
+        None if error.is_timeout() => Failure::PerTryTimeout,
+        None => Failure::RemoteReset,
+    }
+}
+
+fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
+}
+
+fn is_local(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
+}
+
+/// A body that may be shared because reqwest wants it so. The lock is free whenever it is taken: a body has one reader.
+struct Shared<B>(Mutex<Pin<Box<B>>>);
+
+impl<B> Shared<B> {
+    fn look<T>(&self, look: impl FnOnce(&B) -> T) -> T {
+        look(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Shared<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.look(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.look(Body::size_hint)
+    }
+}
