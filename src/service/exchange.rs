@@ -182,6 +182,11 @@ impl Exchange {
         self.extras.as_ref()?.asks.idempotent
     }
 
+    /// Whether more than the first try may be sent: further ones, or copies.
+    pub(super) fn may_send_more(&self) -> bool {
+        self.retry().is_some() || !self.mirrors().is_empty()
+    }
+
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
     /// chosen, once.
     pub(super) fn admit(&mut self, head: &mut Parts) -> Result<(), LocalReply> {
@@ -213,7 +218,7 @@ impl Exchange {
         if self.hash.is_none() && !forward.hash.is_empty() {
             self.hash(forward, head);
         }
-        if self.retry().is_some() || !self.mirrors().is_empty() || self.answers_with_request() {
+        if self.may_send_more() || self.answers_with_request() {
             self.saved = Some(SavedHead::new(head));
         }
         Ok(())

@@ -71,11 +71,11 @@ where
     B::Error: Into<BoxError>,
 {
     /// A request that was admitted.
-    pub(super) fn new(exchange: Exchange, again: Option<MeshService<S>>) -> Self {
+    pub(super) fn new(exchange: Exchange) -> Self {
         Self {
             exchange,
             phase: Phase::Trying,
-            again,
+            again: None,
             delayed: None,
             upload: None,
             taken: None,
@@ -88,14 +88,15 @@ where
 
     /// A request that was admitted and whose first try is made once the service is asked for it.
     pub(super) fn waiting(exchange: Exchange, again: MeshService<S>, head: Parts, body: B) -> Self {
-        let delayed = Some(Box::new((head, body)));
-        Self { phase: Phase::Waiting, delayed, ..Self::new(exchange, Some(again)) }
+        let (delayed, again) = (Some(Box::new((head, body))), Some(again));
+        Self { phase: Phase::Waiting, delayed, again, ..Self::new(exchange) }
     }
 
     /// A request that a fault holds back.
     pub(super) fn delayed(exchange: Exchange, again: MeshService<S>, delay: Duration, head: Parts, body: B) -> Self {
         let phase = Phase::Delay(Instant::now() + delay);
-        Self { phase, delayed: Some(Box::new((head, body))), ..Self::new(exchange, Some(again)) }
+        let (delayed, again) = (Some(Box::new((head, body))), Some(again));
+        Self { phase, delayed, again, ..Self::new(exchange) }
     }
 
     /// The first try of a request that was admitted.
