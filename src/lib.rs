@@ -51,7 +51,8 @@
 //! | a server | [`MeshRouter::inbound`] around the application |
 //! | a gateway | [`gateway::Server`], as `examples/gateway` shows it |
 //! | why a request went there | [`RouteInfo`](service::RouteInfo) in the response; [`Snapshot::explain`](snapshot::Snapshot::explain) before it is sent |
-//! | how the endpoints are | [`Cluster::view`](upstream::Cluster::view) of the [clusters](snapshot::Snapshot::clusters) |
+//! | how the endpoints are | [`Mesh::endpoints`]; [`Mesh::set_endpoints`] for a discovery of your own |
+//! | one request that is special | [`RequestPolicy`](service::RequestPolicy) and [`DeadlineBudget`](service::DeadlineBudget) in its extensions |
 //!
 //! Choices that Istio has no field for are methods of [`MeshRouter`], all off unless called:
 //! [`with_retry_safety`](MeshRouter::with_retry_safety), [`with_classifier`](MeshRouter::with_classifier),
@@ -92,7 +93,7 @@
 //! | [`upstream`] | the living part: clusters, endpoints, balancers, health, limits; atomics, no tasks | |
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
 //! | [`snapshot`] | routes, clusters and listeners, published together | `route` `upstream` `telemetry` `options` |
-//! | [`mesh`] | the shared handle | `config` `compile` `snapshot` `options` |
+//! | [`mesh`] | the shared handle | `config` `compile` `snapshot` `upstream` `options` |
 //! | [`service`] | the motion: layers, services, the response future, bodies, mirrors, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` `options` |
 //! | `tls` | certificates and keys: words to configurations of rustls, kept fresh | `upstream` `snapshot` |
 //! | [`transport`] | connections: an inner service over hyper | `upstream` `telemetry` `tls` `service`'s seam |

@@ -29,7 +29,9 @@
 //! - Requests of the application ([`Origin::Mesh`](crate::request::Origin)) get no `x-request-id`,
 //!   `x-forwarded-proto`, `x-envoy-attempt-count` and `x-envoy-expected-rq-timeout-ms`, their responses no
 //!   `x-envoy-upstream-service-time`, `server` and `date`. At a listener the attempt count, the expected timeout and
-//!   the service time are added here. A `grpc-timeout` is rewritten for both.
+//!   the service time are added here. A `grpc-timeout` is rewritten for both, and a request with a [`DeadlineBudget`]
+//!   tells the expected timeout wherever it comes from.
+//! - `x-envoy-*` headers that steer Envoy change nothing; a [`RequestPolicy`], which nobody on the wire can send, does.
 //! - `https` requests of the application and `CONNECT` pass through: no http rule sees them in a sidecar either.
 //! - The port that was addressed is that of the URI, 80 or 443 if it names none.
 //! - An error of no known type counts as a reset by the upstream, unless
