@@ -42,6 +42,10 @@ use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::snapshot::Snapshot;
 
+mod given;
+
+pub use given::EndpointsHandle;
+
 pub use crate::compile::report::{Quarantined, Report};
 
 /// The rules a process lives by: a published [`Snapshot`] that can be replaced while requests are in flight.

@@ -31,7 +31,7 @@ use crate::route::{
     ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, StreamTable, Trace,
 };
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::{Cluster, NamedEndpoints, ResolvedName};
+use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Takes};
 
 /// One published meaning of a configuration. It never changes, only the endpoints of its clusters do.
 pub struct Snapshot {
@@ -56,6 +56,8 @@ pub(crate) struct ClusterEntry {
     pub(crate) metrics: ClusterMetrics,
     /// Its endpoints as written, where some of them are names.
     pub(crate) named: Option<NamedEndpoints>,
+    /// What it takes of the endpoints that the program gives, where the program does.
+    pub(crate) given: Option<Takes>,
 }
 
 /// Where a listener of a gateway listens.
@@ -175,14 +177,15 @@ impl Snapshot {
         &self.listeners
     }
 
-    /// The listener in plaintext at an address.
-    pub(crate) fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
+    /// The listener that takes connections to an address in plaintext.
+    pub fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
         self.listeners.get(socket.plain?)
     }
 
-    /// The listener at an address for a client that asks for `server_name` in its TLS handshake.
-    pub(crate) fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
+    /// The listener that takes a connection to an address whose client asks for `server_name` in its TLS handshake: the
+    /// one with the most specific name. `None`: the connection is closed.
+    pub fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
         // No name at all is one that only `*` stands for.
         self.listeners.get(*socket.named.get(server_name.unwrap_or_default())?)
@@ -219,6 +222,23 @@ impl Snapshot {
                 cluster.publish(named.expand());
             }
         }
+    }
+
+    /// Makes the endpoints of clusters what the program gives for their host and port.
+    pub(crate) fn publish_given(&self, host: &str, port: u16, endpoints: &[EndpointConfig]) {
+        for (cluster, takes) in self.given(host, port) {
+            cluster.publish(takes.of(endpoints));
+        }
+    }
+
+    /// Whether there is a cluster for a host and port.
+    pub(crate) fn has_cluster(&self, host: &str, port: u16) -> bool {
+        self.clusters().any(|cluster| *cluster.key.host == *host && cluster.key.port == port)
+    }
+
+    fn given(&self, host: &str, port: u16) -> impl Iterator<Item = (&Arc<Cluster>, &Takes)> {
+        let entries = self.clusters.iter().filter_map(|entry| Some((&entry.cluster, entry.given.as_ref()?)));
+        entries.filter(move |(cluster, _)| *cluster.key.host == *host && cluster.key.port == port)
     }
 
     /// The routes that hold for requests from `origin`; `None` for a listener that is gone.

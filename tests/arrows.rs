@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("telemetry", &["upstream", "request", "outcome", "options"]),
     ("snapshot", &["error", "options", "request", "route", "upstream", "telemetry"]),
     ("compile", &["config", "dice", "error", "options", "request", "snapshot", "route", "upstream", "telemetry"]),
-    ("mesh", &["compile", "config", "dice", "error", "options", "request", "snapshot"]),
+    ("mesh", &["compile", "config", "dice", "error", "options", "request", "snapshot", "upstream"]),
     (
         "service",
         &["mesh", "snapshot", "route", "upstream", "telemetry", "error", "request", "outcome", "dice", "options"],

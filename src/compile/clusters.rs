@@ -8,6 +8,7 @@ use super::client_tls;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
+use super::given::Given;
 use super::limits;
 use super::load_balancing::{self, Own};
 use super::outlier;
@@ -19,7 +20,7 @@ use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry};
+use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry, Takes};
 
 /// The clusters of a snapshot in the making.
 pub(crate) struct Clusters<'a> {
@@ -31,6 +32,7 @@ pub(crate) struct Clusters<'a> {
     workload: &'a Workload,
     registry: &'a Registry,
     names: &'a Names,
+    given: &'a Given,
     by_key: HashMap<ClusterKey, ClusterIndex>,
     pub(crate) entries: Vec<ClusterEntry>,
 }
@@ -52,7 +54,7 @@ impl<'a> Clusters<'a> {
         own: Own,
         purpose: Purpose<'a>,
     ) -> Self {
-        let Purpose { options, workload, registry, names, gateways: _ } = purpose;
+        let Purpose { options, workload, registry, names, gateways: _, given } = purpose;
         Self {
             services,
             rules,
@@ -62,6 +64,7 @@ impl<'a> Clusters<'a> {
             workload,
             registry,
             names,
+            given,
             by_key: HashMap::new(),
             entries: Vec::new(),
         }
@@ -167,7 +170,11 @@ impl<'a> Clusters<'a> {
             return Some(index);
         }
         let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
-        let mut found = endpoints::of_cluster(service, port, subset, self.names)?;
+        let given = self.given.get(&service.host, port.number);
+        let mut found = match given {
+            Some(_) => Found { endpoints: Vec::new(), named: None },
+            None => endpoints::of_cluster(service, port, subset, self.names)?,
+        };
         let policy = self.rules.find(service).and_then(|rule| rule.policy);
         let policy = EffectivePolicy::of(policy, subset, port.number);
         let mut settings = self.settings(policy, service, port);
@@ -175,14 +182,21 @@ impl<'a> Clusters<'a> {
         Arc::make_mut(&mut settings.connection).tls = tls;
         // Where panic is possible, those that are not ready are not known at all; where a service prefers endpoints by
         // where they are, they are, for readiness alone says when to leave a place.
-        if settings.balancing.panic_threshold > 0 && service.traffic_distribution.is_none() {
+        let ready_only = settings.balancing.panic_threshold > 0 && service.traffic_distribution.is_none();
+        let given = given.map(|endpoints| {
+            settings.pass_through = None;
+            let takes = Takes { labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(), ready_only };
+            found.endpoints = takes.of(endpoints);
+            takes
+        });
+        if ready_only {
             found.retain_healthy();
         }
         let Found { endpoints, named } = found;
         let cluster = self.registry.cluster(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key).with_source(self.workload);
-        self.entries.push(ClusterEntry { cluster, metrics, named });
+        self.entries.push(ClusterEntry { cluster, metrics, named, given });
         self.by_key.insert(key, index);
         Some(index)
     }

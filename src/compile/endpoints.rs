@@ -5,20 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::load_balancing;
+use super::load_balancing::{self, HOSTNAME_LABEL};
 use super::ports::{KnownPort, Target};
 use super::services::{Discovery, KnownService, Labels, selects};
 use crate::config::{
     Config, EndpointSlice, Node, Pod, PodStatus, Resource, SliceEndpoint, Subset, WorkloadEntry, WorkloadSelector,
 };
-use crate::upstream::{Address, EndpointConfig, NamedEndpoint, NamedEndpoints, Names};
+use crate::upstream::{
+    Address, EndpointConfig, NETWORK_LABEL, NamedEndpoint, NamedEndpoints, Names, REGION_LABEL, SUBZONE_LABEL,
+    ZONE_LABEL,
+};
 
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
-const REGION: &str = "topology.kubernetes.io/region";
-const ZONE: &str = "topology.kubernetes.io/zone";
-const SUBZONE: &str = "topology.istio.io/subzone";
-const HOSTNAME: &str = "kubernetes.io/hostname";
-const NETWORK: &str = "topology.istio.io/network";
 /// The annotation of a WorkloadEntry whose health is probed.
 const PROBED: &str = "proxy.istio.io/health-checks-enabled";
 
@@ -227,7 +225,7 @@ impl<'a> Sources<'a> {
         }
         let Some(node) = self.nodes.get(node) else { return String::new() };
         let part = |label: &str| node.meta.labels.get(label).map_or("", String::as_str);
-        format!("{}/{}/{}", part(REGION), part(ZONE), part(SUBZONE)).trim_end_matches('/').to_owned()
+        format!("{}/{}/{}", part(REGION_LABEL), part(ZONE_LABEL), part(SUBZONE_LABEL)).trim_end_matches('/').to_owned()
     }
 }
 
@@ -249,7 +247,13 @@ impl Topology<'_> {
         let mut parts = self.locality.splitn(3, '/');
         let mut part = || parts.next().unwrap_or_default();
         let (region, zone, subzone) = (part(), part(), part());
-        let all = [(REGION, region), (ZONE, zone), (SUBZONE, subzone), (HOSTNAME, self.node), (NETWORK, self.network)];
+        let all = [
+            (REGION_LABEL, region),
+            (ZONE_LABEL, zone),
+            (SUBZONE_LABEL, subzone),
+            (HOSTNAME_LABEL, self.node),
+            (NETWORK_LABEL, self.network),
+        ];
         for (name, value) in all {
             if !value.is_empty() {
                 labels.entry(name.to_owned()).or_insert_with(|| value.to_owned());

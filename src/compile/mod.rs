@@ -16,6 +16,7 @@ mod destination_rules;
 mod discovery;
 mod endpoints;
 mod gateways;
+mod given;
 mod headers;
 mod honored;
 mod inbound;
@@ -43,10 +44,11 @@ mod tables;
 mod validate;
 mod virtual_services;
 
-pub(crate) use publication::{Judged, Publication};
+pub(crate) use publication::{GivenChange, Judged, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use given::Given;
 use load_balancing::Own;
 use report::Report;
 use secrets::Secrets;
@@ -69,6 +71,7 @@ struct Purpose<'a> {
     /// The gateways that applications of this process stand for.
     gateways: &'a [GatewayOrigin],
     names: &'a Names,
+    given: &'a Given,
 }
 
 /// Compiles a configuration in which every resource is good.
@@ -98,6 +101,7 @@ fn compile(
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
     Snapshot { version, mesh, listeners, sockets, inbound, clusters: clusters.entries, path_normalization }
 }
@@ -131,6 +135,7 @@ fn understand<'a>(
     }
     let each = config.virtual_services.iter().map(|resource| {
         review::of(resource, resource.name_of("VirtualService"), report, |review| {
+            honored::virtual_service(&resource.spec, review);
             virtual_services::understand(resource, options, regexes, review)
         })
     });

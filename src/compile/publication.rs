@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::given::Given;
 use super::report::{Quarantined, Report};
-use super::{Purpose, certificate_paths, compile, validate};
+use super::{Purpose, certificate_paths, compile, names, validate};
 use crate::config::{Config, Resource};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, ResourceName};
@@ -11,7 +12,12 @@ use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
-use crate::upstream::{Names, Registry};
+use crate::upstream::{EndpointConfig, Names, Registry};
+
+/// What is given from now on, by what was until now; `None` is that nothing is.
+pub(crate) trait GivenChange: FnOnce(Option<Vec<EndpointConfig>>) -> Option<Vec<EndpointConfig>> {}
+
+impl<F: FnOnce(Option<Vec<EndpointConfig>>) -> Option<Vec<EndpointConfig>>> GivenChange for F {}
 
 /// The state that one publication leaves to the next.
 pub(crate) struct Publication {
@@ -21,6 +27,8 @@ pub(crate) struct Publication {
     serving: Config,
     /// The gateways that applications of this process stand for.
     gateways: Vec<GatewayOrigin>,
+    /// Endpoints that the program gives.
+    given: Given,
 }
 
 /// A configuration after judgment: what is good, and what is not and by which name.
@@ -39,6 +47,7 @@ impl Publication {
             names: Names::default(),
             serving: Config::default(),
             gateways: Vec::new(),
+            given: Given::default(),
         }
     }
 
@@ -83,8 +92,49 @@ impl Publication {
         Some(compile(&self.serving, self.purpose(options, workload), version, &mut regexes, &mut report))
     }
 
+    /// Changes what endpoints the program gives for a port of a host. A snapshot where that needs one: endpoints that
+    /// were discovered make way, or come back. Otherwise `current` has what is new.
+    pub(crate) fn give(
+        &mut self,
+        host: &str,
+        port: u16,
+        change: impl GivenChange,
+        current: &Snapshot,
+        options: &MeshOptions,
+        workload: &Workload,
+    ) -> Option<Snapshot> {
+        let host = self.full_name(host, options, workload);
+        let last = self.given.remove(&host, port);
+        let was_given = last.is_some();
+        let is_given = match change(last) {
+            Some(endpoints) if was_given => {
+                current.publish_given(&host, port, &endpoints);
+                self.given.insert(&host, port, endpoints);
+                return None;
+            }
+            Some(endpoints) => {
+                self.given.insert(&host, port, endpoints);
+                true
+            }
+            None => false,
+        };
+        if was_given == is_given {
+            return None;
+        }
+        // What there is to report was reported when these resources were published.
+        let (mut regexes, mut report) = (RegexCache::new(), Report::default());
+        let version = current.version() + 1;
+        Some(compile(&self.serving, self.purpose(options, workload), version, &mut regexes, &mut report))
+    }
+
+    /// The host that a program means, as clusters are named by it.
+    pub(crate) fn full_name(&self, host: &str, options: &MeshOptions, workload: &Workload) -> String {
+        names::complete(host, &workload.namespace, &options.domain)
+    }
+
     fn purpose<'a>(&'a self, options: &'a MeshOptions, workload: &'a Workload) -> Purpose<'a> {
-        Purpose { options, workload, registry: &self.registry, names: &self.names, gateways: &self.gateways }
+        let Self { registry, names, gateways, given, serving: _ } = self;
+        Purpose { options, workload, registry, names, gateways, given }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Ordered rules, the first that matches wins, found without trying them all: [`RuleSet`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use foldhash::fast::RandomState;
 
@@ -45,7 +46,7 @@ pub(super) struct List {
 }
 
 /// Lists by exact value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Table {
     lists: HashMap<Box<[u8]>, List, RandomState>,
     /// The lowest rule number in any of them.
@@ -211,6 +212,9 @@ struct Layout {
 impl Layout {
     fn index(mut self, lists: HashMap<Key<'_>, Vec<u32>>, residual: &[u32]) -> Index {
         let (mut paths, mut prefixes, mut subjects) = (Table::default(), vec![], HashMap::<&Subject, Table>::new());
+        // The same rules are laid out in the same way: by the first rule of each list, which is in no other.
+        let mut lists: Vec<_> = lists.into_iter().collect();
+        lists.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
         for (key, numbers) in lists {
             let list = self.put(&numbers);
             match key {
@@ -233,6 +237,13 @@ impl Layout {
         let start = self.members.len() as u32;
         self.members.extend_from_slice(numbers);
         List { start, length: numbers.len() as u32 }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.lists.iter().map(|(value, list)| (String::from_utf8_lossy(value), list));
+        f.debug_map().entries(values.collect::<BTreeMap<_, _>>()).finish()
     }
 }
 

@@ -246,13 +246,16 @@ where
     }
 }
 
+/// An answer, of the application or made here; or the application's error.
+type Served<R, E> = Result<Result<Response<R>, LocalReply>, E>;
+
 /// Goes from phase to phase until there is an answer: the application's, or one made here.
 fn poll_visit<S, B, R>(
     visit: &mut Visit<S, B>,
     call: &mut Pin<&mut Option<S::Future>>,
     timer: &mut Pin<&mut Option<Sleep>>,
     cx: &mut Context<'_>,
-) -> Poll<Result<Result<Response<R>, LocalReply>, S::Error>>
+) -> Poll<Served<R, S::Error>>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>>,
     B: Body,

@@ -7,7 +7,7 @@
 //! | the destination is no known cluster | 503 | | `NC` | `cluster_not_found` |
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
 //! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
-//! | a path that cannot be normalised | 400 | | | `path_normalization_failed` |
+//! | a path that cannot be normalized | 400 | | | `path_normalization_failed` |
 //! | an action that is not honored yet | 500 | | | `action_not_honored` |
 //! | a redirect or direct response | of the rule | of the rule | | `direct_response` |
 //! | a fault aborts | of the rule | `fault filter abort` | `FI` | `fault_filter_abort` |
@@ -26,6 +26,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::completion::Completion;
 use super::exchange::Exchange;
 use super::response_body::ResponseBody;
+use super::route_info::RouteInfo;
 use crate::error::BoxError;
 use crate::outcome::Failure;
 use crate::telemetry::ResponseFlags;
@@ -52,9 +53,12 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
     }
 }
 
-/// An answer made here.
+/// An answer made here. It is rare, and light to hand on.
 #[derive(Debug)]
-pub(super) struct LocalReply {
+pub(super) struct LocalReply(Box<Said>);
+
+#[derive(Debug)]
+struct Said {
     status: StatusCode,
     body: Bytes,
     /// What it says beside what every such answer says.
@@ -71,7 +75,7 @@ pub(super) struct LocalReply {
 
 impl LocalReply {
     fn new(status: StatusCode, body: &'static str, flags: ResponseFlags, details: &'static str) -> Self {
-        Self {
+        Self(Box::new(Said {
             status,
             body: Bytes::from_static(body.as_bytes()),
             headers: HeaderMap::new(),
@@ -81,19 +85,19 @@ impl LocalReply {
             endpoint: None,
             cause: None,
             of_a_try: false,
-        }
+        }))
     }
 
     /// The same for one try.
     #[must_use]
     pub(super) fn of_a_try(mut self) -> Self {
-        self.of_a_try = true;
+        self.0.of_a_try = true;
         self
     }
 
     /// The status to judge the try by that it stands for.
     pub(super) fn status_of_try(&self) -> Option<StatusCode> {
-        self.of_a_try.then_some(self.status)
+        self.0.of_a_try.then_some(self.0.status)
     }
 
     pub(super) fn no_route() -> Self {
@@ -123,12 +127,16 @@ impl LocalReply {
 
     /// The status and body of a rule.
     pub(super) fn direct(status: StatusCode, body: Bytes) -> Self {
-        Self { body, ..Self::new(status, "", ResponseFlags::NONE, "direct_response") }
+        let mut reply = Self::new(status, "", ResponseFlags::NONE, "direct_response");
+        reply.0.body = body;
+        reply
     }
 
     /// The status of a rule, with its `location`.
     pub(super) fn redirect(status: StatusCode, headers: HeaderMap) -> Self {
-        Self { headers, ..Self::direct(status, Bytes::new()) }
+        let mut reply = Self::direct(status, Bytes::new());
+        reply.0.headers = headers;
+        reply
     }
 
     /// A preflight that is answered with these headers.
@@ -142,7 +150,9 @@ impl LocalReply {
 
     /// An abort that names a status of gRPC; a client that does not speak gRPC sees 200.
     pub(super) fn abort_grpc(status: u16) -> Self {
-        Self { grpc: Some(status), ..Self::abort(StatusCode::OK) }
+        let mut reply = Self::abort(StatusCode::OK);
+        reply.0.grpc = Some(status);
+        reply
     }
 
     pub(super) fn timeout(details: &'static str) -> Self {
@@ -164,7 +174,9 @@ impl LocalReply {
     pub(super) fn failure(failure: Failure, cause: BoxError, retried: bool) -> Self {
         let cause: Arc<dyn Error + Send + Sync> = Arc::from(cause);
         let transport = (failure == Failure::ConnectRefused).then(|| root(&*cause).to_string());
-        Self { cause: Some(cause), ..Self::of_failure(failure, retried, transport.as_deref()) }
+        let mut reply = Self::of_failure(failure, retried, transport.as_deref());
+        reply.0.cause = Some(cause);
+        reply
     }
 
     fn of_failure(failure: Failure, retried: bool, transport: Option<&str>) -> Self {
@@ -178,11 +190,11 @@ impl LocalReply {
                 body.push_str(", transport failure reason: ");
                 body.push_str(transport);
             }
-            reply.body = Bytes::from(body);
+            reply.0.body = Bytes::from(body);
         }
         if failure == Failure::Overflow {
             let overloaded = HeaderName::from_static("x-envoy-overloaded");
-            reply.headers.insert(overloaded, HeaderValue::from_static("true"));
+            reply.0.headers.insert(overloaded, HeaderValue::from_static("true"));
         }
         reply
     }
@@ -190,31 +202,30 @@ impl LocalReply {
     /// Names the endpoint that was tried.
     #[must_use]
     pub(super) fn tried_at(mut self, endpoint: Option<Arc<Endpoint>>) -> Self {
-        self.endpoint = endpoint;
+        self.0.endpoint = endpoint;
         self
     }
 
     /// The response to what was asked. The operations of the rule that took the request apply.
     pub(super) fn into_response<B>(self, mut exchange: Exchange) -> Response<ResponseBody<B>> {
+        let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, .. } = *self.0;
         let asked = exchange.asked;
-        let mut info = exchange.info(self.flags, self.details);
-        (info.endpoint, info.cause) = (self.endpoint, self.cause);
-        exchange.record.answered(self.status, info.flags);
-        let mut headers = self.headers;
+        let info = RouteInfo { endpoint, cause, ..exchange.info(flags, details) };
+        exchange.record.answered(status, info.flags);
         if asked.grpc {
-            grpc_headers(&mut headers, self.grpc.unwrap_or_else(|| grpc_status(self.status)), &self.body);
+            grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), &body);
         }
-        exchange.finish_response(self.status, &mut headers, &info);
+        exchange.finish_response(status, &mut headers, &info);
         let body = if asked.grpc {
             headers.remove(CONTENT_LENGTH);
             Bytes::new()
         } else {
-            body_headers(&mut headers, &self.body);
-            if asked.head { Bytes::new() } else { self.body }
+            body_headers(&mut headers, &body);
+            if asked.head { Bytes::new() } else { body }
         };
         exchange.record.trailers(&headers);
         let mut response = Response::new(ResponseBody::local(body, Completion::new(None, exchange.record)));
-        *response.status_mut() = if asked.grpc { StatusCode::OK } else { self.status };
+        *response.status_mut() = if asked.grpc { StatusCode::OK } else { status };
         *response.headers_mut() = headers;
         response.extensions_mut().insert(info);
         response

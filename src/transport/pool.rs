@@ -233,8 +233,7 @@ impl<B: Upload> Pool<B> {
     }
 
     pub(super) fn vacancy(self: &Arc<Self>) -> Weak<dyn Vacancy> {
-        let pool = Arc::downgrade(self);
-        pool
+        Arc::downgrade(self) as Weak<dyn Vacancy>
     }
 }
 

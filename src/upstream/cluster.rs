@@ -162,6 +162,8 @@ impl Cluster {
     /// Every endpoint with its counts and its ejection, for people.
     pub fn view(&self) -> Vec<EndpointView> {
         let set = self.endpoints();
+        // Ejections are looked at as they are changed: one at a time.
+        let _memory = self.lasting.lock();
         let ejection = |endpoint: &Endpoint| {
             let settings = self.settings.outlier.as_ref()?;
             endpoint.state().health().ejection(settings, self.lasting.origin())
@@ -274,6 +276,7 @@ impl fmt::Debug for Cluster {
 }
 
 /// One address is one host to Envoy: the first endpoint that names it stands.
+#[expect(clippy::mutable_key_type, reason = "addresses are compared by what never changes of them: name and port")]
 fn first_of_each_address(mut endpoints: Vec<EndpointConfig>) -> Vec<EndpointConfig> {
     let mut seen = HashSet::with_capacity(endpoints.len());
     let firsts: Vec<bool> = endpoints.iter().map(|endpoint| seen.insert(&endpoint.address)).collect();

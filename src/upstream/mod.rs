@@ -33,6 +33,7 @@ mod cluster;
 mod connection;
 mod endpoint;
 mod endpoint_set;
+mod given;
 mod lasting;
 mod least_request;
 mod limits;
@@ -59,6 +60,7 @@ pub use connection::{
 };
 pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 pub use endpoint_set::EndpointSet;
+pub(crate) use given::Takes;
 pub use limits::{InUse, LimitSettings, Limits, Permit};
 pub use locality::{
     Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, PlaceShare, Placement, REGION_LABEL,

@@ -179,7 +179,7 @@ pub(super) struct Health {
     /// Bits of the runs that reached their threshold, by the order of [`EjectionReason::ALL`].
     accused: AtomicU8,
     ejected: AtomicBool,
-    /// Only locked by those who hold the cluster's memory: nobody waits.
+    /// Only locked by those who hold the lock of the cluster's memory: nobody waits.
     history: Mutex<History>,
 }
 

@@ -3,6 +3,7 @@
 mod actions;
 mod connections;
 mod delegates;
+mod listeners;
 mod names;
 mod policies;
 

@@ -1,0 +1,221 @@
+//! What the servers of Gateways come to.
+
+use super::*;
+use crate::snapshot::{Listener, ListenerProtocol};
+
+const UP: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: up}
+spec:
+  hosts: [up.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: tcp, protocol: TCP}]
+  endpoints: [{address: 10.0.0.9}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: other}
+spec:
+  hosts: [other.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: tcp, protocol: TCP}]
+  endpoints: [{address: 10.0.0.9}]
+---
+";
+
+fn gateway(name: &str, servers: &str) -> String {
+    let servers = servers.trim().replace('\n', "\n  ");
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  servers:\n  {servers}\n---\n"
+    )
+}
+
+fn publish(documents: &str) -> (Arc<Snapshot>, Report) {
+    published(&format!("{UP}{documents}"), MeshOptions::default())
+}
+
+fn summary(snapshot: &Snapshot) -> Vec<(&str, ListenerProtocol, bool, Vec<&str>)> {
+    fn one(listener: &Listener) -> (&str, ListenerProtocol, bool, Vec<&str>) {
+        let names = listener.server_names.iter().map(|name| &**name).collect();
+        (&listener.name, listener.protocol, listener.tls.is_some(), names)
+    }
+    snapshot.listeners().iter().map(one).collect()
+}
+
+#[test]
+fn every_kind_of_server_has_its_listener() {
+    let (snapshot, report) = publish(&gateway(
+        "gw",
+        "
+- {port: {number: 80, name: h, protocol: HTTP}, hosts: ['*']}
+- {port: {number: 81, name: t, protocol: TCP}, bind: 10.0.0.1, hosts: ['*']}
+- {port: {number: 443, name: s, protocol: HTTPS}, hosts: [ns/A.test, '*.b.test'], tls: {mode: SIMPLE, credentialName: c}}
+- {port: {number: 444, name: e, protocol: TLS}, hosts: ['*'], tls: {mode: MUTUAL, credentialName: c}}
+- {port: {number: 445, name: p, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}
+- {port: {number: 446, name: q, protocol: HTTPS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}
+- {port: {number: 447, name: a, protocol: TLS}, hosts: ['*'], tls: {mode: AUTO_PASSTHROUGH}}
+",
+    ));
+    use ListenerProtocol::{Http, Tcp, Tls};
+    let expected = [
+        ("http.80", Http, false, vec![]),
+        ("tcp.81.10.0.0.1", Tcp, false, vec![]),
+        ("https.443.s.gw.default", Http, true, vec!["A.test", "*.b.test"]),
+        ("tls.444.e.gw.default", Tcp, true, vec!["*"]),
+        ("tls.445.p.gw.default", Tls, false, vec![]),
+        ("tls.446.q.gw.default", Tls, false, vec![]),
+    ];
+    assert_eq!(summary(&snapshot), expected, "{report}");
+    let paths: Vec<&str> = report.problems().iter().map(|problem| problem.path.as_str()).collect();
+    assert!(paths.contains(&"spec.servers[6].tls.mode"), "{report}");
+}
+
+#[test]
+fn a_port_is_shared_by_plain_http_or_by_tls() {
+    let (snapshot, report) = publish(&gateway(
+        "gw",
+        "
+- {port: {number: 80, name: a, protocol: HTTP}, hosts: [a.test]}
+- {port: {number: 80, name: b, protocol: GRPC}, hosts: [b.test]}
+- {port: {number: 80, name: c, protocol: TCP}, hosts: ['*']}
+- {port: {number: 80, name: d, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}
+- {port: {number: 443, name: e, protocol: HTTPS}, hosts: [a.test, b.test], tls: {mode: SIMPLE, credentialName: c}}
+- {port: {number: 443, name: f, protocol: HTTPS}, hosts: [c.test, B.test], tls: {mode: SIMPLE, credentialName: c}}
+- {port: {number: 443, name: g, protocol: TLS}, hosts: ['*.test'], tls: {mode: PASSTHROUGH}}
+- {port: {number: 443, name: h, protocol: HTTP}, hosts: ['*']}
+",
+    ));
+    let names: Vec<&str> = snapshot.listeners().iter().map(|listener| &*listener.name).collect();
+    assert_eq!(names, ["http.80", "https.443.e.gw.default", "tls.443.g.gw.default"]);
+    let left_out = report.problems().iter().filter(|problem| problem.message.starts_with("left out: "));
+    let left_out: Vec<&str> = left_out.map(|problem| problem.path.as_str()).collect();
+    assert_eq!(left_out, ["spec.servers[2]", "spec.servers[3]", "spec.servers[5]", "spec.servers[7]"]);
+}
+
+fn found<'s>(snapshot: &'s Snapshot, listener: &str, server_name: Option<&str>) -> Option<&'s str> {
+    let listener = snapshot.listeners().iter().find(|known| &*known.name == listener)?;
+    listener.streams.find(server_name).map(|route| route.origin.path.as_str())
+}
+
+#[test]
+fn the_first_tcp_rule_for_the_port_has_it() {
+    let servers = gateway(
+        "gw",
+        "
+- {port: {number: 81, name: a, protocol: TCP}, hosts: ['*']}
+- {port: {number: 82, name: b, protocol: TCP}, hosts: ['*']}
+- {port: {number: 83, name: c, protocol: TCP}, hosts: ['only.test']}
+",
+    );
+    let to = |host: &str| format!("route: [{{destination: {{host: {host}, port: {{number: 90}}}}}}]");
+    let rules = format!(
+        "hosts: ['other.test']\ngateways: [gw]\ntcp:\n- match: [{{port: 81, gateways: [elsewhere]}}]\n  {}\n\
+         - match: [{{port: 81}}, {{port: 84}}]\n  {}\n- match: [{{port: 82, gateways: [gw]}}]\n  {}\n- {}",
+        to("up.test"),
+        to("up.test"),
+        to("other.test"),
+        to("up.test")
+    );
+    let (snapshot, report) = publish(&(servers + &virtual_service("it", &rules)));
+    assert_eq!(report.problems(), []);
+    assert_eq!(found(&snapshot, "tcp.81", None), Some("spec.tcp[1]"));
+    assert_eq!(found(&snapshot, "tcp.82", None), Some("spec.tcp[2]"));
+    assert_eq!(found(&snapshot, "tcp.83", None), None, "its host is another");
+}
+
+#[test]
+fn tls_rules_go_by_the_most_specific_name_and_the_first_of_two_has_it() {
+    let servers =
+        gateway("gw", "- {port: {number: 443, name: p, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}");
+    let rule = |names: &str, port: u16| {
+        format!(
+            "- match: [{{sniHosts: [{names}], port: {port}}}]\n  route: [{{destination: {{host: up.test, port: {{number: 90}}}}}}]\n"
+        )
+    };
+    let rules = format!(
+        "hosts: ['*.test']\ngateways: [gw]\ntls:\n{}{}{}{}",
+        rule("'*.test'", 443),
+        rule("a.test", 443),
+        rule("'a.test', B.test", 443),
+        rule("c.test", 444)
+    );
+    let (snapshot, report) = publish(&(servers + &virtual_service("it", &rules)));
+    assert_eq!(report.errors().count(), 0, "{report}");
+    let listener = &snapshot.listeners()[0];
+    assert_eq!(listener.server_names.iter().map(|name| &**name).collect::<Vec<_>>(), ["*.test", "a.test", "b.test"]);
+    for (name, path) in [
+        (Some("a.test"), Some("spec.tls[1]")),
+        (Some("b.test"), Some("spec.tls[2]")),
+        (Some("c.test"), Some("spec.tls[0]")),
+        (Some("elsewhere"), None),
+        (None, None),
+    ] {
+        assert_eq!(found(&snapshot, &listener.name, name), path, "{name:?}");
+        let bound = snapshot.secured_listener(&listener.bind, name).is_some();
+        assert_eq!(bound, path.is_some(), "{name:?}");
+    }
+}
+
+#[test]
+fn streams_have_the_time_of_their_first_destination() {
+    use std::time::Duration;
+
+    let servers = gateway("gw", "- {port: {number: 81, name: a, protocol: TCP}, hosts: ['*']}");
+    let rules = "hosts: ['*']\ngateways: [gw]\ntcp:\n- route:\n  \
+         - {destination: {host: up.test, port: {number: 90}}, weight: 1}\n  \
+         - {destination: {host: other.test, port: {number: 90}}, weight: 1}";
+    let rule = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: up}
+spec:
+  host: up.test
+  trafficPolicy:
+    connectionPool: {tcp: {idleTimeout: 5s, maxConnectionDuration: 60s}}
+    loadBalancer: {consistentHash: {useSourceIp: true}}
+---
+";
+    let times = |documents: &str| {
+        let (snapshot, _) = publish(documents);
+        let route = snapshot.listeners()[0].streams.find(None).unwrap().clone();
+        (route.idle_timeout, route.max_duration, route.hash.hash_connection([10, 0, 0, 1].into()).is_some())
+    };
+    let documents = servers + &virtual_service("it", rules);
+    assert_eq!(times(&documents), (Some(Duration::from_secs(3600)), None, false));
+    let some = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(times(&(documents + rule)), (some(5), some(60), true));
+}
+
+#[test]
+fn rules_for_connections_do_nothing_in_a_client_and_say_so() {
+    let rules = |gateways: &str| {
+        let route = "route: [{destination: {host: up.test, port: {number: 90}}}]";
+        let rules = format!(
+            "hosts: [up.test]\n{gateways}\ntcp: [{{{route}}}]\ntls: [{{match: [{{sniHosts: [up.test]}}], {route}}}]"
+        );
+        gateway("gw", "- {port: {number: 81, name: a, protocol: TCP}, hosts: ['*']}") + &virtual_service("it", &rules)
+    };
+    let named = |report: &Report| report.problems().iter().map(|problem| problem.path.clone()).collect::<Vec<_>>();
+    assert_eq!(named(&publish(&rules("")).1), ["spec.tcp", "spec.tls"]);
+    assert_eq!(named(&publish(&rules("gateways: [mesh, gw]")).1), ["spec.tcp", "spec.tls"]);
+    assert_eq!(named(&publish(&rules("gateways: [gw]")).1), [""; 0]);
+}
+
+#[test]
+fn hosts_of_a_server_are_for_https_only() {
+    let (snapshot, report) = publish(
+        &(gateway(
+            "gw",
+            "
+- {port: {number: 80, name: a, protocol: HTTP}, hosts: [plain.test]}
+- {port: {number: 80, name: b, protocol: HTTP}, hosts: [secure.test, ns/other.test, '*.wide.test'], tls: {httpsRedirect: true}}
+",
+        ) + &virtual_service("it", "hosts: ['*']\ngateways: [gw]\nhttp: [{route: [{destination: {host: a.test}}]}]")),
+    );
+    assert_eq!(report.errors().count(), 0, "{report}");
+    let listener = &snapshot.listeners()[0];
+    let only: Vec<&str> =
+        listener.table.virtual_hosts.iter().filter(|host| host.https_only).map(|host| &*host.name).collect();
+    assert_eq!(only, ["secure.test", "*.wide.test"]);
+}
