@@ -145,6 +145,16 @@ mod tls;
 #[cfg(feature = "client")]
 pub mod transport;
 
+/// Pages for those who come from somewhere else.
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    #[doc = include_str!("guide/coming_from_a_sidecar.md")]
+    pub mod coming_from_a_sidecar {}
+
+    #[doc = include_str!("guide/coming_from_retry_middleware.md")]
+    pub mod coming_from_retry_middleware {}
+}
+
 /// The examples of the README are compiled.
 #[cfg(all(doctest, feature = "client", feature = "file"))]
 #[doc = include_str!("../README.md")]

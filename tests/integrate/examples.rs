@@ -44,7 +44,7 @@ async fn in_process_gateway_serves_and_forwards() {
     assert_eq!(in_process_gateway::run().await.unwrap(), ["served here", "forwarded"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn canary_in_a_test_judges_a_rule() {
     let seen = canary_in_a_test::run().await.unwrap();
     assert_eq!(seen, canary_in_a_test::run().await.unwrap(), "the same every time");
