@@ -19,8 +19,9 @@ use tower_service::Service;
 
 use super::completion::Completion;
 use super::decide::{Refusal, Verdict};
-use super::exchange::{Exchange, is_upgrade};
+use super::exchange::Exchange;
 use super::future::{poll_deadline, poll_until};
+use super::https::is_upgrade;
 use super::layer::Settings;
 use super::local_reply::LocalReply;
 use super::mirror_body::MirrorLoad;

@@ -22,7 +22,9 @@
 //! - Requests of the application ([`Origin::Mesh`](crate::request::Origin)) get no `x-request-id`,
 //!   `x-forwarded-proto` and `x-envoy-attempt-count`, their responses no `x-envoy-upstream-service-time`, `server` and
 //!   `date`. At a listener the attempt count and the service time are added.
-//! - `https` requests of the application and `CONNECT` pass through: no http rule sees them in a sidecar either.
+//! - `https` requests of the application and `CONNECT` are not seen by http rules, as in a sidecar; the first go where
+//!   `tls` rules send their server name, over a [`Transport`](crate::transport::Transport). What fails there is an
+//!   answer too, where a sidecar would close the connection. See [`MeshRouter::with_https_routed`].
 //! - An error of no known type counts as a reset by the upstream.
 //! - A connection that is upgraded counts as active until the head of the answer has been read.
 //!
@@ -56,6 +58,7 @@ mod decide;
 mod exchange;
 mod formats;
 mod future;
+mod https;
 mod inbound;
 mod layer;
 mod local_reply;
@@ -75,7 +78,7 @@ pub use body_error::BodyError;
 pub use future::ResponseFuture;
 pub use inbound::{InboundFuture, InboundRouter, InboundService};
 pub use layer::{MeshRouter, RetrySafety};
-pub use request_body::{Aim, RequestBody};
+pub use request_body::{Aim, Https, RequestBody};
 pub use response_body::ResponseBody;
 pub use route_info::RouteInfo;
 pub use router::MeshService;
