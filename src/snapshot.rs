@@ -28,7 +28,8 @@ use crate::error::{Place, ResourceName};
 use crate::options::PathNormalization;
 use crate::request::{GatewayOrigin, Origin, RequestView};
 use crate::route::{
-    ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, StreamTable, Trace,
+    ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, ServerNameTable, StreamTable,
+    Trace,
 };
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Takes};
@@ -37,6 +38,10 @@ use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Tak
 pub struct Snapshot {
     pub(crate) version: u64,
     pub(crate) mesh: RouteTable,
+    /// The http rules for ports on which clients of the mesh open TLS: nobody's, unless an application asks for them.
+    pub(crate) mesh_https: RouteTable,
+    /// Where the TLS of clients of the mesh goes.
+    pub(crate) mesh_tls: ServerNameTable,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) inbound: Vec<Inbound>,
@@ -162,7 +167,12 @@ impl fmt::Debug for Snapshot {
         let clusters: Vec<_> = self.clusters().collect();
         let mut snapshot = f.debug_struct("Snapshot");
         snapshot.field("version", &self.version).field("path_normalization", &self.path_normalization);
-        snapshot.field("mesh", &self.mesh).field("listeners", &self.listeners).field("clusters", &clusters).finish()
+        snapshot.field("mesh", &self.mesh).field("mesh_https", &self.mesh_https);
+        snapshot
+            .field("mesh_tls", &self.mesh_tls)
+            .field("listeners", &self.listeners)
+            .field("clusters", &clusters)
+            .finish()
     }
 }
 

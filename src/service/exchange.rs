@@ -5,18 +5,19 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
-use http::{Method, StatusCode, Uri, Version};
+use http::uri::PathAndQuery;
+use http::{StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::classify::{self, Classifier};
 use super::completion::Taken;
 use super::deadline::Deadline;
-use super::decide::{point_at, with_path_and_query};
+use super::decide::with_path_and_query;
 use super::formats;
+use super::https::{Secured, authority};
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_body::Aim;
@@ -57,6 +58,7 @@ pub(super) struct Exchange {
     pub(super) faults_per_try: bool,
     /// What the client speaks.
     pub(super) version: Option<Version>,
+    pub(super) secured: Secured,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
     pub(super) deadline: Deadline,
@@ -103,6 +105,7 @@ impl Exchange {
             inbound: false,
             faults_per_try: false,
             version: None,
+            secured: Secured::No,
             flags: ResponseFlags::NONE,
             attempts: 0,
             deadline: Deadline::default(),
@@ -222,6 +225,13 @@ impl Exchange {
             self.saved = Some(SavedHead::new(head));
         }
         Ok(())
+    }
+
+    /// Remembers where it leads by itself, if a cluster passes through.
+    pub(super) fn lead_itself(&mut self, head: &Parts) {
+        if self.passes_through() {
+            self.extras().original = Some(Original { dialled: authority(head), named: authority(head) });
+        }
     }
 
     /// Whether it may go where it leads by itself.
@@ -349,8 +359,8 @@ impl Exchange {
             head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
-        let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
-        let mut aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        let aim = self.secured.aim(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
+        let mut aim = aim.with_admission(admission.clone());
         aim.client = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local));
         self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
@@ -407,15 +417,4 @@ impl Exchange {
             ..RouteInfo::new(self.flags | flags, details)
         }
     }
-}
-
-/// The authority that a head names: of the URI, else `Host`.
-fn authority(head: &Parts) -> Option<Authority> {
-    let named = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
-    head.uri.authority().cloned().or_else(named)
-}
-
-/// Whether a head asks for a tunnel.
-pub(super) fn is_upgrade(head: &Parts) -> bool {
-    head.method == Method::CONNECT || head.headers.contains_key(UPGRADE)
 }

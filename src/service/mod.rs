@@ -32,7 +32,9 @@
 //!   the service time are added here. A `grpc-timeout` is rewritten for both, and a request with a [`DeadlineBudget`]
 //!   tells the expected timeout wherever it comes from.
 //! - `x-envoy-*` headers that steer Envoy change nothing; a [`RequestPolicy`], which nobody on the wire can send, does.
-//! - `https` requests of the application and `CONNECT` pass through: no http rule sees them in a sidecar either.
+//! - `https` requests of the application and `CONNECT` are not seen by http rules, as in a sidecar; the first go where
+//!   `tls` rules send their server name, over a [`Transport`](crate::Transport). What fails there is an answer too, where
+//!   a sidecar would close the connection. See [`MeshRouter::with_https_routed`].
 //! - The port that was addressed is that of the URI, 80 or 443 if it names none.
 //! - An error of no known type counts as a reset by the upstream, unless
 //!   [`with_classifier`](MeshRouter::with_classifier) says otherwise.
@@ -77,6 +79,7 @@ mod decide;
 mod exchange;
 mod formats;
 mod future;
+mod https;
 mod inbound;
 mod layer;
 mod local_reply;
@@ -98,7 +101,7 @@ pub use deadline_budget::DeadlineBudget;
 pub use future::ResponseFuture;
 pub use inbound::{InboundFuture, InboundRouter, InboundService};
 pub use layer::{MeshRouter, RetrySafety};
-pub use request_body::{Aim, RequestBody};
+pub use request_body::{Aim, Https, RequestBody};
 pub use request_policy::RequestPolicy;
 pub use response_body::ResponseBody;
 pub use route_info::RouteInfo;

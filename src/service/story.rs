@@ -11,7 +11,8 @@ use tower_service::Service;
 
 use super::completion::{Completion, Taken};
 use super::deadline::Expired;
-use super::exchange::{Exchange, is_upgrade};
+use super::exchange::Exchange;
+use super::https::{Secured, is_upgrade};
 use super::local_reply::LocalReply;
 use super::mirror;
 use super::request_body::RequestBody;
@@ -212,7 +213,13 @@ where
     /// What outlier detection is told.
     fn outcome<R>(&self, ended: &Ended<R>) -> Option<Outcome> {
         self.taken.as_ref()?;
+        let whole = self.exchange.secured == Secured::Whole;
         Some(match ended {
+            // Of what is sealed only its connection is judged.
+            Ended::Answer(_) if whole => Outcome::Status(StatusCode::OK),
+            Ended::Error(error) if whole => {
+                Outcome::Failure(Some(self.exchange.classify(&**error)).filter(|failure| failure.is_connect())?)
+            }
             Ended::Answer(response) => {
                 Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
             }

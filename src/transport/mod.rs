@@ -81,8 +81,8 @@ use upload::Upload;
 
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
-use crate::service::{Admission, Aim, RequestBody};
-use crate::upstream::{ConnectionSettings, Endpoint, Protocol};
+use crate::service::{Admission, Aim, Https, RequestBody};
+use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 
 /// Sends requests over connections of its own, HTTP/1.1 and HTTP/2, in TLS where the cluster says so (feature `tls`).
 ///
@@ -90,6 +90,7 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol};
 /// `:authority` says what the aim says. A request without one (a host that no rule knows) goes where its URI says: the
 /// host is looked up and its addresses are tried in turn, in the protocol of the request, and for `https` in TLS with
 /// the authorities that the system trusts.
+/// An aim with [`Https`] is secured to the host of the request, within or in place of what the cluster says of TLS.
 ///
 /// Connections are pooled for each endpoint. HTTP/1.1 takes the one used last; one that turns out closed before a byte
 /// of the request was written is replaced without anybody's notice, which is the only thing sent twice here. HTTP/2
@@ -152,6 +153,7 @@ impl Transport {
         let variant = Variant {
             name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),
             client: client.filter(|_| connection.proxy_protocol.is_some()),
+            https: None,
         };
         // A pool for its terms only: it never has a connection.
         let pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
@@ -188,13 +190,16 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
-            Some(Aim { endpoint, authority, admission, client }) => {
+            Some(Aim { endpoint, authority, admission, client, https }) => {
+                let is_whole = https.as_ref().is_some_and(|https| https.is_whole);
                 let http2 = match endpoint.connection().protocol {
+                    _ if is_whole => request.version() == Version::HTTP_2,
                     Protocol::Http1 => false,
                     Protocol::Http2 => true,
                     Protocol::SameAsDownstream => request.version() == Version::HTTP_2,
                 };
                 let variant = variant(endpoint.connection(), authority.as_ref(), &request, client);
+                let variant = Variant { https: https.filter(|https| takes(https, endpoint.connection())), ..variant };
                 let pool = self.inner.of_endpoint(&endpoint, variant);
                 send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
             }
@@ -248,7 +253,13 @@ fn variant<B>(
     Variant {
         name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
         client: client.filter(|_| connection.proxy_protocol.is_some()),
+        https: None,
     }
+}
+
+/// Whether the application's own TLS sets connections apart: not where the endpoint's takes its place.
+fn takes(https: &Https, connection: &ConnectionSettings) -> bool {
+    https.is_whole || connection.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::IstioMutual)
 }
 
 /// The host of a `Host` header.
