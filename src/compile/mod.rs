@@ -43,7 +43,7 @@ mod tables;
 mod validate;
 mod virtual_services;
 
-pub(crate) use publication::{Judged, Publication};
+pub(crate) use publication::{Judged, NeededNames, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
