@@ -44,7 +44,7 @@ mod tables;
 mod validate;
 mod virtual_services;
 
-pub(crate) use publication::{GivenChange, Judged, Publication};
+pub(crate) use publication::{GivenChange, Judged, NeededNames, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;

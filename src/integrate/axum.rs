@@ -80,7 +80,7 @@
 //! let origin = Origin::Listener(std::sync::Arc::new(ListenerOrigin::new("http.80", 80)));
 //! let gateway = MeshRouter::new(&mesh).with_origin(origin).layer(inner);
 //! // For `axum::serve`, which takes no errors.
-//! let gateway = HandleError::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
+//! let gateway = HandleError::<_, _, ()>::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
 //! # drop(gateway);
 //! # Ok(())
 //! # }
