@@ -1,7 +1,7 @@
 //! Instructions of `RouteTable::resolve`, view included, by the shape of the rules and their number.
 //!
 //! Needs valgrind and `gungraun-runner` of the same version as the crate. What is asked for: on `prefixes`, `exacts`,
-//! `headers` and `nested` no more than twice the instructions from 16 to 10,000 rules.
+//! `headers`, `names` and `nested` no more than twice the instructions from 16 to 10,000 rules.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(missing_docs, reason = "what the macros write has none")]
 
@@ -47,6 +47,7 @@ macro_rules! shape {
 shape!(prefixes, Shape::Prefixes);
 shape!(exacts, Shape::Exacts);
 shape!(headers, Shape::Headers);
+shape!(names, Shape::Names);
 shape!(nested, Shape::Nested);
 shape!(regexes, Shape::Regexes);
 
@@ -76,6 +77,6 @@ fn sample(case: Case, draw: u64) -> (Case, Option<ClusterIndex>) {
 
 library_benchmark_group!(
     name = resolve;
-    benchmarks = prefixes, exacts, headers, nested, regexes, threshold, sample
+    benchmarks = prefixes, exacts, headers, names, nested, regexes, threshold, sample
 );
 main!(library_benchmark_groups = resolve);

@@ -2,8 +2,8 @@
 //! Istio's traffic rules, in process.
 //!
 //! A team's VirtualService, DestinationRule, Gateway and ServiceEntry YAML gets its Istio meaning inside a Rust client
-//! or server: a tower [`Layer`](tower_layer::Layer) that matches, splits and balances, without a sidecar. The same code
-//! is a gateway when it stands alone (`examples/gateway`).
+//! or server: a tower [`Layer`](tower_layer::Layer) that matches, rewrites, splits, balances and tries again, without a
+//! sidecar. The same code is a gateway when it stands alone (`examples/gateway`).
 //!
 //! ```
 //! use http::Request;
@@ -42,41 +42,69 @@
 //! # }
 //! ```
 //!
+//! # The paved path
+//!
+//! | what for | what to begin with |
+//! |---|---|
+//! | the rules | [`Mesh`]: `Mesh::open` follows a folder, [`Mesh::apply`] takes a [`Config`](config::Config); [`Mesh::builder`] says who this process is ([`Workload`](options::Workload)) and what is true of the mesh ([`MeshOptions`](options::MeshOptions)) |
+//! | a client | [`MeshRouter::new`] over [`Transport`] or any other client; [`integrate`] has a guide for each library |
+//! | a server | [`MeshRouter::inbound`] around the application |
+//! | a gateway | [`gateway::Server`], as `examples/gateway` shows it |
+//! | why a request went there | [`RouteInfo`](service::RouteInfo) in the response; [`Snapshot::explain`](snapshot::Snapshot::explain) before it is sent |
+//! | how the endpoints are | [`Mesh::endpoints`]; [`Mesh::set_endpoints`] for a discovery of your own |
+//! | one request that is special | [`RequestPolicy`](service::RequestPolicy) and [`DeadlineBudget`](service::DeadlineBudget) in its extensions |
+//!
+//! Choices that Istio has no field for are methods of [`MeshRouter`], all off unless called:
+//! [`with_retry_safety`](MeshRouter::with_retry_safety), [`with_classifier`](MeshRouter::with_classifier),
+//! [`with_faults_per_try`](MeshRouter::with_faults_per_try), [`with_sticky_weights`](MeshRouter::with_sticky_weights),
+//! [`with_retry_after`](MeshRouter::with_retry_after), [`with_mirror_limits`](MeshRouter::with_mirror_limits).
+//!
 //! # The one way a request flows
 //!
 //! 1. `poll_ready` forwards to the inner service. `call` takes the ready inner out, takes one
 //!    [`Snapshot`](snapshot::Snapshot) and never loads again for this request.
-//! 2. A [`RequestView`](request::RequestView) is prepared from the head and from its [`Origin`](request::Origin).
+//! 2. A [`RequestView`](request::RequestView) is prepared from the head, with its path normalized, and from its
+//!    [`Origin`](request::Origin).
 //! 3. [`resolve`](route::RouteTable::resolve): host, port, first matching rule. One evaluator, generic over a trace:
 //!    with the no-op trace it allocates nothing, with a recording one it is
 //!    [`explain`](snapshot::Snapshot::explain).
-//! 4. The weighted destination is drawn once and kept; header operations run.
-//! 5. An endpoint is picked, and counted until the response body has ended, in whichever way.
-//! 6. The inner service sends the request: the chosen endpoint goes to it as a typed value in the
-//!    [body](service::RequestBody), and as the authority of the URI for services that know nothing of that.
-//! 7. Every failure on a matched route is Envoy's response (status, body, flag) with a [`RouteInfo`](service::RouteInfo)
-//!    in its extensions that says why. `Err` comes out only where no rule matched.
+//! 4. Redirects and direct responses end here. The weighted destination is drawn once and kept for all that follows.
+//! 5. A fault is drawn: first the delay, then the abort. CORS answers preflights. Header operations run, then rewrites.
+//! 6. Tries, under one deadline: an endpoint is picked (priority, place, balancer, not one already tried), the limits
+//!    of its cluster admit the request, the inner service sends it, outlier detection is told what it came to. The
+//!    chosen endpoint goes down as a typed value in the [body](service::RequestBody), and as the authority of the URI
+//!    for services that know nothing of that. Mirrors leave with the first try. If the retry policy and its budget
+//!    allow, it goes round again after a pause, with the body that was kept.
+//! 7. Response headers. Every failure on a matched route is Envoy's response (status, body, flag) with a
+//!    [`RouteInfo`](service::RouteInfo) in its extensions that says why. `Err` comes out only where no rule matched.
+//!    The request counts on its endpoint until its response body has ended, in whichever way.
+//!
+//! The first try runs in the response future without a box; only what waits (a further try, a pause, a copied body)
+//! costs more.
 //!
 //! # The rooms
 //!
 //! | room | what it holds | may use |
 //! |---|---|---|
+//! | [`error`] [`dice`] [`request`] [`outcome`] [`options`] | words that all rooms share | `outcome`: `error`; `options`: `config` |
 //! | [`config`] | the words: resources as written, with the place of every field | `error` |
 //! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` `telemetry` |
-//! | [`route`] | the meaning: immutable, pure, synchronous | `error` `request` `outcome` `dice` `options` |
-//! | [`upstream`] | the living part: clusters, endpoints, balancers; atomics, no tasks | `error` `request` `outcome` `dice` |
-//! | [`snapshot`] | routes and clusters, published together | `route` `upstream` `telemetry` |
-//! | [`mesh`] | the shared handle | `compile` `snapshot` `upstream` `options` |
-//! | [`service`] | the motion: layer, service, future, bodies, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` |
+//! | [`route`] | the meaning: immutable, pure, synchronous | `options` |
+//! | [`upstream`] | the living part: clusters, endpoints, balancers, health, limits; atomics, no tasks | |
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
-//! | [`transport`] | connections: an inner service over hyper | `upstream` `outcome` `service`'s seam |
-//! | [`gateway`] | listeners | `service` `transport` `source` `mesh` |
-//! | [`integrate`] | where requests come from: guides and adaptors for other libraries | `service` `mesh` `outcome` `request` |
+//! | [`snapshot`] | routes, clusters and listeners, published together | `route` `upstream` `telemetry` `options` |
+//! | [`mesh`] | the shared handle | `config` `compile` `snapshot` `upstream` `options` |
+//! | [`service`] | the motion: layers, services, the response future, bodies, mirrors, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` `options` |
+//! | `tls` | certificates and keys: words to configurations of rustls, kept fresh | `upstream` `snapshot` |
+//! | [`transport`] | connections: an inner service over hyper | `upstream` `telemetry` `tls` `service`'s seam |
+//! | [`integrate`] | where requests come from: guides and adaptors for other libraries | `service` `mesh` |
 //! | [`source`] | where words and addresses come from | `mesh` `config` |
+//! | [`gateway`] | listeners: HTTP, TLS and bytes, with Envoy's treatment of heads | `service` `transport` `tls` `source` `mesh` `snapshot` `route` `upstream` `telemetry` |
 //!
-//! Nothing points up and there is no circle; a test reads the imports. `route` and `upstream` do not know each other: a
-//! route holds a [`ClusterIndex`](route::ClusterIndex) into the same snapshot. Words change rarely (one swap of the
-//! snapshot), endpoints often (one swap of a cluster's endpoint set, read once per try).
+//! Every room but [`config`] and `tls` may use those of the first line as it needs them. Nothing points up and there is
+//! no circle; a test reads the imports. `route` and `upstream` do not know each other: a route holds a
+//! [`ClusterIndex`](route::ClusterIndex) into the same snapshot. Words change rarely (one swap of the snapshot),
+//! endpoints often (one swap of a cluster's endpoint set, read once per try).
 //!
 //! # Features
 //!
@@ -86,9 +114,10 @@
 //! |---|---|
 //! | `client` (default) | [`transport`]: our own inner service over hyper |
 //! | `file` (default) | [`source`]: a folder of YAML, watched; `Mesh::open` |
+//! | `tls` | TLS of the transport, and of listeners where there are some: rustls with ring; switches `client` on |
 //! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
 //! | `metrics` | Istio's standard metrics through the `metrics` facade |
-//! | `gateway` | [`gateway`]: listeners; switches `client`, `file` and `metrics` on |
+//! | `gateway` | [`gateway`]: listeners; switches `client`, `file`, `metrics` and `tls` on |
 //! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |
 //! | `full` | all of them but `dns`, whose resolver is large |
 
@@ -115,6 +144,16 @@ pub mod source;
 mod tls;
 #[cfg(feature = "client")]
 pub mod transport;
+
+/// Pages for those who come from somewhere else.
+#[cfg(any(doc, doctest))]
+pub mod guide {
+    #[doc = include_str!("guide/coming_from_a_sidecar.md")]
+    pub mod coming_from_a_sidecar {}
+
+    #[doc = include_str!("guide/coming_from_retry_middleware.md")]
+    pub mod coming_from_retry_middleware {}
+}
 
 /// The examples of the README are compiled.
 #[cfg(all(doctest, feature = "client", feature = "file"))]

@@ -26,15 +26,18 @@
 //! # Ok::<(), mesh_router::Error>(())
 //! ```
 
+#[cfg(feature = "file")]
+mod prepared;
+
 use std::net::IpAddr;
-#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use crate::compile::{Judged, Publication};
+use crate::compile::{Judged, NeededNames, Publication};
 use crate::config::Config;
 use crate::dice::Dice;
 use crate::error::Error;
@@ -45,6 +48,8 @@ use crate::snapshot::Snapshot;
 mod given;
 
 pub use given::EndpointsHandle;
+#[cfg(feature = "file")]
+pub(crate) use prepared::Prepared;
 
 pub use crate::compile::report::{Quarantined, Report};
 
@@ -71,6 +76,10 @@ impl WeakMesh {
     }
 }
 
+/// Tells of names that publications to come need.
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+pub(crate) type NamesChanges = watch::Receiver<NeededNames>;
+
 /// The right to look names up for a mesh, which one task has at a time.
 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 pub(crate) struct NamesClaim {
@@ -81,7 +90,7 @@ pub(crate) struct NamesClaim {
 impl Drop for NamesClaim {
     fn drop(&mut self) {
         if let Some(mesh) = self.mesh.upgrade() {
-            mesh.shared.names_claimed.store(false, Ordering::Release);
+            *mesh.shared.resolving.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 }
@@ -95,9 +104,11 @@ struct Shared {
     publication: Mutex<Publication>,
     versions: watch::Sender<u64>,
     answering: Mutex<()>,
-    /// Whether somebody looks names up.
+    /// How long whoever looks names up lets them be waited for; `None`: nobody does.
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-    names_claimed: AtomicBool,
+    resolving: Mutex<Option<Duration>>,
+    /// Names that a publication to come needs.
+    awaited: watch::Sender<NeededNames>,
     /// How many look-ups have ended.
     lookups: watch::Sender<u64>,
 }
@@ -166,7 +177,8 @@ impl MeshBuilder {
                 versions: watch::Sender::new(0),
                 answering: Mutex::new(()),
                 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-                names_claimed: AtomicBool::new(false),
+                resolving: Mutex::new(None),
+                awaited: watch::Sender::new(NeededNames::new()),
                 lookups: watch::Sender::new(0),
             }),
         }
@@ -284,18 +296,43 @@ impl Mesh {
         WeakMesh { shared: Arc::downgrade(&self.shared) }
     }
 
-    /// The right to look names up, unless somebody has it.
+    /// The right to look names up, unless somebody has it. First answers may be waited for that long.
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-    pub(crate) fn claim_names(&self) -> Option<NamesClaim> {
-        let claimed = self.shared.names_claimed.swap(true, Ordering::AcqRel);
-        (!claimed).then(|| NamesClaim { mesh: self.downgrade() })
+    pub(crate) fn claim_names(&self, patience: Duration) -> Option<NamesClaim> {
+        let mut resolving = self.shared.resolving.lock().unwrap_or_else(PoisonError::into_inner);
+        if resolving.is_some() {
+            return None;
+        }
+        *resolving = Some(patience);
+        Some(NamesClaim { mesh: self.downgrade() })
+    }
+
+    /// How long first answers may be waited for; `None`: nobody looks names up.
+    #[cfg(feature = "file")]
+    fn resolving(&self) -> Option<Duration> {
+        *self.shared.resolving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names that the snapshot needs, and those that one to come will.
+    pub(crate) fn needed_names(&self) -> NeededNames {
+        let mut names = self.load().names();
+        names.extend(self.shared.awaited.borrow().iter().cloned());
+        names.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+        names.dedup_by(|one, other| one.name() == other.name());
+        names
+    }
+
+    /// Tells when names are needed that the snapshot does not have yet, or are not any more.
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+    pub(crate) fn awaited_names(&self) -> NamesChanges {
+        self.shared.awaited.subscribe()
     }
 
     /// Publishes what a name was looked up to, for those who look names up themselves: see
     /// [`Snapshot::names`] for which names are needed. It takes effect at once, in every cluster that needs the name.
     /// `None`, that there was no answer, leaves the last addresses. A name that is not needed changes nothing.
     pub fn publish_addresses(&self, name: &str, addresses: Option<Vec<IpAddr>>) {
-        if let Some(name) = self.load().names().iter().find(|known| **known.name() == *name) {
+        if let Some(name) = self.needed_names().iter().find(|known| **known.name() == *name) {
             name.answered(addresses);
         }
         self.publish_answers(Some(name));

@@ -26,7 +26,7 @@ pub enum OutboundTrafficPolicy {
     RegistryOnly,
 }
 
-/// How paths are normalised before they are matched (`meshConfig.pathNormalization.normalization`).
+/// How paths are normalized before they are matched (`meshConfig.pathNormalization.normalization`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathNormalization {
@@ -99,7 +99,7 @@ pub struct MeshOptions {
     pub root_namespace: String,
     /// What happens to unknown hosts: [`OutboundTrafficPolicy::AllowAny`].
     pub outbound_traffic_policy: OutboundTrafficPolicy,
-    /// How paths are normalised: [`PathNormalization::Base`].
+    /// How paths are normalized: [`PathNormalization::Base`].
     pub path_normalization: PathNormalization,
     /// How long opening a connection may take, TLS included: 10 s.
     pub connect_timeout: Duration,

@@ -87,7 +87,7 @@ pub struct RequestView<'a> {
 impl<'a> RequestView<'a> {
     /// Prepares the head. The authority is that of the URI, else the `Host` header.
     ///
-    /// The path is taken as it stands: normalise it first ([`crate::route::normalize`]) and use [`Self::with_path`].
+    /// The path is taken as it stands: normalize it first ([`crate::route::normalize`]) and use [`Self::with_path`].
     pub fn new(method: &'a Method, uri: &'a Uri, headers: &'a HeaderMap, origin: &Origin) -> Self {
         let authority = match uri.authority() {
             Some(authority) => authority.as_str(),
@@ -112,7 +112,7 @@ impl<'a> RequestView<'a> {
         Self { method, headers, scheme, tls, authority, host, port, path: uri.path(), query: uri.query() }
     }
 
-    /// The same request with its path replaced, for one that had to be normalised.
+    /// The same request with its path replaced, for one that had to be normalized.
     #[must_use]
     pub fn with_path(mut self, path: &'a str) -> Self {
         self.path = path;

@@ -28,7 +28,8 @@ use crate::error::{Place, ResourceName};
 use crate::options::PathNormalization;
 use crate::request::{GatewayOrigin, Origin, RequestView};
 use crate::route::{
-    ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, StreamTable, Trace,
+    ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, ServerNameTable, StreamTable,
+    Trace,
 };
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Takes};
@@ -37,6 +38,10 @@ use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Tak
 pub struct Snapshot {
     pub(crate) version: u64,
     pub(crate) mesh: RouteTable,
+    /// The http rules for ports on which clients of the mesh open TLS: nobody's, unless an application asks for them.
+    pub(crate) mesh_https: RouteTable,
+    /// Where the TLS of clients of the mesh goes.
+    pub(crate) mesh_tls: ServerNameTable,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) inbound: Vec<Inbound>,
@@ -162,7 +167,12 @@ impl fmt::Debug for Snapshot {
         let clusters: Vec<_> = self.clusters().collect();
         let mut snapshot = f.debug_struct("Snapshot");
         snapshot.field("version", &self.version).field("path_normalization", &self.path_normalization);
-        snapshot.field("mesh", &self.mesh).field("listeners", &self.listeners).field("clusters", &clusters).finish()
+        snapshot.field("mesh", &self.mesh).field("mesh_https", &self.mesh_https);
+        snapshot
+            .field("mesh_tls", &self.mesh_tls)
+            .field("listeners", &self.listeners)
+            .field("clusters", &clusters)
+            .finish()
     }
 }
 
@@ -177,14 +187,15 @@ impl Snapshot {
         &self.listeners
     }
 
-    /// The listener in plaintext at an address.
-    pub(crate) fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
+    /// The listener that takes connections to an address in plaintext.
+    pub fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
         self.listeners.get(socket.plain?)
     }
 
-    /// The listener at an address for a client that asks for `server_name` in its TLS handshake.
-    pub(crate) fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
+    /// The listener that takes a connection to an address whose client asks for `server_name` in its TLS handshake: the
+    /// one with the most specific name. `None`: the connection is closed.
+    pub fn secured_listener(&self, bind: &Bind, server_name: Option<&str>) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;
         // No name at all is one that only `*` stands for.
         self.listeners.get(*socket.named.get(server_name.unwrap_or_default())?)

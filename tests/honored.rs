@@ -56,6 +56,8 @@ spec:
   http:
   - match: [{uri: {prefix: /a}}]
     route: [{destination: {host: all.test}, weight: 1}, {destination: {host: all.test, subset: v1}, weight: 2}]
+  - match: [{uri: {prefix: /r}}]
+    redirect: {uri: /elsewhere}
 ",
     ),
     ("DestinationRule", "\nspec: {host: dr.test, subsets: [{name: s, labels: {version: v1}}]}\n"),
@@ -65,9 +67,13 @@ spec:
 spec:
   servers:
   - {port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}
-  - port: {number: 8443, name: https, protocol: HTTPS}
+  - port: {number: 8443, name: simple, protocol: HTTPS}
     hosts: ['*']
     tls: {mode: SIMPLE, serverCertificate: a.crt, privateKey: a.key}
+  - port: {number: 8444, name: mutual, protocol: HTTPS}
+    hosts: ['*']
+    tls: {mode: MUTUAL, serverCertificate: a.crt, privateKey: a.key, caCertificates: ca.crt}
+  - {port: {number: 8445, name: passed, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}
 ",
     ),
     (
@@ -103,11 +109,12 @@ spec:
   http: [{route: [{destination: {host: dr.test, subset: s}}]}]
 ";
 
-/// Where a word stands: the kind of the resource and the path below it.
+/// Where a word stands, at several places where it means several things: the kind of the resource and the path below it.
 const PLACES: &[(&str, &str, &str)] = &[
     ("VirtualService", "VirtualService", "spec"),
     ("Destination", "VirtualService", "spec.http.0.route.0.destination"),
     ("HttpRoute", "VirtualService", "spec.http.0"),
+    ("HttpRoute", "VirtualService", "spec.http.1"),
     ("Delegate", "VirtualService", "spec.http.0.delegate"),
     ("Headers", "VirtualService", "spec.http.0.headers"),
     ("HeaderOperations", "VirtualService", "spec.http.0.headers.request"),
@@ -158,6 +165,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("ConnectionKeepalive", "DestinationRule", "spec.trafficPolicy.connectionPool.http.http2KeepAlive"),
     ("OutlierDetection", "DestinationRule", "spec.trafficPolicy.outlierDetection"),
     ("ClientTlsSettings", "DestinationRule", "spec.trafficPolicy.tls"),
+    ("ClientTlsSettings", "DestinationRule", "spec.subsets.0.trafficPolicy.tls"),
     ("LocalityLoadBalancerSetting", "DestinationRule", "spec.trafficPolicy.loadBalancer.localityLbSetting"),
     ("Distribute", "DestinationRule", "spec.trafficPolicy.loadBalancer.localityLbSetting.distribute.0"),
     ("Failover", "DestinationRule", "spec.trafficPolicy.loadBalancer.localityLbSetting.failover.0"),
@@ -166,8 +174,11 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("Gateway", "Gateway", "spec"),
     ("Server", "Gateway", "spec.servers.0"),
     ("ServerPort", "Gateway", "spec.servers.0.port"),
+    ("ServerTlsSettings", "Gateway", "spec.servers.0.tls"),
     ("ServerTlsSettings", "Gateway", "spec.servers.1.tls"),
-    ("TlsCertificate", "Gateway", "spec.servers.1.tls.tlsCertificates.0"),
+    ("ServerTlsSettings", "Gateway", "spec.servers.2.tls"),
+    ("ServerTlsSettings", "Gateway", "spec.servers.3.tls"),
+    ("TlsCertificate", "Gateway", "spec.servers.0.tls.tlsCertificates.0"),
     ("ServiceEntry", "ServiceEntry", "spec"),
     ("ServiceEntryPort", "ServiceEntry", "spec.ports.0"),
     ("WorkloadSelector", "ServiceEntry", "spec.workloadSelector"),
@@ -219,6 +230,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("ConnectionPoolSettings", "http", "{useClientProtocol: true}"),
     ("Gateway", "servers", "[{port: {number: 81, name: http, protocol: HTTP}, hosts: ['*']}]"),
     ("Gateway", "selector", "{app: nobody}"),
+    ("ServerTlsSettings", "mode", "OPTIONAL_MUTUAL"),
+    ("ServerTlsSettings", "maxProtocolVersion", "TLSV1_2"),
     ("Server", "port", "{number: 81, name: http, protocol: HTTP}"),
     ("Server", "bind", "127.0.0.1"),
     ("Server", "hosts", "[other.test]"),
@@ -267,9 +280,11 @@ const NO_MEANING: &[(&str, &str)] = &[
     ("ServiceEntry", "location"),
 ];
 
-fn place(word: &str) -> (&'static str, &'static str) {
-    let found = PLACES.iter().find(|(name, ..)| *name == word);
-    found.map(|(_, kind, path)| (*kind, *path)).unwrap_or_else(|| panic!("where does {word} stand?"))
+fn places(word: &str) -> Vec<(&'static str, &'static str)> {
+    let found: Vec<_> =
+        PLACES.iter().filter(|(name, ..)| *name == word).map(|(_, kind, path)| (*kind, *path)).collect();
+    assert!(!found.is_empty(), "where does {word} stand?");
+    found
 }
 
 /// Sets `path` of `value`; mappings and lists on the way are made.
@@ -348,6 +363,13 @@ fn written(path: &str) -> String {
 }
 
 #[test]
+fn what_is_published_prints_the_same_twice() {
+    for (kind, _) in RESOURCES {
+        assert_eq!(publish(kind, &[]).0, publish(kind, &[]).0, "{kind}");
+    }
+}
+
+#[test]
 fn every_field_changes_what_is_published_or_is_named() {
     let mut silent = Vec::new();
     let mut seen = BTreeSet::new();
@@ -358,18 +380,51 @@ fn every_field_changes_what_is_published_or_is_named() {
         if NO_MEANING.contains(&(word, name)) {
             continue;
         }
-        let (kind, path) = place(word);
         let value = VALUES.iter().find(|(w, n, _)| (*w, *n) == (word, name)).map_or(&plain, |(.., value)| value);
-        let full = format!("{path}.{name}");
-        let needed: Vec<_> = BEFORE.iter().filter(|(w, n, _)| *w == word && *n != name).collect();
-        let needed: Vec<_> = needed.iter().map(|(_, name, value)| (format!("{path}.{name}"), *value)).collect();
-        let needed: Vec<_> = needed.iter().map(|(path, value)| (path.as_str(), *value)).collect();
-        let (before, _) = publish(kind, &needed);
-        let (after, report) = publish(kind, &[&*needed, &[(full.as_str(), *value)]].concat());
-        if before == after && !is_named(&report, &written(&full)) {
-            silent.push(format!("{kind} {full}: {value}\n{report}"));
+        for (kind, path) in places(word) {
+            let full = format!("{path}.{name}");
+            let needed: Vec<_> = BEFORE.iter().filter(|(w, n, _)| *w == word && *n != name).collect();
+            let needed: Vec<_> = needed.iter().map(|(_, name, value)| (format!("{path}.{name}"), *value)).collect();
+            let needed: Vec<_> = needed.iter().map(|(path, value)| (path.as_str(), *value)).collect();
+            let (before, _) = publish(kind, &needed);
+            let (after, report) = publish(kind, &[&*needed, &[(full.as_str(), *value)]].concat());
+            if before == after && !is_named(&report, &written(&full)) {
+                silent.push(format!("{kind} {full}: {value}\n{report}"));
+            }
         }
     }
     assert!(silent.is_empty(), "{} fields do nothing in silence:\n{}", silent.len(), silent.join("\n"));
-    assert_eq!(seen.len(), PLACES.len(), "every word has its place");
+    let placed: BTreeSet<_> = PLACES.iter().map(|(word, ..)| *word).collect();
+    assert_eq!(seen, placed, "every word has its place");
+}
+
+#[test]
+fn what_means_nothing_as_it_stands_is_named_and_nothing_else_is() {
+    let never = "a percentage of 0, as it is without one, is of no request";
+    let plain = "connections are in plain text without it too: no mutual TLS is set up by itself";
+    let (fault, tls) = ("spec.http.0.fault", "spec.trafficPolicy.tls");
+    for (kind, fields, expected) in [
+        ("VirtualService", vec![("spec.http.0.mirrorPercentage", "{value: 5}")], "there is no `mirror`"),
+        (
+            "VirtualService",
+            vec![("spec.http.0.mirrorPercentage", "{}"), ("spec.http.0.mirror", "{host: all.test}")],
+            "",
+        ),
+        ("VirtualService", vec![("spec.http.1.timeout", "1s")], "the rule sends no request on"),
+        ("VirtualService", vec![("spec.http.0.timeout", "1s")], ""),
+        ("VirtualService", vec![(fault, "{delay: {fixedDelay: 1s}}")], never),
+        ("VirtualService", vec![(fault, "{delay: {percentage: {value: 5}}}")], "it has no `fixedDelay`"),
+        ("VirtualService", vec![(fault, "{delay: {percent: 5, fixedDelay: 1s}}")], ""),
+        ("VirtualService", vec![(fault, "{abort: {httpStatus: 500}}")], never),
+        ("VirtualService", vec![(fault, "{abort: {httpStatus: 500, percentage: {value: 5}}}")], ""),
+        ("DestinationRule", vec![(tls, "{mode: DISABLE}")], plain),
+        ("DestinationRule", vec![(tls, "{mode: SIMPLE}"), ("spec.subsets.0.trafficPolicy.tls", "{}")], ""),
+        ("Gateway", vec![("spec.servers.1.tls.subjectAltNames", "[a]")], "SIMPLE asks clients for no certificate"),
+        ("Gateway", vec![("spec.servers.2.tls.subjectAltNames", "[a]")], ""),
+        ("Gateway", vec![("spec.servers.0.tls.httpsRedirect", "true")], ""),
+    ] {
+        let (_, report) = publish(kind, &fields);
+        let found = report.problems().iter().find_map(|problem| problem.message.strip_prefix("without effect: "));
+        assert_eq!(found.unwrap_or_default(), expected, "{kind} {fields:?}\n{report}");
+    }
 }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{MeshRouter, RequestBody, RouteInfo};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
 use tower::limit::ConcurrencyLimitLayer;
@@ -114,40 +115,68 @@ async fn the_answer_tells_what_was_decided() {
     assert_eq!(info.rule().unwrap().path, "spec.http[0]");
 }
 
-/// An inner service that counts its clones.
-struct Counted(Arc<AtomicUsize>);
+/// An inner service that counts its clones and fails as often as it is told to.
+#[derive(Default)]
+struct Counted {
+    clones: Arc<AtomicUsize>,
+    failures: Arc<AtomicUsize>,
+}
 
 impl Clone for Counted {
     fn clone(&self) -> Self {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        Self(self.0.clone())
+        self.clones.fetch_add(1, Ordering::Relaxed);
+        Self { clones: self.clones.clone(), failures: self.failures.clone() }
     }
 }
 
 impl Service<Sent> for Counted {
     type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = std::future::Ready<Result<Response<Body>, Infallible>>;
+    type Error = FailureError;
+    type Future = std::future::Ready<Result<Response<Body>, FailureError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), FailureError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: Sent) -> Self::Future {
-        std::future::ready(Ok(Response::default()))
+        let failures = self.failures.load(Ordering::Relaxed);
+        self.failures.store(failures.saturating_sub(1), Ordering::Relaxed);
+        let refused = || FailureError::new(Failure::ConnectRefused, io::Error::from(io::ErrorKind::ConnectionRefused));
+        std::future::ready(if failures > 0 { Err(refused()) } else { Ok(Response::default()) })
     }
 }
 
-#[tokio::test]
-async fn only_an_answer_made_here_clones_the_inner_service() {
-    let clones = Arc::new(AtomicUsize::new(0));
-    let mut service = MeshRouter::new(&support::mesh()).layer(Counted(clones.clone()));
-    for (host, expected) in [("reviews", 0), ("elsewhere", 0), ("closed", 1), ("reviews", 1)] {
-        service.ready().await.unwrap().call(get(&format!("http://{host}/"))).await.unwrap();
-        assert_eq!(clones.load(Ordering::Relaxed), expected, "{host}");
+#[tokio::test(start_paused = true)]
+async fn the_inner_service_is_cloned_for_later_tries_and_where_it_is_given_up() {
+    let counted = Counted::default();
+    let (clones, failures) = (counted.clones.clone(), counted.failures.clone());
+    let mut service = MeshRouter::new(&support::mesh()).layer(counted);
+    for (host, failing, expected, tries) in [
+        // It passes through, or its rule has no retries: the service itself is called.
+        ("elsewhere", 0, 0, None),
+        ("once", 0, 0, Some(1)),
+        ("once", 1, 0, Some(1)),
+        // One for all tries that may follow, whether any does.
+        ("reviews", 0, 1, Some(1)),
+        ("reviews", 1, 1, Some(2)),
+        ("reviews", 2, 1, Some(3)),
+        ("plain", 0, 1, Some(1)),
+        // One takes the place of the service that was ready, also where there would have been retries.
+        ("closed", 0, 1, Some(0)),
+        ("missing", 0, 1, Some(0)),
+        ("empty", 0, 1, Some(0)),
+        // One takes its place, and one makes the try once the delay is over.
+        ("held", 0, 2, Some(1)),
+    ] {
+        let before = clones.load(Ordering::Relaxed);
+        failures.store(failing, Ordering::Relaxed);
+        let response = service.ready().await.unwrap().call(get(&format!("http://{host}/"))).await.unwrap();
+        assert_eq!(clones.load(Ordering::Relaxed) - before, expected, "{host} {failing}");
+        assert_eq!(response.extensions().get::<RouteInfo>().map(RouteInfo::attempts), tries, "{host} {failing}");
     }
+    let before = clones.load(Ordering::Relaxed);
     let _ = service.clone();
-    assert_eq!(clones.load(Ordering::Relaxed), 2);
+    assert_eq!(clones.load(Ordering::Relaxed), before + 1);
     let _: Counted = service.into_inner();
 }
 
@@ -166,7 +195,7 @@ async fn what_an_answer_made_here_had_reserved_is_released() {
 #[test]
 fn the_future_is_as_free_as_its_parts() {
     fn free<T: Send + Sync + 'static>(_: &T) {}
-    let service = MeshRouter::new(&support::mesh()).layer(Counted(Arc::default()));
+    let service = MeshRouter::new(&support::mesh()).layer(Counted::default());
     free(&service);
     free(&Service::<Request<Body>>::call(&mut service.clone(), get("http://reviews/")));
 }

@@ -92,29 +92,39 @@ async fn the_answer_to_grpc_is_all_in_its_headers() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_failure_has_its_answer() {
-    let start = "upstream connect error or disconnect/reset before headers. reset reason: ";
-    for (failure, status, flags, reason) in [
-        (Failure::ConnectRefused, 503, "UF", "remote connection failure, transport failure reason: broken pipe"),
-        (Failure::ConnectLocal, 503, "UF", "local connection failure"),
-        (Failure::ConnectTimeout, 503, "UF", "connection timeout"),
-        (Failure::ConnectionTermination, 503, "UC", "connection termination"),
-        (Failure::RemoteReset, 503, "UR", "remote reset"),
-        (Failure::RefusedStream, 503, "UR", "remote refused stream reset"),
-        (Failure::LocalReset, 503, "LR", "local reset"),
-        (Failure::ProtocolError, 502, "UPE", "protocol error"),
-        (Failure::Overflow, 503, "UO", "overflow"),
+    let start = "upstream connect error or disconnect/reset before headers. ";
+    // Whether the default policy tries again after it.
+    for (failure, status, flags, reason, retried) in [
+        (Failure::ConnectRefused, 503, "UF", "remote connection failure, transport failure reason: broken pipe", true),
+        (Failure::ConnectLocal, 503, "UF", "local connection failure", true),
+        (Failure::ConnectTimeout, 503, "UF", "connection timeout", true),
+        (Failure::ConnectionTermination, 503, "UC", "connection termination", false),
+        (Failure::RemoteReset, 503, "UR", "remote reset", false),
+        (Failure::RefusedStream, 503, "UR", "remote refused stream reset", true),
+        (Failure::LocalReset, 503, "LR", "local reset", false),
+        (Failure::ProtocolError, 502, "UPE", "protocol error", false),
+        (Failure::Overflow, 503, "UO", "overflow", false),
     ] {
-        let error = move || FailureError::new(failure, io::Error::from(io::ErrorKind::BrokenPipe));
-        let response = after(error, ask(Method::GET, "http://reviews/", "text/html")).await;
-        assert_eq!(response.status(), status, "{failure:?}");
-        assert_eq!(info(&response).flags().to_string(), flags, "{failure:?}");
-        assert_eq!(info(&response).attempts(), 1);
-        assert!(info(&response).cause().unwrap().downcast_ref::<FailureError>().is_some());
-        assert_eq!(response.headers().contains_key("x-envoy-overloaded"), failure == Failure::Overflow);
-        assert_eq!(response.headers()["x-rule"], "reviews");
-        assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), format!("{start}{reason}"));
+        // By the default policy there are two retries (RT1); the flags say that they are used up, and the body that
+        // there were some (RT9). Without a policy there is one try and no word of others.
+        for (host, used_up) in [("reviews", retried), ("once", false)] {
+            let error = move || FailureError::new(failure, io::Error::from(io::ErrorKind::BrokenPipe));
+            let response = after(error, ask(Method::GET, &format!("http://{host}/"), "text/html")).await;
+            assert_eq!(response.status(), status, "{failure:?} {host}");
+            let (flags, attempts, prefix) = match used_up {
+                true => (format!("{flags},URX"), 3, "retried and the latest reset reason: "),
+                false => (flags.to_owned(), 1, "reset reason: "),
+            };
+            assert_eq!(info(&response).flags().to_string(), flags, "{failure:?} {host}");
+            assert_eq!(info(&response).attempts(), attempts, "{failure:?} {host}");
+            assert!(info(&response).cause().unwrap().downcast_ref::<FailureError>().is_some());
+            assert_eq!(response.headers().contains_key("x-envoy-overloaded"), failure == Failure::Overflow);
+            assert_eq!(response.headers()["x-rule"], host);
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(body, format!("{start}{prefix}{reason}"), "{failure:?} {host}");
+        }
     }
 }
 

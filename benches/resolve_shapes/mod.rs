@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "no user of this module uses all of it")]
 
 use http::Request;
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use mesh_router::dice::Dice;
 use mesh_router::error::ResourceName;
 use mesh_router::request::{Origin, RequestView};
@@ -23,6 +23,8 @@ pub(crate) enum Shape {
     Exacts,
     /// One prefix, and a header with a value of its own in each rule.
     Headers,
+    /// One prefix, and a header with a name of its own in each rule.
+    Names,
     /// Chains of `/a00001`, `/a00001/b`, `/a00001/b/c` ... eight deep, the deepest first.
     Nested,
     /// Prefixes; every tenth rule is a regular expression that begins with `/` and a set, so none is found by its
@@ -31,10 +33,11 @@ pub(crate) enum Shape {
 }
 
 /// All shapes with their names.
-pub(crate) const SHAPES: [(&str, Shape); 5] = [
+pub(crate) const SHAPES: [(&str, Shape); 6] = [
     ("prefixes", Shape::Prefixes),
     ("exacts", Shape::Exacts),
     ("headers", Shape::Headers),
+    ("names", Shape::Names),
     ("nested", Shape::Nested),
     ("regexes", Shape::Regexes),
 ];
@@ -62,6 +65,10 @@ fn rule(shape: Shape, number: usize) -> RouteMatch {
             let user = StringMatcher::exact(&format!("user-{number:05}"));
             builder.uri(StringMatcher::prefix("/svc/")).header("x-user", user)
         }
+        Shape::Names => {
+            let name = format!("x-flag-{number:05}");
+            builder.uri(StringMatcher::prefix("/svc/")).header(&name, StringMatcher::exact("on"))
+        }
         Shape::Nested => builder.uri(StringMatcher::prefix(&nested(number))),
     }
     .build()
@@ -81,7 +88,7 @@ fn request(shape: Shape, number: usize) -> Request<()> {
     let path = match shape {
         Shape::Regexes if number % 10 == 9 => format!("/svc/re{number:05}/7"),
         Shape::Prefixes | Shape::Regexes | Shape::Exacts => format!("/svc/{number:05}/info"),
-        Shape::Headers => "/svc/reviews/info".to_owned(),
+        Shape::Headers | Shape::Names => "/svc/reviews/info".to_owned(),
         Shape::Nested => format!("{}/info", nested(number)),
     };
     let mut request = Request::get(format!("http://reviews.default.svc.cluster.local:9080{path}")).body(()).unwrap();
@@ -90,6 +97,10 @@ fn request(shape: Shape, number: usize) -> Request<()> {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.insert("x-user", HeaderValue::from_str(&format!("user-{number:05}")).unwrap());
+    if matches!(shape, Shape::Names) {
+        let name = HeaderName::from_bytes(format!("x-flag-{number:05}").as_bytes()).unwrap();
+        headers.insert(name, HeaderValue::from_static("on"));
+    }
     request
 }
 

@@ -13,23 +13,23 @@ pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options:
     let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
     let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
     let tcp_idle = tcp.and_then(|tcp| duration(tcp.idle_timeout.as_ref()));
-    let mut settings = ConnectionSettings::default();
-    settings.connect_timeout =
-        tcp.and_then(|tcp| duration(tcp.connect_timeout.as_ref())).unwrap_or(options.connect_timeout);
-    settings.protocol = protocol(http, port, options);
     let probes = tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref()).or(options.tcp_keepalive.as_ref());
-    settings.keepalive = probes.map(keepalive);
-    settings.idle_timeout = http.and_then(|http| duration(http.idle_timeout.as_ref())).or(tcp_idle);
-    settings.tcp_idle_timeout = tcp_idle;
-    settings.max_connection_duration = tcp.and_then(|tcp| duration(tcp.max_connection_duration.as_ref()));
-    settings.max_requests = http.and_then(|http| positive(http.max_requests_per_connection));
-    settings.max_concurrent_streams = http.and_then(|http| positive(http.max_concurrent_streams));
-    settings.http2_keep_alive = http.and_then(|http| http.http2_keep_alive.as_ref()).and_then(http2_keep_alive);
-    settings.proxy_protocol = policy.proxy_protocol.map(|proxy| match proxy.version {
-        ProxyProtocolVersion::V1 => ProxyVersion::V1,
-        ProxyProtocolVersion::V2 => ProxyVersion::V2,
-    });
-    settings
+    let connect_timeout = tcp.and_then(|tcp| duration(tcp.connect_timeout.as_ref()));
+    ConnectionSettings {
+        connect_timeout: connect_timeout.unwrap_or(options.connect_timeout),
+        protocol: protocol(http, port, options),
+        tls: None,
+        keepalive: probes.map(keepalive),
+        idle_timeout: http.and_then(|http| duration(http.idle_timeout.as_ref())).or(tcp_idle),
+        max_connection_duration: tcp.and_then(|tcp| duration(tcp.max_connection_duration.as_ref())),
+        max_requests: http.and_then(|http| positive(http.max_requests_per_connection)),
+        max_concurrent_streams: http.and_then(|http| positive(http.max_concurrent_streams)),
+        http2_keep_alive: http.and_then(|http| http.http2_keep_alive.as_ref()).and_then(http2_keep_alive),
+        proxy_protocol: policy.proxy_protocol.map(|proxy| match proxy.version {
+            ProxyProtocolVersion::V1 => ProxyVersion::V1,
+            ProxyProtocolVersion::V2 => ProxyVersion::V2,
+        }),
+    }
 }
 
 /// The client's own protocol beats an upgrade, and that beats the port's. The mesh upgrades only ports that say HTTP/1.
@@ -47,11 +47,11 @@ fn protocol(http: Option<&HttpSettings>, port: PortProtocol, options: &MeshOptio
 
 fn keepalive(words: &TcpKeepalive) -> upstream::TcpKeepalive {
     let TcpKeepalive { probes, time, interval } = words;
-    let mut keepalive = upstream::TcpKeepalive::default();
-    keepalive.probes = NonZeroU32::new(*probes);
-    keepalive.time = duration(time.as_ref()).filter(|time| !time.is_zero());
-    keepalive.interval = duration(interval.as_ref()).filter(|interval| !interval.is_zero());
-    keepalive
+    upstream::TcpKeepalive {
+        probes: NonZeroU32::new(*probes),
+        time: duration(time.as_ref()).filter(|time| !time.is_zero()),
+        interval: duration(interval.as_ref()).filter(|interval| !interval.is_zero()),
+    }
 }
 
 /// Both are needed: Istio's validation asks for them.

@@ -10,6 +10,7 @@ use super::virtual_services::{MeantVirtualService, Target};
 use crate::config::{Config, DestinationRule, Resolution, Resource, Service, ServiceEntry, WorkloadEntry};
 use crate::error::{Problem, Severity};
 use crate::options::{MeshOptions, Workload};
+use crate::snapshot::ClusterEntry;
 
 /// Says where endpoints are not what was asked for.
 pub(crate) fn review(
@@ -49,6 +50,26 @@ pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], serv
                     .with_place(meant.resource.place(&path));
                 report.push(problem.with_help("write `resolution: DNS`"));
             }
+        }
+    }
+}
+
+/// Says where names that certificates must have are looked at by no cluster: none is secured, or the rule of the host
+/// has names of its own.
+pub(crate) fn review_names_of_certificates(config: &Config, clusters: &[ClusterEntry], report: &mut Report) {
+    for entry in config.service_entries.iter().filter(|entry| !entry.spec.subject_alt_names.is_empty()) {
+        let names = &entry.spec.subject_alt_names;
+        let hosts = &entry.spec.hosts;
+        let looks = |ClusterEntry { cluster, .. }: &ClusterEntry| {
+            let tls = cluster.settings().connection.tls.as_ref();
+            hosts.iter().any(|host| host.eq_ignore_ascii_case(&cluster.key.host))
+                && tls.is_some_and(|tls| tls.subject_alt_names.iter().map(|name| &**name).eq(names))
+        };
+        if !clusters.iter().any(looks) {
+            let why = "no DestinationRule has its connections secured, or it has names of its own";
+            review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
+                review.without_effect(&Path::root("spec").field("subjectAltNames"), why);
+            });
         }
     }
 }

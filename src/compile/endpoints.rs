@@ -90,6 +90,15 @@ impl KnownEndpoint {
         Self { ports: PortNames::Only(Arc::new(ports.collect())), ..self.clone() }
     }
 
+    /// The name that has to be looked up for its address.
+    #[cfg(feature = "file")]
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.address {
+            Where::Name(name) => Some(name),
+            Where::Ip(_) | Where::Unix(_) => None,
+        }
+    }
+
     /// Whether its address has to be looked up.
     pub(crate) fn is_named(&self) -> bool {
         matches!(self.address, Where::Name(_))

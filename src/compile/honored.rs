@@ -2,31 +2,91 @@
 //! as read elsewhere (`_`) or said aloud where it is set.
 
 use super::path::Path;
-use super::review::Review;
+use super::review::{IsSet, Review};
 use super::server_tls;
 use super::services::PortProtocol;
 use crate::config::{
-    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpSettings,
-    LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy, WorkloadEntry,
-    ZoneAwareLoadBalancerSetting,
+    ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpRoute,
+    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy,
+    VirtualService, WorkloadEntry, ZoneAwareLoadBalancerSetting,
 };
+
+/// Names what the `http` rules of a VirtualService say in vain; what else they say is looked at where it is read.
+pub(crate) fn virtual_service(spec: &VirtualService, review: &mut Review<'_>) {
+    let root = Path::root("spec");
+    let list = root.field("http");
+    for (number, rule) in spec.http.iter().enumerate() {
+        http_rule(rule, spec.hosts.is_empty(), &list.index(number), review);
+    }
+}
+
+fn http_rule(rule: &HttpRoute, is_delegate: bool, path: &Path<'_>, review: &mut Review<'_>) {
+    let HttpRoute {
+        name: _,
+        matches: _,
+        route: _,
+        redirect,
+        direct_response,
+        delegate,
+        rewrite: _,
+        timeout,
+        retries,
+        fault: _,
+        mirror,
+        mirrors,
+        mirror_percent,
+        mirror_percentage,
+        cors_policy,
+        headers: _,
+    } = rule;
+    let percentages = [("mirrorPercent", mirror_percent.is_set()), ("mirrorPercentage", mirror_percentage.is_set())];
+    let others = [
+        ("timeout", timeout.is_set()),
+        ("retries", retries.is_set()),
+        ("mirror", mirror.is_set()),
+        ("mirrors", mirrors.is_set()),
+        ("corsPolicy", cors_policy.is_set()),
+    ];
+    if redirect.is_some() || direct_response.is_some() {
+        for fields in [&others[..], &percentages] {
+            review.all_without_effect(path, fields, "the rule sends no request on");
+        }
+        return;
+    }
+    if mirror_percent.is_set() && mirror_percentage.is_set() {
+        review.without_effect(&path.field("mirrorPercent"), "`mirrorPercentage` takes its place");
+    }
+    // Of a delegate and the rule that leads to it each may have the mirror of the other's percentage.
+    if mirror.is_none() && delegate.is_none() && !is_delegate {
+        review.all_without_effect(path, &percentages, "there is no `mirror`");
+    }
+}
 
 /// Names what a DestinationRule says in vain.
 pub(crate) fn destination_rule(spec: &DestinationRule, review: &mut Review<'_>) {
     let DestinationRule { host: _, traffic_policy: policy, subsets, export_to: _, workload_selector: _ } = spec;
     let root = Path::root("spec");
     if let Some(policy) = policy {
-        traffic_policy(policy, &root.field("trafficPolicy"), review);
+        traffic_policy(policy, Over::Nothing, &root.field("trafficPolicy"), review);
     }
     let list = root.field("subsets");
     for (number, Subset { name: _, labels: _, traffic_policy: policy }) in subsets.iter().enumerate() {
         if let Some(policy) = policy {
-            traffic_policy(policy, &list.index(number).field("trafficPolicy"), review);
+            traffic_policy(policy, Over::Policy, &list.index(number).field("trafficPolicy"), review);
         }
     }
 }
 
-fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'_>) {
+/// What a policy stands over.
+#[derive(Clone, Copy, PartialEq)]
+enum Over {
+    /// It is the one of the host.
+    Nothing,
+    /// It is a subset's: the host may have one, in this rule or in another.
+    Policy,
+}
+
+fn traffic_policy(policy: &TrafficPolicy, over: Over, path: &Path<'_>, review: &mut Review<'_>) {
     let TrafficPolicy {
         load_balancer: balancer,
         connection_pool: pool,
@@ -40,6 +100,7 @@ fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'
     load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
     connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
     client_tls(tls.as_ref(), &path.field("tls"), review);
+    plain_text(over, tls.as_ref(), &path.field("tls"), review);
     review.not_honored(&path.field("tunnel"), tunnel);
     let list = path.field("portLevelSettings");
     for (number, entry) in port_level_settings.iter().enumerate() {
@@ -49,6 +110,15 @@ fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'
         load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
         connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
         client_tls(tls.as_ref(), &path.field("tls"), review);
+        plain_text(over, tls.as_ref(), &path.field("tls"), review);
+    }
+}
+
+/// Not to secure connections is what holds where nothing is said: it means something only where it takes the place of
+/// another block, as that of a subset may. An entry for a port inherits none.
+fn plain_text(over: Over, tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Review<'_>) {
+    if over == Over::Nothing && tls.is_some_and(|tls| tls.mode == ClientTlsMode::Disable) {
+        review.without_effect(path, "connections are in plain text without it too: no mutual TLS is set up by itself");
     }
 }
 
@@ -56,23 +126,40 @@ fn client_tls(tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Rev
     let Some(tls) = tls else { return };
     let ClientTlsSettings {
         mode,
-        client_certificate: _,
-        private_key: _,
-        ca_certificates: _,
+        client_certificate,
+        private_key,
+        ca_certificates,
         credential_name,
-        subject_alt_names: _,
-        sni: _,
-        insecure_skip_verify: _,
-        ca_crl: _,
+        subject_alt_names,
+        sni,
+        insecure_skip_verify,
+        ca_crl,
     } = tls;
+    let identity = [("clientCertificate", client_certificate.is_set()), ("privateKey", private_key.is_set())];
+    let others = [
+        ("caCertificates", ca_certificates.is_set()),
+        ("credentialName", credential_name.is_set()),
+        ("subjectAltNames", subject_alt_names.is_set()),
+        ("sni", sni.is_set()),
+        ("insecureSkipVerify", insecure_skip_verify.is_set()),
+        ("caCrl", ca_crl.is_set()),
+    ];
     match mode {
-        ClientTlsMode::Disable => {}
+        ClientTlsMode::Disable => {
+            review.all_without_effect(path, &identity, "DISABLE is plain text");
+            review.all_without_effect(path, &others, "DISABLE is plain text");
+        }
         ClientTlsMode::IstioMutual => {
             let why = "ISTIO_MUTUAL needs a Transport that was built with the mesh's certificates, and is plain text \
                        without, for a sidecar to secure";
             review.value_not_honored(&path.field("mode"), why);
+            review.all_without_effect(path, &identity, "ISTIO_MUTUAL has the certificates of the mesh");
+            review.all_without_effect(path, &others, "ISTIO_MUTUAL has the certificates of the mesh");
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+            if *mode == ClientTlsMode::Simple {
+                review.all_without_effect(path, &identity, "SIMPLE shows no certificate");
+            }
             if credential_name.starts_with("configmap://") {
                 let why = "ConfigMaps are not read: connections fail";
                 review.value_not_honored(&path.field("credentialName"), why);

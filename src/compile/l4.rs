@@ -1,7 +1,9 @@
 //! `tcp` and `tls` rules of VirtualServices: where connections go whose bytes are not looked at.
 //!
-//! They act at gateways. In a client's process there are requests and no connections to choose for.
+//! At gateways they act on connections. In a client's process there are requests: `tls` rules choose where the TLS of
+//! those goes that are `https`, `tcp` rules have nothing to act on.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +11,14 @@ use super::clusters::Clusters;
 use super::names;
 use super::path::Path;
 use super::review::Review;
+use super::services::{KnownService, Services, selects};
 use super::virtual_services::{MeantVirtualService, RuleDestination, Understanding};
 use crate::config::{L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
-use crate::route::{ClusterChoice, RuleOrigin, StreamRoute, StreamTable, WeightedCluster, WeightedClusters};
+use crate::options::Workload;
+use crate::route::{
+    Action, ClusterChoice, Forward, HeaderOps, Route, RuleOrigin, ServerNameTable, StreamRoute, StreamTable,
+    WeightedCluster, WeightedClusters,
+};
 
 /// Istio's `tcp.idleTimeout`.
 const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -32,12 +39,23 @@ struct StreamMatch {
     gateways: Vec<String>,
     /// In lower case.
     server_names: Vec<String>,
+    /// Which workloads of the mesh it holds for. Empty: all.
+    source_labels: BTreeMap<String, String>,
+    /// The namespace whose workloads it holds for. Empty: every one.
+    source_namespace: String,
 }
 
 impl StreamMatch {
     fn admits(&self, gateway: &str, port: u16) -> bool {
         (self.port == 0 || self.port == u32::from(port))
             && (self.gateways.is_empty() || self.gateways.iter().any(|named| named == gateway))
+    }
+
+    /// Whether it holds for a client in the mesh.
+    fn admits_client(&self, workload: &Workload, port: u16) -> bool {
+        self.admits(names::MESH, port)
+            && selects(&self.source_labels, &workload.labels)
+            && (self.source_namespace.is_empty() || self.source_namespace == workload.namespace)
     }
 }
 
@@ -64,7 +82,9 @@ pub(crate) fn understand_tcp(rules: &[TcpRoute], understanding: &mut Understandi
             if !source_subnet.is_empty() {
                 understanding.review.value_not_honored(&path.field("sourceSubnet"), why);
             }
-            StreamMatch { port: *port, gateways: complete(gateways, understanding.namespace), server_names: Vec::new() }
+            let gateways = complete(gateways, understanding.namespace);
+            let (source_labels, source_namespace) = (BTreeMap::new(), String::new());
+            StreamMatch { port: *port, gateways, server_names: Vec::new(), source_labels, source_namespace }
         };
         let matches = matches.iter().enumerate().map(entry).collect();
         StreamRule {
@@ -76,8 +96,13 @@ pub(crate) fn understand_tcp(rules: &[TcpRoute], understanding: &mut Understandi
     rules.iter().enumerate().map(rule).collect()
 }
 
-/// Understands the entries of `tls`.
-pub(crate) fn understand_tls(rules: &[TlsRoute], understanding: &mut Understanding<'_, '_>) -> Vec<StreamRule> {
+/// Understands the entries of `tls` of a VirtualService for `gateways`.
+pub(crate) fn understand_tls(
+    rules: &[TlsRoute],
+    gateways: &[String],
+    understanding: &mut Understanding<'_, '_>,
+) -> Vec<StreamRule> {
+    let of_rules = gateways;
     let root = Path::root("spec");
     let list = root.field("tls");
     let rule = |(number, TlsRoute { matches, route }): (usize, &TlsRoute)| {
@@ -87,12 +112,18 @@ pub(crate) fn understand_tls(rules: &[TlsRoute], understanding: &mut Understandi
             let TlsMatchAttributes { sni_hosts, destination_subnets, port, source_labels, gateways, source_namespace } =
                 words;
             let path = entries.index(number);
-            review_client(&path, source_labels, source_namespace, understanding.review);
+            let gateways = complete(gateways, understanding.namespace);
+            let holds_at = if gateways.is_empty() { of_rules } else { &gateways };
+            if holds_at.iter().any(|gateway| gateway != names::MESH) {
+                review_client(&path, source_labels, source_namespace, understanding.review);
+            }
             review_subnets(&path, destination_subnets, understanding.review);
             StreamMatch {
                 port: *port,
-                gateways: complete(gateways, understanding.namespace),
+                gateways,
                 server_names: sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect(),
+                source_labels: source_labels.clone(),
+                source_namespace: source_namespace.clone(),
             }
         };
         let matches = matches.iter().enumerate().map(entry).collect();
@@ -125,12 +156,7 @@ fn complete(gateways: &[String], namespace: &str) -> Vec<String> {
 }
 
 /// A gateway serves clients that it knows nothing of.
-fn review_client(
-    path: &Path<'_>,
-    labels: &std::collections::BTreeMap<String, String>,
-    namespace: &str,
-    review: &mut Review<'_>,
-) {
+fn review_client(path: &Path<'_>, labels: &BTreeMap<String, String>, namespace: &str, review: &mut Review<'_>) {
     let why = "a gateway does not look at it, in Istio neither";
     if !labels.is_empty() {
         review.value_not_honored(&path.field("sourceLabels"), why);
@@ -142,19 +168,24 @@ fn review_client(
 
 fn review_subnets(path: &Path<'_>, subnets: &[String], review: &mut Review<'_>) {
     if !subnets.is_empty() {
-        let why = "a gateway does not look at it, in Istio neither: every connection has its own address";
+        let why = "nothing here looks at it: at a gateway, in Istio neither, every connection has its own address";
         review.value_not_honored(&path.field("destinationSubnets"), why);
     }
 }
 
-/// Says aloud where rules do nothing: in the mesh.
+/// Says aloud where rules do nothing, or not with every client: in the mesh.
 pub(crate) fn review_mesh(gateways: &[String], tcp: bool, tls: bool, review: &mut Review<'_>) {
     if gateways.iter().all(|gateway| gateway != names::MESH) {
         return;
     }
     let root = Path::root("spec");
-    for (field, _) in [("tcp", tcp), ("tls", tls)].iter().filter(|(_, set)| *set) {
-        review.value_not_honored(&root.field(field), "it acts at gateways only: a client here sends requests");
+    if tcp {
+        review.value_not_honored(&root.field("tcp"), "it acts at gateways only: a client here sends requests");
+    }
+    if tls {
+        let what = "https requests of this process follow it over mesh-router's Transport only: another client's TLS \
+                    goes to the host of its URI";
+        review.warning(&root.field("tls"), what);
     }
 }
 
@@ -207,8 +238,51 @@ pub(crate) fn server_names<'m>(meant: &[&'m MeantVirtualService<'_>], at: At<'_>
     names
 }
 
-fn route(meant: &MeantVirtualService<'_>, rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
-    let near = Some(&*meant.name.namespace);
+/// Where the TLS of clients of the mesh goes: on the ports of services that speak it, by the rules of the
+/// VirtualServices for the service's host. Of two rules for one name the first has it.
+pub(crate) fn mesh(
+    meant: &[&MeantVirtualService<'_>],
+    services: &Services,
+    clusters: &mut Clusters<'_>,
+    workload: &Workload,
+) -> ServerNameTable {
+    let mut table = ServerNameTable::default();
+    let ruled: Vec<_> = meant.iter().filter(|meant| !meant.tls.is_empty()).collect();
+    if ruled.is_empty() {
+        return table;
+    }
+    let visible = services.visible();
+    for meant in ruled {
+        let is_meant = |service: &&KnownService| meant.hosts.iter().any(|host| names::covers(host, &service.host));
+        let ports = visible.iter().copied().filter(is_meant).flat_map(|service| &service.ports);
+        let mut ports: Vec<u16> = ports.filter(|port| port.protocol.is_tls()).map(|port| port.number).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        for rule in meant.tls.iter().filter(|_| !ports.is_empty()) {
+            let route = mesh_route(rule, clusters);
+            for &port in &ports {
+                let entries = rule.matches.iter().filter(|entry| entry.admits_client(workload, port));
+                for name in entries.flat_map(|entry| &entry.server_names) {
+                    table.insert(port, name, route.clone());
+                }
+            }
+        }
+    }
+    table
+}
+
+/// A rule as a route that does nothing but forward: no timeout, one try.
+fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
+    Arc::new(Route {
+        name: Arc::from("tls"),
+        action: Action::Forward(Forward::new(split(rule, None, clusters))),
+        origin: rule.origin.clone(),
+        request_headers: HeaderOps::default(),
+        response_headers: HeaderOps::default(),
+    })
+}
+
+fn split(rule: &StreamRule, near: Option<&str>, clusters: &mut Clusters<'_>) -> WeightedClusters {
     let weighted = rule.destinations.iter().map(|destination| {
         (
             u32::try_from(destination.weight).unwrap_or(0),
@@ -216,7 +290,12 @@ fn route(meant: &MeantVirtualService<'_>, rule: &StreamRule, clusters: &mut Clus
         )
     });
     let nowhere = || WeightedClusters::single(WeightedCluster::new(ClusterChoice::Missing));
-    let split = WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere);
+    WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere)
+}
+
+fn route(meant: &MeantVirtualService<'_>, rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
+    let near = Some(&*meant.name.namespace);
+    let split = split(rule, near, clusters);
     let tcp = rule.destinations.first().and_then(|first| clusters.tcp_settings(&first.target, near));
     let idle = tcp.and_then(|tcp| tcp.idle_timeout.as_ref()).and_then(|idle| idle.to_std());
     let age = tcp.and_then(|tcp| tcp.max_connection_duration.as_ref()).and_then(|age| age.to_std());

@@ -44,7 +44,7 @@ mod tables;
 mod validate;
 mod virtual_services;
 
-pub(crate) use publication::{GivenChange, Judged, Publication};
+pub(crate) use publication::{GivenChange, Judged, NeededNames, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
@@ -98,11 +98,15 @@ fn compile(
     let of_mesh: Vec<_> =
         visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
+    let mesh_https = tables::mesh_https(&of_mesh, &services, &mut clusters, options, workload);
+    let mesh_tls = l4::mesh(&of_mesh, &services, &mut clusters, workload);
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
-    Snapshot { version, mesh, listeners, sockets, inbound, clusters: clusters.entries, path_normalization }
+    let clusters = clusters.entries;
+    Snapshot { version, mesh, mesh_https, mesh_tls, listeners, sockets, inbound, clusters, path_normalization }
 }
 
 /// Understands every resource by itself.
@@ -134,6 +138,7 @@ fn understand<'a>(
     }
     let each = config.virtual_services.iter().map(|resource| {
         review::of(resource, resource.name_of("VirtualService"), report, |review| {
+            honored::virtual_service(&resource.spec, review);
             virtual_services::understand(resource, options, regexes, review)
         })
     });

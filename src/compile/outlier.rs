@@ -92,15 +92,16 @@ mod tests {
             min_health_percent: 7,
             outlier_detection_http_error_codes: vec![429, 503],
         };
-        let mut expected = OutlierSettings::default();
-        expected.local_failures = NonZeroU32::new(1);
-        expected.gateway_errors = NonZeroU32::new(2);
-        expected.errors = NonZeroU32::new(3);
-        expected.interval = Duration::from_millis(4);
-        expected.base_ejection_time = Duration::from_secs(5);
-        expected.max_ejection_percent = 100;
-        expected.min_health_percent = 7;
-        expected.error_codes = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].into();
+        let expected = OutlierSettings {
+            local_failures: NonZeroU32::new(1),
+            gateway_errors: NonZeroU32::new(2),
+            errors: NonZeroU32::new(3),
+            interval: Duration::from_millis(4),
+            base_ejection_time: Duration::from_secs(5),
+            max_ejection_percent: 100,
+            min_health_percent: 7,
+            error_codes: [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].into(),
+        };
         assert_eq!(settings(Some(&all)), Some(expected));
     }
 }

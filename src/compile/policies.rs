@@ -215,20 +215,44 @@ fn retries(words: &HttpRetry) -> Retries {
 
 fn fault(words: &HttpFaultInjection, path: &Path<'_>, review: &mut Review<'_>) -> Fault {
     let HttpFaultInjection { delay, abort } = words;
-    let delay = delay.as_ref().and_then(|words| {
-        let FaultDelay { percent, fixed_delay, exponential_delay, percentage } = words;
-        review.not_honored(&path.field("delay").field("exponentialDelay"), exponential_delay);
-        let share = share(percentage.as_ref()).unwrap_or(Percent::new((*percent).into()));
-        Some((share, fixed_delay.and_then(units::Duration::to_std)?))
-    });
-    let abort = abort.as_ref().and_then(|words| {
-        let FaultAbort { http_status, grpc_status, http2_error, percentage } = words;
-        review.not_honored(&path.field("abort").field("http2Error"), http2_error);
-        let status = http_status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
-        let abort = status.map(Abort::Http).or_else(|| Abort::grpc(grpc_status.as_deref()?))?;
-        Some((share(percentage.as_ref()).unwrap_or(Percent::NEVER), abort))
-    });
-    Fault { delay: delay.filter(|(share, _)| !share.is_never()), abort: abort.filter(|(share, _)| !share.is_never()) }
+    let delay = delay.as_ref().and_then(|words| self::delay(words, &path.field("delay"), review));
+    let abort = abort.as_ref().and_then(|words| self::abort(words, &path.field("abort"), review));
+    Fault { delay, abort }
+}
+
+/// A fault whose percentage is not said befalls no request.
+const NEVER: &str = "a percentage of 0, as it is without one, is of no request";
+
+fn delay(words: &FaultDelay, path: &Path<'_>, review: &mut Review<'_>) -> Option<(Percent, Duration)> {
+    let FaultDelay { percent, fixed_delay, exponential_delay, percentage } = words;
+    review.not_honored(&path.field("exponentialDelay"), exponential_delay);
+    if percentage.is_some() && *percent != 0 {
+        review.without_effect(&path.field("percent"), "`percentage` takes its place");
+    }
+    let Some(delay) = fixed_delay.and_then(units::Duration::to_std) else {
+        review.without_effect(path, "it has no `fixedDelay`");
+        return None;
+    };
+    let share = share(percentage.as_ref()).unwrap_or(Percent::new((*percent).into()));
+    if share.is_never() {
+        review.without_effect(path, NEVER);
+        return None;
+    }
+    Some((share, delay))
+}
+
+fn abort(words: &FaultAbort, path: &Path<'_>, review: &mut Review<'_>) -> Option<(Percent, Abort)> {
+    let FaultAbort { http_status, grpc_status, http2_error, percentage } = words;
+    review.not_honored(&path.field("http2Error"), http2_error);
+    let status = http_status.and_then(|status| StatusCode::from_u16(u16::try_from(status).ok()?).ok());
+    // Validation says where there is none.
+    let abort = status.map(Abort::Http).or_else(|| Abort::grpc(grpc_status.as_deref()?))?;
+    let share = share(percentage.as_ref()).unwrap_or(Percent::NEVER);
+    if share.is_never() {
+        review.without_effect(path, NEVER);
+        return None;
+    }
+    Some((share, abort))
 }
 
 fn cors(words: &CorsPolicy, path: &Path<'_>, regexes: &mut RegexCache, review: &mut Review<'_>) -> Option<Cors> {

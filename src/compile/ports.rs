@@ -94,6 +94,11 @@ impl PortProtocol {
         matches!(self, Self::Http | Self::Http2 | Self::Sniffed)
     }
 
+    /// Whether clients open TLS themselves: `tls` rules apply.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Https | Self::Tls)
+    }
+
     /// What is spoken to the endpoints.
     pub(crate) fn upstream(self) -> Protocol {
         match self {

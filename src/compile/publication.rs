@@ -1,9 +1,12 @@
 //! What publications build on each other: the last good resources and the living clusters.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::given::Given;
 use super::report::{Quarantined, Report};
+#[cfg(feature = "file")]
+use super::services::Services;
 use super::{Purpose, certificate_paths, compile, names, validate};
 use crate::config::{Config, Resource};
 use crate::dice::Dice;
@@ -12,12 +15,15 @@ use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
-use crate::upstream::{EndpointConfig, Names, Registry};
+use crate::upstream::{EndpointConfig, Names, Registry, ResolvedName};
 
 /// What is given from now on, by what was until now; `None` is that nothing is.
 pub(crate) trait GivenChange: FnOnce(Option<Vec<EndpointConfig>>) -> Option<Vec<EndpointConfig>> {}
 
 impl<F: FnOnce(Option<Vec<EndpointConfig>>) -> Option<Vec<EndpointConfig>>> GivenChange for F {}
+
+/// Names that are to be looked up.
+pub(crate) type NeededNames = Vec<Arc<ResolvedName>>;
 
 /// The state that one publication leaves to the next.
 pub(crate) struct Publication {
@@ -73,6 +79,18 @@ impl Publication {
         report.version = version;
         report.sort();
         (snapshot, report)
+    }
+
+    /// The names that the services of a configuration need.
+    #[cfg(feature = "file")]
+    pub(crate) fn names_of(&self, judged: &Judged, options: &MeshOptions, workload: &Workload) -> NeededNames {
+        let services = Services::new(&judged.good, options, workload);
+        let visible = services.visible();
+        let names = visible.iter().flat_map(|service| service.names());
+        let mut names: NeededNames = names.map(|name| self.names.get(name)).collect();
+        names.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+        names.dedup_by(|one, other| one.name() == other.name());
+        names
     }
 
     /// Has the rules of one more gateway; `None` if they are there already.

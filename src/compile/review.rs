@@ -57,6 +57,18 @@ impl<'r> Review<'r> {
         self.push(Severity::Warning, path, format!("not yet honored: {why}"));
     }
 
+    /// Something that by Istio means nothing as it stands.
+    pub(crate) fn without_effect(&mut self, path: &Path<'_>, why: &str) {
+        self.push(Severity::Warning, path, format!("without effect: {why}"));
+    }
+
+    /// Names those of `fields` of `path` that are set: they mean nothing there.
+    pub(crate) fn all_without_effect(&mut self, path: &Path<'_>, fields: &[(&str, bool)], why: &str) {
+        for (field, _) in fields.iter().filter(|(_, set)| *set) {
+            self.without_effect(&path.field(field), why);
+        }
+    }
+
     /// A part of the resource is left out, as Istio does.
     pub(crate) fn left_out(&mut self, path: &Path<'_>, why: &str) {
         self.push(Severity::Warning, path, format!("left out: {why}"));

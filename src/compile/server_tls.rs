@@ -113,59 +113,151 @@ fn pin_of_hexadecimal(pin: &str) -> [u8; 32] {
 
 /// Names what the `tls` of a server says in vain.
 pub(crate) fn review(tls: &ServerTlsSettings, protocol: PortProtocol, path: &Path<'_>, review: &mut Review<'_>) {
-    let ServerTlsSettings {
-        https_redirect: _,
-        mode,
-        server_certificate: _,
-        private_key: _,
-        ca_certificates: _,
-        ca_crl: _,
-        credential_name: _,
-        credential_names: _,
-        ca_cert_credential_name: _,
-        tls_certificates,
-        subject_alt_names: _,
-        verify_certificate_spki,
-        verify_certificate_hash,
-        min_protocol_version: _,
-        max_protocol_version,
-        cipher_suites,
-        insecure_skip_verify: _,
-    } = tls;
     if matches!(protocol, PortProtocol::Http | PortProtocol::Http2) {
+        in_plaintext(tls, path, review);
         return;
     }
-    match mode {
-        ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual => {
+    match tls.mode {
+        mode @ (ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual) => {
             let why = format!("a server of mode {mode} is not opened");
             review.value_not_honored(&path.field("mode"), &why);
+            return;
         }
-        ServerTlsMode::Passthrough | ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
+        ServerTlsMode::Passthrough => {
+            Fields::of(tls).review(path, "PASSTHROUGH leaves TLS to the server behind", review);
+            return;
+        }
+        ServerTlsMode::Simple => {
+            let why = "SIMPLE asks clients for no certificate";
+            review.all_without_effect(path, &Fields::of(tls).clients, why);
+        }
+        ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => {}
     }
-    if matches!(max_protocol_version, TlsProtocol::TlsV10 | TlsProtocol::TlsV11) {
+    sources(tls, path, review);
+    handshake(tls, path, review);
+    pins(tls, path, review);
+}
+
+/// Fields and whether they are set: of the certificates of the server, of those of clients, of what is spoken.
+struct Fields {
+    server: [(&'static str, bool); 5],
+    clients: [(&'static str, bool); 7],
+    handshake: [(&'static str, bool); 3],
+}
+
+impl Fields {
+    fn of(tls: &ServerTlsSettings) -> Self {
+        let ServerTlsSettings {
+            https_redirect: _,
+            mode: _,
+            server_certificate,
+            private_key,
+            ca_certificates,
+            ca_crl,
+            credential_name,
+            credential_names,
+            ca_cert_credential_name,
+            tls_certificates,
+            subject_alt_names,
+            verify_certificate_spki,
+            verify_certificate_hash,
+            min_protocol_version,
+            max_protocol_version,
+            cipher_suites,
+            insecure_skip_verify,
+        } = tls;
+        Self {
+            server: [
+                ("serverCertificate", !server_certificate.is_empty()),
+                ("privateKey", !private_key.is_empty()),
+                ("credentialName", !credential_name.is_empty()),
+                ("credentialNames", !credential_names.is_empty()),
+                ("tlsCertificates", !tls_certificates.is_empty()),
+            ],
+            clients: [
+                ("caCertificates", !ca_certificates.is_empty()),
+                ("caCrl", !ca_crl.is_empty()),
+                ("caCertCredentialName", !ca_cert_credential_name.is_empty()),
+                ("subjectAltNames", !subject_alt_names.is_empty()),
+                ("verifyCertificateSpki", !verify_certificate_spki.is_empty()),
+                ("verifyCertificateHash", !verify_certificate_hash.is_empty()),
+                ("insecureSkipVerify", insecure_skip_verify.is_some()),
+            ],
+            handshake: [
+                ("minProtocolVersion", *min_protocol_version != TlsProtocol::TlsAuto),
+                ("maxProtocolVersion", *max_protocol_version != TlsProtocol::TlsAuto),
+                ("cipherSuites", !cipher_suites.is_empty()),
+            ],
+        }
+    }
+
+    /// Says of all that are set that they mean nothing.
+    fn review(&self, path: &Path<'_>, why: &str, review: &mut Review<'_>) {
+        let Self { server, clients, handshake } = self;
+        for fields in [&server[..], clients, handshake] {
+            review.all_without_effect(path, fields, why);
+        }
+    }
+}
+
+fn in_plaintext(tls: &ServerTlsSettings, path: &Path<'_>, review: &mut Review<'_>) {
+    let why = "of `tls` a server of plain HTTP has `httpsRedirect` and nothing else";
+    if tls.https_redirect {
+        Fields::of(tls).review(path, why, review);
+    } else {
+        review.without_effect(path, why);
+    }
+}
+
+/// Certificates that others take the place of.
+fn sources(tls: &ServerTlsSettings, path: &Path<'_>, review: &mut Review<'_>) {
+    let named = named(tls).next().is_some();
+    let Fields { server: [certificate, key, ..], clients: [roots, ..], .. } = Fields::of(tls);
+    if named {
+        review.all_without_effect(path, &[certificate, key], "the Secret that is named takes its place");
+    }
+    if tls.mode == ServerTlsMode::Simple {
+        return;
+    }
+    if named || !tls.ca_cert_credential_name.is_empty() {
+        review.all_without_effect(path, &[roots], "the Secret that is named takes its place");
+    }
+    let list = path.field("tlsCertificates");
+    let pairs = tls.tls_certificates.iter().enumerate().filter(|(_, pair)| !pair.ca_certificates.is_empty());
+    for (number, _) in pairs.skip(usize::from(tls.ca_certificates.is_empty())) {
+        let path = list.index(number);
+        review.value_not_honored(&path.field("caCertificates"), "those that are named first count");
+    }
+}
+
+fn handshake(tls: &ServerTlsSettings, path: &Path<'_>, review: &mut Review<'_>) {
+    let old = |version| matches!(version, TlsProtocol::TlsV10 | TlsProtocol::TlsV11);
+    if old(tls.min_protocol_version) {
+        review.value_not_honored(&path.field("minProtocolVersion"), "versions before 1.2 are not spoken");
+    }
+    if old(tls.max_protocol_version) {
         let why = "versions before 1.2 are not spoken: nobody can connect";
         review.value_not_honored(&path.field("maxProtocolVersion"), why);
     }
     let list = path.field("cipherSuites");
-    for (number, suite) in cipher_suites.iter().enumerate() {
+    for (number, suite) in tls.cipher_suites.iter().enumerate() {
         if !CIPHER_SUITES.contains(&suite.as_str()) {
             review.value_not_honored(&list.index(number), "the cipher suite is left out");
         }
     }
+}
+
+/// Pins that cannot be read.
+fn pins(tls: &ServerTlsSettings, path: &Path<'_>, review: &mut Review<'_>) {
     let list = path.field("verifyCertificateSpki");
-    for (number, _) in verify_certificate_spki.iter().enumerate().filter(|(_, pin)| pin_of_base64(pin) == [0; 32]) {
+    for (number, _) in tls.verify_certificate_spki.iter().enumerate().filter(|(_, pin)| pin_of_base64(pin) == [0; 32]) {
         review.value_not_honored(&list.index(number), "it is no SHA-256 in base64 and fits no certificate");
     }
     let list = path.field("verifyCertificateHash");
-    for (number, _) in verify_certificate_hash.iter().enumerate().filter(|(_, pin)| pin_of_hexadecimal(pin) == [0; 32])
-    {
+    let bad = |pin: &str| pin_of_hexadecimal(pin) == [0; 32];
+    let pins = tls.verify_certificate_hash.iter().enumerate();
+    for (number, _) in pins.filter(|(_, pin)| bad(pin)) {
         review.value_not_honored(&list.index(number), "it is no SHA-256 in hexadecimal and fits no certificate");
-    }
-    let list = path.field("tlsCertificates");
-    let several = tls_certificates.iter().enumerate().skip(1).filter(|(_, pair)| !pair.ca_certificates.is_empty());
-    for (number, _) in several {
-        let path = list.index(number);
-        review.value_not_honored(&path.field("caCertificates"), "those of the first pair count");
     }
 }
 

@@ -135,6 +135,13 @@ impl KnownService {
         }
     }
 
+    /// The names that its endpoints have in place of addresses.
+    #[cfg(feature = "file")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        let looked_up = matches!(self.discovery, Discovery::Names | Discovery::LogicalName);
+        self.endpoints.iter().filter(move |_| looked_up).filter_map(KnownEndpoint::name)
+    }
+
     /// The order in which services of one host and namespace are preferred: Kubernetes, then the older.
     fn rank(&self) -> (ServiceRegistry, Option<&str>, &str, &str) {
         (self.registry, self.created.as_deref(), &self.name, &self.namespace)

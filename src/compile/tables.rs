@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::clusters::Clusters;
 use super::names;
 use super::policies::Retries;
+use super::ports::KnownPort;
 use super::routes::{self, Scope};
 use super::services::{KnownService, Services};
 use super::virtual_services::MeantVirtualService;
@@ -59,6 +60,31 @@ pub(crate) fn mesh(
     }
     for service in free {
         table.service(None, service, options);
+    }
+    table.builder.build()
+}
+
+/// The rules for ports on which clients open TLS. They are not in the table of the mesh: nothing of HTTP is seen there,
+/// unless the application lets its requests be looked at before it secures them.
+pub(crate) fn mesh_https(
+    meant: &[&MeantVirtualService<'_>],
+    services: &Services,
+    clusters: &mut Clusters<'_>,
+    options: &MeshOptions,
+    workload: &Workload,
+) -> RouteTable {
+    let builder = TableBuilder::new(Unknown::PassThrough);
+    let mut table = MeshTable { builder, sets: HashMap::new(), clusters, workload };
+    let owners = Owners::new(meant);
+    for service in services.visible() {
+        let Some((_, owner)) = owners.of(&service.host) else { continue };
+        let ports = service.ports.iter().filter(|port| port.protocol.is_tls());
+        let ruled = |port: &KnownPort| Some((port.number, table.set((owner, meant[owner]), Some(port.number))?));
+        let named: Box<[_]> = ports.filter_map(ruled).collect();
+        if !named.is_empty() {
+            let domains = service.domains(&workload.namespace, &options.domain);
+            table.builder.virtual_host(&service.host, domains.iter().map(String::as_str), Ports { named, other: None });
+        }
     }
     table.builder.build()
 }

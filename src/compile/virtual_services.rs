@@ -94,7 +94,8 @@ pub(crate) fn understand<'a>(
     let hosts = hosts.iter().map(|host| names::complete(host, namespace, &options.domain)).collect();
     l4::review_mesh(&gateways, !tcp.is_empty(), !tls.is_empty(), review);
     let mut understanding = Understanding { options, namespace, regexes, review };
-    let (tcp, tls) = (l4::understand_tcp(tcp, &mut understanding), l4::understand_tls(tls, &mut understanding));
+    let tcp = l4::understand_tcp(tcp, &mut understanding);
+    let tls = l4::understand_tls(tls, &gateways, &mut understanding);
     let list = root.field("http");
     let rules: Vec<_> =
         http.iter().enumerate().map(|(number, rule)| understanding.rule(rule, &list.index(number))).collect();

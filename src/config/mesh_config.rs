@@ -54,7 +54,7 @@ message! {
         pub dns_refresh_rate: Option<Duration> = "dnsRefreshRate" | "dns_refresh_rate",
         /// Whether HTTP/2 is spoken where a port says HTTP/1 and no DestinationRule says anything.
         pub h2_upgrade_policy: MeshH2UpgradePolicy = "h2UpgradePolicy" | "h2_upgrade_policy",
-        /// How paths are normalised.
+        /// How paths are normalized.
         pub path_normalization: Option<ProxyPathNormalization> = "pathNormalization" | "path_normalization",
         /// What is tried again where no rule says anything.
         pub default_http_retry_policy: Option<HttpRetry> = "defaultHttpRetryPolicy" | "default_http_retry_policy",
@@ -96,7 +96,7 @@ enumeration! {
 }
 
 message! {
-    /// How paths are normalised.
+    /// How paths are normalized.
     pub struct ProxyPathNormalization {
         /// Which it is. Unset: `BASE`.
         pub normalization: Option<NormalizationType> = "normalization",
@@ -104,7 +104,7 @@ message! {
 }
 
 enumeration! {
-    /// How paths are normalised.
+    /// How paths are normalized.
     pub enum NormalizationType {
         /// As `Base`.
         Default = "DEFAULT",

@@ -200,7 +200,7 @@ message! {
         pub destination_subnets: Vec<String> = "destinationSubnets" | "destination_subnets",
         /// The port. 0: every port.
         pub port: u32 = "port",
-        /// An address or network of the client. Not honoured by Istio.
+        /// An address or network of the client. Not honored by Istio.
         pub source_subnet: String = "sourceSubnet" | "source_subnet",
         /// Labels that the client must have.
         pub source_labels: BTreeMap<String, String> = "sourceLabels" | "source_labels",

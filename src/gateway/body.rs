@@ -1,8 +1,10 @@
 //! The bodies of an exchange: [`InboundBody`] from the client, [`OutboundBody`] to it.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,17 +16,42 @@ use super::session::Session;
 /// The body of a request as it comes from the client.
 ///
 /// Trailers of HTTP/1.1 are dropped, as Envoy does. A body that breaks its framing marks the connection, so that the
-/// request is answered with 400.
+/// request is answered with 400. One that nobody reads to its end, for its request was answered early, is read on and
+/// forgotten: a client that is still sending would find its connection reset and never see the answer.
 #[derive(Debug)]
 pub(super) struct InboundBody {
-    body: Incoming,
+    body: Option<Incoming>,
     trailers: bool,
+    /// Whether the client sends without being asked to.
+    comes_unasked: bool,
     session: Arc<Session>,
 }
 
+/// How long a body is read that nobody wants.
+const UNWANTED: Duration = Duration::from_secs(30);
+
 impl InboundBody {
-    pub(super) fn new(body: Incoming, trailers: bool, session: Arc<Session>) -> Self {
-        Self { body, trailers, session }
+    /// The body of a request; `comes_unasked`: it has no `Expect: 100-continue`.
+    pub(super) fn new(body: Incoming, http2: bool, comes_unasked: bool, session: Arc<Session>) -> Self {
+        Self { body: Some(body), trailers: http2, comes_unasked, session }
+    }
+}
+
+impl Drop for InboundBody {
+    fn drop(&mut self) {
+        // HTTP/2 resets one stream and not the connection.
+        let Some(mut body) =
+            self.body.take().filter(|body| self.comes_unasked && !self.trailers && !body.is_end_stream())
+        else {
+            return;
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let session = self.session.clone();
+        runtime.spawn(async move {
+            let read = async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {} };
+            drop(tokio::time::timeout(UNWANTED, read).await);
+            drop(session);
+        });
     }
 }
 
@@ -33,23 +60,29 @@ impl Body for InboundBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(body).poll_frame(cx));
         Poll::Ready(match frame {
             Some(Ok(frame)) if frame.is_trailers() && !self.trailers => None,
             Some(Err(error)) => {
                 self.session.mark_broken();
+                self.body = None;
                 Some(Err(error))
+            }
+            None => {
+                self.body = None;
+                None
             }
             other => other,
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, SERVER};
+use http::header::{CONNECTION, EXPECT, SERVER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -67,9 +67,10 @@ where
             head::ask_by_upgrade(&mut request, &self.session);
         }
         forwarded::believe(&mut request, &self.session);
+        let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
         let http2 = version >= Version::HTTP_2;
-        let request = request.map(|body| InboundBody::new(body, http2, self.session.clone()));
+        let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, self.session.clone()));
         let future = self.inner.borrow_mut().call(request);
         ExchangeFuture::Forwarded { future, tunnel, http2, session: self.session.clone() }
     }

@@ -37,8 +37,9 @@
 //! # What you get
 //!
 //! Matches, redirects, direct responses, faults, CORS, rewrites, header rules and the timeout of the rule, in front of
-//! every handler. A handler reads the rule from the request's extensions (`Extension<RouteInfo>`). Errors are the
-//! application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the same way.
+//! every handler. A handler reads the rule from the request's extensions (`Extension<RouteInfo>`), and how long its
+//! caller waits ([`DeadlineBudget`](crate::service::DeadlineBudget)), which it can hand on to what it calls. Errors are
+//! the application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the same way.
 //!
 //! # What is not honored, and why
 //!
@@ -55,7 +56,8 @@
 //! ```
 //! use axum::Router;
 //! use axum::body::Body;
-//! use http::Request;
+//! use axum::error_handling::HandleError;
+//! use http::{Request, StatusCode};
 //! use mesh_router::request::{ListenerOrigin, Origin};
 //! use mesh_router::service::RequestBody;
 //! use mesh_router::upstream::Address;
@@ -77,9 +79,11 @@
 //! });
 //! let origin = Origin::Listener(std::sync::Arc::new(ListenerOrigin::new("http.80", 80)));
 //! let gateway = MeshRouter::new(&mesh).with_origin(origin).layer(inner);
+//! // For `axum::serve`, which takes no errors.
+//! let gateway = HandleError::<_, _, ()>::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
 //! # drop(gateway);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Here retries, balancing, mirrors and DestinationRules apply.
+//! Here retries, balancing, mirrors and DestinationRules apply. `examples/in_process_gateway.rs` is the whole of it.

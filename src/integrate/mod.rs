@@ -34,6 +34,8 @@
 //! | field | what happens instead |
 //! |---|---|
 //! | `tls` | plain HTTP towards the endpoint |
+//! | `tls` rules of a VirtualService, for `https` requests | they go to the host of their URI; failures count against the rule's endpoint |
+//! | `https` requests with http rules (`with_https_routed`) | `https` to the endpoint's address, whose certificate has to say that |
 //! | `connectionPool.tcp`: `connectTimeout`, `tcpKeepalive`, `maxConnections`, `maxConnectionDuration` | the client's own settings |
 //! | `connectionPool.http`: `maxRequestsPerConnection`, `idleTimeout`, `h2UpgradePolicy`, `maxConcurrentStreams`, `http1MaxPendingRequests` | the client's own settings |
 //! | `proxyProtocol` | none is sent |

@@ -1,6 +1,7 @@
 //! From the host of a request to a virtual host: [`HostIndex`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use foldhash::fast::RandomState;
 
@@ -19,8 +20,10 @@ use foldhash::fast::RandomState;
 /// assert_eq!(hosts.get("Www.Example.Com"), Some(&2));
 /// assert_eq!(hosts.get("api.example.com"), Some(&1));
 /// assert_eq!(hosts.get("example.com"), None);
+/// // The same domains print the same, in the order of the alphabet.
+/// assert_eq!(format!("{hosts:?}"), r#"{"*.example.com": 1, "www.example.com": 2}"#);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HostIndex<T> {
     exact: HashMap<Box<str>, T, RandomState>,
     /// What follows the `*`.
@@ -30,7 +33,7 @@ pub struct HostIndex<T> {
     any: Option<T>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Wildcards<T> {
     /// The lengths of the keys, longest first.
     lengths: Vec<usize>,
@@ -40,6 +43,17 @@ struct Wildcards<T> {
 impl<T> Default for HostIndex<T> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for HostIndex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = self.exact.iter().map(|(name, value)| (name.to_string(), value));
+        let suffixes = self.suffixes.values.iter().map(|(suffix, value)| (format!("*{suffix}"), value));
+        let prefixes = self.prefixes.values.iter().map(|(prefix, value)| (format!("{prefix}*"), value));
+        let any = self.any.iter().map(|value| ("*".to_owned(), value));
+        let sorted: BTreeMap<_, _> = exact.chain(suffixes).chain(prefixes).chain(any).collect();
+        f.debug_map().entries(sorted).finish()
     }
 }
 

@@ -1,8 +1,10 @@
 //! Ordered rules, the first that matches wins, found without trying them all: [`RuleSet`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use foldhash::fast::RandomState;
+use http::header::HeaderName;
 
 use super::trie::PrefixTrie;
 use super::{RouteIndex, RouteMatch, Subject, Trace};
@@ -32,10 +34,23 @@ struct Index {
     members: Box<[u32]>,
     paths: Table,
     prefixes: PrefixTrie,
+    headers: Headers,
     /// Exact values of other parts of the request; the shortest lists first.
     subjects: Box<[(Subject, Table)]>,
     residual: List,
 }
+
+/// Exact values of headers.
+#[derive(Clone, Debug)]
+struct Headers {
+    /// By name; the shortest lists first.
+    tables: Box<[(HeaderName, Table)]>,
+    /// Where a name stands in `tables`.
+    places: Places,
+}
+
+#[derive(Clone, Default)]
+struct Places(HashMap<HeaderName, u32, RandomState>);
 
 /// A stretch of `Index::members`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +60,7 @@ pub(super) struct List {
 }
 
 /// Lists by exact value.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Table {
     lists: HashMap<Box<[u8]>, List, RandomState>,
     /// The lowest rule number in any of them.
@@ -147,6 +162,37 @@ impl Search<'_> {
     }
 }
 
+impl Headers {
+    fn new(tables: Vec<(HeaderName, Table)>) -> Self {
+        let places = tables.iter().zip(0..).map(|((name, _), place)| (name.clone(), place)).collect();
+        Self { tables: tables.into(), places: Places(places) }
+    }
+
+    /// Goes through the names that rules ask for, or through the lines of the request, whichever are fewer.
+    #[inline]
+    fn look_up(&self, search: &mut Search<'_>) {
+        let request = search.request.headers();
+        if self.tables.len() <= request.len() {
+            for (name, table) in &self.tables {
+                if table.lowest >= search.best {
+                    continue;
+                }
+                for line in request.get_all(name) {
+                    search.look_up(table, line.as_bytes());
+                }
+            }
+            return;
+        }
+        for (name, line) in request {
+            if let Some((_, table)) = self.places.0.get(name).and_then(|place| self.tables.get(*place as usize))
+                && table.lowest < search.best
+            {
+                search.look_up(table, line.as_bytes());
+            }
+        }
+    }
+}
+
 impl Index {
     fn first(&self, rules: &[(RouteMatch, RouteIndex)], request: &RequestView<'_>) -> Option<RouteIndex> {
         let mut search = Search { rules, members: &self.members, request, best: u32::MAX };
@@ -161,21 +207,13 @@ impl Index {
             }
             worth
         });
+        self.headers.look_up(&mut search);
         for (subject, table) in &self.subjects {
             if table.lowest >= search.best {
                 continue;
             }
-            match subject {
-                Subject::Header(name) => {
-                    for line in request.headers().get_all(name) {
-                        search.look_up(table, line.as_bytes());
-                    }
-                }
-                single => {
-                    if let Some(value) = single.value(request) {
-                        search.look_up(table, value.as_bytes());
-                    }
-                }
+            if let Some(value) = subject.value(request) {
+                search.look_up(table, value.as_bytes());
             }
         }
         search.scan(self.residual);
@@ -211,6 +249,9 @@ struct Layout {
 impl Layout {
     fn index(mut self, lists: HashMap<Key<'_>, Vec<u32>>, residual: &[u32]) -> Index {
         let (mut paths, mut prefixes, mut subjects) = (Table::default(), vec![], HashMap::<&Subject, Table>::new());
+        // The same rules are laid out in the same way: by the first rule of each list, which is in no other.
+        let mut lists: Vec<_> = lists.into_iter().collect();
+        lists.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
         for (key, numbers) in lists {
             let list = self.put(&numbers);
             match key {
@@ -223,16 +264,38 @@ impl Layout {
         let longest = |table: &Table| table.lists.values().map(|list| list.length).max();
         let mut subjects: Vec<_> = subjects.into_iter().map(|(subject, table)| (subject.clone(), table)).collect();
         subjects.sort_by_key(|(_, table)| (longest(table), table.lowest));
-        let members = self.members;
+        let mut headers = vec![];
+        subjects.retain_mut(|(subject, table)| match subject {
+            Subject::Header(name) => {
+                headers.push((name.clone(), std::mem::take(table)));
+                false
+            }
+            _ => true,
+        });
+        let (headers, members) = (Headers::new(headers), self.members);
         let lowest = |list: List| if list.is_empty() { u32::MAX } else { members[list.start as usize] };
         let prefixes = PrefixTrie::new(prefixes, lowest);
-        Index { members: members.into(), paths, prefixes, subjects: subjects.into(), residual }
+        Index { members: members.into(), paths, prefixes, headers, subjects: subjects.into(), residual }
     }
 
     fn put(&mut self, numbers: &[u32]) -> List {
         let start = self.members.len() as u32;
         self.members.extend_from_slice(numbers);
         List { start, length: numbers.len() as u32 }
+    }
+}
+
+/// The names stand in the tables.
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.lists.iter().map(|(value, list)| (String::from_utf8_lossy(value), list));
+        f.debug_map().entries(values.collect::<BTreeMap<_, _>>()).finish()
     }
 }
 

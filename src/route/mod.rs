@@ -37,6 +37,7 @@ mod regex;
 mod retry;
 mod rewrite;
 mod rule;
+mod server_names;
 mod streams;
 mod table;
 mod trace;
@@ -59,6 +60,7 @@ pub use regex::{RegexCache, RegexError};
 pub use retry::{RetryOn, RetryPolicy};
 pub use rewrite::{PathRewrite, PathRewriteError, Rewrite};
 pub use rule::{RouteMatch, RouteMatchBuilder, Subject};
+pub use server_names::ServerNameTable;
 pub use streams::{StreamRoute, StreamTable};
 pub use table::{
     Ports, Resolution, Route, RouteIndex, RouteTable, RuleOrigin, RuleSetIndex, Unknown, VirtualHost, VirtualHostIndex,

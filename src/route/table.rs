@@ -123,6 +123,12 @@ pub enum Resolution {
 }
 
 impl RouteTable {
+    /// Whether there are rules for `port` of `host`, which is without a port.
+    pub fn knows(&self, host: &str, port: u16) -> bool {
+        let found = self.hosts.get(host).and_then(|index| self.virtual_hosts.get(index.0 as usize));
+        found.is_some_and(|host| host.ports.get(port).is_some())
+    }
+
     /// Host, then port, then the first rule that matches. Pure; allocates nothing with the trace `()`.
     ///
     /// (A regular expression allocates its work space on its first uses.)

@@ -6,7 +6,7 @@ use super::index::List;
 
 /// Maps prefixes to lists of rules; one walk along a path meets every list whose prefix the path has.
 ///
-/// Nodes lie in breadth-first order, so the children of one are neighbours: finding one is a look at their first
+/// Nodes lie in breadth-first order, so the children of one are neighbors: finding one is a look at their first
 /// bytes, which lie side by side.
 #[derive(Clone, Debug)]
 pub(super) struct PrefixTrie {

@@ -28,6 +28,8 @@ pub(super) struct Deadline {
     read_at: Option<Instant>,
     /// Tells when the try got its connection.
     admission: Option<Admission>,
+    /// When the caller stops waiting, whether or not the request has been read.
+    until: Option<Instant>,
 }
 
 /// Which timeout passed.
@@ -50,7 +52,22 @@ impl Deadline {
     }
 
     pub(super) fn is_none(&self) -> bool {
-        self.timeout.is_none() && self.per_try.is_none()
+        !self.counts_from_end() && self.until.is_none()
+    }
+
+    /// Whether a timeout begins with the end of the request.
+    fn counts_from_end(&self) -> bool {
+        self.timeout.is_some() || self.per_try.is_some()
+    }
+
+    /// Whatever else holds, it is over then.
+    pub(super) fn end_by(&mut self, until: Instant) {
+        self.until = Some(until);
+    }
+
+    /// What there is at most, from the end of the request on.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
     }
 
     /// The request has been read to its end already.
@@ -62,7 +79,7 @@ impl Deadline {
 
     /// The request is still being read; the end that is to be told of.
     pub(super) fn begin_after_upload(&mut self) -> Option<Arc<UploadEnd>> {
-        if self.is_none() {
+        if !self.counts_from_end() {
             return None;
         }
         let end = Arc::new(UploadEnd::default());
@@ -84,17 +101,16 @@ impl Deadline {
 
     /// The next timeout that will pass, if the request has been read; otherwise the task is woken when it has.
     pub(super) fn poll_next(&mut self, trying: bool, cx: &mut Context<'_>) -> Option<(Instant, Expired)> {
-        let read_at = self.poll_read(cx)?;
+        let until = self.until.map(|until| (until, Expired::Request));
+        let Some(read_at) = self.poll_read(cx) else { return until };
         let request = self.timeout.map(|timeout| (read_at + timeout, Expired::Request));
         let connected = self.admission.as_ref().filter(|_| trying).map(|admission| admission.poll_connected(cx));
         let each = match (self.per_try, connected) {
             (Some(per_try), Some(Poll::Ready(connected))) => Some((connected.max(read_at) + per_try, Expired::Try)),
             _ => None,
         };
-        match (request, each) {
-            (Some(request), Some(each)) => Some(if each.0 < request.0 { each } else { request }),
-            (request, each) => request.or(each),
-        }
+        // Of two at once the first counts.
+        [until, request, each].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
@@ -108,23 +124,23 @@ impl Deadline {
 
     /// What is left for the body of the response.
     pub(super) fn of_response(self) -> Option<ResponseDeadline> {
-        let timeout = self.timeout?;
-        match (self.read_at, self.upload) {
-            (Some(read_at), _) => Some(ResponseDeadline::At(read_at + timeout)),
-            (None, Some(upload)) => Some(ResponseDeadline::After(timeout, upload)),
-            (None, None) => None,
-        }
+        let Self { timeout, until, read_at, upload, .. } = self;
+        let upload = upload.filter(|_| read_at.is_none());
+        let at = timeout.zip(read_at).map(|(timeout, read_at)| read_at + timeout).into_iter().chain(until).min();
+        let after = timeout.zip(upload);
+        (at.is_some() || after.is_some()).then_some(ResponseDeadline { at, after })
     }
 
-    /// Tells the upstream how long a try may take, as Envoy does: gRPC in its own header.
+    /// Tells the upstream how long a try may take, as Envoy does: gRPC in its own header. A budget is told on.
     pub(super) fn announce(&self, headers: &mut HeaderMap, grpc: bool, at_listener: bool) {
-        let Some(limit) = self.per_try.or(self.timeout) else { return };
-        let left = match (self.timeout, self.read_at) {
-            (Some(timeout), Some(read_at)) => timeout.saturating_sub(read_at.elapsed()).min(limit),
-            _ => limit,
-        };
+        let counted = self.timeout.map(|timeout| match self.read_at {
+            Some(read_at) => timeout.saturating_sub(read_at.elapsed()),
+            None => timeout,
+        });
+        let budget = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let Some(left) = [self.per_try, counted, budget].into_iter().flatten().min() else { return };
         let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-        if at_listener {
+        if at_listener || self.until.is_some() {
             headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(milliseconds));
         }
         if grpc && let Ok(value) = HeaderValue::try_from(grpc_text(milliseconds)) {
@@ -135,27 +151,31 @@ impl Deadline {
 
 /// The timeout of a request while the body of its response is on the way.
 #[derive(Debug)]
-pub(super) enum ResponseDeadline {
-    At(Instant),
+pub(super) struct ResponseDeadline {
+    at: Option<Instant>,
     /// So long after the request has been read.
-    After(Duration, Arc<UploadEnd>),
+    after: Option<(Duration, Arc<UploadEnd>)>,
 }
 
 impl ResponseDeadline {
-    /// When it passes, as soon as that is known; the task is woken when it is.
+    /// When it passes, as far as that is known; the task is woken when more is.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
-        match self {
-            Self::At(at) => Some(*at),
-            Self::After(timeout, upload) => match upload.poll(cx) {
-                Poll::Ready(end) => {
-                    let at = end + *timeout;
-                    *self = Self::At(at);
-                    Some(at)
-                }
-                Poll::Pending => None,
-            },
+        if let Some((timeout, upload)) = &self.after
+            && let Poll::Ready(end) = upload.poll(cx)
+        {
+            self.at = self.at.into_iter().chain([end + *timeout]).min();
+            self.after = None;
         }
+        self.at
     }
+}
+
+/// How long the caller of a request waits, by its headers.
+pub(super) fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let grpc = headers.get(GRPC_TIMEOUT).and_then(grpc_timeout);
+    let expected = headers.get(EXPECTED_TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
+    let expected = expected.filter(|milliseconds| *milliseconds > 0).map(Duration::from_millis);
+    grpc.into_iter().chain(expected).min()
 }
 
 /// `grpc-timeout`: up to 8 digits and a unit. `None` if it is malformed or zero, which is no limit of its own.

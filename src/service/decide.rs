@@ -5,12 +5,13 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, LOCATION};
+use http::header::LOCATION;
 use http::request::Parts;
-use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
 
-use super::exchange::{Exchange, MirrorTarget, is_upgrade};
+use super::exchange::{Exchange, MirrorTarget};
+use super::https::{self, OpaqueRules, Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::router::Routing;
 use crate::dice::Draws;
@@ -51,10 +52,20 @@ impl Routing {
             Verdict::Reply(Box::new(Refusal { reply, exchange: Exchange::unmatched(asked, record) }))
         };
         let not_found = || refuse(LocalReply::no_route(), &self.metrics.no_route);
-        if matches!(origin, Origin::Mesh) && is_opaque(head) {
-            return pass_through();
-        }
-        let Some(table) = snapshot.table(origin) else { return not_found() };
+        let mut secured = Secured::No;
+        let table = if matches!(origin, Origin::Mesh) && https::is_opaque(head) {
+            match self.opaque_rules(&snapshot, head) {
+                OpaqueRules::Http(table) => {
+                    secured = Secured::Routed;
+                    Some(table)
+                }
+                OpaqueRules::Tls(route) => return self.forward_whole(&snapshot, route, asked, head),
+                OpaqueRules::None => return pass_through(),
+            }
+        } else {
+            snapshot.table(origin)
+        };
+        let Some(table) = table else { return not_found() };
         let path = match head.uri.path() {
             "*" | "" => Cow::Borrowed(head.uri.path()),
             path => match normalize::path(snapshot.path_normalization, path) {
@@ -70,7 +81,7 @@ impl Routing {
             Resolution::Unknown(Unknown::Refuse) => {
                 return refuse(LocalReply::refused_host(), &self.metrics.black_hole);
             }
-            Resolution::HttpsOnly => return refuse(https(&view), &self.metrics.no_route),
+            Resolution::HttpsOnly => return refuse(to_https(&view), &self.metrics.no_route),
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };
@@ -81,7 +92,7 @@ impl Routing {
                 {
                     return refuse(LocalReply::bad_path(), &self.metrics.no_route);
                 }
-                self.forward(&snapshot, route, forward, Arrival { asked, origin, port }, head)
+                self.forward(&snapshot, route, forward, Arrival { asked, origin, port, secured }, head)
             }
             action => {
                 let reply = reply_of(action, &view);
@@ -105,12 +116,12 @@ impl Routing {
             Some(draw) => draw,
             None => draws.next_u64(),
         };
-        let Arrival { asked, origin, port } = arrival;
+        let Arrival { asked, origin, port, secured } = arrival;
         let destination = &forward.clusters.pick(draw).destination;
         let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
-        (exchange.draw, exchange.draws) = (draw, draws);
+        (exchange.draw, exchange.draws, exchange.secured) = (draw, draws, secured);
         if !forward.mirrors.is_empty() {
             exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
         }
@@ -126,6 +137,26 @@ impl Routing {
             Ok(()) => Verdict::Forward(exchange),
             Err(reply) => Verdict::Reply(Box::new(Refusal { reply, exchange })),
         }
+    }
+
+    /// A request whose TLS goes where a rule says, untouched.
+    fn forward_whole(&self, snapshot: &Snapshot, route: &Arc<Route>, asked: Asked, head: &Parts) -> Verdict {
+        let Action::Forward(forward) = &route.action else {
+            let exchange = self.exchange(route, asked, &Origin::Mesh, None, &self.metrics.no_route);
+            return Verdict::Reply(Box::new(Refusal { reply: LocalReply::not_honored(), exchange }));
+        };
+        let mut draws = self.mesh.dice().draws();
+        let draw = draws.next_u64();
+        let port = RequestView::new(&head.method, &head.uri, &head.headers, &Origin::Mesh).port();
+        let destination = &forward.clusters.pick(draw).destination;
+        let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
+        let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
+        let mut exchange = self.exchange(route, asked, &Origin::Mesh, entry, metrics);
+        (exchange.draw, exchange.draws, exchange.secured) = (draw, draws, Secured::Whole);
+        exchange.faults_per_try = false;
+        exchange.version = Some(head.version);
+        exchange.lead_itself(head);
+        Verdict::Forward(exchange)
     }
 
     /// Which of several destinations a client always gets, if it is to stay with one.
@@ -188,6 +219,7 @@ struct Arrival<'a> {
     asked: Asked,
     origin: &'a Origin,
     port: u16,
+    secured: Secured,
 }
 
 /// The answer of a rule that does not forward.
@@ -207,7 +239,7 @@ fn location(redirect: &Redirect, view: &RequestView<'_>) -> Option<HeaderMap> {
 }
 
 /// The same URI with the scheme `https` and the authority as it came, port included.
-fn https(view: &RequestView<'_>) -> LocalReply {
+fn to_https(view: &RequestView<'_>) -> LocalReply {
     let query = view.query().map_or_else(String::new, |query| format!("?{query}"));
     match HeaderValue::try_from(format!("https://{}{}{query}", view.authority(), view.path())) {
         Ok(location) => {
@@ -215,11 +247,6 @@ fn https(view: &RequestView<'_>) -> LocalReply {
         }
         Err(_) => LocalReply::bad_path(),
     }
-}
-
-/// A request that the http rules of a client do not see: TLS that the application opens itself, and tunnels.
-fn is_opaque(head: &Parts) -> bool {
-    head.uri.scheme() == Some(&Scheme::HTTPS) || head.method == Method::CONNECT
 }
 
 /// Puts `path` in place of the URI's, whose query stays; `None` if it is none.
@@ -237,29 +264,4 @@ pub(super) fn with_path_and_query(head: &mut Parts, path: String) -> Option<()> 
     uri.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
     head.uri = Uri::from_parts(uri).ok()?;
     Some(())
-}
-
-/// Points the URI at `endpoint` and keeps the authority in `Host`; `None` if what was sent makes neither.
-pub(super) fn point_at(head: &mut Parts, endpoint: &http::uri::Authority) -> Option<Option<http::uri::Authority>> {
-    let mut uri = mem::take(&mut head.uri).into_parts();
-    if uri.path_and_query.is_none() {
-        uri.path_and_query = Some(PathAndQuery::from_static("/"));
-    }
-    // TLS towards the upstream is the transport's; to others it is plain.
-    uri.scheme = Some(Scheme::HTTP);
-    let original = uri.authority.replace(endpoint.clone());
-    head.uri = Uri::from_parts(uri).ok()?;
-    let authority = match original {
-        Some(original) => match original.as_str().bytes().rposition(|byte| byte == b'@') {
-            Some(at) => Some(original.as_str()[at + 1..].parse().ok()?),
-            None => Some(original),
-        },
-        None => None,
-    };
-    if let Some(authority) = &authority
-        && head.headers.get(HOST).is_none_or(|host| host.as_bytes() != authority.as_str().as_bytes())
-    {
-        head.headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
-    }
-    Some(authority)
 }

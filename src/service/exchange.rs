@@ -5,21 +5,23 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, UPGRADE};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::{Authority, PathAndQuery};
-use http::{Method, StatusCode, Uri, Version};
+use http::uri::PathAndQuery;
+use http::{StatusCode, Uri, Version};
 use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::classify::{self, Classifier};
 use super::completion::Taken;
 use super::deadline::Deadline;
-use super::decide::{point_at, with_path_and_query};
+use super::decide::with_path_and_query;
 use super::formats;
+use super::https::{Secured, authority};
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_body::Aim;
+use super::request_policy::Asks;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::dice::Draws;
@@ -56,6 +58,7 @@ pub(super) struct Exchange {
     pub(super) faults_per_try: bool,
     /// What the client speaks.
     pub(super) version: Option<Version>,
+    pub(super) secured: Secured,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
     pub(super) deadline: Deadline,
@@ -75,6 +78,7 @@ struct Extras {
     set_cookies: Vec<HeaderValue>,
     grant: Option<CorsGrant>,
     classifier: Option<Classifier>,
+    asks: Asks,
 }
 
 /// A cluster that gets a copy of the request.
@@ -101,6 +105,7 @@ impl Exchange {
             inbound: false,
             faults_per_try: false,
             version: None,
+            secured: Secured::No,
             flags: ResponseFlags::NONE,
             attempts: 0,
             deadline: Deadline::default(),
@@ -166,7 +171,23 @@ impl Exchange {
 
     /// How it may be tried again.
     pub(super) fn retry(&self) -> Option<&RetryPolicy> {
-        self.forward()?.retry.as_ref().filter(|_| !self.inbound)
+        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
+        let retry = own.or(self.forward()?.retry.as_ref());
+        retry.filter(|retry| !self.inbound && retry.attempts > 0)
+    }
+
+    pub(super) fn set_asks(&mut self, asks: Asks) {
+        self.extras().asks = asks;
+    }
+
+    /// Whether the request itself says that it may be sent more than once, or not.
+    pub(super) fn idempotent(&self) -> Option<bool> {
+        self.extras.as_ref()?.asks.idempotent
+    }
+
+    /// Whether more than the first try may be sent: further ones, or copies.
+    pub(super) fn may_send_more(&self) -> bool {
+        self.retry().is_some() || !self.mirrors().is_empty()
     }
 
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
@@ -180,9 +201,10 @@ impl Exchange {
             judged?;
             return Err(LocalReply::no_cluster());
         }
-        let grpc = self.asked.grpc;
-        let per_try = forward.retry.as_ref().and_then(|retry| retry.per_try_timeout);
-        self.deadline = Deadline::new(forward.timeout, per_try, grpc, &head.headers);
+        if let Err(spent) = self.bound(forward, head) {
+            self.save_for_reply(head);
+            return Err(spent);
+        }
         let mut original = self.passes_through().then(Original::default);
         if let Some(original) = &mut original
             && self.listener.is_none()
@@ -196,13 +218,20 @@ impl Exchange {
         if original.is_some() {
             self.extras().original = original;
         }
-        if !forward.hash.is_empty() {
+        if self.hash.is_none() && !forward.hash.is_empty() {
             self.hash(forward, head);
         }
-        if self.retry().is_some() || !self.mirrors().is_empty() || self.answers_with_request() {
+        if self.may_send_more() || self.answers_with_request() {
             self.saved = Some(SavedHead::new(head));
         }
         Ok(())
+    }
+
+    /// Remembers where it leads by itself, if a cluster passes through.
+    pub(super) fn lead_itself(&mut self, head: &Parts) {
+        if self.passes_through() {
+            self.extras().original = Some(Original { dialled: authority(head), named: authority(head) });
+        }
     }
 
     /// Whether it may go where it leads by itself.
@@ -330,8 +359,8 @@ impl Exchange {
             head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
-        let authority = point_at(head, &picked.endpoint().authority).ok_or_else(LocalReply::bad_path)?;
-        let mut aim = Aim::new(picked.endpoint().clone(), authority).with_admission(admission.clone());
+        let aim = self.secured.aim(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
+        let mut aim = aim.with_admission(admission.clone());
         aim.client = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local));
         self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
@@ -365,10 +394,12 @@ impl Exchange {
 
     /// How long to wait before the next try.
     pub(super) fn back_off(&mut self) -> Duration {
-        match self.route.as_ref().map(|route| &route.action) {
-            Some(Action::Forward(Forward { retry: Some(retry), .. })) => retry.backoff(self.attempts, &mut self.draws),
-            _ => Duration::ZERO,
-        }
+        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
+        let retry = own.or_else(|| match &self.route.as_ref()?.action {
+            Action::Forward(forward) => forward.retry.as_ref(),
+            _ => None,
+        });
+        retry.map_or(Duration::ZERO, |retry| retry.backoff(self.attempts, &mut self.draws))
     }
 
     /// Says how long the upstream took, as a gateway does.
@@ -386,15 +417,4 @@ impl Exchange {
             ..RouteInfo::new(self.flags | flags, details)
         }
     }
-}
-
-/// The authority that a head names: of the URI, else `Host`.
-fn authority(head: &Parts) -> Option<Authority> {
-    let named = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
-    head.uri.authority().cloned().or_else(named)
-}
-
-/// Whether a head asks for a tunnel.
-pub(super) fn is_upgrade(head: &Parts) -> bool {
-    head.method == Method::CONNECT || head.headers.contains_key(UPGRADE)
 }

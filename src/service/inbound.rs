@@ -18,9 +18,11 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::completion::Completion;
+use super::deadline_budget::DeadlineBudget;
 use super::decide::{Refusal, Verdict};
-use super::exchange::{Exchange, is_upgrade};
+use super::exchange::Exchange;
 use super::future::{poll_deadline, poll_until};
+use super::https::is_upgrade;
 use super::layer::Settings;
 use super::local_reply::LocalReply;
 use super::mirror_body::MirrorLoad;
@@ -104,6 +106,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> InboundFuture<S, B> {
         let (mut head, body) = request.into_parts();
+        if let Some(budget) = DeadlineBudget::of(&head.headers) {
+            head.extensions.insert(budget);
+        }
         let state = match self.routing.decide(&mut head) {
             Verdict::PassThrough(record) => {
                 let call = self.inner.call(Request::from_parts(head, RequestBody::new(body)));
@@ -163,6 +168,11 @@ where
     fn request(&mut self, mut head: Parts, body: B) -> Request<RequestBody<B>> {
         self.upgrade = is_upgrade(&head);
         head.extensions.insert(self.exchange.info(ResponseFlags::NONE, ""));
+        if let Some(timeout) = self.exchange.deadline.timeout() {
+            let callers = head.extensions.get::<DeadlineBudget>().copied();
+            let budget = callers.into_iter().chain([DeadlineBudget::within(timeout)]).min();
+            budget.map(|budget| head.extensions.insert(budget));
+        }
         let body = if body.is_end_stream() {
             self.exchange.deadline.begin();
             RequestBody::new(body)

@@ -42,6 +42,8 @@ pub(super) struct Settings {
     pub(super) classifier: Option<Classifier>,
     pub(super) faults_per_try: bool,
     pub(super) sticky_weights: bool,
+    /// Whether http rules apply to `https`.
+    pub(super) https_routed: bool,
     /// The longest `Retry-After` that is followed.
     pub(super) retry_after: Option<Duration>,
 }
@@ -101,6 +103,21 @@ impl MeshRouter {
     #[must_use]
     pub fn with_sticky_weights(mut self) -> Self {
         Arc::make_mut(&mut self.routing).settings.sticky_weights = true;
+        self
+    }
+
+    /// Applies http rules to the application's `https` requests too, before they are secured: those for the port that
+    /// the URI names, 443 if none, also where a service speaks `HTTPS` or `TLS` there. Without it they are sealed, as a
+    /// sidecar finds them, and only `tls` rules see their server name; with it those count where no http rule is
+    /// written for the port.
+    ///
+    /// They never leave in plain text. TLS is originated as the destination's DestinationRule says, and where that says
+    /// nothing (or `DISABLE`) to the host of the request, after rewrites, verified by the authorities of the
+    /// [`Transport`](crate::transport::Transport). Over another client the URI stays `https` and names the endpoint's
+    /// address, whose certificate has to say that.
+    #[must_use]
+    pub fn with_https_routed(mut self) -> Self {
+        Arc::make_mut(&mut self.routing).settings.https_routed = true;
         self
     }
 

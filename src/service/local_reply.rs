@@ -7,7 +7,7 @@
 //! | the destination is no known cluster | 503 | | `NC` | `cluster_not_found` |
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
 //! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
-//! | a path that cannot be normalised | 400 | | | `path_normalization_failed` |
+//! | a path that cannot be normalized | 400 | | | `path_normalization_failed` |
 //! | an action that is not honored yet | 500 | | | `action_not_honored` |
 //! | a redirect or direct response | of the rule | of the rule | | `direct_response` |
 //! | a fault aborts | of the rule | `fault filter abort` | `FI` | `fault_filter_abort` |

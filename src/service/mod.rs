@@ -2,17 +2,24 @@
 //!
 //! 1. [`MeshService`] forwards readiness. `call` reads one snapshot, once; nothing of it is asked again.
 //! 2. The head and the [`Origin`](crate::request::Origin) become a view; host, virtual host and first matching rule
-//!    give the action.
-//! 3. The cluster is drawn once. Request headers of the rule are applied, an endpoint is picked, the URI names it, the
-//!    `Host` header keeps the authority, and an [`Aim`] in the [`RequestBody`] says it again for those who read it.
-//! 4. The inner service is called in the [`ResponseFuture`] without a box.
-//! 5. An answer gets the rule's response headers and a [`RouteInfo`] in its extensions; its [`ResponseBody`] holds the
+//!    give the action. Redirects and direct responses are answered.
+//! 3. The cluster is drawn once. A fault delays, then aborts; preflights are answered; request headers of the rule are
+//!    applied, then its rewrites.
+//! 4. A try: an endpoint is picked, the limits admit the request, the URI names the endpoint, the `Host` header keeps
+//!    the authority, and an [`Aim`] in the [`RequestBody`] says it again for those who read it. The first try calls the
+//!    inner service that is ready, in the [`ResponseFuture`], without a box; mirrors leave beside it.
+//! 5. What a try came to is told to outlier detection. Where the retry policy asks for another and the limits allow it,
+//!    it follows after a pause, with the body that was kept, up to 1 MiB.
+//! 6. An answer gets the rule's response headers and a [`RouteInfo`] in its extensions; its [`ResponseBody`] holds the
 //!    endpoint's count until it ends. A failure becomes the answer Envoy would give.
+//!
+//! [`MeshRouter::inbound`] is the same for what an application serves: the rules of a gateway in front of it, without
+//! what is for those who call (endpoints, retries, mirrors), and with the application's own error type.
 //!
 //! # Errors
 //!
-//! Verdicts are responses. `Err` comes out where no rule took the request, untouched, and from bodies; the error
-//! behind a response is its [`RouteInfo::cause`].
+//! Verdicts are responses. `Err` comes out where no rule took the request, untouched, and from bodies, as
+//! [`BodyError`]; the error behind a response is its [`RouteInfo::cause`].
 //!
 //! # Differences from Envoy
 //!
@@ -20,11 +27,26 @@
 //! left out.
 //!
 //! - Requests of the application ([`Origin::Mesh`](crate::request::Origin)) get no `x-request-id`,
-//!   `x-forwarded-proto` and `x-envoy-attempt-count`, their responses no `x-envoy-upstream-service-time`, `server` and
-//!   `date`. At a listener the attempt count and the service time are added.
-//! - `https` requests of the application and `CONNECT` pass through: no http rule sees them in a sidecar either.
-//! - An error of no known type counts as a reset by the upstream.
+//!   `x-forwarded-proto`, `x-envoy-attempt-count` and `x-envoy-expected-rq-timeout-ms`, their responses no
+//!   `x-envoy-upstream-service-time`, `server` and `date`. At a listener the attempt count, the expected timeout and
+//!   the service time are added here. A `grpc-timeout` is rewritten for both, and a request with a [`DeadlineBudget`]
+//!   tells the expected timeout wherever it comes from.
+//! - `x-envoy-*` headers that steer Envoy change nothing; a [`RequestPolicy`], which nobody on the wire can send, does.
+//! - `https` requests of the application and `CONNECT` are not seen by http rules, as in a sidecar; the first go where
+//!   `tls` rules send their server name, over a [`Transport`](crate::Transport). What fails there is an answer too, where
+//!   a sidecar would close the connection. See [`MeshRouter::with_https_routed`].
+//! - The port that was addressed is that of the URI, 80 or 443 if it names none.
+//! - An error of no known type counts as a reset by the upstream, unless
+//!   [`with_classifier`](MeshRouter::with_classifier) says otherwise.
+//! - A mirror never holds up the request that it copies: one that falls 1 MiB behind is cut off, and what all mirrors
+//!   of a layer have under way is [bounded](MeshRouter::with_mirror_limits). Without a runtime there is none.
+//! - `perTryTimeout` begins when the try has its connection only over a transport that says so through its
+//!   [`Admission`], as [`Transport`](crate::Transport) does; over another client it begins when the try is sent, and
+//!   `http2MaxRequests` counts those too that wait for a connection.
 //! - A connection that is upgraded counts as active until the head of the answer has been read.
+//!
+//! Off unless called for: [`RetrySafety::IdempotentOnly`], aborts for [each try](MeshRouter::with_faults_per_try),
+//! [sticky weights](MeshRouter::with_sticky_weights), [`Retry-After`](MeshRouter::with_retry_after).
 //!
 //! ```
 //! # use http::{Request, Response};
@@ -52,16 +74,19 @@ mod body_error;
 mod classify;
 mod completion;
 mod deadline;
+mod deadline_budget;
 mod decide;
 mod exchange;
 mod formats;
 mod future;
+mod https;
 mod inbound;
 mod layer;
 mod local_reply;
 mod mirror;
 mod mirror_body;
 mod request_body;
+mod request_policy;
 mod response_body;
 mod route_info;
 mod router;
@@ -72,10 +97,12 @@ mod upload;
 pub use crate::telemetry::ResponseFlags;
 pub use admission::Admission;
 pub use body_error::BodyError;
+pub use deadline_budget::DeadlineBudget;
 pub use future::ResponseFuture;
 pub use inbound::{InboundFuture, InboundRouter, InboundService};
 pub use layer::{MeshRouter, RetrySafety};
-pub use request_body::{Aim, RequestBody};
+pub use request_body::{Aim, Https, RequestBody};
+pub use request_policy::RequestPolicy;
 pub use response_body::ResponseBody;
 pub use route_info::RouteInfo;
 pub use router::MeshService;

@@ -31,7 +31,8 @@ use crate::upstream::Endpoint;
 ///
 /// The URI of the request names the endpoint as well (`http://10.0.0.1:9080/path`) and the `Host` header the original
 /// authority, so that a client which knows nothing of aims follows them. A transport that does dials the endpoint and
-/// puts the authority back.
+/// puts the authority back. Where [`Https::is_whole`], the URI is the application's own: a client that knows nothing of
+/// aims goes there.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Aim {
@@ -43,18 +44,47 @@ pub struct Aim {
     pub admission: Admission,
     /// Whose request it is: the client and the address that it dialled, for a PROXY header. `None`: this process' own.
     pub client: Option<(SocketAddr, SocketAddr)>,
+    /// The TLS that the application asked for itself. `None`: only what the endpoint's settings say.
+    pub https: Option<Https>,
+}
+
+/// TLS that the application asked for itself: its request is `https`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Https {
+    /// The host of the request in lower case, an IPv6 address without brackets: what the handshake asks for and the
+    /// certificate must say.
+    pub server_name: Box<str>,
+    /// Whether it goes from end to end (a `tls` rule sent it here), within the TLS of the endpoint's settings if they
+    /// have any, in the HTTP version of the request. Else http rules were applied to it, and those settings take its
+    /// place if they have TLS.
+    pub is_whole: bool,
+}
+
+impl Https {
+    /// TLS to `host`, from end to end or not.
+    pub fn new(host: &str, is_whole: bool) -> Self {
+        Self { server_name: host.trim_matches(['[', ']']).to_ascii_lowercase().into(), is_whole }
+    }
 }
 
 impl Aim {
     /// An aim at `endpoint`, under the name `authority`.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority, admission: Admission::default(), client: None }
+        Self { endpoint, authority, admission: Admission::default(), client: None, https: None }
     }
 
     /// The same aim of a request that was admitted.
     #[must_use]
     pub fn with_admission(mut self, admission: Admission) -> Self {
         self.admission = admission;
+        self
+    }
+
+    /// The same aim for a request that is `https`.
+    #[must_use]
+    pub fn with_https(mut self, https: Https) -> Self {
+        self.https = Some(https);
         self
     }
 

@@ -60,7 +60,11 @@ struct Timer {
 impl Timer {
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(at) = self.deadline.poll(cx) else { return false };
-        self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(cx).is_ready()
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if sleep.deadline() != at {
+            sleep.as_mut().reset(at);
+        }
+        sleep.as_mut().poll(cx).is_ready()
     }
 }
 

@@ -114,10 +114,10 @@ where
                 ResponseFuture::forward(None, Story::waiting(exchange, self.clone(), head, body))
             }
             Verdict::Forward(exchange) => {
-                let again = exchange.saved.is_some().then(|| self.clone());
-                let mut story = Story::new(exchange, again);
+                let mut story = Story::new(exchange);
                 match story.first_try(head, body) {
                     Ok(request) => {
+                        story.again = story.exchange.may_send_more().then(|| self.clone());
                         story.send_mirrors();
                         // The service that is ready is called in place: no clone of it is ready.
                         ResponseFuture::forward(Some(self.inner.call(request)), story)

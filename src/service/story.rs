@@ -11,7 +11,8 @@ use tower_service::Service;
 
 use super::completion::{Completion, Taken};
 use super::deadline::Expired;
-use super::exchange::{Exchange, is_upgrade};
+use super::exchange::Exchange;
+use super::https::{Secured, is_upgrade};
 use super::local_reply::LocalReply;
 use super::mirror;
 use super::request_body::RequestBody;
@@ -71,11 +72,11 @@ where
     B::Error: Into<BoxError>,
 {
     /// A request that was admitted.
-    pub(super) fn new(exchange: Exchange, again: Option<MeshService<S>>) -> Self {
+    pub(super) fn new(exchange: Exchange) -> Self {
         Self {
             exchange,
             phase: Phase::Trying,
-            again,
+            again: None,
             delayed: None,
             upload: None,
             taken: None,
@@ -88,14 +89,15 @@ where
 
     /// A request that was admitted and whose first try is made once the service is asked for it.
     pub(super) fn waiting(exchange: Exchange, again: MeshService<S>, head: Parts, body: B) -> Self {
-        let delayed = Some(Box::new((head, body)));
-        Self { phase: Phase::Waiting, delayed, ..Self::new(exchange, Some(again)) }
+        let (delayed, again) = (Some(Box::new((head, body))), Some(again));
+        Self { phase: Phase::Waiting, delayed, again, ..Self::new(exchange) }
     }
 
     /// A request that a fault holds back.
     pub(super) fn delayed(exchange: Exchange, again: MeshService<S>, delay: Duration, head: Parts, body: B) -> Self {
         let phase = Phase::Delay(Instant::now() + delay);
-        Self { phase, delayed: Some(Box::new((head, body))), ..Self::new(exchange, Some(again)) }
+        let (delayed, again) = (Some(Box::new((head, body))), Some(again));
+        Self { phase, delayed, again, ..Self::new(exchange) }
     }
 
     /// The first try of a request that was admitted.
@@ -211,7 +213,13 @@ where
     /// What outlier detection is told.
     fn outcome<R>(&self, ended: &Ended<R>) -> Option<Outcome> {
         self.taken.as_ref()?;
+        let whole = self.exchange.secured == Secured::Whole;
         Some(match ended {
+            // Of what is sealed only its connection is judged.
+            Ended::Answer(_) if whole => Outcome::Status(StatusCode::OK),
+            Ended::Error(error) if whole => {
+                Outcome::Failure(Some(self.exchange.classify(&**error)).filter(|failure| failure.is_connect())?)
+            }
             Ended::Answer(response) => {
                 Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
             }
@@ -239,7 +247,8 @@ where
     fn may_go_on(&mut self) -> bool {
         let Some((again, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) else { return false };
         let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
-        if !whole || !again.retries(&saved.method) {
+        let repeats = self.exchange.idempotent().unwrap_or_else(|| again.retries(&saved.method));
+        if !whole || !repeats {
             return false;
         }
         let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);

@@ -96,7 +96,8 @@ impl DnsSource {
         self
     }
 
-    /// How long [`Self::open`] waits for first answers: 5 s.
+    /// How long [`Self::open`], and a `FileSource` before it applies a change that brings new names, waits for first
+    /// answers: 5 s.
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
@@ -112,7 +113,8 @@ impl DnsSource {
     ///
     /// Outside of a tokio runtime: the resolving is a task of it.
     pub async fn open(self, mesh: &Mesh) -> Resolving {
-        let task = mesh.claim_names().map(|claim| tokio::spawn(Driver::new(mesh, self.resolver).run(claim)));
+        let task = mesh.claim_names(self.patience);
+        let task = task.map(|claim| tokio::spawn(Driver::new(mesh, self.resolver).run(claim)));
         let resolving = Resolving { task };
         if timeout(self.patience, mesh.all_looked_up()).await.is_err() {
             tracing::warn!(waited = ?self.patience, "not every name was looked up in time; its requests get 503");

@@ -3,6 +3,8 @@
 mod follow;
 mod notice;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::error::{Error, Problem};
-use crate::mesh::{Mesh, Report};
+use crate::mesh::{Mesh, Prepared, Report};
 use follow::Follower;
 use read::Files;
 
@@ -85,7 +87,9 @@ impl FileSource {
     /// happened for 20 ms. A change that is no YAML or cannot be read is traced and leaves the mesh as it is; of one
     /// with bad resources the rest is applied ([`Mesh::apply`]). Files that did not change are not applied again.
     ///
-    /// Names of endpoints are not looked up by this: see [`Mesh::resolve_names`].
+    /// Names of endpoints are not looked up by this: see [`Mesh::resolve_names`]. Where somebody looks names up, a
+    /// change that brings new ones is applied once each was looked up, after 5 s at the latest
+    /// ([`DnsSource::patience`](super::DnsSource::patience)); until then what was applied last serves.
     ///
     /// # Errors
     ///
@@ -105,7 +109,9 @@ impl FileSource {
         })
         .await?;
         let (target, strict) = (mesh.clone(), self.strict);
-        let report = blocking(move || if strict { target.apply_strict(config) } else { target.apply(config) }).await?;
+        let prepared = blocking(move || target.prepare(config, strict)).await?;
+        // The caller holds the mesh: it is there.
+        let report = publish(prepared).await.unwrap_or_default();
         trace(report.problems());
         follower.applied(&files);
         Ok(Watch { report, task: Some(tokio::spawn(follower.run())) })
@@ -160,6 +166,13 @@ impl Mesh {
         mesh.resolve_names().await;
         Ok(mesh)
     }
+}
+
+/// Publishes what was prepared once its new names were looked up, as Envoy warms a cluster before it serves; `None` if
+/// the mesh is gone.
+async fn publish(mut prepared: Prepared) -> Option<Report> {
+    prepared.looked_up().await;
+    blocking(move || Ok(prepared.publish())).await.ok().flatten()
 }
 
 /// Reading and compiling take milliseconds, too long for a thread that serves.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// A value made of files. They are looked at whenever it is asked for, which connections do once each.
 ///
@@ -15,8 +15,8 @@ pub(crate) struct Reloaded<T> {
     last: Mutex<Option<(Vec<Stamp>, Arc<T>)>>,
 }
 
-/// When a file was changed, and how long it is; `None` for one that is not there.
-type Stamp = Option<(SystemTime, u64)>;
+/// When a file was changed, after 1970, and how long it is; `None` for one that is not there.
+type Stamp = Option<(Duration, u64)>;
 
 impl<T> Reloaded<T> {
     /// Made by `make`, which reads `files`.
@@ -57,7 +57,7 @@ impl<T> Reloaded<T> {
 
 fn stamp(file: &Path) -> Stamp {
     let metadata = file.metadata().ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
+    Some((metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?, metadata.len()))
 }
 
 impl<T> fmt::Debug for Reloaded<T> {

@@ -17,7 +17,7 @@ use super::settings::Settings;
 use super::terms::Terms;
 use super::wire::{Duplex, Wire};
 use crate::outcome::FailureError;
-use crate::upstream::{Address, Endpoint, Limits, TcpKeepalive, TlsMode, TlsSettings};
+use crate::upstream::{Address, Endpoint, Limits, TcpKeepalive};
 
 /// Opens a connection to an address, for [`TransportBuilder::connector`](super::TransportBuilder::connector).
 ///
@@ -142,8 +142,7 @@ pub(super) struct Host {
 impl Host {
     /// What its connections go by.
     pub(super) fn terms(&self, settings: &Settings) -> Terms {
-        let system = TlsSettings::new(TlsMode::Simple);
-        let secure = if self.secure { Secure::new(settings, &system, Some(&self.name)) } else { None };
+        let secure = if self.secure { Secure::of_host(settings, &self.name) } else { None };
         Terms::of_host(settings, secure)
     }
 }
@@ -213,8 +212,11 @@ async fn prepare(mut wire: Wire, terms: &Terms, spoken: Spoken) -> io::Result<Wi
     if let Some(proxy) = &terms.proxy {
         wire.write_all(&proxy_header::encode(*proxy, &wire)).await?;
     }
-    match &terms.secure {
-        Some(secure) => secure.handshake(wire, spoken).await,
+    if let Some(secure) = &terms.secure {
+        wire = secure.handshake(wire, if terms.within.is_some() { Spoken::Bytes } else { spoken }).await?;
+    }
+    match &terms.within {
+        Some(within) => within.handshake(wire, spoken).await,
         None => Ok(wire),
     }
 }

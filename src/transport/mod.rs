@@ -1,4 +1,4 @@
-//! Connections: [`Transport`], the inner service that honours what only the owner of a connection can.
+//! Connections: [`Transport`], the inner service that honors what only the owner of a connection can.
 //!
 //! To the [`MeshRouter`](crate::service) above it, a transport is a tower Service like any other, with two advantages:
 //! it gets the chosen endpoint as a typed value, so it dials one address and sends another name, and its pools are per
@@ -63,7 +63,6 @@ use http::header::HOST;
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, Response, Version};
 use http_body::Body;
-#[cfg(feature = "gateway")]
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
@@ -74,9 +73,7 @@ pub use future::TransportFuture;
 pub use settings::MeshCertificates;
 pub use settings::TransportBuilder;
 
-#[cfg(feature = "gateway")]
-use connect::Spoken;
-use connect::{Host, Target};
+use connect::{Host, Spoken, Target};
 use pool::Pool;
 use pools::Inner;
 use terms::Variant;
@@ -84,21 +81,28 @@ use upload::Upload;
 
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
-use crate::service::{Admission, Aim, RequestBody};
-#[cfg(feature = "gateway")]
-use crate::upstream::Endpoint;
-use crate::upstream::{ConnectionSettings, Protocol};
+use crate::service::{Admission, Aim, Https, RequestBody};
+use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 
-/// Sends requests over connections of its own, HTTP/1.1 and HTTP/2 without TLS.
+/// Sends requests over connections of its own, HTTP/1.1 and HTTP/2, in TLS where the cluster says so (feature `tls`).
 ///
-/// A request with an [`Aim`] goes to that endpoint, in the protocol of its cluster, within the cluster's
-/// `connectTimeout`; `Host` or `:authority` says what the aim says. A request without one (a host that no rule knows)
-/// goes where its URI says: the host is looked up and its addresses are tried in turn, in the protocol of the request.
+/// A request with an [`Aim`] goes to that endpoint, as the [`ConnectionSettings`] of its cluster say; `Host` or
+/// `:authority` says what the aim says. A request without one (a host that no rule knows) goes where its URI says: the
+/// host is looked up and its addresses are tried in turn, in the protocol of the request, and for `https` in TLS with
+/// the authorities that the system trusts.
+/// An aim with [`Https`] is secured to the host of the request, within or in place of what the cluster says of TLS.
 ///
 /// Connections are pooled for each endpoint. HTTP/1.1 takes the one used last; one that turns out closed before a byte
-/// of the request was written is replaced by a fresh one without anybody's notice, which is the only thing sent twice
-/// here. HTTP/2 shares one connection, and opens another when the streams that the other side allows are taken. Idle
-/// connections are closed after an hour, or with their endpoint.
+/// of the request was written is replaced without anybody's notice, which is the only thing sent twice here. HTTP/2
+/// shares one connection, and opens another when the streams that the other side allows are taken.
+///
+/// A request that finds no connection waits, in the order of arrival, for the next one that is given back or opened: as
+/// many are opened as requests wait for, within the [`Limits`](crate::upstream::Limits) of the cluster. An attempt that
+/// fails fails all who wait for that endpoint, and so nobody waits longer than `connectTimeout` for one. A request that
+/// is given up leaves the queue; the connection that was opened for it stays.
+///
+/// Connections with other settings, and those for another name in the TLS handshake or another client in a PROXY
+/// header, are others: after a change of settings new requests get new ones, and the old ones finish what is under way.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
@@ -129,11 +133,17 @@ impl Transport {
     }
 }
 
-#[cfg(feature = "gateway")]
 impl Transport {
-    /// Opens a connection to `endpoint` for bytes of any protocol, secured and announced as its cluster says. `host` is
-    /// the name in the handshake and in the certificate, where the cluster names none.
-    pub(crate) async fn connect(
+    /// Opens a connection to `endpoint` for bytes of any protocol, secured and announced as the
+    /// [`ConnectionSettings`] of its cluster say. It is not pooled and counts against no limit.
+    ///
+    /// `host` is the name in the TLS handshake and in the certificate where the cluster names none; `client` is whom a
+    /// PROXY header speaks of, with the address that it dialled.
+    ///
+    /// # Errors
+    ///
+    /// If the connection cannot be opened, or not within the `connectTimeout` of the cluster.
+    pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
         host: &str,
@@ -143,6 +153,7 @@ impl Transport {
         let variant = Variant {
             name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),
             client: client.filter(|_| connection.proxy_protocol.is_some()),
+            https: None,
         };
         // A pool for its terms only: it never has a connection.
         let pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
@@ -179,13 +190,16 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
-            Some(Aim { endpoint, authority, admission, client }) => {
+            Some(Aim { endpoint, authority, admission, client, https }) => {
+                let is_whole = https.as_ref().is_some_and(|https| https.is_whole);
                 let http2 = match endpoint.connection().protocol {
+                    _ if is_whole => request.version() == Version::HTTP_2,
                     Protocol::Http1 => false,
                     Protocol::Http2 => true,
                     Protocol::SameAsDownstream => request.version() == Version::HTTP_2,
                 };
                 let variant = variant(endpoint.connection(), authority.as_ref(), &request, client);
+                let variant = Variant { https: https.filter(|https| takes(https, endpoint.connection())), ..variant };
                 let pool = self.inner.of_endpoint(&endpoint, variant);
                 send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
             }
@@ -239,7 +253,13 @@ fn variant<B>(
     Variant {
         name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
         client: client.filter(|_| connection.proxy_protocol.is_some()),
+        https: None,
     }
+}
+
+/// Whether the application's own TLS sets connections apart: not where the endpoint's takes its place.
+fn takes(https: &Https, connection: &ConnectionSettings) -> bool {
+    https.is_whole || connection.tls.as_ref().is_none_or(|tls| tls.mode == TlsMode::IstioMutual)
 }
 
 /// The host of a `Host` header.

@@ -64,7 +64,13 @@ impl<B> Multiplex<B> {
     }
 
     fn claim(&self, terms: &Terms) -> Option<Claimed<B>> {
-        self.connections.load().iter().filter(|connection| connection.is_usable(terms)).find_map(Claimed::of)
+        let connections = self.connections.load();
+        let claimed = connections.iter().filter(|connection| connection.is_usable(terms)).find_map(Claimed::of);
+        // Let go of, a connection ends with its last stream, and makes room for another. This stream may be the last.
+        if !connections.iter().all(|connection| connection.is_usable(terms)) {
+            self.change(|connection| connection.is_usable(terms), None);
+        }
+        claimed
     }
 
     /// Keeps the connections that `stays` says, and those of `more`.

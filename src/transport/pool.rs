@@ -92,15 +92,25 @@ impl<B: Upload> Pool<B> {
         if self.settings.is_closed() || line.is_spent(&self.terms) {
             return;
         }
-        if line.rest() == Rest::Busy && !self.queue.is_empty() {
-            return self.park_rested(line);
-        }
+        let busy = line.rest() == Rest::Busy;
         self.stack.push(line);
         if self.settings.is_closed() {
             // Closed in between, and the stack may have been cleared already.
             self.stack.clear();
         }
         self.settle();
+        if busy {
+            self.settle_resting();
+        }
+    }
+
+    /// Has those who wait told when a connection comes to rest.
+    fn settle_resting(self: &Arc<Self>) {
+        while !self.queue.is_empty()
+            && let Some(line) = self.stack.take_resting()
+        {
+            self.park_rested(line);
+        }
     }
 
     /// Keeps a connection once its last exchange is over. Nobody is made to wait for it in particular.
@@ -179,11 +189,7 @@ impl<B: Upload> Pool<B> {
         }
         if !self.open_more(&Handle::current()) {
             self.settle();
-            while !self.queue.is_empty()
-                && let Some(line) = self.stack.take_resting()
-            {
-                self.park_rested(line);
-            }
+            self.settle_resting();
         }
         let loan = turn.await?;
         drop(pending);
@@ -233,8 +239,7 @@ impl<B: Upload> Pool<B> {
     }
 
     pub(super) fn vacancy(self: &Arc<Self>) -> Weak<dyn Vacancy> {
-        let pool = Arc::downgrade(self);
-        pool
+        Arc::downgrade(self) as Weak<dyn Vacancy>
     }
 }
 

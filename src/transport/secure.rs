@@ -5,6 +5,8 @@ use std::io;
 use super::connect::Spoken;
 use super::settings::Settings;
 use super::wire::Wire;
+#[cfg(feature = "tls")]
+use crate::upstream::TlsMode;
 use crate::upstream::TlsSettings;
 
 /// How the connections of one pool are secured.
@@ -20,6 +22,18 @@ impl Secure {
     #[cfg(feature = "tls")]
     pub(super) fn new(settings: &Settings, tls: &TlsSettings, host: Option<&str>) -> Option<Self> {
         with_tls::Client::new(settings, tls, host).map(|client| Self { client })
+    }
+
+    /// What the application asked for itself: TLS to `host`.
+    #[cfg(feature = "tls")]
+    pub(super) fn of_host(settings: &Settings, host: &str) -> Option<Self> {
+        let roots = settings.https_roots.clone();
+        Self::new(settings, &TlsSettings { roots, ..TlsSettings::new(TlsMode::Simple) }, Some(host))
+    }
+
+    #[cfg(not(feature = "tls"))]
+    pub(super) fn of_host(_: &Settings, _: &str) -> Option<Self> {
+        Some(Self {})
     }
 
     /// What cannot be secured is not sent.

@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub(super) max_concurrent_streams: usize,
     #[cfg(feature = "tls")]
     pub(super) mesh_certificates: Option<MeshCertificates>,
+    #[cfg(feature = "tls")]
+    pub(super) https_roots: Option<Pem>,
     /// Shards of a stack of idle connections.
     pub(super) shards: usize,
     closed: AtomicBool,
@@ -72,6 +74,8 @@ pub struct TransportBuilder {
     max_concurrent_streams: usize,
     #[cfg(feature = "tls")]
     mesh_certificates: Option<MeshCertificates>,
+    #[cfg(feature = "tls")]
+    https_roots: Option<Pem>,
 }
 
 impl TransportBuilder {
@@ -88,6 +92,8 @@ impl TransportBuilder {
             max_concurrent_streams: 1024,
             #[cfg(feature = "tls")]
             mesh_certificates: None,
+            #[cfg(feature = "tls")]
+            https_roots: None,
         }
     }
 
@@ -171,6 +177,13 @@ impl TransportBuilder {
         self
     }
 
+    /// The authorities for hosts of `https` requests whose TLS no DestinationRule originates: the system's.
+    #[cfg(feature = "tls")]
+    pub fn https_roots(mut self, roots: Pem) -> Self {
+        self.https_roots = Some(roots);
+        self
+    }
+
     /// The transport. Needs no runtime yet.
     pub fn build(self) -> Transport {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -184,6 +197,8 @@ impl TransportBuilder {
             max_concurrent_streams: self.max_concurrent_streams,
             #[cfg(feature = "tls")]
             mesh_certificates: self.mesh_certificates,
+            #[cfg(feature = "tls")]
+            https_roots: self.https_roots,
             shards: threads.next_power_of_two().min(16),
             closed: AtomicBool::new(false),
         };

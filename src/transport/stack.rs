@@ -158,7 +158,7 @@ fn try_lock<T>(shard: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// A number of this thread; neighbours get different shards.
+/// A number of this thread; neighbors get different shards.
 fn own_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local!(static OWN: Cell<usize> = Cell::new(NEXT.fetch_add(1, Ordering::Relaxed)));

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::secure::Secure;
 use super::settings::Settings;
+use crate::service::Https;
 use crate::upstream::{ConnectionSettings, ProxyVersion, TcpKeepalive};
 
 /// What sets the connections to one endpoint apart from each other, beside their settings.
@@ -18,6 +19,8 @@ pub(super) struct Variant {
     pub(super) name: Option<Box<str>>,
     /// The client and the address that it dialled, where a PROXY header says so.
     pub(super) client: Option<(SocketAddr, SocketAddr)>,
+    /// The TLS that the application asked for, where the endpoint's own does not take its place.
+    pub(super) https: Option<Https>,
 }
 
 /// What every connection of one pool goes by.
@@ -35,6 +38,8 @@ pub(super) struct Terms {
     pub(super) keepalive: Option<TcpKeepalive>,
     pub(super) proxy: Option<Proxy>,
     pub(super) secure: Option<Secure>,
+    /// What is secured within that: the application's own TLS.
+    pub(super) within: Option<Secure>,
 }
 
 /// A PROXY header.
@@ -64,6 +69,9 @@ impl Terms {
         terms.keepalive = connection.keepalive;
         terms.proxy = connection.proxy_protocol.map(|version| Proxy { version, client: variant.client });
         terms.secure = connection.tls.as_ref().and_then(|tls| Secure::new(settings, tls, variant.name.as_deref()));
+        if let Some(https) = variant.https.as_ref().filter(|https| https.is_whole || terms.secure.is_none()) {
+            terms.within = Secure::of_host(settings, &https.server_name);
+        }
         terms
     }
 
@@ -83,6 +91,7 @@ impl Terms {
             keepalive: None,
             proxy: None,
             secure: None,
+            within: None,
         }
     }
 

@@ -38,9 +38,6 @@ pub struct ConnectionSettings {
     /// How long a connection without a request is kept (`http.idleTimeout`, else `tcp.idleTimeout`). Zero: for ever.
     /// `None`: as long as the transport says, which is 1 h.
     pub idle_timeout: Option<Duration>,
-    /// How long a forwarded TCP connection may be without a byte in either direction (`tcp.idleTimeout`). Zero: for
-    /// ever. `None`: 1 h.
-    pub tcp_idle_timeout: Option<Duration>,
     /// How old a connection may become; what is under way on it then is finished (`tcp.maxConnectionDuration`).
     /// `None`: any age.
     pub max_connection_duration: Option<Duration>,
@@ -63,7 +60,6 @@ impl Default for ConnectionSettings {
             tls: None,
             keepalive: None,
             idle_timeout: None,
-            tcp_idle_timeout: None,
             max_connection_duration: None,
             max_requests: None,
             max_concurrent_streams: None,

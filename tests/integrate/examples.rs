@@ -1,10 +1,51 @@
 //! The examples run.
 #![allow(dead_code, reason = "an example has a `main`")]
 
+#[path = "../../examples/axum_server.rs"]
+mod axum_server;
+#[path = "../../examples/canary_in_a_test.rs"]
+mod canary_in_a_test;
+#[path = "../../examples/hyper_client.rs"]
+mod hyper_client;
+#[path = "../../examples/in_process_gateway.rs"]
+mod in_process_gateway;
+#[path = "../../examples/reqwest_client.rs"]
+mod reqwest_client;
 #[path = "../../examples/tonic_client/main.rs"]
 pub(crate) mod tonic_client;
 
 #[tokio::test]
+async fn hyper_client_splits() {
+    let answers = hyper_client::run().await.unwrap();
+    let new = answers["v2".as_bytes()];
+    assert_eq!(answers["v1".as_bytes()] + new, 400);
+    assert!((70..=130).contains(&new), "{answers:?}");
+}
+
+#[tokio::test]
+async fn reqwest_client_tries_again_unless_told_not_to() {
+    let expected = ["201 Created after 3: tea ordered", "503 Service Unavailable after 1: "];
+    assert_eq!(reqwest_client::run().await.unwrap(), expected);
+}
+
+#[tokio::test]
 async fn tonic_client_tries_twice_and_streams() {
     assert_eq!(tonic_client::run().await.unwrap(), "tried twice and streamed");
+}
+
+#[tokio::test]
+async fn axum_server_stands_behind_its_rules() {
+    let hello = "hello by rule api within 2s";
+    assert_eq!(axum_server::run().await.unwrap(), [hello, hello, "fine"]);
+}
+
+#[tokio::test]
+async fn in_process_gateway_serves_and_forwards() {
+    assert_eq!(in_process_gateway::run().await.unwrap(), ["served here", "forwarded"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn canary_in_a_test_judges_a_rule() {
+    let seen = canary_in_a_test::run().await.unwrap();
+    assert_eq!(seen, canary_in_a_test::run().await.unwrap(), "the same every time");
 }

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use http::{Extensions, Request, Response, StatusCode};
 use http_body_util::Full;
 use mesh_router::Mesh;
 use mesh_router::integrate::reqwest::{MeshMiddleware, client_builder};
-use mesh_router::service::RouteInfo;
+use mesh_router::service::{DeadlineBudget, RequestPolicy, RouteInfo};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -143,4 +144,32 @@ async fn a_request_can_be_awaited_in_a_task() {
         response.text().await.unwrap()
     });
     assert!(task.await.unwrap().starts_with("task"));
+}
+
+#[tokio::test]
+async fn a_request_says_what_it_wants_for_itself() {
+    let (server, seen) = flaky(usize::MAX, 503).await;
+    let mesh = mesh(&[server], "retries: {attempts: 2, retryOn: 5xx, backoff: 1ms}", "");
+    let once = client(&mesh).get("http://shop.test/").with_extension(RequestPolicy::new().retries(0));
+    assert_eq!(attempts(&once.send().await.unwrap()), 1);
+    let spent = client(&mesh).get("http://shop.test/").with_extension(DeadlineBudget::within(Duration::ZERO));
+    assert_eq!(spent.send().await.unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(seen.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_timeout_of_reqwest_bounds_all_tries() {
+    let slow = serve(service_fn(async |_: Request<hyper::body::Incoming>| {
+        std::future::pending::<()>().await;
+        Ok::<_, std::io::Error>(Response::new(Full::<bytes::Bytes>::default()))
+    }))
+    .await;
+    let rule = "retries: {attempts: 9, perTryTimeout: 60ms, retryOn: reset, backoff: 1ms}";
+    let mesh = mesh(&[slow], rule, "");
+    let began = tokio::time::Instant::now();
+    let request = client(&mesh).get("http://shop.test/").timeout(Duration::from_millis(150));
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert!(attempts(&response) > 1);
 }

@@ -3,8 +3,9 @@
 
 use mesh_router::Mesh;
 use mesh_router::config::{
-    Config, Destination, EndpointPort, EndpointSlice, HeaderOperations, Headers, HttpMatchRequest, HttpRoute,
-    HttpRouteDestination, Resource, Service, ServicePort, SliceEndpoint, StringMatch, TargetPort, VirtualService,
+    Config, Destination, EndpointPort, EndpointSlice, FaultDelay, HeaderOperations, Headers, HttpFaultInjection,
+    HttpMatchRequest, HttpRetry, HttpRoute, HttpRouteDestination, Resource, Service, ServicePort, SliceEndpoint,
+    StringMatch, TargetPort, VirtualService,
 };
 use mesh_router::dice::Dice;
 use mesh_router::options::{MeshOptions, OutboundTrafficPolicy};
@@ -40,8 +41,9 @@ pub(crate) fn reviews(mesh: &Mesh) -> Vec<EndpointView> {
 }
 
 /// Hosts `plain` (ten endpoints, one rule that only routes), `reviews` (one endpoint), `empty` (none), `missing` (no
-/// cluster), `closed` (no rule) and `bookinfo` (ten endpoints, a rich rule). The rules of `reviews`, `empty` and `missing` set the response header `x-rule` to
-/// the name of their host, and the request header `x-seen`.
+/// cluster), `once` (one endpoint, no retries), `held` (the same after a delay of 1 s), `closed` (no rule) and
+/// `bookinfo` (ten endpoints, a rich rule). The rules of all but `plain` and `bookinfo` set the response header
+/// `x-rule` to the name of their host, and the request header `x-seen`.
 fn services(reviews: &str) -> Config {
     let mut config = Config::default();
     let ten: Vec<String> = (1..=10).map(|number| format!("10.0.0.{number}")).collect();
@@ -49,6 +51,13 @@ fn services(reviews: &str) -> Config {
         add_service(&mut config, name, addresses);
         add_rules(&mut config, name, rule(name));
     }
+    add_service(&mut config, "once", &["10.0.2.1".to_owned()]);
+    add_rules(&mut config, "once", HttpRoute { retries: Some(HttpRetry::default()), ..rule("once") });
+    add_service(&mut config, "held", &["10.0.3.1".to_owned()]);
+    let fixed_delay = Some(std::time::Duration::from_secs(1).into());
+    let delay = Some(FaultDelay { fixed_delay, percent: 100, ..FaultDelay::default() });
+    let fault = Some(HttpFaultInjection { delay, ..HttpFaultInjection::default() });
+    add_rules(&mut config, "held", HttpRoute { retries: Some(HttpRetry::default()), fault, ..rule("held") });
     add_service(&mut config, "closed", &[]);
     let exact = Some(StringMatch { exact: Some("/never".to_owned()), ..StringMatch::default() });
     let never = HttpMatchRequest { uri: exact, ..HttpMatchRequest::default() };

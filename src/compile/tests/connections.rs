@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
+use crate::error::Problem;
 use crate::options::Workload;
 use crate::upstream::{
     ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
@@ -76,9 +77,16 @@ spec:
     (of(""), of("v1"), report)
 }
 
+/// The problems besides that names of certificates which nothing looks at are in the ServiceEntry.
+fn problems(report: &Report) -> Vec<&Problem> {
+    report.problems().iter().filter(|problem| problem.path != NAMES).collect()
+}
+
+const NAMES: &str = "spec.subjectAltNames";
+
 fn whole(policy: &str) -> ConnectionSettings {
     let (whole, subset, report) = of_policy(policy, 80);
-    assert_eq!(report.problems(), [], "{policy}");
+    assert_eq!(problems(&report), Vec::<&Problem>::new(), "{policy}");
     assert_eq!(whole, subset, "{policy}");
     whole
 }
@@ -110,7 +118,6 @@ fn every_word_of_connection_pool_arrives() {
         tls: None,
         keepalive: Some(keepalive),
         idle_timeout: Some(Duration::from_secs(90)),
-        tcp_idle_timeout: Some(Duration::from_secs(7)),
         max_connection_duration: Some(Duration::from_secs(7200)),
         max_requests: NonZeroU32::new(9),
         max_concurrent_streams: NonZeroU32::new(10),
@@ -170,8 +177,32 @@ fn tls_names_files_beside_its_own() {
     };
     assert_eq!(mutual, expected);
     assert!(tls("{mode: SIMPLE, insecureSkipVerify: true}").skip_verify);
-    assert_eq!(whole("{tls: {mode: DISABLE}}").tls, None);
-    assert_eq!(whole("{tls: {}}").tls, None);
+}
+
+#[test]
+fn tl1_plain_text_is_what_holds_anyway_and_that_is_said() {
+    for policy in ["{tls: {mode: DISABLE}}", "{tls: {}}", "{portLevelSettings: [{port: {number: 80}, tls: {}}]}"] {
+        let (settings, _, report) = of_policy(policy, 80);
+        assert_eq!(settings.tls, None, "{policy}");
+        let [problem] = problems(&report)[..] else { panic!("{report}") };
+        assert!(problem.path.ends_with(".tls") && problem.message.starts_with("without effect: "), "{problem}");
+    }
+}
+
+#[test]
+fn names_of_certificates_that_nothing_looks_at_are_named() {
+    for (policy, expected) in [
+        ("{tls: {mode: SIMPLE}}", false),
+        ("{tls: {mode: SIMPLE, subjectAltNames: [rule.test]}}", true),
+        ("{tls: {mode: DISABLE}}", true),
+        ("{portLevelSettings: [{port: {number: 80}, tls: {mode: SIMPLE}}]}", false),
+        ("{portLevelSettings: [{port: {number: 81}, tls: {mode: SIMPLE}}]}", false),
+        ("{loadBalancer: {simple: RANDOM}}", true),
+    ] {
+        let (.., report) = of_policy(policy, 80);
+        let named = report.problems().iter().any(|problem| problem.path == NAMES);
+        assert_eq!(named, expected, "{policy}\n{report}");
+    }
 }
 
 #[test]
@@ -205,6 +236,6 @@ fn the_mesh_has_names_of_its_own() {
     let named = |name: &str| TlsSettings { server_name: Some(name.into()), ..TlsSettings::new(TlsMode::IstioMutual) };
     assert_eq!(whole.tls.as_deref(), Some(&named("outbound_.80_._.up.test")));
     assert_eq!(subset.tls.as_deref(), Some(&named("outbound_.80_.v1_.up.test")));
-    let [problem] = report.problems() else { panic!("{report}") };
+    let [problem] = problems(&report)[..] else { panic!("{report}") };
     assert_eq!(problem.path, "spec.trafficPolicy.tls.mode");
 }

@@ -14,6 +14,16 @@ fn with(words: &str) -> Forward {
     forward(&route(&snapshot, "http://it.test/").unwrap()).clone()
 }
 
+/// The same, of which the report says at `path` of the rule, and nowhere else, that it has no effect.
+fn in_vain(words: &str, path: &str) -> Forward {
+    let rules = format!("hosts: [it.test]\nhttp: [{{{words}, route: [{{destination: {{host: a.test}}}}]}}]");
+    let (snapshot, report) = published(&virtual_service("it", &rules), MeshOptions::default());
+    let [problem] = report.problems() else { panic!("{words}\n{report}") };
+    assert_eq!(problem.path, format!("spec.http[0].{path}"));
+    assert!(problem.message.starts_with("without effect: "), "{problem}");
+    forward(&route(&snapshot, "http://it.test/").unwrap()).clone()
+}
+
 #[test]
 fn to1_a_timeout_is_there_or_not() {
     assert_eq!(with("timeout: 1.5s").timeout, Some(Duration::from_millis(1500)));
@@ -116,7 +126,6 @@ fn f4_faults_need_a_share() {
     for (words, delay, abort) in [
         ("delay: {fixedDelay: 1s, percentage: {value: 50}}", Some((half, second)), None),
         ("delay: {fixedDelay: 1s, percent: 50}", Some((half, second)), None),
-        ("delay: {fixedDelay: 1s, percent: 10, percentage: {value: 50}}", Some((half, second)), None),
         (
             "abort: {httpStatus: 503, percentage: {value: 50}}",
             None,
@@ -132,8 +141,16 @@ fn f4_faults_need_a_share() {
         let fault = with(&format!("fault: {{{words}}}")).fault.unwrap();
         assert_eq!((fault.delay, fault.abort), (delay, abort), "{words}");
     }
-    for words in ["delay: {fixedDelay: 1s}", "abort: {httpStatus: 503}", "abort: {httpStatus: 503, percentage: {}}"] {
-        assert!(with(&format!("fault: {{{words}}}")).fault.is_none(), "{words}");
+    let twice =
+        in_vain("fault: {delay: {fixedDelay: 1s, percent: 10, percentage: {value: 50}}}", "fault.delay.percent");
+    assert_eq!(twice.fault.unwrap().delay, Some((half, second)));
+    for (words, path) in [
+        ("delay: {fixedDelay: 1s}", "fault.delay"),
+        ("delay: {percent: 10}", "fault.delay"),
+        ("abort: {httpStatus: 503}", "fault.abort"),
+        ("abort: {httpStatus: 503, percentage: {}}", "fault.abort"),
+    ] {
+        assert!(in_vain(&format!("fault: {{{words}}}"), path).fault.is_none(), "{words}");
     }
 }
 
@@ -150,11 +167,11 @@ fn mi1_mirrors_take_all_unless_it_is_said() {
             vec![Percent::ALWAYS, quarter],
         ),
         ("mirrors: [{destination: {host: b.test}, percentage: {value: 0}}]", vec![]),
-        ("mirrorPercentage: {value: 25}", vec![]),
     ] {
         let mirrors: Vec<_> = with(words).mirrors.iter().map(|mirror| mirror.percent).collect();
         assert_eq!(mirrors, expected, "{words}");
     }
+    assert!(in_vain("mirrorPercentage: {value: 25}", "mirrorPercentage").mirrors.is_empty());
     // The deprecated field is a warning.
     let rules = |words| format!("hosts: [it.test]\nhttp: [{{{words}, route: [{{destination: {{host: a.test}}}}]}}]");
     for (words, expected) in [

@@ -16,14 +16,15 @@ use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::outcome::{Failure, FailureError};
 use crate::request::Origin;
-use crate::service::{MeshRouter, RequestBody, ResponseBody};
+use crate::service::{DeadlineBudget, MeshRouter, RequestBody, RequestPolicy, ResponseBody};
 
 /// Sends the requests of a `reqwest_middleware` client where the rules of a mesh say.
 ///
 /// Its place is the last: middlewares before it see a request once, those after it every try. Verdicts of the rules are
 /// responses; errors come out only of requests that no rule took, and are then those of reqwest, untouched.
 ///
-/// An [`Origin`] given by `RequestBuilder::with_extension` is that of the request.
+/// An [`Origin`], [`RequestPolicy`] or [`DeadlineBudget`] given by `RequestBuilder::with_extension` is that of the
+/// request. A `RequestBuilder::timeout` bounds all its tries.
 #[derive(Clone, Debug)]
 pub struct MeshMiddleware {
     router: MeshRouter,
@@ -51,9 +52,16 @@ impl Middleware for MeshMiddleware {
         extensions: &mut Extensions,
         next: Next<'_>,
     ) -> Result<reqwest::Response, Error> {
-        let url = request.url().clone();
+        let (url, timeout) = (request.url().clone(), request.timeout().copied());
         let mut request = Request::try_from(request)?;
         adopt::<Origin>(extensions, &mut request);
+        adopt::<RequestPolicy>(extensions, &mut request);
+        adopt::<DeadlineBudget>(extensions, &mut request);
+        if let Some(timeout) = timeout {
+            let budget = request.extensions().get::<DeadlineBudget>().copied();
+            let budget = budget.into_iter().chain([DeadlineBudget::within(timeout)]).min();
+            budget.map(|budget| request.extensions_mut().insert(budget));
+        }
         let (tries, mut due) = mpsc::unbounded_channel::<Try>();
         let response = self.router.layer(Relay { tries }).call(request);
         // The chain of middlewares is borrowed, the service below a router is not: tries come back here to be made.

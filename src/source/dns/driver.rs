@@ -10,7 +10,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::resolve::{Answer, Resolver};
-use crate::mesh::{Mesh, NamesClaim, WeakMesh};
+use crate::mesh::{Mesh, NamesChanges, NamesClaim, WeakMesh};
 
 /// How long an answer without a TTL holds (Envoy's `dns_refresh_rate`).
 const WITHOUT_TTL: Duration = Duration::from_secs(5);
@@ -25,6 +25,7 @@ const AT_A_TIME: usize = 64;
 pub(super) struct Driver {
     mesh: WeakMesh,
     versions: watch::Receiver<u64>,
+    awaited: NamesChanges,
     resolver: Resolver,
     gate: Arc<Semaphore>,
     asked: HashMap<Arc<str>, Asked>,
@@ -49,6 +50,7 @@ impl Driver {
         Self {
             mesh: mesh.downgrade(),
             versions: mesh.subscribe(),
+            awaited: mesh.awaited_names(),
             resolver,
             gate: Arc::new(Semaphore::new(AT_A_TIME)),
             asked: HashMap::new(),
@@ -65,6 +67,10 @@ impl Driver {
                     Ok(()) => self.follow(),
                     Err(_) => None,
                 },
+                changed = self.awaited.changed() => match changed {
+                    Ok(()) => self.follow(),
+                    Err(_) => None,
+                },
                 Some(looked) = self.lookups.join_next() => match looked {
                     Ok(looked) => self.take(looked),
                     // A name that is not needed any more.
@@ -75,10 +81,10 @@ impl Driver {
         drop(claim);
     }
 
-    /// Asks for what the snapshot needs and for nothing else. `None` if the mesh is gone.
+    /// Asks for what the snapshot, or one to come, needs and for nothing else. `None` if the mesh is gone.
     fn follow(&mut self) -> Option<()> {
-        let snapshot = self.mesh.upgrade()?.snapshot();
-        let needed: Vec<Arc<str>> = snapshot.names().iter().map(|name| name.name().clone()).collect();
+        let names = self.mesh.upgrade()?.needed_names();
+        let needed: Vec<Arc<str>> = names.iter().map(|name| name.name().clone()).collect();
         self.asked.retain(|name, asked| {
             let kept = needed.contains(name);
             if !kept {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::notice::{Change, Notice, Scope};
 use super::read::{self, Files};
-use super::{blocking, trace};
+use super::{blocking, publish, trace};
 use crate::mesh::{Mesh, WeakMesh};
 
 /// How long nothing may have happened for a change to be over.
@@ -91,18 +91,27 @@ impl Follower {
 
     /// Reads again, and applies what is not the same. A failure is told only if `settled`: until then a file may be
     /// half written. None if the mesh is gone.
-    async fn reload(&mut self, settled: bool) -> Option<()> {
+    pub(super) async fn reload(&mut self, settled: bool) -> Option<()> {
         self.notice.watch(self.scope.folders());
         let (paths, hasher, mesh) = (self.paths.clone(), self.hasher.clone(), self.mesh.clone());
         let applied = self.applied;
-        let result = blocking(move || {
+        let read = blocking(move || {
             let files = read::read(&paths)?;
             let hash = hasher.hash_one(&files.files);
             let Some(mesh) = mesh.upgrade() else { return Ok(None) };
-            let report = if hash == applied { None } else { Some(mesh.apply(files.config()?)?) };
-            Ok(Some((files, hash, report)))
+            let prepared = if hash == applied { None } else { Some(mesh.prepare(files.config()?, false)?) };
+            Ok(Some((files, hash, prepared)))
         })
         .await;
+        let result = match read {
+            Ok(Some((files, hash, Some(prepared)))) => {
+                let Some(report) = publish(prepared).await else { return None };
+                Ok(Some((files, hash, Some(report))))
+            }
+            Ok(Some((files, hash, None))) => Ok(Some((files, hash, None))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
         match result {
             Ok(None) => return None,
             Ok(Some((files, hash, report))) => {

@@ -389,3 +389,42 @@ fn limits_are_shared_by_all_transports() {
     fn shared<T: Send + Sync>() {}
     shared::<Limits>();
 }
+
+/// Under many threads, with connections that end all the time and requests that are given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_who_waits_is_forgotten() {
+    for protocol in BOTH {
+        let net = Net::new();
+        let transport = net.transport();
+        let limits = LimitSettings { connections: some(3), ..LimitSettings::default() };
+        let few = ConnectionSettings { max_requests: some(7), max_concurrent_streams: some(2), ..over(protocol) };
+        let endpoint = limited(limits, few);
+        serve_gated(&net, protocol).add_permits(1 << 20);
+        let asks: Vec<_> = (0..32)
+            .map(|asker| {
+                let (transport, endpoint) = (transport.clone(), endpoint.clone());
+                tokio::spawn(async move {
+                    for number in 0..100 {
+                        if (asker + number) % 5 == 0 {
+                            let given_up = std::pin::pin!(ask(&transport, &endpoint));
+                            let _ = tokio::time::timeout(Duration::from_micros(asker * number), given_up).await;
+                        } else {
+                            ask(&transport, &endpoint).await;
+                        }
+                    }
+                })
+            })
+            .collect();
+        for asked in asks {
+            tokio::time::timeout(Duration::from_secs(60), asked).await.expect("all are served").unwrap();
+        }
+        transport.close();
+        for _ in 0..1000 {
+            if endpoint.limits().in_use() == Default::default() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(endpoint.limits().in_use(), Default::default(), "{protocol:?}");
+    }
+}

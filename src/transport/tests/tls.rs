@@ -237,3 +237,62 @@ async fn https_goes_where_it_says_if_the_system_trusts_it() {
     let error = net.transport().oneshot(request).await.unwrap_err();
     assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
 }
+
+/// The same as [`Net::serve_tls`] for connections that `outer` secures first.
+fn serve_within(net: &Net, outer: Arc<ServerConfig>, inner: Arc<ServerConfig>) {
+    let Net { accepted, .. } = net.clone();
+    tokio::spawn(async move {
+        while let Some(pipe) = accepted.lock().await.recv().await {
+            let stream = TlsAcceptor::from(outer.clone()).accept(pipe).await.unwrap();
+            let outer = stream.get_ref().1.server_name().unwrap().to_owned();
+            let stream = TlsAcceptor::from(inner.clone()).accept(stream).await.unwrap();
+            let seen = format!("{outer} {}", stream.get_ref().1.server_name().unwrap());
+            let service = service_fn(move |_| std::future::ready(Answer::Ok(Response::new(full(seen.clone())))));
+            tokio::spawn(async move {
+                auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await.ok();
+            });
+        }
+    });
+}
+
+/// GET / of the application's own `https` to `host`.
+async fn ask_https(transport: &Transport, endpoint: &Arc<Endpoint>, https: Https) -> Result<String, BoxError> {
+    let aim = Aim::new(endpoint.clone(), Some(Authority::from_static("a.test"))).with_https(https);
+    let request = Request::get("https://a.test/").body(RequestBody::new(empty()).with_aim(aim)).unwrap();
+    Ok(text(transport.clone().oneshot(request).await?).await)
+}
+
+#[tokio::test]
+async fn https_of_the_application_is_secured_where_no_rule_does_it() {
+    let (signer, others) = (Signer::new("ours"), Signer::new("others"));
+    let net = Net::new();
+    net.serve_tls(server(&signer.issue(&["a.test", "up.test"]), None));
+    let transport = Transport::builder().connector(net.connector()).https_roots(signer.roots()).build();
+    let routed = || Https::new("A.test", false);
+    let (http1, http2) = (endpoint(Protocol::Http1), endpoint(Protocol::Http2));
+    assert_eq!(ask_https(&transport, &http1, routed()).await.unwrap(), "1 a.test http/1.1");
+    assert_eq!(ask_https(&transport, &http2, routed()).await.unwrap(), "2 a.test h2");
+    // From end to end the application's version is spoken, whatever the cluster's.
+    assert_eq!(ask_https(&transport, &http2, Https::new("a.test", true)).await.unwrap(), "3 a.test http/1.1");
+    // The endpoint's own TLS takes its place.
+    let own = TlsSettings { server_name: Some("up.test".into()), ..simple(signer.roots()) };
+    assert_eq!(ask_https(&transport, &secured(own, Protocol::Http1), routed()).await.unwrap(), "4 up.test http/1.1");
+    // Certificates of the mesh, which this transport has not: nothing goes in plain text.
+    let mesh = secured(TlsSettings::new(TlsMode::IstioMutual), Protocol::Http1);
+    assert_eq!(ask_https(&transport, &mesh, routed()).await.unwrap(), "5 a.test http/1.1");
+
+    let stranger = Transport::builder().connector(net.connector()).https_roots(others.roots()).build();
+    let error = ask_https(&stranger, &http1, routed()).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
+}
+
+#[tokio::test]
+async fn https_from_end_to_end_goes_within_the_endpoints_tls() {
+    let signer = Signer::new("ours");
+    let net = Net::new();
+    serve_within(&net, server(&signer.issue(&["gateway.test"]), None), server(&signer.issue(&["a.test"]), None));
+    let transport = Transport::builder().connector(net.connector()).https_roots(signer.roots()).build();
+    let own = TlsSettings { server_name: Some("gateway.test".into()), ..simple(signer.roots()) };
+    let gateway = secured(own, Protocol::Http1);
+    assert_eq!(ask_https(&transport, &gateway, Https::new("a.test", true)).await.unwrap(), "gateway.test a.test");
+}

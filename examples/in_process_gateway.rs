@@ -1,0 +1,96 @@
+//! A gateway inside an application: what is its own it serves without a socket, the rest it forwards.
+//!
+//! ```text
+//! cargo run --example in_process_gateway
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::error_handling::HandleError;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::{Router, ServiceExt, routing::get};
+use mesh_router::config::Config;
+use mesh_router::request::{ListenerOrigin, Origin};
+use mesh_router::service::RequestBody;
+use mesh_router::upstream::Address;
+use mesh_router::{BoxError, Mesh, MeshRouter, Transport};
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt as _, service_fn};
+
+const RULES: &str = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front}
+spec:
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shop}
+spec:
+  hosts: [HOST.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: ['*']
+  gateways: [front]
+  http:
+  - {match: [{uri: {prefix: /reviews}}], route: [{destination: {host: reviews.test}}]}
+  - {route: [{destination: {host: shop.test}}]}
+";
+
+fn rules(own: SocketAddr, other: SocketAddr) -> Result<Config, BoxError> {
+    let documents: Vec<&str> = RULES.split("---").collect();
+    let entry = |host: &str, to: SocketAddr| {
+        let entry = documents[1].replace("HOST", host).replace("{name: shop}", &format!("{{name: {host}}}"));
+        entry.replace("PORT", &to.port().to_string())
+    };
+    let all = [documents[0], &entry("shop", own), &entry("reviews", other), documents[2]].join("---");
+    Ok(Config::from_yaml(&all, "rules.yaml")?)
+}
+
+pub(crate) async fn run() -> Result<Vec<String>, BoxError> {
+    let (front, other) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+    let address = front.local_addr()?;
+    let mesh = Mesh::new();
+    println!("{}", mesh.apply(rules(address, other.local_addr()?)?)?);
+    let reviews = Router::new().route("/reviews", get(async || "forwarded"));
+    tokio::spawn(async move { axum::serve(other, reviews).await });
+
+    let app = Router::new().route("/", get(async || "served here"));
+    let (own, transport) = (Address::Tcp(address), Transport::new());
+    let inner = service_fn(move |request: http::Request<RequestBody<Body>>| {
+        let local = request.body().aim().is_some_and(|aim| aim.endpoint.address == own);
+        let (app, transport) = (app.clone(), transport.clone());
+        async move {
+            match local {
+                true => app.oneshot(request).await.map_err(|never| match never {}),
+                false => transport.oneshot(request).await.map(|response| response.map(Body::new)),
+            }
+        }
+    });
+    let origin = Origin::Listener(Arc::new(ListenerOrigin::new("http.80", 80)));
+    let gateway = MeshRouter::new(&mesh).with_origin(origin).layer(inner);
+    // Errors come only from hosts without rules, which a gateway does not have.
+    let gateway = HandleError::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
+    tokio::spawn(async move { axum::serve(front, ServiceExt::<Request>::into_make_service(gateway)).await });
+    let mut answers = Vec::new();
+    for path in ["", "reviews"] {
+        answers.push(reqwest::get(format!("http://{address}/{path}")).await?.text().await?);
+    }
+    Ok(answers)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    println!("{:?}", run().await?);
+    Ok(())
+}

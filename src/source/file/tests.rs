@@ -1,0 +1,158 @@
+//! Names that come with a change of files, under paused time, with a resolver that takes its time.
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::follow::Follower;
+use crate::mesh::Mesh;
+use crate::source::{Answer, DnsSource, Resolving};
+
+/// A file of its own, gone at the end of the test.
+struct File(PathBuf);
+
+impl File {
+    fn new() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self(std::env::temp_dir().join(format!("mesh-router-names-{}-{number}.yaml", std::process::id())))
+    }
+
+    /// A service for each host, which is a name.
+    fn write(&self, hosts: &[&str]) {
+        let entry = |host: &&str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {host}}}\nspec: {{hosts: \
+                 [{host}], resolution: DNS, ports: [{{number: 80, name: http, protocol: HTTP}}]}}\n---\n"
+            )
+        };
+        fs::write(&self.0, hosts.iter().map(entry).collect::<String>()).unwrap();
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Looks names up with a patience of 3 s: `late.test` takes 2 s, `never.test` for ever, `failing.test` fails after 1 s.
+async fn resolving(mesh: &Mesh) -> Resolving {
+    let resolver = async |name: Arc<str>| match &*name {
+        "late.test" => {
+            sleep(Duration::from_secs(2)).await;
+            Ok(Answer::new([IpAddr::from([10, 0, 0, 2])]))
+        }
+        "failing.test" => {
+            sleep(Duration::from_secs(1)).await;
+            Err(io::ErrorKind::NotFound.into())
+        }
+        "never.test" => std::future::pending().await,
+        _ => Ok(Answer::new([IpAddr::from([10, 0, 0, 1])])),
+    };
+    let resolver = move |name| Box::pin(resolver(name)) as std::pin::Pin<Box<dyn Future<Output = _> + Send>>;
+    DnsSource::new().resolver(resolver).patience(Duration::from_secs(3)).open(mesh).await
+}
+
+/// A follower of `file` whose first content is applied.
+async fn following(file: &File, mesh: &Mesh) -> Follower {
+    // It is told to read by the tests alone.
+    let mut follower = Follower::new(vec![file.0.clone()], Some(Duration::from_secs(3600)), mesh);
+    follower.reload(true).await.unwrap();
+    follower
+}
+
+fn endpoints(mesh: &Mesh, host: &str) -> Option<usize> {
+    let snapshot = mesh.snapshot();
+    snapshot.clusters().find(|cluster| &*cluster.key.host == host).map(|cluster| cluster.view().len())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_name_is_looked_up_while_what_was_applied_last_serves() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["early.test"]);
+    let mut follower = following(&file, &mesh).await;
+    let _resolving = resolving(&mesh).await;
+    assert_eq!(endpoints(&mesh, "early.test"), Some(1));
+    file.write(&["early.test", "late.test"]);
+    let (started, mut versions) = (Instant::now(), mesh.subscribe());
+    versions.mark_unchanged();
+    let watched = async {
+        sleep(Duration::from_millis(1900)).await;
+        assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "late.test")), (1, None));
+        versions.changed().await.unwrap();
+        assert_eq!(endpoints(&mesh, "late.test"), Some(1), "there was no moment without");
+    };
+    let (reloaded, ()) = tokio::join!(follower.reload(true), watched);
+    reloaded.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 2);
+    assert_eq!(endpoints(&mesh, "early.test"), Some(1));
+    // It is looked up again when that is due, as any other.
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!(endpoints(&mesh, "late.test"), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_names_are_waited_for_as_long_as_the_patience_lasts() {
+    for (hosts, seconds) in [
+        (&["never.test", "late.test"][..], 3),
+        // One that cannot be looked up was looked up.
+        (&["failing.test"], 1),
+        (&["failing.test", "late.test"], 2),
+        (&["other.test"], 0),
+        (&["early.test"], 0),
+        (&[], 0),
+    ] {
+        let (file, mesh) = (File::new(), Mesh::new());
+        file.write(&["early.test"]);
+        let mut follower = following(&file, &mesh).await;
+        let _resolving = resolving(&mesh).await;
+        file.write(hosts);
+        let started = Instant::now();
+        follower.reload(true).await.unwrap();
+        assert_eq!(started.elapsed().as_secs(), seconds, "{hosts:?}");
+        for host in hosts {
+            let expected = usize::from(!["never.test", "failing.test"].contains(host));
+            assert_eq!(endpoints(&mesh, host), Some(expected), "{host}");
+        }
+        let expected = if hosts.contains(&"early.test") { Some(1) } else { None };
+        assert_eq!(endpoints(&mesh, "early.test"), expected, "{hosts:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_not_waited_for_where_nobody_looks_them_up() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["late.test"]);
+    let started = Instant::now();
+    let mut follower = following(&file, &mesh).await;
+    drop(resolving(&mesh).await);
+    tokio::task::yield_now().await;
+    file.write(&["late.test", "never.test"]);
+    follower.reload(true).await.unwrap();
+    assert_eq!(started.elapsed().as_secs(), 2, "the first look-up, which was asked for");
+    assert_eq!(endpoints(&mesh, "never.test"), Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mesh_that_is_gone_is_not_waited_for() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&[]);
+    let mut follower = following(&file, &mesh).await;
+    let _resolving = resolving(&mesh).await;
+    file.write(&["never.test"]);
+    let started = Instant::now();
+    let dropped = async {
+        sleep(Duration::from_secs(1)).await;
+        drop(mesh);
+    };
+    let (reloaded, ()) = tokio::join!(follower.reload(true), dropped);
+    assert_eq!(reloaded, None);
+    assert_eq!(started.elapsed().as_secs(), 1);
+}
