@@ -105,7 +105,7 @@ impl Follower {
         .await;
         let result = match read {
             Ok(Some((files, hash, Some(prepared)))) => {
-                let Some(report) = publish(prepared).await else { return None };
+                let report = publish(prepared).await?;
                 Ok(Some((files, hash, Some(report))))
             }
             Ok(Some((files, hash, None))) => Ok(Some((files, hash, None))),
