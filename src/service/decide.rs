@@ -52,18 +52,12 @@ impl Routing {
             Verdict::Reply(Box::new(Refusal { reply, exchange: Exchange::unmatched(asked, record) }))
         };
         let not_found = || refuse(LocalReply::no_route(), &self.metrics.no_route);
-        let mut secured = Secured::No;
-        let table = if matches!(origin, Origin::Mesh) && https::is_opaque(head) {
-            match self.opaque_rules(&snapshot, head) {
-                OpaqueRules::Http(table) => {
-                    secured = Secured::Routed;
-                    Some(table)
-                }
-                OpaqueRules::Tls(route) => return self.forward_whole(&snapshot, route, asked, head),
-                OpaqueRules::None => return pass_through(),
-            }
-        } else {
-            snapshot.table(origin)
+        let opaque = matches!(origin, Origin::Mesh) && https::is_opaque(head);
+        let (table, secured) = match opaque.then(|| self.opaque_rules(&snapshot, head)) {
+            Some(OpaqueRules::Http(table)) => (Some(table), Secured::Routed),
+            Some(OpaqueRules::Tls(route)) => return self.forward_whole(&snapshot, route, asked, head),
+            Some(OpaqueRules::None) => return pass_through(),
+            None => (snapshot.table(origin), Secured::No),
         };
         let Some(table) = table else { return not_found() };
         let path = match head.uri.path() {
