@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use super::notice::{Change, Notice, Scope};
 use super::read::{self, Files};
 use super::{blocking, publish, trace};
+use crate::error::Error;
 use crate::mesh::{Mesh, WeakMesh};
 
 /// How long nothing may have happened for a change to be over.
@@ -103,40 +104,38 @@ impl Follower {
             Ok(Some((files, hash, prepared)))
         })
         .await;
-        let result = match read {
-            Ok(Some((files, hash, Some(prepared)))) => {
-                let report = publish(prepared).await?;
-                Ok(Some((files, hash, Some(report))))
-            }
-            Ok(Some((files, hash, None))) => Ok(Some((files, hash, None))),
-            Ok(None) => Ok(None),
-            Err(error) => Err(error),
-        };
-        match result {
-            Ok(None) => return None,
-            Ok(Some((files, hash, report))) => {
-                self.applied = hash;
-                self.reach(&files);
-                match report {
-                    Some(report) => {
-                        trace(report.problems());
-                        tracing::info!(files = files.files.len(), "changed files were applied");
-                    }
-                    None if self.failure.is_some() => tracing::info!("the files are again what is applied"),
-                    None => {}
-                }
-                self.failure = None;
-            }
+        let (files, hash, prepared) = match read {
+            Ok(read) => read?,
             Err(error) => {
-                let message = error.to_string();
-                if settled && self.failure.as_ref() != Some(&message) {
-                    trace(error.problems());
-                    tracing::error!("the change of files is not applied; what was applied last goes on serving");
-                    self.failure = Some(message);
-                }
+                self.failed(&error, settled);
+                return Some(());
             }
+        };
+        let report = match prepared {
+            Some(prepared) => Some(publish(prepared).await?),
+            None => None,
+        };
+        self.applied = hash;
+        self.reach(&files);
+        match report {
+            Some(report) => {
+                trace(report.problems());
+                tracing::info!(files = files.files.len(), "changed files were applied");
+            }
+            None if self.failure.is_some() => tracing::info!("the files are again what is applied"),
+            None => {}
         }
+        self.failure = None;
         Some(())
+    }
+
+    fn failed(&mut self, error: &Error, settled: bool) {
+        let message = error.to_string();
+        if settled && self.failure.as_ref() != Some(&message) {
+            trace(error.problems());
+            tracing::error!("the change of files is not applied; what was applied last goes on serving");
+            self.failure = Some(message);
+        }
     }
 
     fn reach(&mut self, files: &Files) {
