@@ -20,6 +20,7 @@ use tower::{Layer, ServiceExt};
 use super::rules;
 use super::upstream::{Fault, Upstream};
 
+/// Requests per second.
 const RATE: u32 = 1000;
 /// How long a request may take before it counts as failed, whatever the rules say.
 const PATIENCE: Duration = Duration::from_secs(5);
