@@ -1,10 +1,15 @@
 //! What ends with a request.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::admission::Admission;
+use super::body_error::BodyError;
+use super::classify;
+use crate::outcome::Outcome;
 use crate::telemetry::RequestRecord;
-use crate::upstream::Picked;
+use crate::upstream::{Cluster, Picked};
 
 /// What a try holds of its cluster.
 #[derive(Debug)]
@@ -23,13 +28,27 @@ impl Drop for Taken {
 /// Held from the answer until the body has ended; its drop is the end of the request.
 #[derive(Debug)]
 pub(super) struct Completion {
-    _taken: Option<Taken>,
+    taken: Option<Taken>,
     record: RequestRecord,
+    /// Who judges the endpoint by a body that breaks off.
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Completion {
     pub(super) fn new(taken: Option<Taken>, record: RequestRecord) -> Self {
-        Self { _taken: taken, record }
+        Self { taken, record, cluster: None }
+    }
+
+    /// The same, where outlier detection of `cluster` is told of a body that breaks off.
+    pub(super) fn judged_by(self, cluster: Option<Arc<Cluster>>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// The upstream's body failed, after a head that may have been good.
+    pub(super) fn broke_off(&self, error: &BodyError) {
+        if let Some((cluster, taken)) = self.cluster.as_ref().zip(self.taken.as_ref()) {
+            cluster.report(taken.picked.endpoint(), Outcome::Failure(classify::failure(error)));
+        }
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {

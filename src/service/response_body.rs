@@ -112,7 +112,11 @@ where
             },
             KindProject::Over => Poll::Ready(None),
         };
-        if matches!(frame, Poll::Ready(Some(Err(_)))) {
+        if let Poll::Ready(Some(Err(error))) = &frame {
+            // A timeout here is the rule's, and says nothing of the endpoint once it has answered.
+            if let Some(completion) = this.completion.as_ref().filter(|_| !error.is_timeout()) {
+                completion.broke_off(error);
+            }
             // The upstream is let go at once, whatever its body still had.
             this.kind.set(Kind::Over);
         }

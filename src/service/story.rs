@@ -313,5 +313,8 @@ pub(super) fn answer<R: Body>(
     head.extensions.insert(info);
     let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (upgrade && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
-    Response::from_parts(head, ResponseBody::upstream(body, Completion::new(taken, exchange.record), deadline))
+    // Of what is sealed only its connection is judged.
+    let judge = exchange.cluster.filter(|_| exchange.secured != Secured::Whole);
+    let completion = Completion::new(taken, exchange.record).judged_by(judge);
+    Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))
 }

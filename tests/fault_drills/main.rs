@@ -145,7 +145,7 @@ async fn one_that_hangs_costs_five_timeouts() {
 }
 
 #[tokio::test]
-async fn one_that_breaks_bodies_off_breaks_every_third() {
+async fn one_that_breaks_bodies_off_one_after_another_breaks_every_third() {
     let drill = Drill::new("ROUND_ROBIN", "10s", Fault::Reset).await;
     let mut broken = 0;
     for _ in 0..30 {
@@ -154,12 +154,31 @@ async fn one_that_breaks_bodies_off_breaks_every_third() {
             seen => assert_eq!(seen, Seen::Whole),
         }
     }
-    // Its heads are good, and a head is what is judged.
+    // Each of its heads is good, and ends the row of its failures.
     assert_eq!((broken, drill.is_ejected()), (10, false));
     drill.upstreams[1].fault.send_replace(Fault::None);
     for _ in 0..6 {
         assert_eq!(get(&drill.client).await, Seen::Whole, "a broken connection is not used again");
     }
+}
+
+#[tokio::test]
+async fn one_that_breaks_bodies_off_all_at_once_is_ejected() {
+    let drill = Drill::new("ROUND_ROBIN", "10s", Fault::Reset).await;
+    for _ in 0..10 {
+        // All heads come before the first body ends: five failures in a row.
+        let clients: Vec<_> = (0..15).map(|_| drill.client.clone()).collect();
+        let requests: Vec<_> =
+            clients.into_iter().map(|client| tokio::spawn(async move { get(&client).await })).collect();
+        for request in requests {
+            request.await.unwrap();
+        }
+        if drill.is_ejected() {
+            break;
+        }
+    }
+    assert!(drill.is_ejected());
+    drill.nothing_more_is_seen_of_it().await;
 }
 
 #[tokio::test]

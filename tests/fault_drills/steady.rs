@@ -20,6 +20,7 @@ use tower::{Layer, ServiceExt};
 use super::rules;
 use super::upstream::{Fault, Upstream};
 
+/// Requests per second.
 const RATE: u32 = 1000;
 /// How long a request may take before it counts as failed, whatever the rules say.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -131,15 +132,19 @@ async fn drill(fault: Fault, length: Duration, gateway: Option<&str>) -> String 
 }
 
 /// `DRILL_SECONDS` is the length of each drill. `DRILL_GATEWAY` is the command of a gateway to drill instead of the
-/// layer in this process; it gets `--config FILE`.
+/// layer in this process; it gets `--config FILE`. `DRILL_FAULT` is the only one that is drilled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a command of its own: .ci/drills"]
 async fn steady_load() {
     let seconds = std::env::var("DRILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(10);
     let gateway = std::env::var("DRILL_GATEWAY").ok();
+    let only = std::env::var("DRILL_FAULT").ok();
     println!("{RATE} requests per second, through {}", gateway.as_deref().unwrap_or("the layer in this process"));
     println!("{:<8} {:>8} {:>8} {:>8}", "fault", "sent", "failed", "share");
     for fault in [Fault::None, Fault::Killed, Fault::Hung, Fault::Reset, Fault::Slow] {
+        if only.as_ref().is_some_and(|only| *only != format!("{fault:?}")) {
+            continue;
+        }
         println!("{}", drill(fault, Duration::from_secs(seconds), gateway.as_deref()).await);
     }
 }
