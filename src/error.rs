@@ -219,7 +219,7 @@ impl Error {
     }
 
     /// An input or output error with what was tried.
-    #[cfg(feature = "file")]
+    #[cfg(feature = "gateway")]
     pub(crate) fn io(message: impl Into<String>, source: std::io::Error) -> Self {
         let problem = Problem::new(Severity::Error, "", format!("{}: {source}", message.into()));
         Self { inner: Box::new(Inner { kind: ErrorKind::Io, problems: vec![problem], source: Some(Arc::new(source)) }) }

@@ -1,6 +1,5 @@
 //! What a matched rule does: [`Action`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,11 +21,6 @@ pub enum Action {
     Redirect(Redirect),
     /// The request is answered with fixed words (`http[].directResponse`).
     Respond(DirectResponse),
-    /// The rule asks for what this version does not do; it answers 500 rather than something else than was meant.
-    NotHonored {
-        /// The field, as the author wrote it: `redirect`.
-        what: Arc<str>,
-    },
 }
 
 /// Everything a rule says about the requests that it sends on.

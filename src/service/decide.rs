@@ -137,7 +137,7 @@ impl Routing {
     fn forward_whole(&self, snapshot: &Snapshot, route: &Arc<Route>, asked: Asked, head: &Parts) -> Verdict {
         let Action::Forward(forward) = &route.action else {
             let exchange = self.exchange(route, asked, &Origin::Mesh, None, &self.metrics.no_route);
-            return Verdict::Reply(Box::new(Refusal { reply: LocalReply::not_honored(), exchange }));
+            return Verdict::Reply(Box::new(Refusal { reply: LocalReply::no_cluster(), exchange }));
         };
         let mut draws = self.mesh.dice().draws();
         let draw = draws.next_u64();
@@ -224,7 +224,7 @@ fn reply_of(action: &Action, view: &RequestView<'_>) -> LocalReply {
             None => LocalReply::bad_path(),
         },
         Action::Respond(response) => LocalReply::direct(response.status, response.body.clone()),
-        _ => LocalReply::not_honored(),
+        Action::Forward(_) => LocalReply::no_cluster(),
     }
 }
 

@@ -194,7 +194,7 @@ impl Exchange {
     /// chosen, once.
     pub(super) fn admit(&mut self, head: &mut Parts) -> Result<(), LocalReply> {
         let Some(route) = self.route.clone() else { return Err(LocalReply::no_route()) };
-        let Action::Forward(forward) = &route.action else { return Err(LocalReply::not_honored()) };
+        let Action::Forward(forward) = &route.action else { return Err(LocalReply::no_cluster()) };
         let judged = self.filters(forward, head);
         if judged.is_err() || (self.cluster.is_none() && !self.inbound) {
             self.save_for_reply(head);

@@ -8,7 +8,6 @@
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
 //! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
 //! | a path that cannot be normalized | 400 | | | `path_normalization_failed` |
-//! | an action that is not honored yet | 500 | | | `action_not_honored` |
 //! | a redirect or direct response | of the rule | of the rule | | `direct_response` |
 //! | a fault aborts | of the rule | `fault filter abort` | `FI` | `fault_filter_abort` |
 //! | a preflight | 200 | | | `direct_response` |
@@ -119,10 +118,6 @@ impl LocalReply {
 
     pub(super) fn bad_path() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "", ResponseFlags::NONE, "path_normalization_failed")
-    }
-
-    pub(super) fn not_honored() -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "", ResponseFlags::NONE, "action_not_honored")
     }
 
     /// The status and body of a rule.
