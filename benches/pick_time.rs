@@ -1,5 +1,6 @@
 //! Time of one pick and its drop, of one pick while two threads pick, and of one publication.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_types, reason = "a bench reads the real clock")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
