@@ -1,8 +1,10 @@
 //! Time of one pick and its drop, of one pick while two threads pick, and of one publication.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::disallowed_types, reason = "a bench reads the real clock")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mesh_router::dice::Dice;
@@ -79,11 +81,51 @@ fn publish(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// The slowest of many picks, while nothing happens and while all 10,000 addresses change again and again: printed, for
+/// criterion knows means only. A sample is eight picks, since one is not much longer than reading the clock.
+fn tail_while_publishing(_: &mut Criterion) {
+    const SAMPLES: usize = 100_000;
+    const PICKS: u32 = 8;
+    let sample = |cluster: &Cluster| {
+        let mut draws = Dice::seeded(4).draws();
+        let one = |_| {
+            let begin = Instant::now();
+            (0..PICKS).for_each(|_| drop(cluster.pick(&mut draws, &Choice::default())));
+            begin.elapsed() / PICKS
+        };
+        let mut times: Vec<Duration> = (0..SAMPLES).map(one).collect();
+        times.sort_unstable();
+        [500, 990, 999].map(|share| times[SAMPLES * share / 1000])
+    };
+    println!("a pick among 10,000: p50, p99, p99.9");
+    for (policy, weights) in CASES {
+        let cluster = cluster(policy, 10_000, weights);
+        let other: Vec<_> = endpoints(20_000, weights).split_off(10_000);
+        let both = [other, endpoints(10_000, weights)];
+        println!("{policy:?}/{weights:?} alone {:?}", sample(&cluster));
+        let (done, mut published) = (AtomicBool::new(false), 0);
+        let (times, took) = thread::scope(|scope| {
+            let publisher = scope.spawn(|| {
+                let begin = Instant::now();
+                while !done.load(Ordering::Relaxed) {
+                    cluster.publish(both[published % 2].clone());
+                    published += 1;
+                }
+                begin.elapsed() / published.max(1) as u32
+            });
+            let times = sample(&cluster);
+            done.store(true, Ordering::Relaxed);
+            (times, publisher.join().unwrap())
+        });
+        println!("{policy:?}/{weights:?} while published every {took:?} {times:?}");
+    }
+}
+
 criterion_group! {
     name = picks;
     config = Criterion::default()
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_millis(800));
-    targets = alone, against_another_thread, publish
+    targets = alone, against_another_thread, publish, tail_while_publishing
 }
 criterion_main!(picks);

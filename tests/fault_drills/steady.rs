@@ -20,7 +20,7 @@ use tower::{Layer, ServiceExt};
 use super::rules;
 use super::upstream::{Fault, Upstream};
 
-/// Requests per second.
+/// Requests per second, unless `DRILL_RATE` says otherwise.
 const RATE: u32 = 1000;
 /// How long a request may take before it counts as failed, whatever the rules say.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -79,7 +79,7 @@ async fn failure(request: impl Future<Output = Result<(StatusCode, bool), String
     }
 }
 
-async fn drill(fault: Fault, length: Duration, gateway: Option<&str>) -> String {
+async fn drill(fault: Fault, length: Duration, rate: u32, gateway: Option<&str>) -> String {
     let upstreams = [Upstream::start().await, Upstream::start().await, Upstream::start().await];
     let rules = rules(&upstreams.each_ref().map(|upstream| upstream.port), "LEAST_REQUEST", "1s");
     let mesh = Mesh::new();
@@ -110,7 +110,7 @@ async fn drill(fault: Fault, length: Duration, gateway: Option<&str>) -> String 
     }
     upstreams[1].fault.send_replace(fault);
     let (mut tasks, mut sent, mut failures) = (JoinSet::new(), 0_u32, BTreeMap::<String, u32>::new());
-    let (begin, mut ticks) = (Instant::now(), interval(Duration::from_secs(1) / RATE));
+    let (begin, mut ticks) = (Instant::now(), interval(Duration::from_secs(1) / rate));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     while begin.elapsed() < length {
         ticks.tick().await;
@@ -139,12 +139,13 @@ async fn steady_load() {
     let seconds = std::env::var("DRILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(10);
     let gateway = std::env::var("DRILL_GATEWAY").ok();
     let only = std::env::var("DRILL_FAULT").ok();
-    println!("{RATE} requests per second, through {}", gateway.as_deref().unwrap_or("the layer in this process"));
+    let rate = std::env::var("DRILL_RATE").ok().and_then(|rate| rate.parse().ok()).unwrap_or(RATE);
+    println!("{rate} requests per second, through {}", gateway.as_deref().unwrap_or("the layer in this process"));
     println!("{:<8} {:>8} {:>8} {:>8}", "fault", "sent", "failed", "share");
     for fault in [Fault::None, Fault::Killed, Fault::Hung, Fault::Reset, Fault::Slow] {
         if only.as_ref().is_some_and(|only| *only != format!("{fault:?}")) {
             continue;
         }
-        println!("{}", drill(fault, Duration::from_secs(seconds), gateway.as_deref()).await);
+        println!("{}", drill(fault, Duration::from_secs(seconds), rate, gateway.as_deref()).await);
     }
 }
