@@ -8,21 +8,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot run must stop")]
 
+mod overhead_call;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::hint::black_box;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
 use criterion::Criterion;
 use http::{Request, Response};
-use http_body_util::Empty;
 use mesh_router::BoxError;
 use mesh_router::service::MeshRouter;
+use overhead_call::{Bare, Body, request};
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 use tower::balance::p2c::Balance;
@@ -31,28 +29,6 @@ use tower::discover::ServiceList;
 use tower::load::{CompleteOnResponse, PendingRequests};
 use tower::retry::Policy;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt};
-
-type Body = Empty<Bytes>;
-
-/// Answers at once.
-#[derive(Clone)]
-struct Bare;
-
-impl<B> Service<Request<B>> for Bare {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    #[inline(never)]
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        black_box(&request);
-        ready(Ok(Response::new(Body::new())))
-    }
-}
 
 /// Two retries of server errors.
 #[derive(Clone)]
@@ -80,18 +56,6 @@ fn usual() -> impl Service<Request<Body>, Response = Response<Body>> {
     let balance = Balance::new(ServiceList::new::<Request<Body>>(endpoints));
     let timeout = Duration::from_secs(1);
     ServiceBuilder::new().load_shed().timeout(timeout).retry(Twice(2)).service(Buffer::new(balance, 1024))
-}
-
-fn request(host: &str) -> Request<Body> {
-    Request::get(format!("http://{host}/api/v1/products/0/reviews?limit=10"))
-        .header("host", host)
-        .header("user-agent", "curl/8.0")
-        .header("accept", "*/*")
-        .header("end-user", "jason")
-        .header("x-request-id", "3b1f0c1e-55aa-4c1e-9a9b-0123456789ab")
-        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        .body(Body::new())
-        .unwrap()
 }
 
 /// `calls` calls with a clone of `request` each.

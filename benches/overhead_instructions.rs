@@ -5,55 +5,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot run must stop")]
 #![allow(missing_docs, reason = "what the macros write has none")]
 
+mod overhead_call;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::convert::Infallible;
-use std::future::{Future, Ready, ready};
-use std::hint::black_box;
+use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use http::{Request, Response};
-use http_body_util::Empty;
+use http::Request;
 use mesh_router::service::{MeshRouter, MeshService};
+use overhead_call::{Bare, Body, request};
 use tower::{Layer, Service};
-
-type Body = Empty<Bytes>;
-
-/// Answers at once.
-#[derive(Clone)]
-struct Bare;
-
-impl<B> Service<Request<B>> for Bare {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Ready<Result<Response<Body>, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    #[inline(never)]
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        black_box(&request);
-        ready(Ok(Response::new(Body::new())))
-    }
-}
-
-fn request(host: &str) -> Request<Body> {
-    Request::get(format!("http://{host}/api/v1/products/0/reviews?limit=10"))
-        .header("host", host)
-        .header("user-agent", "curl/8.0")
-        .header("accept", "*/*")
-        .header("end-user", "jason")
-        .header("x-request-id", "3b1f0c1e-55aa-4c1e-9a9b-0123456789ab")
-        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-        .body(Body::new())
-        .unwrap()
-}
 
 /// A service that has served this host before, and one more request for it.
 fn routed(host: &str) -> (MeshService<Bare>, Request<Body>) {

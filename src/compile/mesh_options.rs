@@ -128,7 +128,8 @@ fn normalization(word: NormalizationType) -> PathNormalization {
     }
 }
 
-fn retries(words: &HttpRetry) -> HttpRetryPolicy {
+/// The words of a retry policy, of a rule or of the mesh.
+pub(super) fn retries(words: &HttpRetry) -> HttpRetryPolicy {
     let HttpRetry {
         attempts,
         per_try_timeout,

@@ -5,12 +5,13 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::matches;
+use super::mesh_options;
 use super::path::Path;
 use super::review::Review;
 use super::virtual_services::{MeantVirtualService, Target, Understanding};
 use crate::config::units;
 use crate::config::{
-    self, CorsPolicy, FaultAbort, FaultDelay, HttpFaultInjection, HttpMirrorPolicy, HttpRetry, HttpRewrite, HttpRoute,
+    self, CorsPolicy, FaultAbort, FaultDelay, HttpFaultInjection, HttpMirrorPolicy, HttpRewrite, HttpRoute,
     RegexRewrite, UnmatchedPreflights,
 };
 use crate::options::{HttpRetryPolicy, MeshOptions};
@@ -162,7 +163,7 @@ pub(crate) fn understand(rule: &HttpRoute, path: &Path<'_>, with: &mut Understan
     Policies {
         rewrite,
         timeout: timeout.and_then(units::Duration::to_std),
-        retries: retries.as_ref().map(self::retries),
+        retries: retries.as_ref().map(|words| Retries::new(&mesh_options::retries(words))),
         fault,
         mirrors: mirrors.collect(),
         mirror: mirror.as_ref().map(|destination| with.target(destination, &path.field("mirror"))),
@@ -192,25 +193,6 @@ fn rewrite(words: &HttpRewrite, path: &Path<'_>, review: &mut Review<'_>) -> Rul
         }
     }
     rewrite
-}
-
-fn retries(words: &HttpRetry) -> Retries {
-    let HttpRetry {
-        attempts,
-        per_try_timeout,
-        retry_on,
-        retry_remote_localities,
-        retry_ignore_previous_hosts,
-        backoff,
-    } = words;
-    Retries::new(&HttpRetryPolicy {
-        attempts: u32::try_from(*attempts).unwrap_or(0),
-        per_try_timeout: per_try_timeout.and_then(units::Duration::to_std),
-        retry_on: retry_on.clone(),
-        retry_remote_localities: retry_remote_localities.unwrap_or(false),
-        retry_ignore_previous_hosts: *retry_ignore_previous_hosts,
-        backoff: backoff.and_then(units::Duration::to_std),
-    })
 }
 
 fn fault(words: &HttpFaultInjection, path: &Path<'_>, review: &mut Review<'_>) -> Fault {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::upload::UploadEnd;
+use crate::outcome::Failure;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
@@ -37,6 +38,16 @@ pub(super) struct Deadline {
 pub(super) enum Expired {
     Request,
     Try,
+}
+
+impl Expired {
+    /// The failure that it is.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Request => Failure::Timeout,
+            Self::Try => Failure::PerTryTimeout,
+        }
+    }
 }
 
 impl Deadline {

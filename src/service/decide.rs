@@ -5,18 +5,17 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::LOCATION;
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderValue, StatusCode, Uri};
 
-use super::exchange::{Exchange, MirrorTarget};
+use super::exchange::{Exchange, MirrorTarget, hashed};
 use super::https::{self, OpaqueRules, Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::router::Routing;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, Client, ClusterChoice, Forward, Redirect, Resolution, Route, Unknown, normalize};
+use crate::route::{Action, ClusterChoice, Forward, Resolution, Route, Unknown, normalize};
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 
@@ -110,16 +109,12 @@ impl Routing {
             Some(draw) => draw,
             None => draws.next_u64(),
         };
-        let Arrival { asked, origin, port, secured } = arrival;
-        let destination = &forward.clusters.pick(draw).destination;
-        let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
-        let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
-        let mut exchange = self.exchange(route, asked, origin, entry, metrics);
-        (exchange.draw, exchange.draws, exchange.secured) = (draw, draws, secured);
+        let port = arrival.port;
+        let mut exchange = self.drawn(snapshot, route, forward, arrival, draw);
+        (exchange.draws, exchange.version) = (draws, Some(head.version));
         if !forward.mirrors.is_empty() {
             exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
         }
-        exchange.version = Some(head.version);
         if let Some(fault) = &forward.fault
             && fault.delay.is_some()
             && let Some(delay) = fault.delayed(exchange.draws.next_u64())
@@ -142,15 +137,30 @@ impl Routing {
         let mut draws = self.mesh.dice().draws();
         let draw = draws.next_u64();
         let port = RequestView::new(&head.method, &head.uri, &head.headers, &Origin::Mesh).port();
+        let arrival = Arrival { asked, origin: &Origin::Mesh, port, secured: Secured::Whole };
+        let mut exchange = self.drawn(snapshot, route, forward, arrival, draw);
+        (exchange.draws, exchange.version) = (draws, Some(head.version));
+        exchange.faults_per_try = false;
+        exchange.lead_itself(head);
+        Verdict::Forward(exchange)
+    }
+
+    /// The request with the destination that `draw` falls on.
+    fn drawn(
+        &self,
+        snapshot: &Snapshot,
+        route: &Arc<Route>,
+        forward: &Forward,
+        arrival: Arrival<'_>,
+        draw: u64,
+    ) -> Exchange {
+        let Arrival { asked, origin, port, secured } = arrival;
         let destination = &forward.clusters.pick(draw).destination;
         let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
-        let mut exchange = self.exchange(route, asked, &Origin::Mesh, entry, metrics);
-        (exchange.draw, exchange.draws, exchange.secured) = (draw, draws, Secured::Whole);
-        exchange.faults_per_try = false;
-        exchange.version = Some(head.version);
-        exchange.lead_itself(head);
-        Verdict::Forward(exchange)
+        let mut exchange = self.exchange(route, asked, origin, entry, metrics);
+        (exchange.draw, exchange.secured) = (draw, secured);
+        exchange
     }
 
     /// Which of several destinations a client always gets, if it is to stay with one.
@@ -158,14 +168,8 @@ impl Routing {
         if !self.settings.sticky_weights || forward.hash.is_empty() {
             return None;
         }
-        let view = RequestView::new(&head.method, &head.uri, &head.headers, arrival.origin);
-        let ip = match arrival.origin {
-            Origin::Listener(listener) => listener.peer.map(|peer| peer.ip()),
-            _ => None,
-        };
-        let client = Client { ip, ..Client::default() };
         // A cookie that is yet to be made says nothing of the client.
-        let hashed = forward.hash.hash(&view, client, &mut Draws::default());
+        let hashed = hashed(forward, head, arrival.origin, &mut Draws::default());
         let hash = hashed.hash.filter(|_| hashed.set_cookies.is_empty())?;
         // Mixed, so that it does not go along with the hash that picks the endpoint.
         Some(Draws::of(hash).next_u64())
@@ -219,7 +223,7 @@ struct Arrival<'a> {
 /// The answer of a rule that does not forward.
 fn reply_of(action: &Action, view: &RequestView<'_>) -> LocalReply {
     match action {
-        Action::Redirect(redirect) => match location(redirect, view) {
+        Action::Redirect(redirect) => match redirect.location(view) {
             Some(location) => LocalReply::redirect(redirect.status(), location),
             None => LocalReply::bad_path(),
         },
@@ -228,17 +232,11 @@ fn reply_of(action: &Action, view: &RequestView<'_>) -> LocalReply {
     }
 }
 
-fn location(redirect: &Redirect, view: &RequestView<'_>) -> Option<HeaderMap> {
-    Some(HeaderMap::from_iter([(LOCATION, redirect.location(view)?)]))
-}
-
 /// The same URI with the scheme `https` and the authority as it came, port included.
 fn to_https(view: &RequestView<'_>) -> LocalReply {
     let query = view.query().map_or_else(String::new, |query| format!("?{query}"));
     match HeaderValue::try_from(format!("https://{}{}{query}", view.authority(), view.path())) {
-        Ok(location) => {
-            LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, HeaderMap::from_iter([(LOCATION, location)]))
-        }
+        Ok(location) => LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, location),
         Err(_) => LocalReply::bad_path(),
     }
 }

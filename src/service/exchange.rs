@@ -28,7 +28,7 @@ use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::{ListenerOrigin, Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsGrant, CorsVerdict, Fault, Forward, RetryPolicy, Rewrite, Route, WeightedCluster,
+    Abort, Action, Client, CorsGrant, CorsVerdict, Fault, Forward, Hashed, RetryPolicy, Rewrite, Route, WeightedCluster,
 };
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 use crate::upstream::{Choice, Cluster, EndpointId, Original};
@@ -79,6 +79,18 @@ struct Extras {
     grant: Option<CorsGrant>,
     classifier: Option<Classifier>,
     asks: Asks,
+}
+
+/// What is hashed of a request as its head stands.
+pub(super) fn hashed(forward: &Forward, head: &Parts, origin: &Origin, draws: &mut Draws) -> Hashed {
+    let client = match origin {
+        Origin::Listener(listener) => {
+            Client { ip: listener.peer.map(|peer| peer.ip()), connection: listener.peer.zip(listener.local) }
+        }
+        Origin::Mesh | Origin::Gateway(_) => Client::default(),
+    };
+    let view = RequestView::new(&head.method, &head.uri, &head.headers, origin);
+    forward.hash.hash(&view, client, draws)
 }
 
 /// A cluster that gets a copy of the request.
@@ -309,13 +321,7 @@ impl Exchange {
             Some(listener) => Origin::Listener(Arc::clone(listener)),
             None => Origin::Mesh,
         };
-        let ends = self.listener.as_ref().map(|listener| (listener.peer, listener.local));
-        let client = match ends {
-            Some((Some(peer), local)) => Client { ip: Some(peer.ip()), connection: local.map(|local| (peer, local)) },
-            _ => Client::default(),
-        };
-        let view = RequestView::new(&head.method, &head.uri, &head.headers, &origin);
-        let hashed = forward.hash.hash(&view, client, &mut self.draws);
+        let hashed = hashed(forward, head, &origin, &mut self.draws);
         self.hash = hashed.hash;
         if !hashed.set_cookies.is_empty() {
             self.extras().set_cookies = hashed.set_cookies;

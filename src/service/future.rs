@@ -235,17 +235,20 @@ fn poll_pause<S, B>(
     }
 }
 
-/// The answer to a request that no rule took, as it is.
+/// What answered a request that no rule took, which is counted and otherwise left alone.
+pub(super) fn passed<R: Body>(response: Response<R>, mut record: RequestRecord) -> Response<ResponseBody<R>> {
+    record.answered(response.status(), ResponseFlags::NONE);
+    record.trailers(response.headers());
+    response.map(|body| ResponseBody::upstream(body, Completion::new(None, record), None))
+}
+
+/// The outcome of a request that no rule took, as it is.
 fn pass_on<R: Body>(
     result: Result<Response<R>, BoxError>,
     mut record: RequestRecord,
 ) -> Result<Response<ResponseBody<R>>, BoxError> {
     match result {
-        Ok(response) => {
-            record.answered(response.status(), ResponseFlags::NONE);
-            record.trailers(response.headers());
-            Ok(response.map(|body| ResponseBody::upstream(body, Completion::new(None, record), None)))
-        }
+        Ok(response) => Ok(passed(response, record)),
         Err(error) => {
             let (status, flags, _) = failure_reply(classify::failure(&*error));
             record.answered(status, flags);

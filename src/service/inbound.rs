@@ -17,11 +17,10 @@ use tokio::time::{Instant, Sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::completion::Completion;
 use super::deadline_budget::DeadlineBudget;
 use super::decide::{Refusal, Verdict};
 use super::exchange::Exchange;
-use super::future::{poll_deadline, poll_until};
+use super::future::{passed, poll_deadline, poll_until};
 use super::https::is_upgrade;
 use super::layer::Settings;
 use super::local_reply::LocalReply;
@@ -223,10 +222,8 @@ where
             },
             StateProject::PassThrough { call, record } => {
                 let response = ready!(call.poll(cx))?;
-                let Some(mut record) = record.take() else { return Poll::Pending };
-                record.answered(response.status(), ResponseFlags::NONE);
-                record.trailers(response.headers());
-                Poll::Ready(Ok(response.map(|body| ResponseBody::upstream(body, Completion::new(None, record), None))))
+                let Some(record) = record.take() else { return Poll::Pending };
+                Poll::Ready(Ok(passed(response, record)))
             }
             StateProject::Forward { mut call, mut timer, visit: slot } => {
                 let Some(visit) = slot else { return Poll::Pending };
@@ -292,8 +289,8 @@ where
                 if let Some(Poll::Ready(result)) = call.as_mut().as_pin_mut().map(|call| call.poll(cx)) {
                     return Poll::Ready(result.map(Ok));
                 }
-                ready!(poll_deadline(&mut visit.exchange.deadline, timer, true, cx));
-                return Poll::Ready(Ok(Err(LocalReply::timeout("response_timeout"))));
+                let expired = ready!(poll_deadline(&mut visit.exchange.deadline, timer, true, cx));
+                return Poll::Ready(Ok(Err(LocalReply::expired(expired))));
             }
         }
     }

@@ -19,10 +19,11 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::completion::Completion;
+use super::deadline::Expired;
 use super::exchange::Exchange;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
@@ -127,16 +128,18 @@ impl LocalReply {
         reply
     }
 
-    /// The status of a rule, with its `location`.
-    pub(super) fn redirect(status: StatusCode, headers: HeaderMap) -> Self {
+    /// Another address to ask.
+    pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Self {
         let mut reply = Self::direct(status, Bytes::new());
-        reply.0.headers = headers;
+        reply.0.headers.insert(LOCATION, location);
         reply
     }
 
     /// A preflight that is answered with these headers.
     pub(super) fn preflight(headers: HeaderMap) -> Self {
-        Self::redirect(StatusCode::OK, headers)
+        let mut reply = Self::direct(StatusCode::OK, Bytes::new());
+        reply.0.headers = headers;
+        reply
     }
 
     pub(super) fn abort(status: StatusCode) -> Self {
@@ -150,9 +153,9 @@ impl LocalReply {
         reply
     }
 
-    pub(super) fn timeout(details: &'static str) -> Self {
-        let flags = ResponseFlags::UPSTREAM_REQUEST_TIMEOUT;
-        Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream request timeout", flags, details)
+    /// The answer when time ran out.
+    pub(super) fn expired(expired: Expired) -> Self {
+        Self::of_failure(expired.failure(), false, None)
     }
 
     pub(super) fn overflow() -> Self {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use http::request::Parts;
 use xxhash_rust::xxh64::xxh64;
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Expired};
 use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
 use super::local_reply::LocalReply;
@@ -111,7 +111,7 @@ impl Exchange {
         }
         // What comes in has a caller who counts the time; it is for what goes out from here.
         match head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound) {
-            Some(budget) if budget.is_spent() => Err(LocalReply::timeout("response_timeout")),
+            Some(budget) if budget.is_spent() => Err(LocalReply::expired(Expired::Request)),
             Some(budget) => {
                 self.deadline.end_by(budget.deadline());
                 Ok(())

@@ -15,13 +15,13 @@ use super::exchange::Exchange;
 use super::https::{Secured, is_upgrade};
 use super::local_reply::LocalReply;
 use super::mirror;
-use super::request_body::RequestBody;
+use super::request_body::{Aim, RequestBody};
 use super::response_body::ResponseBody;
 use super::router::MeshService;
 use super::saved_head::SavedHead;
 use super::upload::Upload;
 use crate::error::BoxError;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Outcome;
 use crate::telemetry::ResponseFlags;
 use crate::upstream::{EndpointId, Permit};
 
@@ -96,8 +96,7 @@ where
     /// A request that a fault holds back.
     pub(super) fn delayed(exchange: Exchange, again: MeshService<S>, delay: Duration, head: Parts, body: B) -> Self {
         let phase = Phase::Delay(Instant::now() + delay);
-        let (delayed, again) = (Some(Box::new((head, body))), Some(again));
-        Self { phase, delayed, again, ..Self::new(exchange) }
+        Self { phase, ..Self::waiting(exchange, again, head, body) }
     }
 
     /// The first try of a request that was admitted.
@@ -106,11 +105,22 @@ where
         S: Clone,
     {
         self.upgrade = is_upgrade(&head);
-        let (taken, aim) = self.exchange.aim(&mut head, &[])?;
-        self.taken = Some(taken);
+        let aim = self.aim(&mut head)?;
         let body = self.first_body(body);
+        Ok(self.sent(head, body, aim))
+    }
+
+    /// Takes an endpoint for a try.
+    fn aim(&mut self, head: &mut Parts) -> Result<Aim, LocalReply> {
+        let (taken, aim) = self.exchange.aim(head, &self.tried)?;
+        self.taken = Some(taken);
+        Ok(aim)
+    }
+
+    /// The request as it is sent, which is now.
+    fn sent(&mut self, head: Parts, body: RequestBody<B>, aim: Aim) -> Request<RequestBody<B>> {
         self.sent = self.exchange.listener.is_some().then(Instant::now);
-        Ok(Request::from_parts(head, body.with_aim(aim)))
+        Request::from_parts(head, body.with_aim(aim))
     }
 
     /// The body of the first try, shared if more than that may read it or its end has to be known.
@@ -135,14 +145,12 @@ where
     fn next_try(&mut self) -> Result<Request<RequestBody<B>>, LocalReply> {
         let head = self.exchange.saved.as_ref().and_then(SavedHead::restore);
         let mut head = head.ok_or_else(LocalReply::bad_path)?;
-        let (taken, aim) = self.exchange.aim(&mut head, &self.tried)?;
-        self.taken = Some(taken);
+        let aim = self.aim(&mut head)?;
         let body = match &self.upload {
             Some(upload) => RequestBody::shared(upload.read()),
             None => RequestBody::empty(),
         };
-        self.sent = self.exchange.listener.is_some().then(Instant::now);
-        Ok(Request::from_parts(head, body.with_aim(aim)))
+        Ok(self.sent(head, body, aim))
     }
 
     /// The request, now that the service is ready for it.
@@ -224,8 +232,7 @@ where
                 Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
             }
             Ended::Error(error) => Outcome::Failure(self.exchange.classify(&**error)),
-            Ended::Expired(Expired::Try) => Outcome::Failure(Failure::PerTryTimeout),
-            Ended::Expired(Expired::Request) => Outcome::Failure(Failure::Timeout),
+            Ended::Expired(expired) => Outcome::Failure(expired.failure()),
             Ended::Refused(_) => return None,
         })
     }
@@ -283,8 +290,7 @@ where
         let reply = match ended {
             Ended::Answer(response) => return answer(response, exchange, taken, sent, upgrade),
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
-            Ended::Expired(Expired::Request) => LocalReply::timeout("response_timeout"),
-            Ended::Expired(Expired::Try) => LocalReply::timeout("upstream_per_try_timeout"),
+            Ended::Expired(expired) => LocalReply::expired(expired),
             Ended::Refused(reply) => reply,
         };
         // The try is over, although its answer is yet to be read.

@@ -4,6 +4,7 @@ use super::{Context, Findings, http_route, numbers, strings};
 use crate::compile::path::Path;
 use crate::config::units::Duration;
 use crate::config::{CorsPolicy, FaultAbort, FaultDelay, HttpFaultInjection, HttpMirrorPolicy, HttpRetry, HttpRoute};
+use crate::route::Abort;
 
 /// The words that `retryOn` knows.
 const RETRY_ON: [&str; 16] = [
@@ -23,27 +24,6 @@ const RETRY_ON: [&str; 16] = [
     "internal",
     "resource-exhausted",
     "unavailable",
-];
-
-/// The names of gRPC's statuses.
-const GRPC_STATUSES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
 ];
 
 const CORS_METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "*"];
@@ -150,7 +130,7 @@ fn abort(abort: &FaultAbort, path: &Path<'_>, findings: &mut Findings) {
     if let Some(status) = http_status {
         numbers::status("VH19", &path.field("httpStatus"), (*status).into(), findings);
     }
-    if let Some(status) = grpc_status.as_deref().filter(|status| !GRPC_STATUSES.contains(status)) {
+    if let Some(status) = grpc_status.as_deref().filter(|status| Abort::grpc(status).is_none()) {
         findings
             .error("VH20", &path.field("grpcStatus"), format!("`{status}` is not the name of a gRPC status"))
             .help("write it in capitals, for example `NOT_FOUND`");
