@@ -364,13 +364,16 @@ async fn aborts_of_single_tries_are_tried_again_where_the_application_wants_them
     let (mesh, client) = (mesh(rule), Client::new([Does::Answers(200)]));
     let mut tries = 0;
     for _ in 0..100 {
-        let response = ask(MeshRouter::new(&mesh).with_faults_per_try(), &client, get()).await;
+        let request = Request::post("http://shop.test/").body(full(5000)).unwrap();
+        let response = ask(MeshRouter::new(&mesh).with_faults_per_try(), &client, request).await;
         assert_eq!(response.status(), StatusCode::OK);
         tries += attempts(&response);
     }
     // Two of three on average: the bound is at five sigma of the number of tries that 100 successes take.
     assert!((tries as f64 - 200.0).abs() < 5.0 * 200f64.sqrt(), "{tries}");
-    assert_eq!(client.seen().len(), 100);
+    let seen = client.seen();
+    assert_eq!(seen.len(), 100);
+    assert!(seen.iter().all(|seen| seen.body == 5000), "an aborted first try keeps the body for the next");
 }
 
 #[tokio::test(start_paused = true)]

@@ -105,9 +105,10 @@ where
         S: Clone,
     {
         self.upgrade = is_upgrade(&head);
-        let aim = self.aim(&mut head)?;
+        let aim = self.aim(&mut head);
+        // Also a try that a fault ends may be followed by another, which needs the body.
         let body = self.first_body(body);
-        Ok(self.sent(head, body, aim))
+        Ok(self.sent(head, body, aim?))
     }
 
     /// Takes an endpoint for a try.
