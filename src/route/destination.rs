@@ -99,9 +99,24 @@ impl WeightedClusters {
 
     /// The destination that `draw`, 64 random bits, falls on.
     pub fn pick(&self, draw: u64) -> &WeightedCluster {
-        let [.., sum] = &*self.sums else { return &self.clusters[0] };
-        let point = draw % sum;
-        &self.clusters[self.sums.partition_point(|end| *end <= point)]
+        self.get(self.number(draw))
+    }
+
+    /// Which destination `draw` falls on, by its place in the order of the rule.
+    pub fn number(&self, draw: u64) -> usize {
+        match &*self.sums {
+            // With a single one nothing has to be divided.
+            [] | [_] => 0,
+            [.., sum] => {
+                let point = draw % sum;
+                self.sums.partition_point(|end| *end <= point)
+            }
+        }
+    }
+
+    /// The destination at this place; the last one if there are not so many.
+    pub fn get(&self, number: usize) -> &WeightedCluster {
+        &self.clusters[number.min(self.clusters.len() - 1)]
     }
 
     /// The destinations that can be picked, with their weights, in the order of the rule.

@@ -29,13 +29,13 @@ impl Drop for Taken {
 #[derive(Debug)]
 pub(super) struct Completion {
     taken: Option<Taken>,
-    record: RequestRecord,
+    record: Option<RequestRecord>,
     /// Who judges the endpoint by a body that breaks off.
     cluster: Option<Arc<Cluster>>,
 }
 
 impl Completion {
-    pub(super) fn new(taken: Option<Taken>, record: RequestRecord) -> Self {
+    pub(super) fn new(taken: Option<Taken>, record: Option<RequestRecord>) -> Self {
         Self { taken, record, cluster: None }
     }
 
@@ -52,6 +52,8 @@ impl Completion {
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
-        self.record.trailers(trailers);
+        if let Some(record) = &mut self.record {
+            record.trailers(trailers);
+        }
     }
 }

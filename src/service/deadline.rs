@@ -134,9 +134,9 @@ impl Deadline {
     }
 
     /// What is left for the body of the response.
-    pub(super) fn of_response(self) -> Option<ResponseDeadline> {
-        let Self { timeout, until, read_at, upload, .. } = self;
-        let upload = upload.filter(|_| read_at.is_none());
+    pub(super) fn of_response(&mut self) -> Option<ResponseDeadline> {
+        let Self { timeout, until, read_at, .. } = *self;
+        let upload = self.upload.take().filter(|_| read_at.is_none());
         let at = timeout.zip(read_at).map(|(timeout, read_at)| read_at + timeout).into_iter().chain(until).min();
         let after = timeout.zip(upload);
         (at.is_some() || after.is_some()).then_some(ResponseDeadline { at, after })

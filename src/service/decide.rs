@@ -9,7 +9,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, StatusCode, Uri};
 
-use super::exchange::{Exchange, MirrorTarget, hashed};
+use super::exchange::{Exchange, MirrorTarget};
+use super::filters::hashed;
 use super::https::{self, OpaqueRules, Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::router::Routing;
@@ -24,18 +25,18 @@ pub(super) enum Verdict {
     /// No rule takes it: the inner service gets it as it came.
     PassThrough(RequestRecord),
     /// It is answered here.
-    Reply(Box<Refusal>),
+    Reply(Refusal),
     /// It goes to an endpoint.
-    Forward(Exchange),
+    Forward(Box<Exchange>),
     /// The same, after a pause.
-    Delay(Exchange, Duration),
+    Delay(Box<Exchange>, Duration),
 }
 
 /// A request that is answered here.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) reply: LocalReply,
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
 }
 
 impl Routing {
@@ -48,7 +49,7 @@ impl Routing {
         let pass_through = || Verdict::PassThrough(RequestRecord::new(&self.metrics.pass_through, asked.grpc));
         let refuse = |reply, metrics: &ClusterMetrics| {
             let record = RequestRecord::new(metrics, asked.grpc);
-            Verdict::Reply(Box::new(Refusal { reply, exchange: Exchange::unmatched(asked, record) }))
+            Verdict::Reply(Refusal { reply, exchange: Exchange::unmatched(asked, record) })
         };
         let not_found = || refuse(LocalReply::no_route(), &self.metrics.no_route);
         let opaque = matches!(origin, Origin::Mesh) && https::is_opaque(head);
@@ -91,7 +92,7 @@ impl Routing {
                 let reply = reply_of(action, &view);
                 let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
                 exchange.save_for_reply(head);
-                Verdict::Reply(Box::new(Refusal { reply, exchange }))
+                Verdict::Reply(Refusal { reply, exchange })
             }
         }
     }
@@ -110,8 +111,8 @@ impl Routing {
             None => draws.next_u64(),
         };
         let port = arrival.port;
-        let mut exchange = self.drawn(snapshot, route, forward, arrival, draw);
-        (exchange.draws, exchange.version) = (draws, Some(head.version));
+        let mut exchange = self.drawn(snapshot, route, (forward, draw), arrival, head);
+        exchange.draws = draws;
         if !forward.mirrors.is_empty() {
             exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
         }
@@ -122,9 +123,9 @@ impl Routing {
             exchange.flags |= ResponseFlags::DELAY_INJECTED;
             return Verdict::Delay(exchange, delay);
         }
-        match exchange.admit(head) {
+        match exchange.admit(route, head) {
             Ok(()) => Verdict::Forward(exchange),
-            Err(reply) => Verdict::Reply(Box::new(Refusal { reply, exchange })),
+            Err(reply) => Verdict::Reply(Refusal { reply, exchange }),
         }
     }
 
@@ -132,15 +133,14 @@ impl Routing {
     fn forward_whole(&self, snapshot: &Snapshot, route: &Arc<Route>, asked: Asked, head: &Parts) -> Verdict {
         let Action::Forward(forward) = &route.action else {
             let exchange = self.exchange(route, asked, &Origin::Mesh, None, &self.metrics.no_route);
-            return Verdict::Reply(Box::new(Refusal { reply: LocalReply::no_cluster(), exchange }));
+            return Verdict::Reply(Refusal { reply: LocalReply::no_cluster(), exchange });
         };
         let mut draws = self.mesh.dice().draws();
         let draw = draws.next_u64();
         let port = RequestView::new(&head.method, &head.uri, &head.headers, &Origin::Mesh).port();
         let arrival = Arrival { asked, origin: &Origin::Mesh, port, secured: Secured::Whole };
-        let mut exchange = self.drawn(snapshot, route, forward, arrival, draw);
-        (exchange.draws, exchange.version) = (draws, Some(head.version));
-        exchange.faults_per_try = false;
+        let mut exchange = self.drawn(snapshot, route, (forward, draw), arrival, head);
+        (exchange.draws, exchange.faults_per_try) = (draws, false);
         exchange.lead_itself(head);
         Verdict::Forward(exchange)
     }
@@ -150,16 +150,19 @@ impl Routing {
         &self,
         snapshot: &Snapshot,
         route: &Arc<Route>,
-        forward: &Forward,
+        (forward, draw): (&Forward, u64),
         arrival: Arrival<'_>,
-        draw: u64,
-    ) -> Exchange {
+        head: &Parts,
+    ) -> Box<Exchange> {
         let Arrival { asked, origin, port, secured } = arrival;
-        let destination = &forward.clusters.pick(draw).destination;
-        let entry = destination.for_port(port).and_then(|index| snapshot.entry(index));
+        let number = forward.clusters.number(draw);
+        let destination = forward.clusters.get(number);
+        let entry = destination.destination.for_port(port).and_then(|index| snapshot.entry(index));
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
-        (exchange.draw, exchange.secured) = (draw, secured);
+        (exchange.destination, exchange.secured) = (number, secured);
+        exchange.version = Some(head.version);
+        exchange.repeats = self.settings.retry_safety.repeats(&head.method);
         exchange
     }
 
@@ -182,7 +185,7 @@ impl Routing {
         origin: &Origin,
         entry: Option<&ClusterEntry>,
         metrics: &ClusterMetrics,
-    ) -> Exchange {
+    ) -> Box<Exchange> {
         let mut exchange = Exchange::unmatched(asked, RequestRecord::new(metrics, asked.grpc));
         exchange.route = Some(Arc::clone(route));
         exchange.cluster = entry.map(|entry| Arc::clone(&entry.cluster));
@@ -192,6 +195,7 @@ impl Routing {
             Origin::Gateway(_) => exchange.inbound = true,
         }
         exchange.faults_per_try = self.settings.faults_per_try;
+        exchange.longest_pause = self.settings.retry_after;
         exchange.set_classifier(self.settings.classifier.as_ref());
         exchange
     }
@@ -206,7 +210,8 @@ impl Routing {
         let target = |choice: &ClusterChoice| {
             let entry = snapshot.entry(choice.for_port(port)?)?;
             let (cluster, metrics) = (Arc::clone(&entry.cluster), entry.metrics.clone());
-            Some(MirrorTarget { cluster, metrics, slot: self.mirrors.enter()?, body: None })
+            let (slot, published) = (self.mirrors.enter()?, self.mesh.subscribe());
+            Some(MirrorTarget { cluster, metrics, slot, published, body: None })
         };
         drawn.filter_map(|mirror| target(&mirror.destination)).collect()
     }

@@ -39,7 +39,7 @@ pin_project! {
     #[project = StateProject]
     enum State<S, B, F> {
         // Answered here. In all states `None` is what is left once the future is done.
-        Reply { reply: Option<Box<Refusal>> },
+        Reply { reply: Option<Refusal> },
         // No rule took it: what the inner service says is said.
         PassThrough { #[pin] call: F, record: Option<RequestRecord> },
         // A rule forwards it.
@@ -51,7 +51,7 @@ impl<S, B> ResponseFuture<S, B>
 where
     S: Service<Request<RequestBody<B>>>,
 {
-    pub(super) fn reply(reply: Box<Refusal>) -> Self {
+    pub(super) fn reply(reply: Refusal) -> Self {
         Self { state: State::Reply { reply: Some(reply) } }
     }
 
@@ -181,7 +181,7 @@ where
     let Some(service) = story.again.as_mut() else {
         return Poll::Ready(Err(Ended::Refused(LocalReply::no_cluster())));
     };
-    if let Err(error) = ready!(service.get_mut().poll_ready(cx)) {
+    if let Err(error) = ready!(service.poll_ready(cx)) {
         return Poll::Ready(Err(Ended::Error(error.into())));
     }
     let request = match story.request() {
@@ -190,7 +190,7 @@ where
     };
     story.send_mirrors();
     if let Some(service) = story.again.as_mut() {
-        call.set(Some(service.get_mut().call(request)));
+        call.set(Some(service.call(request)));
     }
     story.phase = Phase::Trying;
     Poll::Ready(Ok(()))
@@ -239,7 +239,7 @@ fn poll_pause<S, B>(
 pub(super) fn passed<R: Body>(response: Response<R>, mut record: RequestRecord) -> Response<ResponseBody<R>> {
     record.answered(response.status(), ResponseFlags::NONE);
     record.trailers(response.headers());
-    response.map(|body| ResponseBody::upstream(body, Completion::new(None, record), None))
+    response.map(|body| ResponseBody::upstream(body, Completion::new(None, Some(record)), None))
 }
 
 /// The outcome of a request that no rule took, as it is.

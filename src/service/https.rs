@@ -90,7 +90,7 @@ impl Secured {
                 (authority, Some(https))
             }
             Self::Whole => {
-                let named = bare(head.uri.authority()?)?;
+                let named = bare(head.uri.authority()?.clone())?;
                 let https = Https::new(named.host(), true);
                 // The application's own `Host` stays.
                 (Some(named).filter(|_| !head.headers.contains_key(HOST)), Some(https))
@@ -110,7 +110,7 @@ fn point_at(head: &mut Parts, endpoint: &Authority, scheme: Scheme) -> Option<Op
     let original = uri.authority.replace(endpoint.clone());
     head.uri = Uri::from_parts(uri).ok()?;
     let authority = match original {
-        Some(original) => Some(bare(&original)?),
+        Some(original) => Some(bare(original)?),
         None => None,
     };
     if let Some(authority) = &authority
@@ -122,9 +122,9 @@ fn point_at(head: &mut Parts, endpoint: &Authority, scheme: Scheme) -> Option<Op
 }
 
 /// An authority without its user information, which is nobody's name.
-fn bare(authority: &Authority) -> Option<Authority> {
+fn bare(authority: Authority) -> Option<Authority> {
     match authority.as_str().bytes().rposition(|byte| byte == b'@') {
         Some(at) => authority.as_str().get(at + 1..)?.parse().ok(),
-        None => Some(authority.clone()),
+        None => Some(authority),
     }
 }

@@ -21,7 +21,6 @@ use super::deadline_budget::DeadlineBudget;
 use super::decide::{Refusal, Verdict};
 use super::exchange::Exchange;
 use super::future::{passed, poll_deadline, poll_until};
-use super::https::is_upgrade;
 use super::layer::Settings;
 use super::local_reply::LocalReply;
 use super::mirror_body::MirrorLoad;
@@ -114,14 +113,14 @@ where
                 State::PassThrough { call, record: Some(record) }
             }
             Verdict::Forward(exchange) => {
-                let mut visit = Visit { exchange, phase: Phase::Serving, service: None, delayed: None, upgrade: false };
+                let mut visit = Visit { exchange, phase: Phase::Serving, service: None, delayed: None };
                 let request = visit.request(head, body);
                 State::Forward { call: Some(self.inner.call(request)), timer: None, visit: Some(visit) }
             }
             Verdict::Delay(exchange, delay) => {
                 let phase = Phase::Delay(Instant::now() + delay);
                 let (service, delayed) = (Some(self.release()), Some(Box::new((head, body))));
-                let visit = Visit { exchange, phase, service, delayed, upgrade: false };
+                let visit = Visit { exchange, phase, service, delayed };
                 State::Forward { call: None, timer: None, visit: Some(visit) }
             }
             Verdict::Reply(reply) => {
@@ -144,11 +143,10 @@ impl<S: Clone> InboundService<S> {
 
 /// A request on its way to the application.
 struct Visit<S, B> {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     phase: Phase,
     service: Option<S>,
     delayed: Option<Box<(Parts, B)>>,
-    upgrade: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -165,7 +163,7 @@ where
 {
     /// The request as the application gets it.
     fn request(&mut self, mut head: Parts, body: B) -> Request<RequestBody<B>> {
-        self.upgrade = is_upgrade(&head);
+        self.exchange.note_upgrade(&head);
         head.extensions.insert(self.exchange.info(ResponseFlags::NONE, ""));
         if let Some(timeout) = self.exchange.deadline.timeout() {
             let callers = head.extensions.get::<DeadlineBudget>().copied();
@@ -199,7 +197,7 @@ pin_project! {
 pin_project! {
     #[project = StateProject]
     enum State<S, B, F> {
-        Reply { reply: Option<Box<Refusal>> },
+        Reply { reply: Option<Refusal> },
         PassThrough { #[pin] call: F, record: Option<RequestRecord> },
         Forward { #[pin] call: Option<F>, #[pin] timer: Option<Sleep>, visit: Option<Visit<S, B>> },
     }
@@ -230,12 +228,13 @@ where
                 let result = ready!(poll_visit(visit, &mut call, &mut timer, cx));
                 call.set(None);
                 timer.set(None);
-                let Some(Visit { mut exchange, upgrade, .. }) = slot.take() else { return Poll::Pending };
+                let Some(Visit { mut exchange, .. }) = slot.take() else { return Poll::Pending };
                 Poll::Ready(match result {
-                    Ok(Ok(response)) => Ok(answer(response, exchange, None, None, upgrade)),
+                    Ok(Ok(response)) => Ok(answer(response, exchange, None)),
                     Ok(Err(reply)) => Ok(reply.into_response(exchange)),
                     Err(error) => {
-                        exchange.record.answered(http::StatusCode::INTERNAL_SERVER_ERROR, exchange.flags);
+                        let flags = exchange.flags;
+                        drop(exchange.answered(http::StatusCode::INTERNAL_SERVER_ERROR, flags));
                         Err(error)
                     }
                 })
@@ -264,7 +263,7 @@ where
             Phase::Delay(until) => {
                 ready!(poll_until(timer, until, cx));
                 if let Some(delayed) = &mut visit.delayed
-                    && let Err(reply) = visit.exchange.admit(&mut delayed.0)
+                    && let Err(reply) = visit.exchange.admit_delayed(&mut delayed.0)
                 {
                     return Poll::Ready(Ok(Err(reply)));
                 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Method;
 use tower_layer::Layer;
 
 use super::classify::Classifier;
@@ -33,6 +34,16 @@ pub enum RetrySafety {
     AsConfigured,
     /// Only those whose method is idempotent (RFC 9110, 9.2.2): no `POST` and no `PATCH`.
     IdempotentOnly,
+}
+
+impl RetrySafety {
+    /// Whether requests of this method may be sent more than once.
+    pub(super) fn repeats(self, method: &Method) -> bool {
+        match self {
+            Self::AsConfigured => true,
+            Self::IdempotentOnly => method.is_idempotent(),
+        }
+    }
 }
 
 /// The choices of an application; by default all as Istio has it.

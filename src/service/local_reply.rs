@@ -205,11 +205,11 @@ impl LocalReply {
     }
 
     /// The response to what was asked. The operations of the rule that took the request apply.
-    pub(super) fn into_response<B>(self, mut exchange: Exchange) -> Response<ResponseBody<B>> {
+    pub(super) fn into_response<B>(self, mut exchange: Box<Exchange>) -> Response<ResponseBody<B>> {
         let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, .. } = *self.0;
         let asked = exchange.asked;
-        let info = RouteInfo { endpoint, cause, ..exchange.info(flags, details) };
-        exchange.record.answered(status, info.flags);
+        let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
+        let mut record = exchange.answered(status, info.flags);
         if asked.grpc {
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), &body);
         }
@@ -221,8 +221,11 @@ impl LocalReply {
             body_headers(&mut headers, &body);
             if asked.head { Bytes::new() } else { body }
         };
-        exchange.record.trailers(&headers);
-        let mut response = Response::new(ResponseBody::local(body, Completion::new(None, exchange.record)));
+        if let Some(record) = &mut record {
+            record.trailers(&headers);
+        }
+        exchange.tell(&mut info);
+        let mut response = Response::new(ResponseBody::local(body, Completion::new(None, record)));
         *response.status_mut() = if asked.grpc { StatusCode::OK } else { status };
         *response.headers_mut() = headers;
         response.extensions_mut().insert(info);

@@ -18,7 +18,6 @@ use super::completion::Taken;
 use super::exchange::{Exchange, MirrorTarget};
 use super::local_reply::failure_reply;
 use super::request_body::RequestBody;
-use super::router::MeshService;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
@@ -26,7 +25,7 @@ use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::Choice;
 
 /// Sends one copy in a task of its own. Without a runtime, an endpoint or room in the limits there is none.
-pub(super) fn send<S, B, R>(service: &MeshService<S>, saved: &SavedHead, exchange: &Exchange, mut target: MirrorTarget)
+pub(super) fn send<S, B, R>(service: &S, saved: &SavedHead, exchange: &Exchange, mut target: MirrorTarget)
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -45,11 +44,10 @@ where
     let taken = Taken { picked, admission };
     let body = target.body.take().map_or_else(RequestBody::empty, RequestBody::mirror);
     let request = Request::from_parts(head, body.with_aim(aim));
+    let mut published = target.published.clone();
     let record = RequestRecord::new(&target.metrics, exchange.asked.grpc);
     let timeout = exchange.forward().and_then(|forward| forward.timeout);
-    let mirrored =
-        bounded(mirrored(service.get_ref().clone(), (request, exchange.asked.grpc), target, taken, record), timeout);
-    let mut published = service.mesh().subscribe();
+    let mirrored = bounded(mirrored(service.clone(), (request, exchange.asked.grpc), target, taken, record), timeout);
     runtime.spawn(async move {
         // The versions end with the mesh.
         let gone = async { while published.changed().await.is_ok() {} };

@@ -77,6 +77,7 @@ mod deadline;
 mod deadline_budget;
 mod decide;
 mod exchange;
+mod filters;
 mod formats;
 mod future;
 mod https;

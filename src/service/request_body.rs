@@ -42,8 +42,9 @@ pub struct Aim {
     pub authority: Option<Authority>,
     /// The request's place among those that the cluster admits.
     pub admission: Admission,
-    /// Whose request it is: the client and the address that it dialled, for a PROXY header. `None`: this process' own.
-    pub client: Option<(SocketAddr, SocketAddr)>,
+    /// Whose request it is, for a PROXY header: the client and the address that it dialled. `None`: this process' own,
+    /// or the endpoint gets no such header.
+    pub client: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The TLS that the application asked for itself. `None`: only what the endpoint's settings say.
     pub https: Option<Https>,
 }
@@ -91,7 +92,7 @@ impl Aim {
     /// The same aim for a request of `client`, which dialled `local`.
     #[must_use]
     pub fn with_client(mut self, client: SocketAddr, local: SocketAddr) -> Self {
-        self.client = Some((client, local));
+        self.client = Some(Box::new((client, local)));
         self
     }
 }

@@ -3,16 +3,14 @@
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::decide::{Refusal, Verdict};
 use super::future::ResponseFuture;
-use super::layer::{RetrySafety, Settings};
+use super::layer::Settings;
 use super::mirror_body::MirrorLoad;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
@@ -64,25 +62,6 @@ impl<S> MeshService<S> {
     pub fn into_inner(self) -> S {
         self.inner
     }
-
-    pub(super) fn mesh(&self) -> &Mesh {
-        &self.routing.mesh
-    }
-
-    /// How long an answer asks to wait, if that is looked at.
-    pub(super) fn retry_after(&self, headers: &HeaderMap) -> Option<Duration> {
-        let longest = self.routing.settings.retry_after?;
-        let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds).min(longest))
-    }
-
-    /// Whether requests of this method may be sent more than once.
-    pub(super) fn retries(&self, method: &Method) -> bool {
-        match self.routing.settings.retry_safety {
-            RetrySafety::AsConfigured => true,
-            RetrySafety::IdempotentOnly => method.is_idempotent(),
-        }
-    }
 }
 
 impl<S, B, R> Service<Request<B>> for MeshService<S>
@@ -111,26 +90,26 @@ where
             }
             Verdict::Forward(exchange) if exchange.faults_per_try => {
                 self.release();
-                ResponseFuture::forward(None, Story::waiting(exchange, self.clone(), head, body))
+                ResponseFuture::forward(None, Story::waiting(exchange, self.inner.clone(), head, body))
             }
             Verdict::Forward(exchange) => {
                 let mut story = Story::new(exchange);
-                match story.first_try(head, body) {
-                    Ok(request) => {
-                        story.again = story.exchange.may_send_more().then(|| self.clone());
+                match story.first_try(&mut head, body) {
+                    Ok(body) => {
+                        story.again = story.exchange.may_send_more().then(|| self.inner.clone());
                         story.send_mirrors();
                         // The service that is ready is called in place: no clone of it is ready.
-                        ResponseFuture::forward(Some(self.inner.call(request)), story)
+                        ResponseFuture::forward(Some(self.inner.call(Request::from_parts(head, body))), story)
                     }
                     Err(reply) => {
                         self.release();
-                        ResponseFuture::reply(Box::new(Refusal { reply, exchange: story.exchange }))
+                        ResponseFuture::reply(Refusal { reply, exchange: story.exchange })
                     }
                 }
             }
             Verdict::Delay(exchange, delay) => {
                 self.release();
-                ResponseFuture::forward(None, Story::delayed(exchange, self.clone(), delay, head, body))
+                ResponseFuture::forward(None, Story::delayed(exchange, self.inner.clone(), delay, head, body))
             }
             Verdict::Reply(reply) => {
                 self.release();

@@ -12,36 +12,29 @@ use tower_service::Service;
 use super::completion::{Completion, Taken};
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::https::{Secured, is_upgrade};
+use super::https::Secured;
 use super::local_reply::LocalReply;
 use super::mirror;
 use super::request_body::{Aim, RequestBody};
 use super::response_body::ResponseBody;
-use super::router::MeshService;
 use super::saved_head::SavedHead;
 use super::upload::Upload;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
 use crate::telemetry::ResponseFlags;
-use crate::upstream::{EndpointId, Permit};
 
 /// A request on its way: what it was, where it is tried, and with what it may be tried again.
 pub(super) struct Story<S, B> {
-    pub(super) exchange: Exchange,
+    pub(super) exchange: Box<Exchange>,
     pub(super) phase: Phase,
     /// The service for whatever comes after the first try; `None` if nothing can.
-    pub(super) again: Option<MeshService<S>>,
+    pub(super) again: Option<S>,
     /// The request itself while a fault delays it.
     delayed: Option<Box<(Parts, B)>>,
     /// Its body, if that has to be shared.
     upload: Option<Arc<Upload<B>>>,
     /// What the try holds of the cluster.
     taken: Option<Taken>,
-    /// Its place among the retries of the cluster, if it is one.
-    retry: Option<Permit>,
-    tried: Vec<EndpointId>,
-    sent: Option<Instant>,
-    upgrade: bool,
 }
 
 /// Where a request is.
@@ -72,56 +65,36 @@ where
     B::Error: Into<BoxError>,
 {
     /// A request that was admitted.
-    pub(super) fn new(exchange: Exchange) -> Self {
-        Self {
-            exchange,
-            phase: Phase::Trying,
-            again: None,
-            delayed: None,
-            upload: None,
-            taken: None,
-            retry: None,
-            tried: Vec::new(),
-            sent: None,
-            upgrade: false,
-        }
+    pub(super) fn new(exchange: Box<Exchange>) -> Self {
+        Self { exchange, phase: Phase::Trying, again: None, delayed: None, upload: None, taken: None }
     }
 
     /// A request that was admitted and whose first try is made once the service is asked for it.
-    pub(super) fn waiting(exchange: Exchange, again: MeshService<S>, head: Parts, body: B) -> Self {
+    pub(super) fn waiting(exchange: Box<Exchange>, again: S, head: Parts, body: B) -> Self {
         let (delayed, again) = (Some(Box::new((head, body))), Some(again));
         Self { phase: Phase::Waiting, delayed, again, ..Self::new(exchange) }
     }
 
     /// A request that a fault holds back.
-    pub(super) fn delayed(exchange: Exchange, again: MeshService<S>, delay: Duration, head: Parts, body: B) -> Self {
+    pub(super) fn delayed(exchange: Box<Exchange>, again: S, delay: Duration, head: Parts, body: B) -> Self {
         let phase = Phase::Delay(Instant::now() + delay);
         Self { phase, ..Self::waiting(exchange, again, head, body) }
     }
 
-    /// The first try of a request that was admitted.
-    pub(super) fn first_try(&mut self, mut head: Parts, body: B) -> Result<Request<RequestBody<B>>, LocalReply>
-    where
-        S: Clone,
-    {
-        self.upgrade = is_upgrade(&head);
-        let aim = self.aim(&mut head);
+    /// Points the head of a request that was admitted at its first endpoint; the body that goes there with it, now.
+    pub(super) fn first_try(&mut self, head: &mut Parts, body: B) -> Result<RequestBody<B>, LocalReply> {
+        self.exchange.note_upgrade(head);
+        let aim = self.aim(head);
         // Also a try that a fault ends may be followed by another, which needs the body.
         let body = self.first_body(body);
-        Ok(self.sent(head, body, aim?))
+        Ok(body.with_aim(aim?))
     }
 
     /// Takes an endpoint for a try.
     fn aim(&mut self, head: &mut Parts) -> Result<Aim, LocalReply> {
-        let (taken, aim) = self.exchange.aim(head, &self.tried)?;
+        let (taken, aim) = self.exchange.aim(head)?;
         self.taken = Some(taken);
         Ok(aim)
-    }
-
-    /// The request as it is sent, which is now.
-    fn sent(&mut self, head: Parts, body: RequestBody<B>, aim: Aim) -> Request<RequestBody<B>> {
-        self.sent = self.exchange.listener.is_some().then(Instant::now);
-        Request::from_parts(head, body.with_aim(aim))
     }
 
     /// The body of the first try, shared if more than that may read it or its end has to be known.
@@ -151,18 +124,16 @@ where
             Some(upload) => RequestBody::shared(upload.read()),
             None => RequestBody::empty(),
         };
-        Ok(self.sent(head, body, aim))
+        Ok(Request::from_parts(head, body.with_aim(aim)))
     }
 
     /// The request, now that the service is ready for it.
-    pub(super) fn request(&mut self) -> Result<Request<RequestBody<B>>, LocalReply>
-    where
-        S: Clone,
-    {
+    pub(super) fn request(&mut self) -> Result<Request<RequestBody<B>>, LocalReply> {
         match self.delayed.take() {
             Some(delayed) => {
-                let (head, body) = *delayed;
-                self.first_try(head, body)
+                let (mut head, body) = *delayed;
+                let body = self.first_try(&mut head, body)?;
+                Ok(Request::from_parts(head, body))
             }
             None => self.next_try(),
         }
@@ -172,7 +143,7 @@ where
     pub(super) fn undelay(&mut self) -> Result<(), LocalReply> {
         self.phase = Phase::Waiting;
         match &mut self.delayed {
-            Some(delayed) => self.exchange.admit(&mut delayed.0),
+            Some(delayed) => self.exchange.admit_delayed(&mut delayed.0),
             None => Ok(()),
         }
     }
@@ -208,13 +179,13 @@ where
             cluster.report(taken.picked.endpoint(), outcome);
         }
         // The place of a retry is free once that has ended.
-        self.retry = None;
+        self.exchange.retry_place = None;
         if !self.wants_more(ended, outcome) || !self.may_go_on() {
             return false;
         }
         self.phase = Phase::BackOff(Instant::now() + self.pause(ended));
         if let Some(taken) = self.taken.take() {
-            self.tried.push(taken.picked.endpoint().id);
+            self.exchange.tried.push(taken.picked.endpoint().id);
         }
         true
     }
@@ -253,9 +224,11 @@ where
 
     /// Whether another try can be made; a flag says why not.
     fn may_go_on(&mut self) -> bool {
-        let Some((again, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) else { return false };
+        if self.again.is_none() || self.exchange.saved.is_none() {
+            return false;
+        }
         let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
-        let repeats = self.exchange.idempotent().unwrap_or_else(|| again.retries(&saved.method));
+        let repeats = self.exchange.idempotent().unwrap_or(self.exchange.repeats);
         if !whole || !repeats {
             return false;
         }
@@ -264,8 +237,8 @@ where
             self.exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
             return false;
         }
-        self.retry = self.exchange.cluster.as_ref().and_then(|cluster| cluster.limits().retry());
-        if self.retry.is_none() {
+        self.exchange.retry_place = self.exchange.cluster.as_ref().and_then(|cluster| cluster.limits().retry());
+        if self.exchange.retry_place.is_none() {
             self.exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW;
             return false;
         }
@@ -275,7 +248,7 @@ where
     /// How long to wait before the next try.
     fn pause<R>(&mut self, ended: &Ended<R>) -> Duration {
         let asked = match ended {
-            Ended::Answer(response) => self.again.as_ref().and_then(|again| again.retry_after(response.headers())),
+            Ended::Answer(response) => self.exchange.asked_pause(response.headers()),
             _ => None,
         };
         asked.unwrap_or_else(|| self.exchange.back_off())
@@ -283,13 +256,13 @@ where
 
     /// The answer for the client.
     pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Response<ResponseBody<R>> {
-        let Self { exchange, taken, upload, sent, upgrade, .. } = self;
+        let Self { exchange, taken, upload, .. } = self;
         if let Some(upload) = &upload {
             upload.keep_no_more();
         }
         let retried = exchange.attempts > 1;
         let reply = match ended {
-            Ended::Answer(response) => return answer(response, exchange, taken, sent, upgrade),
+            Ended::Answer(response) => return answer(response, exchange, taken),
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
             Ended::Expired(expired) => LocalReply::expired(expired),
             Ended::Refused(reply) => reply,
@@ -303,25 +276,29 @@ where
 /// The upstream's answer, as the client gets it.
 pub(super) fn answer<R: Body>(
     response: Response<R>,
-    mut exchange: Exchange,
+    mut exchange: Box<Exchange>,
     taken: Option<Taken>,
-    sent: Option<Instant>,
-    upgrade: bool,
 ) -> Response<ResponseBody<R>> {
     let (mut head, body) = response.into_parts();
-    let mut info = exchange.info(ResponseFlags::NONE, "via_upstream");
+    let mut info = exchange.outcome(ResponseFlags::NONE, "via_upstream");
     info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
-    if let Some(sent) = sent {
+    if let Some(sent) = exchange.sent {
         exchange.service_time(sent, &mut head.headers);
     }
     exchange.finish_response(head.status, &mut head.headers, &info);
-    exchange.record.answered(head.status, info.flags);
-    exchange.record.trailers(&head.headers);
-    head.extensions.insert(info);
-    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (upgrade && head.status.is_success());
+    let mut record = exchange.answered(head.status, info.flags);
+    if let Some(record) = &mut record {
+        record.trailers(&head.headers);
+    }
+    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.upgrade && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
     // Of what is sealed only its connection is judged.
-    let judge = exchange.cluster.filter(|_| exchange.secured != Secured::Whole);
-    let completion = Completion::new(taken, exchange.record).judged_by(judge);
+    let judge = exchange
+        .cluster
+        .as_ref()
+        .filter(|cluster| cluster.settings().outlier.is_some() && exchange.secured != Secured::Whole);
+    let completion = Completion::new(taken, record).judged_by(judge.cloned());
+    exchange.tell(&mut info);
+    head.extensions.insert(info);
     Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))
 }

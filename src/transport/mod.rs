@@ -243,7 +243,7 @@ fn variant<B>(
     connection: &ConnectionSettings,
     authority: Option<&Authority>,
     request: &Request<B>,
-    client: Option<(SocketAddr, SocketAddr)>,
+    client: Option<Box<(SocketAddr, SocketAddr)>>,
 ) -> Variant {
     let named = || {
         let host = authority.map(Authority::host);
@@ -252,7 +252,7 @@ fn variant<B>(
     };
     Variant {
         name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
-        client: client.filter(|_| connection.proxy_protocol.is_some()),
+        client: client.filter(|_| connection.proxy_protocol.is_some()).map(|client| *client),
         https: None,
     }
 }

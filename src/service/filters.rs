@@ -1,0 +1,183 @@
+//! What comes before an endpoint is chosen, once for a request: faults and CORS, then what the rule changes.
+
+use std::mem;
+use std::sync::Arc;
+
+use http::Uri;
+use http::header::{HOST, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+use super::decide::with_path_and_query;
+use super::exchange::Exchange;
+use super::formats;
+use super::https::authority;
+use super::local_reply::LocalReply;
+use super::saved_head::SavedHead;
+use crate::dice::Draws;
+use crate::request::{Origin, RequestView};
+use crate::route::{Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, Rewrite, Route};
+use crate::upstream::Original;
+
+const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+
+/// What is hashed of a request as its head stands.
+pub(super) fn hashed(forward: &Forward, head: &Parts, origin: &Origin, draws: &mut Draws) -> Hashed {
+    let client = match origin {
+        Origin::Listener(listener) => {
+            Client { ip: listener.peer.map(|peer| peer.ip()), connection: listener.peer.zip(listener.local) }
+        }
+        Origin::Mesh | Origin::Gateway(_) => Client::default(),
+    };
+    let view = RequestView::new(&head.method, &head.uri, &head.headers, origin);
+    forward.hash.hash(&view, client, draws)
+}
+
+impl Exchange {
+    /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
+    /// chosen, once.
+    pub(super) fn admit(&mut self, route: &Route, head: &mut Parts) -> Result<(), LocalReply> {
+        let Action::Forward(forward) = &route.action else { return Err(LocalReply::no_cluster()) };
+        let judged = self.filters(forward, head);
+        if judged.is_err() || (self.cluster.is_none() && !self.inbound) {
+            self.save_for_reply(head);
+            judged?;
+            return Err(LocalReply::no_cluster());
+        }
+        if let Err(spent) = self.bound(forward, head) {
+            self.save_for_reply(head);
+            return Err(spent);
+        }
+        let mut original = self.passes_through().then(Original::default);
+        if let Some(original) = &mut original
+            && self.listener.is_none()
+        {
+            original.dialled = authority(head);
+        }
+        self.change(route, forward, head).ok_or_else(LocalReply::bad_path)?;
+        if let Some(original) = &mut original {
+            original.named = authority(head);
+        }
+        if original.is_some() {
+            self.extras().original = original;
+        }
+        if self.hash.is_none() && !forward.hash.is_empty() {
+            self.hash(forward, head);
+        }
+        if self.may_send_more() || self.answers_with_request() {
+            self.saved = Some(SavedHead::new(head));
+        }
+        Ok(())
+    }
+
+    /// The same once a pause is over.
+    pub(super) fn admit_delayed(&mut self, head: &mut Parts) -> Result<(), LocalReply> {
+        match self.route.clone() {
+            Some(route) => self.admit(&route, head),
+            None => Err(LocalReply::no_route()),
+        }
+    }
+
+    /// Remembers where it leads by itself, if a cluster passes through.
+    pub(super) fn lead_itself(&mut self, head: &Parts) {
+        if self.passes_through() {
+            self.extras().original = Some(Original { dialled: authority(head), named: authority(head) });
+        }
+    }
+
+    /// Whether it may go where it leads by itself.
+    fn passes_through(&self) -> bool {
+        let mut clusters = self.cluster.iter().chain(self.mirrors().iter().map(|mirror| &mirror.cluster));
+        clusters.any(|cluster| cluster.pass_through().is_some())
+    }
+
+    /// The filters in front of the router, in Envoy's order: fault, then CORS.
+    fn filters(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
+        if !self.faults_per_try {
+            self.abort(forward.fault.as_ref())?;
+        }
+        match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
+            None | Some(CorsVerdict::None) => Ok(()),
+            Some(CorsVerdict::Actual(grant)) => {
+                self.extras().grant = Some(grant);
+                Ok(())
+            }
+            Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
+        }
+    }
+
+    /// Draws whether a fault aborts.
+    pub(super) fn abort(&mut self, fault: Option<&Fault>) -> Result<(), LocalReply> {
+        match fault.filter(|fault| fault.abort.is_some()).and_then(|fault| fault.aborted(self.draws.next_u64())) {
+            None => Ok(()),
+            Some(Abort::Http(status)) => Err(LocalReply::abort(status)),
+            Some(Abort::Grpc(status)) => Err(LocalReply::abort_grpc(status)),
+        }
+    }
+
+    /// Header operations, then host and path, as the rule and its destination say. `None`: there is no such URI.
+    fn change(&self, route: &Route, forward: &Forward, head: &mut Parts) -> Option<()> {
+        let destination = forward.clusters.get(self.destination);
+        for operations in [&destination.request_headers, &route.request_headers] {
+            if !operations.is_empty() {
+                formats::of_request(self, head, operations);
+            }
+        }
+        let Rewrite { path, authority } = &forward.rewrite;
+        if let Some(rewrite) = forward.authority(destination) {
+            // That of a destination among others is not told.
+            if authority.is_some() {
+                let original =
+                    head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+                if let Some(original) = original.or_else(|| head.headers.get(HOST).cloned()) {
+                    head.headers.insert(ORIGINAL_HOST, original);
+                }
+            }
+            head.headers.insert(HOST, rewrite.host.clone());
+            if head.uri.authority().is_some() {
+                let mut uri = mem::take(&mut head.uri).into_parts();
+                uri.authority = Some(rewrite.uri.clone());
+                uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
+                head.uri = Uri::from_parts(uri).ok()?;
+            }
+        }
+        if let Some(path) = path {
+            let original = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+            let original = HeaderValue::from_str(original).ok();
+            if let Some(path) = path.apply_before(head.uri.path(), head.uri.query()) {
+                with_path_and_query(head, path)?;
+            }
+            if let Some(original) = original {
+                head.headers.insert(ORIGINAL_PATH, original);
+            }
+        }
+        Some(())
+    }
+
+    /// Hashes what balancing by hash goes by: the request as it is sent.
+    fn hash(&mut self, forward: &Forward, head: &Parts) {
+        let origin = match &self.listener {
+            Some(listener) => Origin::Listener(Arc::clone(listener)),
+            None => Origin::Mesh,
+        };
+        let hashed = hashed(forward, head, &origin, &mut self.draws);
+        self.hash = hashed.hash;
+        if !hashed.set_cookies.is_empty() {
+            self.extras().set_cookies = hashed.set_cookies;
+        }
+    }
+
+    /// Whether an operation on the response asks for something of the request.
+    fn answers_with_request(&self) -> bool {
+        let of_destination = self.destination().is_some_and(|to| to.response_headers.needs_request());
+        of_destination || self.route.as_ref().is_some_and(|route| route.response_headers.needs_request())
+    }
+
+    /// Keeps the head for an answer made here, if that speaks of it.
+    pub(super) fn save_for_reply(&mut self, head: &Parts) {
+        if self.answers_with_request() {
+            self.saved = Some(SavedHead::new(head));
+        }
+    }
+}
