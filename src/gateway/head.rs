@@ -122,6 +122,22 @@ fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
 
 /// Prepares the head of a request that was admitted for the next hop.
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
+    // One look at the names, since most requests have none of these.
+    if headers.keys().any(|name| is_ours(name.as_str())) {
+        clean(headers, admitted);
+    }
+    headers.reserve(4);
+    forwarded::announce(headers, session);
+    headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
+}
+
+/// Whether a header ends here, or may.
+fn is_ours(name: &str) -> bool {
+    is_of_a_hop(name) || matches!(name, "expect" | "x-forwarded-client-cert") || name.starts_with("x-envoy-")
+}
+
+/// Drops what is for this hop, and what would steer us or lie about the client.
+fn clean(headers: &mut HeaderMap, admitted: Admitted) {
     drop_hop_by_hop(headers, admitted != Admitted::Plain);
     if headers.get(EXPECT).is_some_and(|value| is(value.as_bytes(), b"100-continue")) {
         // The promise is between the client and us: hyper answers it when the body is asked for.
@@ -129,9 +145,6 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
     }
     drop_steering(headers);
     headers.remove(X_FORWARDED_CLIENT_CERT);
-    headers.reserve(4);
-    forwarded::announce(headers, session);
-    headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
 }
 
 /// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked.
@@ -162,8 +175,15 @@ pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
 
 /// Prepares the head of a response for the client.
 pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
-    drop_hop_by_hop(headers, switching);
+    if headers.keys().any(|name| is_of_a_hop(name.as_str())) {
+        drop_hop_by_hop(headers, switching);
+    }
     headers.insert(SERVER, ISTIO_ENVOY);
+}
+
+/// Whether a header concerns one connection only.
+fn is_of_a_hop(name: &str) -> bool {
+    matches!(name, "connection" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te")
 }
 
 /// Drops the headers that concern one connection only (RFC 9110, 7.6.1); a tunnel keeps its `Upgrade`.

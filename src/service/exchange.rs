@@ -76,6 +76,13 @@ pub(super) struct Exchange {
     extras: Option<Box<Extras>>,
 }
 
+/// A number as it stands in a header; small ones, as most are, are not written anew each time.
+fn number(number: u64) -> HeaderValue {
+    const SMALL: [&str; 16] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"];
+    let small = usize::try_from(number).ok().and_then(|number| SMALL.get(number));
+    small.map_or_else(|| HeaderValue::from(number), |small| HeaderValue::from_static(small))
+}
+
 /// How many spare places a thread keeps.
 const SPARE: usize = 64;
 
@@ -274,7 +281,7 @@ impl Exchange {
         self.draws = draws;
         self.attempts += 1;
         if self.listener.is_some() {
-            head.headers.insert(ATTEMPT_COUNT, HeaderValue::from(self.attempts));
+            head.headers.insert(ATTEMPT_COUNT, number(self.attempts.into()));
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
         let aim = self.secured.aim(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
@@ -335,7 +342,7 @@ impl Exchange {
     /// Says how long the upstream took, as a gateway does.
     pub(super) fn service_time(&self, sent: Instant, headers: &mut HeaderMap) {
         let milliseconds = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
-        headers.insert(SERVICE_TIME, HeaderValue::from(milliseconds));
+        headers.insert(SERVICE_TIME, number(milliseconds));
     }
 
     /// What is told of it, with these details.

@@ -35,6 +35,7 @@ mod connect;
 mod failure;
 mod future;
 mod head;
+mod joined;
 mod line;
 mod multiplex;
 mod place;
@@ -69,6 +70,8 @@ use tower_service::Service;
 pub use body::TransportBody;
 pub use connect::Connect;
 pub use future::TransportFuture;
+#[cfg(feature = "gateway")]
+pub(crate) use joined::poll_write_joined;
 #[cfg(feature = "tls")]
 pub use settings::MeshCertificates;
 pub use settings::TransportBuilder;

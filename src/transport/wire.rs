@@ -10,6 +10,8 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
+use super::joined::poll_write_joined;
+
 /// Both directions of a user's own connection.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -65,7 +67,7 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self.get_mut(), io => Pin::new(io).poll_write_vectored(cx, bufs))
+        each!(self.get_mut(), io => poll_write_joined(io, cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
