@@ -57,7 +57,8 @@
 //! Choices that Istio has no field for are methods of [`MeshRouter`], all off unless called:
 //! [`with_retry_safety`](MeshRouter::with_retry_safety), [`with_classifier`](MeshRouter::with_classifier),
 //! [`with_faults_per_try`](MeshRouter::with_faults_per_try), [`with_sticky_weights`](MeshRouter::with_sticky_weights),
-//! [`with_retry_after`](MeshRouter::with_retry_after), [`with_mirror_limits`](MeshRouter::with_mirror_limits).
+//! [`with_retry_after`](MeshRouter::with_retry_after), [`with_https_routed`](MeshRouter::with_https_routed),
+//! [`with_mirror_limits`](MeshRouter::with_mirror_limits).
 //!
 //! # The one way a request flows
 //!
