@@ -113,7 +113,8 @@ impl Identity {
 /// All paths as one source.
 pub(crate) fn source(paths: &[PathBuf]) -> Option<FileSource> {
     let (first, others) = paths.split_first()?;
-    Some(others.iter().fold(FileSource::new(first), FileSource::with_path))
+    // Nothing is served before the rules are there.
+    Some(others.iter().fold(FileSource::new(first).in_place(), FileSource::with_path))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -242,7 +242,7 @@ fn name(kind: Kind, entry: &SharedServer<'_>, bind: &Bind, port: u16) -> Arc<str
 /// The routes of one host of a listener.
 #[derive(Default)]
 struct HostRoutes {
-    routes: Vec<(RouteMatch, Route)>,
+    routes: Vec<(RouteMatch, Arc<Route>)>,
     /// Which VirtualServices are in, and for which gateway: two servers may both lead to one.
     taken: HashSet<(usize, String)>,
 }

@@ -1,5 +1,7 @@
 //! The rules of gateways that applications of this process stand for.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use super::clusters::Clusters;
@@ -72,7 +74,7 @@ fn rule_set(
     clusters: &mut Clusters<'_>,
     workload: &Workload,
 ) -> RuleSetIndex {
-    let mut rules: Vec<(RouteMatch, Route)> = Vec::new();
+    let mut rules: Vec<(RouteMatch, Arc<Route>)> = Vec::new();
     for Bound { meant, gateway } in joined {
         rules.extend(routes::routes(meant, Scope { gateway, workload, port }, clusters));
     }

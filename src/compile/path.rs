@@ -67,33 +67,55 @@ impl<'a> Path<'a> {
     {
         Path { parent: Some(self), step: Step::Entry(name, key) }
     }
+
+    /// The path in words. Every rule has one, so it is written straight on.
+    pub(crate) fn text(&self) -> String {
+        // Most are shorter.
+        let mut text = String::with_capacity(32);
+        // To a string nothing fails.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, to: &mut impl fmt::Write) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.write(to)?;
+        }
+        match self.step {
+            Step::Field(name) => self.write_name(to, name),
+            Step::Index(index) => write!(to, "[{index}]"),
+            Step::Item(name, index) => {
+                self.write_name(to, name)?;
+                write!(to, "[{index}]")
+            }
+            Step::Key(key) => write_key(to, key),
+            Step::Entry(name, key) => {
+                self.write_name(to, name)?;
+                write_key(to, key)
+            }
+        }
+    }
+
+    fn write_name(&self, to: &mut impl fmt::Write, name: &str) -> fmt::Result {
+        if self.parent.is_some() {
+            to.write_char('.')?;
+        }
+        to.write_str(name)
+    }
 }
 
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent {
-            write!(f, "{parent}")?;
-        }
-        let dot = if self.parent.is_some() { "." } else { "" };
-        match self.step {
-            Step::Field(name) => write!(f, "{dot}{name}"),
-            Step::Index(index) => write!(f, "[{index}]"),
-            Step::Item(name, index) => write!(f, "{dot}{name}[{index}]"),
-            Step::Key(key) => write_key(f, key),
-            Step::Entry(name, key) => {
-                write!(f, "{dot}{name}")?;
-                write_key(f, key)
-            }
-        }
+        self.write(f)
     }
 }
 
 /// `.key`, or `["key"]` where the key has dots or brackets itself.
-fn write_key(f: &mut fmt::Formatter<'_>, key: &str) -> fmt::Result {
+fn write_key(to: &mut impl fmt::Write, key: &str) -> fmt::Result {
     if key.is_empty() || key.contains(['.', '[', ']', '"']) {
-        return write!(f, "[\"{key}\"]");
+        return write!(to, "[\"{key}\"]");
     }
-    write!(f, ".{key}")
+    write!(to, ".{key}")
 }
 
 #[cfg(test)]
@@ -115,5 +137,6 @@ mod tests {
             "spec.http[2].match[0].headers.x-user.regex"
         );
         assert_eq!(spec.entry("labels", "a.b/c").to_string(), "spec.labels[\"a.b/c\"]");
+        assert_eq!(spec.entry("labels", "a.b/c").text(), "spec.labels[\"a.b/c\"]");
     }
 }

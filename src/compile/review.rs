@@ -27,12 +27,13 @@ impl<'r> Review<'r> {
 
     /// Where a field stands.
     pub(crate) fn place(&self, path: &Path<'_>) -> Option<Place> {
-        (self.places)(&path.to_string())
+        (self.places)(&path.text())
     }
 
     /// Where the part of a rule was written.
     pub(crate) fn origin(&self, path: &Path<'_>) -> RuleOrigin {
-        RuleOrigin { resource: self.name.clone(), path: path.to_string(), place: self.place(path) }
+        let path = path.text();
+        RuleOrigin { resource: self.name.clone(), place: (self.places)(&path), path }
     }
 
     /// The resource cannot be used as written.
@@ -76,7 +77,7 @@ impl<'r> Review<'r> {
 
     fn push(&mut self, severity: Severity, path: &Path<'_>, message: String) {
         let place = self.place(path);
-        let problem = Problem::new(severity, path.to_string(), message);
+        let problem = Problem::new(severity, path.text(), message);
         self.report.push(problem.with_resource(self.name.clone()).with_place(place));
     }
 }

@@ -46,7 +46,7 @@ pub(crate) fn routes(
     meant: &MeantVirtualService<'_>,
     scope: Scope<'_>,
     clusters: &mut Clusters<'_>,
-) -> Vec<(RouteMatch, Route)> {
+) -> Vec<(RouteMatch, Arc<Route>)> {
     let near = (scope.gateway != names::MESH).then_some(&*meant.name.namespace);
     let mut routes = Vec::new();
     for rule in &meant.rules {
@@ -65,7 +65,12 @@ pub(crate) fn routes(
 }
 
 /// The route of a rule for one of its matches; `None` if the rule has no action that can be.
-fn route(rule: &Rule<'_>, entry: Option<&Match<'_>>, near: Option<&str>, clusters: &mut Clusters<'_>) -> Option<Route> {
+fn route(
+    rule: &Rule<'_>,
+    entry: Option<&Match<'_>>,
+    near: Option<&str>,
+    clusters: &mut Clusters<'_>,
+) -> Option<Arc<Route>> {
     let uri = entry.and_then(|entry| entry.words.uri.as_ref());
     let HeaderOperations { request: request_headers, response: response_headers } = operations(rule);
     let action = if let Some(redirect) = rule.redirect {
@@ -82,7 +87,7 @@ fn route(rule: &Rule<'_>, entry: Option<&Match<'_>>, near: Option<&str>, cluster
         _ => Arc::from(rule.name.as_str()),
     };
     let origin = entry.map_or(&rule.origin, |entry| &entry.origin).clone();
-    Some(Route { name, action, origin, request_headers, response_headers })
+    Some(Arc::new(Route { name, action, origin, request_headers, response_headers }))
 }
 
 fn forward(

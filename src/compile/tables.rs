@@ -180,19 +180,19 @@ impl MeshTable<'_, '_> {
 }
 
 /// The route of a service that no rule speaks of. Only what is tried again is said of it, by the mesh.
-fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions) -> Route {
+fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions) -> Arc<Route> {
     let kind = service.registry.kind();
     let resource =
         ResourceName { kind: kind.into(), namespace: service.namespace.as_str().into(), name: service.name().into() };
     // Istio asks for other endpoints here even where a hash decides.
     forward.retry = Retries::of_mesh(options).policy(false);
-    Route {
+    Arc::new(Route {
         name: Arc::from("default"),
         action: Action::Forward(forward),
         origin: RuleOrigin { resource, path: String::new(), place: None },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
-    }
+    })
 }
 
 /// A [`RouteTable`] in the making.
@@ -206,11 +206,11 @@ impl TableBuilder {
     }
 
     /// Adds ordered rules.
-    pub(crate) fn rule_set(&mut self, routes: Vec<(RouteMatch, Route)>) -> RuleSetIndex {
+    pub(crate) fn rule_set(&mut self, routes: Vec<(RouteMatch, Arc<Route>)>) -> RuleSetIndex {
         let mut rules = Vec::with_capacity(routes.len());
         for (matcher, route) in routes {
             rules.push((matcher, RouteIndex(index(self.table.routes.len()))));
-            self.table.routes.push(Arc::new(route));
+            self.table.routes.push(route);
         }
         self.table.rule_sets.push(RuleSet::new(rules));
         RuleSetIndex(index(self.table.rule_sets.len() - 1))

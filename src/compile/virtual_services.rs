@@ -134,8 +134,9 @@ impl Understanding<'_, '_> {
         // The policies are taken apart where they are read.
         let HttpRoute { name, matches, route, redirect, direct_response, delegate, headers, .. } = rule;
         let list = path.field("match");
-        let understood: Vec<_> =
-            matches.iter().enumerate().filter_map(|(n, each)| self.matching(each, &list.index(n))).collect();
+        // No larger than needed: there are many rules, and most have one match.
+        let mut understood = Vec::with_capacity(matches.len());
+        understood.extend(matches.iter().enumerate().filter_map(|(n, each)| self.matching(each, &list.index(n))));
         let list = path.field("route");
         let destinations = route.iter().enumerate().map(|(n, each)| self.destination(each, &list.index(n))).collect();
         if let Some(redirect) = redirect {
@@ -184,7 +185,7 @@ impl Understanding<'_, '_> {
             host: names::complete(host, self.namespace, &self.options.domain),
             subset: subset.clone(),
             port: port.as_ref().map(|port| port.number),
-            path: path.to_string(),
+            path: path.text(),
         }
     }
 }

@@ -149,9 +149,9 @@ struct Frame {
     expanded: usize,
     /// The levels in it.
     height: usize,
-    /// The keys so far, with their lines.
-    keys: Vec<(u32, u32)>,
-    /// The same once they are many.
+    /// Where its keys begin among those of all open mappings.
+    first_key: usize,
+    /// Its keys once they are many.
     many: HashSet<u32, foldhash::fast::RandomState>,
     node: u32,
 }
@@ -170,6 +170,8 @@ struct Document {
     value: ValueBuilder,
     places: PlacesBuilder,
     frames: Vec<Frame>,
+    /// The keys so far of the open mappings, the outer before the inner, with their lines.
+    keys: Vec<(u32, u32)>,
     anchors: HashMap<usize, Anchor, foldhash::fast::RandomState>,
     merges: bool,
 }
@@ -220,7 +222,7 @@ impl Scan<'_> {
         if let Some(frame) = self.document.frames.last_mut().filter(|frame| frame.mapping && frame.key.is_none()) {
             let key = self.document.places.intern(&text);
             frame.expanded += 1;
-            frame.add_key(key, &text, line)?;
+            frame.add_key(&mut self.document.keys, key, &text, line)?;
             frame.key = Some((key, line, column));
             self.document.merges |= text == "<<";
             return self.document.value.key(text, plain, tag);
@@ -264,7 +266,8 @@ impl Scan<'_> {
         let (key, line, column) = self.value_place(line, column);
         let node = self.document.places.open(key, line, column);
         self.document.value.open(mapping, tag);
-        self.document.frames.push(Frame { mapping, anchor, node, expanded: 1, ..Frame::default() });
+        let first_key = self.document.keys.len();
+        self.document.frames.push(Frame { mapping, anchor, node, first_key, expanded: 1, ..Frame::default() });
         Ok(())
     }
 
@@ -272,6 +275,7 @@ impl Scan<'_> {
         self.document.places.close();
         let value = self.document.value.close();
         let Some(frame) = self.document.frames.pop() else { return Ok(()) };
+        self.document.keys.truncate(frame.first_key);
         let height = frame.height + 1;
         self.anchor(frame.anchor, &value, frame.node, frame.expanded, height)?;
         self.document.value.push(value);
@@ -347,22 +351,23 @@ impl Frame {
     /// Up to so many keys are compared one by one.
     const FEW: usize = 16;
 
-    fn add_key(&mut self, key: u32, text: &str, line: u32) -> Result<(), Fault> {
-        let twice = if self.keys.len() <= Self::FEW {
-            self.keys.iter().any(|&(other, _)| other == key)
+    fn add_key(&mut self, keys: &mut Vec<(u32, u32)>, key: u32, text: &str, line: u32) -> Result<(), Fault> {
+        let own = keys.get(self.first_key..).unwrap_or_default();
+        let twice = if own.len() <= Self::FEW {
+            own.iter().any(|&(other, _)| other == key)
         } else {
             if self.many.is_empty() {
-                self.many.extend(self.keys.iter().map(|&(key, _)| key));
+                self.many.extend(own.iter().map(|&(key, _)| key));
             }
             !self.many.insert(key)
         };
         if twice {
-            let first = self.keys.iter().find(|&&(other, _)| other == key).map_or(line, |&(_, line)| line);
+            let first = own.iter().find(|&&(other, _)| other == key).map_or(line, |&(_, line)| line);
             return Err(Fault::new(format!("the key {text:?} stands here twice")).help(format!(
                 "it stands first on line {first}: remove one of them, or begin a new entry of a list with `- `"
             )));
         }
-        self.keys.push((key, line));
+        keys.push((key, line));
         Ok(())
     }
 }

@@ -40,12 +40,13 @@ pub struct FileSource {
     paths: Vec<PathBuf>,
     strict: bool,
     polling: Option<Duration>,
+    in_place: bool,
 }
 
 impl FileSource {
     /// The file or folder `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { paths: vec![path.into()], strict: false, polling: None }
+        Self { paths: vec![path.into()], strict: false, polling: None, in_place: false }
     }
 
     /// Another file or folder of the same configuration. What two paths lead to is read once.
@@ -68,6 +69,15 @@ impl FileSource {
     #[must_use]
     pub fn polling(mut self, interval: Duration) -> Self {
         self.polling = Some(interval);
+        self
+    }
+
+    /// Reads and compiles on the thread that opens it, which waits for it: for a program that has nothing else to do
+    /// until its rules are there. Default: on another, so that what is served is not held up. Later changes are read
+    /// on another thread either way.
+    #[must_use]
+    pub fn in_place(mut self) -> Self {
+        self.in_place = true;
         self
     }
 
@@ -102,19 +112,28 @@ impl FileSource {
         // Watched first and read then, so that no change falls between.
         let mut follower = Follower::new(self.paths.clone(), self.polling, mesh);
         let source = self.clone();
-        let (files, config) = blocking(move || {
-            let files = read::read(&source.paths)?;
-            let config = files.config()?;
-            Ok((files, config))
-        })
-        .await?;
+        let (files, config) = self
+            .work(move || {
+                let files = read::read(&source.paths)?;
+                let config = files.config()?;
+                Ok((files, config))
+            })
+            .await?;
         let (target, strict) = (mesh.clone(), self.strict);
-        let prepared = blocking(move || target.prepare(config, strict)).await?;
+        let mut prepared = self.work(move || target.prepare(config, strict)).await?;
+        prepared.looked_up().await;
         // The caller holds the mesh: it is there.
-        let report = publish(prepared).await.unwrap_or_default();
+        let report = self.work(move || Ok(prepared.publish())).await?.unwrap_or_default();
         trace(report.problems());
         follower.applied(&files);
         Ok(Watch { report, task: Some(tokio::spawn(follower.run())) })
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        if self.in_place { work() } else { blocking(work).await }
     }
 }
 
