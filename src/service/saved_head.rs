@@ -32,23 +32,20 @@ pub(super) struct SavedHead {
     authority: u32,
 }
 
-/// What stands in front of each line: the length of its name, that of its value, and whether it is sensitive.
-const LENGTHS: usize = 6;
-
 impl SavedHead {
     /// Saves `head`, whose URI still names what the request is for.
     pub(super) fn new(head: &Parts) -> Self {
         let mut bytes = SPARES.with_borrow_mut(Vec::pop).unwrap_or_default();
         let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let authority = head.uri.authority().map_or("", Authority::as_str);
-        let lines = head.headers.iter().map(|(name, value)| LENGTHS + name.as_str().len() + value.len()).sum::<usize>();
-        bytes.reserve(path.len() + authority.len() + lines);
+        // Spare runs have grown to what heads take here: nothing is measured beforehand.
         bytes.extend_from_slice(path.as_bytes());
         bytes.extend_from_slice(authority.as_bytes());
         // Lengths fit: `http` bounds those of names and of URIs at 2^16, those of values at 2^31.
         let (path, authority) = (path.len() as u32, bytes.len() as u32);
         for (name, value) in &head.headers {
             let (name, text) = (name.as_str().as_bytes(), value.as_bytes());
+            // In front of each line: the length of its name, that of its value, and whether it is sensitive.
             let [first, second] = (name.len() as u16).to_ne_bytes();
             let [a, b, c, d] = (text.len() as u32 | u32::from(value.is_sensitive()) << 31).to_ne_bytes();
             bytes.extend_from_slice(&[first, second, a, b, c, d]);
