@@ -353,7 +353,8 @@ impl Exchange {
 
     /// The same without its route and cluster, which are still asked for their operations.
     pub(super) fn outcome(&self, flags: ResponseFlags, details: &'static str) -> RouteInfo {
-        RouteInfo { attempts: self.attempts, ..RouteInfo::new(self.flags | flags, details) }
+        let (attempts, destination) = (self.attempts, self.destination);
+        RouteInfo { attempts, destination, ..RouteInfo::new(self.flags | flags, details) }
     }
 
     /// The end of it: `info` gets its route and cluster.

@@ -105,5 +105,5 @@ pub use layer::{MeshRouter, RetrySafety};
 pub use request_body::{Aim, Https, RequestBody};
 pub use request_policy::RequestPolicy;
 pub use response_body::ResponseBody;
-pub use route_info::RouteInfo;
+pub use route_info::{Destination, RouteInfo};
 pub use router::MeshService;
