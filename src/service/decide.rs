@@ -114,7 +114,11 @@ impl Routing {
         let mut exchange = self.drawn(snapshot, route, (forward, draw), arrival, head);
         exchange.draws = draws;
         if !forward.mirrors.is_empty() {
-            exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
+            let mirrors = match self.copies.go(route) {
+                true => self.mirrors(snapshot, forward, draw, port, head),
+                false => Vec::new(),
+            };
+            exchange.set_mirrors(mirrors);
         }
         if let Some(fault) = &forward.fault
             && fault.delay.is_some()
