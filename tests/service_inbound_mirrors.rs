@@ -10,14 +10,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use mesh_router::config::Config;
 use mesh_router::dice::Dice;
+use mesh_router::integrate::reqwest::{ReqwestService, client_builder};
 use mesh_router::service::{InboundRouter, MeshRouter, MirrorBody, RequestBody};
-use mesh_router::{BoxError, Mesh};
+use mesh_router::{BoxError, Mesh, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt;
 use tower::{Layer, ServiceExt, service_fn};
@@ -364,6 +368,46 @@ async fn a_client_need_only_be_sent() {
     ask(&shared(router), get("/")).await;
     settle().await;
     assert_eq!(client.take().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_go_over_our_own_transport() {
+    let (mesh, (near, mut far)) = (mesh("mirror: {host: shadow.test}"), tokio::io::duplex(1 << 16));
+    let near = Mutex::new(Some(near));
+    let connect = move |_| std::future::ready(near.lock().unwrap().take().ok_or(io::Error::other("one is enough")));
+    let router = MeshRouter::inbound(&mesh, "web/front").with_mirrors(Transport::builder().connector(connect).build());
+    let request = Request::post("/x").version(Version::HTTP_2).header("content-length", 200);
+    let request = request.header("host", "shop.test").header("cookie", "a=1").header("cookie", "b=2");
+    let response = ask(&router, request.body(chunks(2, Duration::from_secs(1))).unwrap()).await;
+    assert_eq!(response.headers()["x-said"], "/x 200");
+    let mut text = String::new();
+    while !text.contains("\r\n\r\n") || text.len() < text.find("\r\n\r\n").unwrap() + 4 + 200 {
+        let mut chunk = [0; 1024];
+        let read = far.read(&mut chunk).await.unwrap();
+        assert!(read > 0, "{text}");
+        text.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
+    }
+    far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /x HTTP/1.1\r\n"), "{head}");
+    for line in ["content-length: 200", "host: shop.test", "cookie: a=1; b=2"] {
+        assert!(head.lines().any(|of_head| of_head == line), "{line}: {head}");
+    }
+    assert_eq!(body.len(), 200);
+    settle().await;
+    let clusters = mesh.snapshot();
+    assert!(clusters.clusters().all(|cluster| cluster.limits().in_use().requests == 0));
+}
+
+/// Other clients can be given too.
+#[test]
+fn clients_of_others_fit() {
+    let mesh = mesh("");
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    let of_reqwest = ReqwestService::new(client_builder().build().unwrap());
+    let of_hyper = legacy::Client::builder(TokioExecutor::new()).build_http::<RequestBody<MirrorBody>>();
+    let router = router.with_mirrors(of_reqwest).with_mirrors(of_hyper);
+    drop(router.layer(service_fn(application)));
 }
 
 #[tokio::test(start_paused = true)]

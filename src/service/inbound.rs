@@ -81,6 +81,10 @@ impl InboundRouter {
     /// copied while the application reads; what it does not read to the end breaks off. Nobody waits for them, and
     /// they end with the mesh.
     ///
+    /// Their version is the one that the server was asked in, which [`Transport`](crate::Transport) needs for
+    /// `useClientProtocol`. A client that refuses what an endpoint does not speak, as hyper-util's does, has to be given
+    /// another.
+    ///
     /// ```
     /// # #[cfg(feature = "client")]
     /// # {
