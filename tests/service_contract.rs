@@ -113,6 +113,8 @@ async fn the_answer_tells_what_was_decided() {
     assert!(info.flags().is_empty() && info.cause().is_none());
     assert_eq!(info.endpoint().unwrap().address.to_string(), "10.0.1.1:9080");
     assert_eq!(info.rule().unwrap().path, "spec.http[0]");
+    let to = info.destination().unwrap();
+    assert_eq!((to.host, to.subset, to.port), ("reviews.default.svc.cluster.local", "", Some(80)));
 }
 
 /// An inner service that counts its clones and fails as often as it is told to.

@@ -1,6 +1,7 @@
 //! An application behind the rules of a gateway that it stands for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -35,6 +36,10 @@ spec:
   - match: [{uri: {prefix: /faulty}}]
     fault: {delay: {percentage: {value: 100}, fixedDelay: 3s}, abort: {percentage: {value: 100}, httpStatus: 429}}
     route: [{destination: {host: backend}}]
+  - match: [{uri: {prefix: /split}}]
+    route:
+    - {destination: {host: backend, subset: v1}, weight: 50}
+    - {destination: {host: Other.test, subset: v2, port: {number: 81}}, weight: 50}
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -113,6 +118,31 @@ async fn faults_come_before_the_application() {
     assert_eq!(before.elapsed(), Duration::from_secs(3));
     let flags = faulty.extensions().get::<RouteInfo>().unwrap().flags();
     assert_eq!(flags, ResponseFlags::DELAY_INJECTED | ResponseFlags::FAULT_INJECTED);
+}
+
+#[tokio::test]
+async fn the_application_is_told_the_destination_that_is_no_known_cluster() {
+    let mesh = mesh();
+    let app = service_fn(async |request: Request<RequestBody<Full<Bytes>>>| {
+        let info = request.extensions().get::<RouteInfo>().unwrap();
+        assert!(info.cluster().is_none());
+        let to = info.destination().unwrap();
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(format!("{} {} {:?}", to.host, to.subset, to.port))))
+    });
+    let app = MeshRouter::inbound(&mesh, "web/front").layer(app);
+    let mut seen = BTreeSet::new();
+    for _ in 0..50 {
+        let request = Request::get("http://shop.test/split").body(Full::default()).unwrap();
+        let (head, body) = app.clone().oneshot(request).await.unwrap().into_parts();
+        let said = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+        let to = head.extensions.get::<RouteInfo>().unwrap().destination().unwrap();
+        assert_eq!(said, format!("{} {} {:?}", to.host, to.subset, to.port), "the response says the same");
+        seen.insert(said);
+    }
+    let expected = ["backend.web.svc.cluster.local v1 None", "other.test v2 Some(81)"];
+    assert_eq!(seen, BTreeSet::from(expected.map(str::to_owned)));
+    let moved = ask(&MeshRouter::inbound(&mesh, "web/front"), "http://shop.test/old").await;
+    assert_eq!(moved.extensions().get::<RouteInfo>().unwrap().destination(), None, "nothing is forwarded");
 }
 
 #[tokio::test]

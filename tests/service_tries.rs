@@ -391,6 +391,18 @@ async fn a_pause_that_an_answer_asks_for_is_made_where_the_application_wants_it(
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn headers_say_when_a_request_came_whenever_they_are_written() {
+    let rule = "fault: {delay: {percentage: {value: 100}, fixedDelay: 100s}}\n\
+                headers: {request: {set: {x-at: '%START_TIME(%s)%'}}, response: {set: {x-at: '%START_TIME(%s)%'}}}";
+    let client = Client::new([Does::AnswersLate(200_000, 200)]);
+    let response = ask(MeshRouter::new(&mesh(rule)), &client, get()).await;
+    let at = |headers: &HeaderMap| headers["x-at"].to_str().unwrap().parse::<u64>().unwrap();
+    // The wall's clock stands while that of the tests runs: what is written later counts back from the same moment.
+    let apart = at(&client.seen()[0].headers) - at(response.headers());
+    assert!((190..=200).contains(&apart), "{apart}");
+}
+
 /// Every way a request can be given up: after so many polls, each some time after the one before.
 #[tokio::test(start_paused = true)]
 async fn a_request_given_up_at_any_moment_leaves_nothing_behind() {

@@ -1,6 +1,6 @@
 //! Clusters: one for each host, subset and port that a rule can reach.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Purpose;
@@ -17,7 +17,7 @@ use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::{RuleDestination, Target};
 use crate::config::{Subset, TcpSettings};
 use crate::options::{MeshOptions, Workload};
-use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
+use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, WeightedCluster};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry, Takes};
@@ -34,6 +34,8 @@ pub(crate) struct Clusters<'a> {
     names: &'a Names,
     given: &'a Given,
     by_key: HashMap<ClusterKey, ClusterIndex>,
+    /// How rules name destinations: each once, however many routes lead there.
+    written: HashSet<Arc<DestinationName>>,
     pub(crate) entries: Vec<ClusterEntry>,
 }
 
@@ -66,6 +68,7 @@ impl<'a> Clusters<'a> {
             names,
             given,
             by_key: HashMap::new(),
+            written: HashSet::new(),
             entries: Vec::new(),
         }
     }
@@ -88,6 +91,21 @@ impl<'a> Clusters<'a> {
             },
             Err(_) => ClusterChoice::Missing,
         }
+    }
+
+    /// A destination of a rule as an entry of its split.
+    pub(crate) fn entry(&mut self, destination: &Target, near: Option<&str>) -> WeightedCluster {
+        let port = destination.port.and_then(|port| u16::try_from(port).ok());
+        let name = DestinationName::new(&destination.host, &destination.subset, port);
+        let name = match self.written.get(&name) {
+            Some(known) => Arc::clone(known),
+            None => {
+                let name = Arc::new(name);
+                self.written.insert(Arc::clone(&name));
+                name
+            }
+        };
+        WeightedCluster::new(self.choose(destination, near)).with_name(name)
     }
 
     /// What is missing for a destination to have a cluster.

@@ -283,12 +283,10 @@ fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
 }
 
 fn split(rule: &StreamRule, near: Option<&str>, clusters: &mut Clusters<'_>) -> WeightedClusters {
-    let weighted = rule.destinations.iter().map(|destination| {
-        (
-            u32::try_from(destination.weight).unwrap_or(0),
-            WeightedCluster::new(clusters.choose(&destination.target, near)),
-        )
-    });
+    let weighted = rule
+        .destinations
+        .iter()
+        .map(|destination| (u32::try_from(destination.weight).unwrap_or(0), clusters.entry(&destination.target, near)));
     let nowhere = || WeightedClusters::single(WeightedCluster::new(ClusterChoice::Missing));
     WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere)
 }

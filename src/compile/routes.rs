@@ -128,7 +128,7 @@ fn rewrite(words: Option<&RuleRewrite>, uri: Option<&StringMatch>, request_heade
 /// of the rule's.
 fn split(destinations: &[RuleDestination], near: Option<&str>, clusters: &mut Clusters<'_>) -> WeightedClusters {
     let weighted = destinations.iter().map(|destination| {
-        let mut cluster = WeightedCluster::new(clusters.choose(&destination.target, near));
+        let mut cluster = clusters.entry(&destination.target, near);
         if destinations.len() > 1 {
             cluster.request_headers = destination.headers.request.clone();
             cluster.response_headers = destination.headers.response.clone();

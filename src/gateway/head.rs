@@ -4,16 +4,14 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use http::header::{CONNECTION, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 
 use super::forwarded;
 use super::session::Session;
 use crate::dice::Draws;
+use crate::service::hop::{drop_hop_by_hop, is, tokens};
 
 /// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
 pub(super) const MAX_HEAD: usize = 60 * 1024;
@@ -22,9 +20,6 @@ const MAX_HEADERS: usize = 100;
 
 const ISTIO_ENVOY: HeaderValue = HeaderValue::from_static("istio-envoy");
 const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -186,49 +181,6 @@ fn is_of_a_hop(name: &str) -> bool {
     matches!(name, "connection" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te")
 }
 
-/// Drops the headers that concern one connection only (RFC 9110, 7.6.1); a tunnel keeps its `Upgrade`.
-fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
-    if headers.contains_key(CONNECTION) {
-        drop_named(headers);
-        if tunnel {
-            headers.insert(CONNECTION, UPGRADING);
-        } else {
-            headers.remove(CONNECTION);
-        }
-    }
-    if !tunnel {
-        headers.remove(UPGRADE);
-    }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(TRANSFER_ENCODING);
-    if let Some(te) = headers.get(TE) {
-        let trailers = tokens(te).any(|token| is(token, b"trailers"));
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(TE);
-        }
-    }
-}
-
-/// Drops the headers that `Connection` names, but not those that say where the message goes and how long it is.
-fn drop_named(headers: &mut HeaderMap) {
-    let one = |value: &HeaderValue| is(value.as_bytes(), b"keep-alive") || is(value.as_bytes(), b"close");
-    if headers.get_all(CONNECTION).iter().all(one) {
-        return;
-    }
-    let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
-    for name in lines.iter().flat_map(tokens).filter_map(|token| HeaderName::from_bytes(token).ok()) {
-        if ![CONNECTION, UPGRADE, TE, HOST, CONTENT_LENGTH].contains(&name) {
-            headers.remove(name);
-        }
-    }
-    if lines.iter().flat_map(tokens).any(|token| is(token, b"upgrade")) {
-        headers.remove(HTTP2_SETTINGS);
-    }
-}
-
 fn drop_steering(headers: &mut HeaderMap) {
     let steers = |name: &&HeaderName| {
         let rest = name.as_str().strip_prefix("x-envoy-");
@@ -237,14 +189,6 @@ fn drop_steering(headers: &mut HeaderMap) {
     while let Some(name) = headers.keys().find(steers).cloned() {
         headers.remove(name);
     }
-}
-
-fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
-}
-
-fn is(value: &[u8], word: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(word)
 }
 
 /// A random UUID (RFC 9562, version 4).

@@ -1,5 +1,7 @@
 //! Where a rule sends requests: destinations, and the weighted split they may be drawn from.
 
+use std::sync::Arc;
+
 use super::HeaderOps;
 
 /// Which cluster of the snapshot: its position in `Snapshot::clusters`.
@@ -31,11 +33,40 @@ impl ClusterChoice {
     }
 }
 
+/// A destination as a rule names it (`http[].route[].destination`), whether or not it is known.
+///
+/// ```
+/// use mesh_router::route::DestinationName;
+///
+/// let reviews = DestinationName::new("reviews.default.svc.cluster.local", "v2", None);
+/// assert_eq!((&*reviews.subset, reviews.port), ("v2", None));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct DestinationName {
+    /// The host, in lower case; a short name is completed with the namespace of the rule.
+    pub host: Box<str>,
+    /// The subset; empty for the whole host.
+    pub subset: Box<str>,
+    /// The port. `None`: the rule names none, or none that there can be.
+    pub port: Option<u16>,
+}
+
+impl DestinationName {
+    /// The subset (empty: the whole host) of `host` at `port`.
+    pub fn new(host: &str, subset: &str, port: Option<u16>) -> Self {
+        Self { host: host.into(), subset: subset.into(), port }
+    }
+}
+
 /// One entry of a split (`http[].route[]`).
 #[derive(Clone, Debug)]
 pub struct WeightedCluster {
     /// Where the requests go.
     pub destination: ClusterChoice,
+    /// How the rule names it. `None`: no rule does, as for a service that none speaks of. Entries that say the same
+    /// share it.
+    pub name: Option<Arc<DestinationName>>,
     /// Operations of this destination on the request; they run before those of the rule. Empty for a split with one
     /// entry, whose operations are part of the rule's (see [`HeaderOps::then`]).
     pub request_headers: HeaderOps,
@@ -44,9 +75,17 @@ pub struct WeightedCluster {
 }
 
 impl WeightedCluster {
-    /// An entry without header operations.
+    /// An entry without a name and without header operations.
     pub fn new(destination: ClusterChoice) -> Self {
-        Self { destination, request_headers: HeaderOps::default(), response_headers: HeaderOps::default() }
+        let (request_headers, response_headers) = (HeaderOps::default(), HeaderOps::default());
+        Self { destination, name: None, request_headers, response_headers }
+    }
+
+    /// The same entry, named as its rule does.
+    #[must_use]
+    pub fn with_name(mut self, name: Arc<DestinationName>) -> Self {
+        self.name = Some(name);
+        self
     }
 }
 

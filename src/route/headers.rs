@@ -113,6 +113,11 @@ impl HeaderOps {
         self.values().any(|value| matches!(value, Value::Format(format) if format.names_request()))
     }
 
+    /// Whether a value says when the request came, which must then be noted.
+    pub fn needs_start(&self) -> bool {
+        self.values().any(|value| matches!(value, Value::Format(format) if format.names_start()))
+    }
+
     /// Changes the headers of a request; the authority is left to the caller. `%REQ(..)%` reads `headers` themselves,
     /// after the removals.
     pub fn apply_request(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {

@@ -45,7 +45,7 @@ mod trie;
 
 pub use action::{Action, DirectResponse, Forward};
 pub use cors::{Cors, CorsError, CorsGrant, CorsVerdict};
-pub use destination::{ClusterChoice, ClusterIndex, WeightedCluster, WeightedClusters};
+pub use destination::{ClusterChoice, ClusterIndex, DestinationName, WeightedCluster, WeightedClusters};
 pub use fault::{Abort, Fault};
 pub use format::{Format, FormatContext, FormatError, HeaderSource};
 pub use hash_policy::{Client, HashCookie, HashPolicies, HashPolicy, Hashed};

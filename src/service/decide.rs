@@ -16,7 +16,7 @@ use super::local_reply::{Asked, LocalReply};
 use super::router::Routing;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, ClusterChoice, Forward, Resolution, Route, Unknown, normalize};
+use crate::route::{Action, ClusterChoice, Forward, HeaderOps, Resolution, Route, Unknown, normalize};
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 
@@ -114,7 +114,11 @@ impl Routing {
         let mut exchange = self.drawn(snapshot, route, (forward, draw), arrival, head);
         exchange.draws = draws;
         if !forward.mirrors.is_empty() {
-            exchange.set_mirrors(self.mirrors(snapshot, forward, draw, port, head));
+            let mirrors = match self.copies.go(route) {
+                true => self.mirrors(snapshot, forward, draw, port, head),
+                false => Vec::new(),
+            };
+            exchange.set_mirrors(mirrors);
         }
         if let Some(fault) = &forward.fault
             && fault.delay.is_some()
@@ -162,6 +166,11 @@ impl Routing {
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.destination, exchange.secured) = (number, secured);
         exchange.version = Some(head.version);
+        let headers = [&route.request_headers, &route.response_headers];
+        let of_destination = [&destination.request_headers, &destination.response_headers];
+        if headers.into_iter().chain(of_destination).any(HeaderOps::needs_start) {
+            exchange.start();
+        }
         exchange.repeats = self.settings.retry_safety.repeats(&head.method);
         exchange
     }

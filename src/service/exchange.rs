@@ -102,6 +102,8 @@ pub(super) struct Extras {
     pub(super) grant: Option<CorsGrant>,
     classifier: Option<Classifier>,
     asks: Asks,
+    /// When it came, if a header says that.
+    started: Option<Instant>,
 }
 
 /// A cluster that gets a copy of the request.
@@ -206,6 +208,17 @@ impl Exchange {
 
     pub(super) fn take_mirrors(&mut self) -> Vec<MirrorTarget> {
         self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default()
+    }
+
+    /// How long ago it came, if a header says that.
+    pub(super) fn since_start(&self) -> Duration {
+        let started = self.extras.as_ref().and_then(|extras| extras.started);
+        started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    /// Notes that it came now.
+    pub(super) fn start(&mut self) {
+        self.extras().started = Some(Instant::now());
     }
 
     /// Where it leads by itself, if a cluster passes through.
@@ -353,7 +366,8 @@ impl Exchange {
 
     /// The same without its route and cluster, which are still asked for their operations.
     pub(super) fn outcome(&self, flags: ResponseFlags, details: &'static str) -> RouteInfo {
-        RouteInfo { attempts: self.attempts, ..RouteInfo::new(self.flags | flags, details) }
+        let (attempts, destination) = (self.attempts, self.destination);
+        RouteInfo { attempts, destination, ..RouteInfo::new(self.flags | flags, details) }
     }
 
     /// The end of it: `info` gets its route and cluster.

@@ -72,6 +72,7 @@ fn context(exchange: &Exchange) -> FormatContext<'_> {
         scheme: if listener.is_some_and(|listener| listener.tls) { "https" } else { "http" },
         peer: listener.and_then(|listener| listener.peer),
         local: listener.and_then(|listener| listener.local),
+        since_start: exchange.since_start(),
         route: exchange.route.as_ref().map_or("", |route| &route.name),
         ..FormatContext::default()
     }

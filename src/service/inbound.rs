@@ -3,10 +3,12 @@
 //! Istio applies no VirtualService to what comes in, so the rules are those of a named gateway. What a rule says of the
 //! request itself happens here: match, faults, CORS, redirects, direct responses, rewrites, headers and the timeout. The
 //! application is the destination, whichever the rule names; which that was stands in the request's extensions as
-//! [`RouteInfo`](super::RouteInfo). Retries, balancing and mirrors are for those who call.
+//! [`RouteInfo`](super::RouteInfo). Retries and balancing are for those who call. Mirrors are sent only
+//! [through a client](InboundRouter::with_mirrors), since the application is not where they lead.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
@@ -23,7 +25,8 @@ use super::exchange::Exchange;
 use super::future::{passed, poll_deadline, poll_until};
 use super::layer::Settings;
 use super::local_reply::LocalReply;
-use super::mirror_body::MirrorLoad;
+use super::mirror::{Copies, Sender};
+use super::mirror_body::{MirrorBody, MirrorLoad};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::router::Routing;
@@ -52,7 +55,8 @@ impl InboundRouter {
             origin: Origin::Gateway(Arc::new(origin)),
             metrics: MeshMetrics::new(mesh.workload()),
             settings: Settings::default(),
-            mirrors: Arc::new(MirrorLoad::new(0, 0)),
+            mirrors: Arc::default(),
+            copies: Copies::Nowhere(Arc::new(AtomicBool::new(false))),
         };
         Self { routing: Arc::new(routing) }
     }
@@ -65,6 +69,57 @@ impl InboundRouter {
             Arc::make_mut(origin).mesh_rules = true;
             routing.mesh.serve_gateway(origin);
         }
+        self
+    }
+
+    /// Sends the copies that mirrors of rules ask for through `client`; without it there are none, and the first rule
+    /// that asks for some is logged.
+    ///
+    /// They are aimed at endpoints of the mirror's cluster as by [`MeshRouter`](super::MeshRouter), without another one
+    /// around the client, and leave when the application is called: not for what is answered here, nor for tunnels.
+    /// Their heads are as the application gets them, without what concerns the client's connection only, their bodies
+    /// copied while the application reads; what it does not read to the end breaks off. Nobody waits for them, and
+    /// they end with the mesh.
+    ///
+    /// Their version is the one that the server was asked in, which [`Transport`](crate::Transport) needs for
+    /// `useClientProtocol`. A client that refuses what an endpoint does not speak, as hyper-util's does, has to be given
+    /// another.
+    ///
+    /// ```
+    /// # #[cfg(feature = "client")]
+    /// # {
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use mesh_router::service::{MeshRouter, RequestBody};
+    /// use mesh_router::{Mesh, Transport};
+    /// use tower::{Layer, service_fn};
+    ///
+    /// let mesh = Mesh::new();
+    /// let application = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+    ///     Ok::<_, std::convert::Infallible>(Response::new(Full::<Bytes>::from("hello")))
+    /// });
+    /// let server = MeshRouter::inbound(&mesh, "web/front").with_mirrors(Transport::new()).layer(application);
+    /// # drop(server);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_mirrors<C, R>(mut self, client: C) -> Self
+    where
+        C: Service<Request<RequestBody<MirrorBody>>, Response = Response<R>> + Clone + Send + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+        R: Body + Send + 'static,
+    {
+        Arc::make_mut(&mut self.routing).copies = Copies::through(client);
+        self
+    }
+
+    /// How many mirrored requests may be under way at once, and how many bytes of their bodies may wait to be sent, as
+    /// [`MeshRouter::with_mirror_limits`](super::MeshRouter::with_mirror_limits): 1,024 and 64 MiB if not called.
+    #[must_use]
+    pub fn with_mirror_limits(mut self, requests: usize, bytes: usize) -> Self {
+        Arc::make_mut(&mut self.routing).mirrors = Arc::new(MirrorLoad::new(requests, bytes));
         self
     }
 }
@@ -113,14 +168,16 @@ where
                 State::PassThrough { call, record: Some(record) }
             }
             Verdict::Forward(exchange) => {
-                let mut visit = Visit { exchange, phase: Phase::Serving, service: None, delayed: None };
+                let copies = self.routing.copies.sender(&exchange);
+                let mut visit = Visit { exchange, phase: Phase::Serving, service: None, delayed: None, copies };
                 let request = visit.request(head, body);
                 State::Forward { call: Some(self.inner.call(request)), timer: None, visit: Some(visit) }
             }
             Verdict::Delay(exchange, delay) => {
                 let phase = Phase::Delay(Instant::now() + delay);
                 let (service, delayed) = (Some(self.release()), Some(Box::new((head, body))));
-                let visit = Visit { exchange, phase, service, delayed };
+                let copies = self.routing.copies.sender(&exchange);
+                let visit = Visit { exchange, phase, service, delayed, copies };
                 State::Forward { call: None, timer: None, visit: Some(visit) }
             }
             Verdict::Reply(reply) => {
@@ -147,6 +204,8 @@ struct Visit<S, B> {
     phase: Phase,
     service: Option<S>,
     delayed: Option<Box<(Parts, B)>>,
+    /// What its copies are sent through, until they are.
+    copies: Option<Arc<dyn Sender>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -174,12 +233,23 @@ where
             self.exchange.deadline.begin();
             RequestBody::new(body)
         } else {
-            match self.exchange.deadline.begin_after_upload() {
-                Some(end) => RequestBody::shared(Upload::new(body, false, Vec::new(), Some(end)).read()),
-                None => RequestBody::new(body),
+            match (self.exchange.deadline.begin_after_upload(), self.exchange.copies()) {
+                (None, taps) if taps.is_empty() => RequestBody::new(body),
+                (end, taps) => RequestBody::shared(Upload::new(body, false, taps, end).read()),
             }
         };
+        self.send_copies();
         Request::from_parts(head, body)
+    }
+
+    /// Sends the copies that are due, once.
+    fn send_copies(&mut self) {
+        let Some(sender) = self.copies.take() else { return };
+        for target in self.exchange.take_mirrors() {
+            if let Some(saved) = &self.exchange.saved {
+                sender.send(saved, &self.exchange, target);
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tower_layer::Layer;
 
 use super::classify::Classifier;
 use super::inbound::InboundRouter;
+use super::mirror::Copies;
 use super::mirror_body::MirrorLoad;
 use super::router::{MeshService, Routing};
 use crate::mesh::Mesh;
@@ -59,11 +60,6 @@ pub(super) struct Settings {
     pub(super) retry_after: Option<Duration>,
 }
 
-/// How many mirrored requests may be under way unless [`MeshRouter::with_mirror_limits`] says otherwise.
-const MIRRORS: usize = 1024;
-/// How many bytes of mirrored bodies may wait to be sent.
-const MIRRORED_BYTES: usize = 64 * 1024 * 1024;
-
 impl MeshRouter {
     /// The rules for requests of this application ([`Origin::Mesh`]).
     pub fn new(mesh: &Mesh) -> Self {
@@ -72,7 +68,8 @@ impl MeshRouter {
             origin: Origin::Mesh,
             metrics: MeshMetrics::new(mesh.workload()),
             settings: Settings::default(),
-            mirrors: Arc::new(MirrorLoad::new(MIRRORS, MIRRORED_BYTES)),
+            mirrors: Arc::default(),
+            copies: Copies::default(),
         };
         Self { routing: Arc::new(routing) }
     }

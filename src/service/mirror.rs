@@ -3,11 +3,15 @@
 //! A mirror is a request of its own: it has its cluster's balancing, limits and outlier detection, and the route's
 //! timeout, but no retries. Its answer is read and dropped. It ends with the mesh.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http::header::EXPECT;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
@@ -16,13 +20,89 @@ use super::admission::Admission;
 use super::classify;
 use super::completion::Taken;
 use super::exchange::{Exchange, MirrorTarget};
+use super::hop;
 use super::local_reply::failure_reply;
+use super::mirror_body::MirrorBody;
 use super::request_body::RequestBody;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
+use crate::route::Route;
 use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::Choice;
+
+/// What copies are sent through.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Copies {
+    /// The service that the request itself goes through.
+    #[default]
+    Inner,
+    /// A client beside it.
+    Through(Arc<dyn Sender>),
+    /// Nothing: there are none. Whether that was said.
+    Nowhere(Arc<AtomicBool>),
+}
+
+impl Copies {
+    /// They are sent through `client`.
+    pub(super) fn through<S, R>(client: S) -> Self
+    where
+        S: Service<Request<RequestBody<MirrorBody>>, Response = Response<R>> + Clone + Send + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send,
+        R: Body + Send + 'static,
+    {
+        Self::Through(Arc::new(Client(Mutex::new(client))))
+    }
+
+    /// Whether there are any. That those of a rule are not sent is said once, for the first rule that has some.
+    pub(super) fn go(&self, route: &Route) -> bool {
+        let Self::Nowhere(said) = self else { return true };
+        if !said.load(Ordering::Relaxed) && !said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                resource = %route.origin.resource, path = %route.origin.path,
+                "the mirrors of a rule are not sent: `InboundRouter::with_mirrors` was given no client for them"
+            );
+        }
+        false
+    }
+
+    /// The client for the copies of this request, if it has any.
+    pub(super) fn sender(&self, exchange: &Exchange) -> Option<Arc<dyn Sender>> {
+        match self {
+            Self::Through(sender) if !exchange.mirrors().is_empty() => Some(Arc::clone(sender)),
+            _ => None,
+        }
+    }
+}
+
+/// A client whose type is forgotten.
+pub(super) trait Sender: fmt::Debug + Send + Sync {
+    /// Sends one copy, as [`send`] does.
+    fn send(&self, saved: &SavedHead, exchange: &Exchange, target: MirrorTarget);
+}
+
+/// A client need not be `Sync`: the lock is held while it is cloned.
+struct Client<S>(Mutex<S>);
+
+impl<S> fmt::Debug for Client<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Client").finish_non_exhaustive()
+    }
+}
+
+impl<S, R> Sender for Client<S>
+where
+    S: Service<Request<RequestBody<MirrorBody>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    R: Body + Send + 'static,
+{
+    fn send(&self, saved: &SavedHead, exchange: &Exchange, target: MirrorTarget) {
+        let client = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        send(&client, saved, exchange, target);
+    }
+}
 
 /// Sends one copy in a task of its own. Without a runtime, an endpoint or room in the limits there is none.
 pub(super) fn send<S, B, R>(service: &S, saved: &SavedHead, exchange: &Exchange, mut target: MirrorTarget)
@@ -35,6 +115,11 @@ where
 {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
     let Some(mut head) = saved.restore() else { return };
+    if exchange.inbound {
+        // The head is as the server took it from the connection.
+        hop::drop_hop_by_hop(&mut head.headers, false);
+        head.headers.remove(EXPECT);
+    }
     let mut draws = exchange.draws.clone();
     let choice = Choice { hash: exchange.hash, original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };

@@ -4,20 +4,25 @@
 //! that falls too far behind is given up.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::Frame;
+use http_body::{Body, Frame};
 
 use super::body_error::BodyError;
 
+/// How many mirrored requests may be under way unless the application says otherwise.
+const REQUESTS: usize = 1024;
+/// How many bytes of their bodies may wait to be sent.
+const BYTES: usize = 64 * 1024 * 1024;
 /// How far one mirror may fall behind.
 const BEHIND: usize = 1024 * 1024;
 
-/// What all mirrors of a mesh together may have under way.
+/// What all mirrors of a layer together may have under way.
 #[derive(Debug)]
 pub(super) struct MirrorLoad {
     requests: AtomicUsize,
@@ -45,6 +50,12 @@ impl MirrorLoad {
     #[cfg(test)]
     pub(super) fn now(&self) -> (usize, usize) {
         (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+}
+
+impl Default for MirrorLoad {
+    fn default() -> Self {
+        Self::new(REQUESTS, BYTES)
     }
 }
 
@@ -164,14 +175,20 @@ impl Drop for Tap {
     }
 }
 
-/// The body that a mirror is sent.
+/// What is copied of the body of a request, while that is read; it stands in a
+/// [`RequestBody`](super::RequestBody).
+///
+/// It breaks off where the body does, where nobody reads that to its end, and once it falls 1 MiB behind.
 #[derive(Debug)]
-pub(super) struct MirrorBody {
+pub struct MirrorBody {
     queue: Arc<Queue>,
 }
 
-impl MirrorBody {
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+impl Body for MirrorBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let mut state = self.queue.lock();
         if let Some(chunk) = state.chunks.pop_front() {
             state.waiting -= chunk.len();
@@ -188,7 +205,7 @@ impl MirrorBody {
         }
     }
 
-    pub(super) fn is_end_stream(&self) -> bool {
+    fn is_end_stream(&self) -> bool {
         let state = self.queue.lock();
         state.chunks.is_empty() && matches!(state.end, Some(End::Whole(None)))
     }

@@ -14,7 +14,8 @@
 //!    endpoint's count until it ends. A failure becomes the answer Envoy would give.
 //!
 //! [`MeshRouter::inbound`] is the same for what an application serves: the rules of a gateway in front of it, without
-//! what is for those who call (endpoints, retries, mirrors), and with the application's own error type.
+//! what is for those who call (endpoints, retries), and with the application's own error type. Mirrors leave through a
+//! client that it is [given](InboundRouter::with_mirrors).
 //!
 //! # Errors
 //!
@@ -80,6 +81,7 @@ mod exchange;
 mod filters;
 mod formats;
 mod future;
+pub(crate) mod hop;
 mod https;
 mod inbound;
 mod layer;
@@ -102,8 +104,9 @@ pub use deadline_budget::DeadlineBudget;
 pub use future::ResponseFuture;
 pub use inbound::{InboundFuture, InboundRouter, InboundService};
 pub use layer::{MeshRouter, RetrySafety};
+pub use mirror_body::MirrorBody;
 pub use request_body::{Aim, Https, RequestBody};
 pub use request_policy::RequestPolicy;
 pub use response_body::ResponseBody;
-pub use route_info::RouteInfo;
+pub use route_info::{Destination, RouteInfo};
 pub use router::MeshService;

@@ -175,7 +175,7 @@ where
                 })
             }),
             KindProject::Shared { reader } => reader.poll_frame(cx),
-            KindProject::Mirror { body } => body.poll_frame(cx),
+            KindProject::Mirror { body } => Pin::new(body).poll_frame(cx),
             KindProject::Empty => Poll::Ready(None),
         }
     }

@@ -16,7 +16,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use crate::route::{Route, RuleOrigin};
+use crate::route::{Action, Route, RuleOrigin};
 use crate::telemetry::ResponseFlags;
 use crate::upstream::{Cluster, ClusterKey, Endpoint};
 
@@ -28,6 +28,8 @@ use crate::upstream::{Cluster, ClusterKey, Endpoint};
 pub struct RouteInfo {
     pub(super) route: Option<Arc<Route>>,
     pub(super) cluster: Option<Arc<Cluster>>,
+    /// Which of the rule's destinations was drawn.
+    pub(super) destination: usize,
     pub(super) endpoint: Option<Arc<Endpoint>>,
     pub(super) attempts: u32,
     pub(super) flags: ResponseFlags,
@@ -35,9 +37,21 @@ pub struct RouteInfo {
     pub(super) cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
+/// Where a rule sends a request, as [`RouteInfo::destination`] tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Destination<'a> {
+    /// The host (`destination.host`), in lower case; a short name is completed with the namespace of the rule.
+    pub host: &'a str,
+    /// The subset (`destination.subset`); empty for the whole host.
+    pub subset: &'a str,
+    /// The port: that of the rule (`destination.port`), else that of the cluster. `None` if neither is known.
+    pub port: Option<u16>,
+}
+
 impl RouteInfo {
     pub(super) fn new(flags: ResponseFlags, details: &'static str) -> Self {
-        Self { route: None, cluster: None, endpoint: None, attempts: 0, flags, details, cause: None }
+        Self { route: None, cluster: None, destination: 0, endpoint: None, attempts: 0, flags, details, cause: None }
     }
 
     /// The name of the rule (`http[].name`), as Envoy's `%ROUTE_NAME%`; `None` if no rule took the request.
@@ -48,6 +62,31 @@ impl RouteInfo {
     /// Where the rule was written: resource, path and place.
     pub fn rule(&self) -> Option<&RuleOrigin> {
         self.route.as_ref().map(|route| &route.origin)
+    }
+
+    /// The destination that was drawn, also if no cluster is known for it; `None` if no rule forwards the request.
+    ///
+    /// ```
+    /// use mesh_router::service::RouteInfo;
+    ///
+    /// /// Which version of itself an application behind rules is asked for.
+    /// fn subset<B>(request: &http::Request<B>) -> Option<&str> {
+    ///     let destination = request.extensions().get::<RouteInfo>()?.destination()?;
+    ///     Some(destination.subset).filter(|subset| !subset.is_empty())
+    /// }
+    /// assert_eq!(subset(&http::Request::new(())), None);
+    /// ```
+    pub fn destination(&self) -> Option<Destination<'_>> {
+        let Action::Forward(forward) = &self.route.as_ref()?.action else { return None };
+        let key = self.cluster();
+        match (&forward.clusters.get(self.destination).name, key) {
+            (Some(name), _) => {
+                let port = name.port.or_else(|| key.map(|key| key.port));
+                Some(Destination { host: &name.host, subset: &name.subset, port })
+            }
+            (None, Some(key)) => Some(Destination { host: &key.host, subset: &key.subset, port: Some(key.port) }),
+            (None, None) => None,
+        }
     }
 
     /// The cluster that was drawn; its `Display` is Envoy's name.

@@ -11,6 +11,7 @@ use tower_service::Service;
 use super::decide::{Refusal, Verdict};
 use super::future::ResponseFuture;
 use super::layer::Settings;
+use super::mirror::Copies;
 use super::mirror_body::MirrorLoad;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
@@ -41,6 +42,7 @@ pub(super) struct Routing {
     pub(super) metrics: MeshMetrics,
     pub(super) settings: Settings,
     pub(super) mirrors: Arc<MirrorLoad>,
+    pub(super) copies: Copies,
 }
 
 impl<S> MeshService<S> {

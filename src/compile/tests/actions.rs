@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::*;
-use crate::route::FormatContext;
+use crate::route::{DestinationName, FormatContext};
 
 fn location(rule: &str, uri: &str, host: &str) -> String {
     let snapshot = of_rule(rule);
@@ -185,4 +185,23 @@ fn h4_commands_in_values_are_read() {
     let context = FormatContext { authority: "it.test", status, ..FormatContext::default() };
     route.response_headers.apply_response(&mut headers, &context);
     assert_eq!((&headers["x-to"], &headers["x-plain"]), (&"it.test 200".parse().unwrap(), &"50%".parse().unwrap()));
+}
+
+#[test]
+fn entries_that_name_the_same_destination_share_its_name() {
+    let (first, second) = ("{destination: {host: nowhere, subset: v1}", "{destination: {host: a.test}, weight: 1}");
+    let rules = format!(
+        "hosts: [it.test]\nhttp:\n- match: [{{uri: {{prefix: /a}}}}]\n  route: [{first}, weight: 1}}, {second}]\n- route: [{first}}}]"
+    );
+    let (snapshot, _) = published(&virtual_service("it", &rules), MeshOptions::default());
+    let named = |uri, number| {
+        let route = route(&snapshot, uri).unwrap();
+        forward(&route).clusters.get(number).name.clone().unwrap()
+    };
+    let (first, second) = (named("http://it.test/a", 0), named("http://it.test/", 0));
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(*first, DestinationName::new("nowhere.default.svc.cluster.local", "v1", None));
+    assert_eq!(&*named("http://it.test/a", 1).host, "a.test");
+    let of_service = route(&snapshot, "http://plain.test/").unwrap();
+    assert!(forward(&of_service).clusters.get(0).name.is_none(), "no rule names it");
 }

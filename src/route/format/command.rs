@@ -192,6 +192,10 @@ impl Command {
         matches!(self, Command::Header(Header { request: true, .. }))
     }
 
+    pub(super) fn names_start(&self) -> bool {
+        matches!(self, Command::StartTime(_))
+    }
+
     /// Writes to a vector, which does not fail.
     pub(super) fn render(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
         let _ = match self {

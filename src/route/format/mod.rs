@@ -198,6 +198,11 @@ impl Format {
         self.pieces.iter().any(|piece| matches!(piece, Piece::Command(command) if command.names_request()))
     }
 
+    /// Whether a command asks when the request came.
+    pub fn names_start(&self) -> bool {
+        self.pieces.iter().any(|piece| matches!(piece, Piece::Command(command) if command.names_start()))
+    }
+
     /// Writes it for one request.
     pub fn render(&self, context: &FormatContext<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(32);
@@ -370,8 +375,10 @@ mod tests {
     }
 
     #[test]
-    fn who_names_the_request_is_known() {
+    fn who_names_the_request_or_its_start_is_known() {
         assert!(Format::parse("a%REQ(x)%").unwrap().names_request());
         assert!(!Format::parse("%RESP(x)%%PROTOCOL%").unwrap().names_request());
+        assert!(Format::parse("a%START_TIME(%s)%").unwrap().names_start());
+        assert!(!Format::parse("%REQ(x)%%PROTOCOL%").unwrap().names_start());
     }
 }
