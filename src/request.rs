@@ -1,4 +1,5 @@
 //! The request as the rules see it: [`RequestView`], and where it came from: [`Origin`].
+//! And one that is made here: [`Tunnel`].
 //!
 //! ```
 //! use http::Request;
@@ -9,11 +10,15 @@
 //! assert_eq!((view.host(), view.port(), view.path(), view.query()), ("Reviews", 9080, "/api", Some("x=1")));
 //! ```
 
+mod tunnel;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::HOST;
 use http::{HeaderMap, Method, Uri};
+
+pub use tunnel::{Tunnel, TunnelMethod};
 
 /// Where a request came in: it decides which rules are looked at.
 ///

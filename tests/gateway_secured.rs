@@ -436,3 +436,77 @@ spec:
     assert!(nothing.is_empty(), "{}", String::from_utf8_lossy(&nothing));
     drop(writing);
 }
+
+/// A forward proxy: it says what it was asked for and, to those that it lets through, echoes.
+async fn forward_proxy(lets_through: bool) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind(local(0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (asked, heads) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            asked.send(String::from_utf8(head).unwrap()).unwrap();
+            if !lets_through {
+                stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\nsecret").await.unwrap();
+                continue;
+            }
+            tokio::spawn(async move {
+                stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nwelcome, ").await.unwrap();
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await.unwrap();
+                to.shutdown().await.unwrap();
+            });
+        }
+    });
+    (port, heads)
+}
+
+/// A gateway whose connections of bytes go to a proxy, to be led on by it.
+async fn serve_proxied(port: u16, proxy: u16, method: &str) -> (Mesh, Server) {
+    let rule = format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: up}}\nspec:\n  host: up.test\n  \
+         trafficPolicy: {{tunnel: {{protocol: {method}, targetHost: far.test, targetPort: 5432}}}}\n---\n"
+    );
+    let servers = [("TCP", "['*']", "null")];
+    let mesh = Mesh::new();
+    let text = gateway(port, &servers) + &rule + &behind(proxy);
+    let report = mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
+    assert!(!report.to_string().contains("tunnel"), "{report}");
+    let server = start(&mesh).await;
+    (mesh, server)
+}
+
+async fn say(port: u16, words: &str) -> String {
+    let mut stream = TcpStream::connect(local(port)).await.unwrap();
+    let mut answer = String::new();
+    let exchange = async {
+        stream.write_all(words.as_bytes()).await?;
+        stream.shutdown().await?;
+        stream.read_to_string(&mut answer).await
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(10), exchange).await.expect("the connection ends");
+    answer
+}
+
+#[tokio::test]
+async fn bytes_are_led_on_by_a_forward_proxy() {
+    for (method, line) in [("CONNECT", "CONNECT far.test:5432"), ("POST", "POST /")] {
+        let (proxy, mut heads) = forward_proxy(true).await;
+        let port = free_port();
+        let (_mesh, _server) = serve_proxied(port, proxy, method).await;
+        assert_eq!(say(port, "stranger").await, "welcome, stranger");
+        assert_eq!(heads.recv().await.unwrap(), format!("{line} HTTP/1.1\r\nhost: far.test:5432\r\n\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_forward_proxy_refuses_is_closed_and_nothing_of_it_is_shown() {
+    let (proxy, mut heads) = forward_proxy(false).await;
+    let port = free_port();
+    let (_mesh, _server) = serve_proxied(port, proxy, "CONNECT").await;
+    assert_eq!(say(port, "stranger").await, "");
+    assert!(heads.recv().await.unwrap().starts_with("CONNECT far.test:5432 "));
+}

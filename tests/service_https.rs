@@ -155,6 +155,45 @@ async fn tls_rules_send_https_by_its_server_name_and_leave_it_whole() {
 }
 
 #[tokio::test]
+async fn tls_rules_lead_through_the_tunnel_of_their_destination_and_http_rules_do_not() {
+    let tunnel = "trafficPolicy: {tunnel: {targetHost: behind.test, targetPort: 8443}, outlier";
+    let http = r"
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web}
+spec:
+  hosts: [web.test]
+  resolution: STATIC
+  ports: [{number: 443, name: https, protocol: HTTPS}, {number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.2}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec: {hosts: [web.test], http: [{route: [{destination: {host: egress.test, port: {number: 443}}}]}]}
+";
+    let mesh = mesh(&format!("{}{http}", CONFIG.replace("trafficPolicy: {outlier", tunnel)));
+    for (router, uri, asked) in [
+        (MeshRouter::new(&mesh), "https://shop.test/", Some("CONNECT behind.test:8443")),
+        (MeshRouter::new(&mesh).with_https_routed(), "https://shop.test/", Some("CONNECT behind.test:8443")),
+        (MeshRouter::new(&mesh).with_https_routed(), "https://web.test/", None),
+        (MeshRouter::new(&mesh), "http://web.test/", None),
+    ] {
+        let inner = service_fn(|request: Sent| {
+            let aim = request.body().aim().unwrap();
+            assert_eq!(aim.endpoint.authority.host(), "10.0.0.1");
+            let tunnel = aim.https.as_ref().and_then(|https| https.tunnel.as_ref());
+            let response =
+                Response::builder().header("asked", tunnel.map_or(String::new(), |tunnel| tunnel.to_string()));
+            std::future::ready(Ok::<_, BoxError>(response.body(Body::new()).unwrap()))
+        });
+        let response = router.layer(inner).oneshot(Request::get(uri).body(Body::new()).unwrap()).await.unwrap();
+        assert_eq!(response.headers()["asked"], asked.unwrap_or_default(), "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn what_no_tls_rule_names_goes_on_as_it_is() {
     let router = MeshRouter::new(&mesh(&format!("{CONFIG}{OPEN}")));
     for uri in [

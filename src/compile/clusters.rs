@@ -14,9 +14,11 @@ use super::load_balancing::{self, Own};
 use super::outlier;
 use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
+use super::tunnels;
 use super::virtual_services::{RuleDestination, Target};
-use crate::config::{Subset, TcpSettings};
+use crate::config::{Subset, TcpSettings, TunnelSettings};
 use crate::options::{MeshOptions, Workload};
+use crate::request::Tunnel;
 use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, WeightedCluster};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
@@ -37,6 +39,8 @@ pub(crate) struct Clusters<'a> {
     /// How rules name destinations: each once, however many routes lead there.
     written: HashSet<Arc<DestinationName>>,
     pub(crate) entries: Vec<ClusterEntry>,
+    /// Those that a rule leads through.
+    pub(crate) tunnels: Vec<&'a TunnelSettings>,
 }
 
 /// Why a destination has no cluster.
@@ -70,6 +74,7 @@ impl<'a> Clusters<'a> {
             by_key: HashMap::new(),
             written: HashSet::new(),
             entries: Vec::new(),
+            tunnels: Vec::new(),
         }
     }
 
@@ -150,6 +155,23 @@ impl<'a> Clusters<'a> {
     pub(crate) fn tcp_settings(&self, destination: &Target, near: Option<&str>) -> Option<&'a TcpSettings> {
         let policy = self.rules.find(self.service(&destination.host, near)?)?.policy?;
         policy.connection_pool.as_ref()?.tcp.as_ref()
+    }
+
+    /// What is asked for on the connections of a `tcp` or `tls` rule with these destinations.
+    ///
+    /// In Istio a tunnel is of the rule, not of a cluster. A sole destination has that of its subset if it names one,
+    /// which inherits none; several have that of the first one's host, whatever their subsets. No port has one of its
+    /// own, or is without.
+    pub(crate) fn tunnel(&mut self, destinations: &[RuleDestination], near: Option<&str>) -> Option<Arc<Tunnel>> {
+        let Target { host, subset, .. } = &destinations.first()?.target;
+        let service = self.service(host, near)?;
+        let policy = match (destinations, subset.as_str()) {
+            ([_], subset) if !subset.is_empty() => self.subset(service, subset)?.traffic_policy.as_ref(),
+            _ => self.rules.find(service)?.policy,
+        };
+        let words = policy?.tunnel.as_ref()?;
+        self.tunnels.push(words);
+        tunnels::tunnel(words).map(Arc::new)
     }
 
     fn service(&self, host: &str, near: Option<&str>) -> Option<&'a KnownService> {

@@ -93,7 +93,7 @@ fn traffic_policy(policy: &TrafficPolicy, over: Over, path: &Path<'_>, review: &
         outlier_detection: _,
         tls,
         port_level_settings,
-        tunnel,
+        tunnel: _,
         proxy_protocol: _,
         retry_budget: _,
     } = policy;
@@ -101,7 +101,6 @@ fn traffic_policy(policy: &TrafficPolicy, over: Over, path: &Path<'_>, review: &
     connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
     client_tls(tls.as_ref(), &path.field("tls"), review);
     plain_text(over, tls.as_ref(), &path.field("tls"), review);
-    review.not_honored(&path.field("tunnel"), tunnel);
     let list = path.field("portLevelSettings");
     for (number, entry) in port_level_settings.iter().enumerate() {
         let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection: _, tls } =

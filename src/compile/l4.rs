@@ -273,9 +273,11 @@ pub(crate) fn mesh(
 
 /// A rule as a route that does nothing but forward: no timeout, one try.
 fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
+    let mut forward = Forward::new(split(rule, None, clusters));
+    forward.tunnel = clusters.tunnel(&rule.destinations, None);
     Arc::new(Route {
         name: Arc::from("tls"),
-        action: Action::Forward(Forward::new(split(rule, None, clusters))),
+        action: Action::Forward(forward),
         origin: rule.origin.clone(),
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
@@ -302,6 +304,7 @@ fn route(meant: &MeantVirtualService<'_>, rule: &StreamRule, clusters: &mut Clus
         hash: clusters.hash_policies(&rule.destinations, near),
         idle_timeout: Some(idle.unwrap_or(IDLE)).filter(|idle| !idle.is_zero()),
         max_duration: age.filter(|age| !age.is_zero()),
+        tunnel: clusters.tunnel(&rule.destinations, near),
         origin: rule.origin.clone(),
     })
 }

@@ -41,6 +41,7 @@ mod server_tls;
 mod service_entries;
 mod services;
 mod tables;
+mod tunnels;
 mod validate;
 mod virtual_services;
 
@@ -103,6 +104,7 @@ fn compile(
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    tunnels::review(config, &clusters.tunnels, report);
     discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
     let clusters = clusters.entries;

@@ -65,7 +65,7 @@ impl Stream {
         let Some(picked) = cluster.pick(&mut draws, &choice) else { return closed("no healthy upstream (UH)") };
         let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
         let endpoint = picked.endpoint();
-        let upstream = match transport.connect(endpoint, &cluster.key.host, client).await {
+        let upstream = match transport.connect(endpoint, &cluster.key.host, client, route.tunnel.as_ref()).await {
             Ok(upstream) => upstream,
             Err(error) => {
                 cluster.report(endpoint, Outcome::Failure(error.failure()));

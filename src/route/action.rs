@@ -1,5 +1,6 @@
 //! What a matched rule does: [`Action`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use super::{
     AuthorityRewrite, Cors, Fault, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster,
     WeightedClusters,
 };
+use crate::request::Tunnel;
 
 /// What a matched rule does.
 #[derive(Clone, Debug)]
@@ -44,6 +46,8 @@ pub struct Forward {
     /// What of a request is hashed, so that requests alike go to one endpoint (`consistentHash` of the destinations'
     /// DestinationRules).
     pub hash: HashPolicies,
+    /// What the endpoint, a forward proxy, is asked for first (`tunnel` of the DestinationRule): only of `tls` rules.
+    pub tunnel: Option<Arc<Tunnel>>,
 }
 
 impl Forward {
@@ -58,6 +62,7 @@ impl Forward {
             cors: None,
             mirrors: Box::default(),
             hash: HashPolicies::default(),
+            tunnel: None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{HashPolicies, HostIndex, RuleOrigin, WeightedClusters};
+use crate::request::Tunnel;
 
 /// Where the connections of a listener go: by the server name that the client asks for in its TLS handshake, else to
 /// the one destination that all have.
@@ -41,6 +42,9 @@ pub struct StreamRoute {
     pub idle_timeout: Option<Duration>,
     /// How long a connection may last (`tcp.maxConnectionDuration` of the first destination). `None`: for ever.
     pub max_duration: Option<Duration>,
+    /// What the endpoint, a forward proxy, is asked for first (`tunnel` of the DestinationRule). `None`: it is where the
+    /// connections end.
+    pub tunnel: Option<Arc<Tunnel>>,
     /// Where it was written.
     pub origin: RuleOrigin,
 }
@@ -58,6 +62,7 @@ mod tests {
             hash: HashPolicies::default(),
             idle_timeout: None,
             max_duration: None,
+            tunnel: None,
             origin: RuleOrigin { resource, path: path.to_owned(), place: None },
         })
     }

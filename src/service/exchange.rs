@@ -304,6 +304,9 @@ impl Exchange {
         {
             aim.client = Some(Box::new(client));
         }
+        if let Some(https) = aim.https.as_mut().filter(|https| https.is_whole) {
+            https.tunnel = self.forward().and_then(|forward| forward.tunnel.clone());
+        }
         self.deadline.begin_try(&admission);
         self.sent = self.listener.is_some().then(Instant::now);
         Ok((Taken { picked, admission }, aim))

@@ -25,6 +25,7 @@ use super::body_error::BodyError;
 use super::mirror_body::MirrorBody;
 use super::upload::Reader;
 use crate::error::BoxError;
+use crate::request::Tunnel;
 use crate::upstream::Endpoint;
 
 /// Where a try goes and under which name: the typed half of the seam between the router and a transport.
@@ -60,12 +61,22 @@ pub struct Https {
     /// have any, in the HTTP version of the request. Else http rules were applied to it, and those settings take its
     /// place if they have TLS.
     pub is_whole: bool,
+    /// What the endpoint, a forward proxy, is asked for before the handshake, which goes to whoever is behind it. Only
+    /// where it goes from end to end.
+    pub tunnel: Option<Arc<Tunnel>>,
 }
 
 impl Https {
     /// TLS to `host`, from end to end or not.
     pub fn new(host: &str, is_whole: bool) -> Self {
-        Self { server_name: host.trim_matches(['[', ']']).to_ascii_lowercase().into(), is_whole }
+        Self { server_name: host.trim_matches(['[', ']']).to_ascii_lowercase().into(), is_whole, tunnel: None }
+    }
+
+    /// The same through a tunnel.
+    #[must_use]
+    pub fn with_tunnel(mut self, tunnel: Arc<Tunnel>) -> Self {
+        self.tunnel = Some(tunnel);
+        self
     }
 }
 

@@ -15,6 +15,7 @@ use super::proxy_header;
 use super::secure::Secure;
 use super::settings::Settings;
 use super::terms::Terms;
+use super::tunnel;
 use super::wire::{Duplex, Wire};
 use crate::outcome::FailureError;
 use crate::upstream::{Address, Endpoint, Limits, TcpKeepalive};
@@ -207,13 +208,21 @@ pub(super) enum Spoken {
     Bytes,
 }
 
-/// Says who the client is, and secures the connection, where the terms say so.
+/// Says who the client is, secures the connection and has it led on, where the terms say so.
 async fn prepare(mut wire: Wire, terms: &Terms, spoken: Spoken) -> io::Result<Wire> {
     if let Some(proxy) = &terms.proxy {
         wire.write_all(&proxy_header::encode(*proxy, &wire)).await?;
     }
     if let Some(secure) = &terms.secure {
-        wire = secure.handshake(wire, if terms.within.is_some() { Spoken::Bytes } else { spoken }).await?;
+        let outer = match &terms.tunnel {
+            Some(through) if through.http2 => Spoken::Http2,
+            None if terms.within.is_none() => spoken,
+            _ => Spoken::Bytes,
+        };
+        wire = secure.handshake(wire, outer).await?;
+    }
+    if let Some(through) = &terms.tunnel {
+        wire = tunnel::open(wire, through, &terms.http2).await?;
     }
     match &terms.within {
         Some(within) => within.handshake(wire, spoken).await,

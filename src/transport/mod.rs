@@ -48,6 +48,8 @@ mod settings;
 mod stack;
 mod streams;
 mod terms;
+mod tunnel;
+mod tunnel_http2;
 mod upload;
 mod wire;
 
@@ -84,6 +86,7 @@ use upload::Upload;
 
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
+use crate::request::Tunnel;
 use crate::service::{Admission, Aim, Https, RequestBody};
 use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 
@@ -93,7 +96,8 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// `:authority` says what the aim says. A request without one (a host that no rule knows) goes where its URI says: the
 /// host is looked up and its addresses are tried in turn, in the protocol of the request, and for `https` in TLS with
 /// the authorities that the system trusts.
-/// An aim with [`Https`] is secured to the host of the request, within or in place of what the cluster says of TLS.
+/// An aim with [`Https`] is secured to the host of the request, within or in place of what the cluster says of TLS, and
+/// through a tunnel if it has one.
 ///
 /// Connections are pooled for each endpoint. HTTP/1.1 takes the one used last; one that turns out closed before a byte
 /// of the request was written is replaced without anybody's notice, which is the only thing sent twice here. HTTP/2
@@ -141,22 +145,26 @@ impl Transport {
     /// [`ConnectionSettings`] of its cluster say. It is not pooled and counts against no limit.
     ///
     /// `host` is the name in the TLS handshake and in the certificate where the cluster names none; `client` is whom a
-    /// PROXY header speaks of, with the address that it dialled.
+    /// PROXY header speaks of, with the address that it dialled. With a `tunnel` the endpoint is a forward proxy that is
+    /// asked for it first: what is read and written then is what comes and goes at its other end.
     ///
     /// # Errors
     ///
-    /// If the connection cannot be opened, or not within the `connectTimeout` of the cluster.
+    /// If the connection cannot be opened, or not within the `connectTimeout` of the cluster, which bounds the answer to
+    /// a tunnel too. A proxy that answers anything but 2xx refuses ([`Failure::ConnectRefused`]).
     pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
         host: &str,
         client: Option<(SocketAddr, SocketAddr)>,
+        tunnel: Option<&Arc<Tunnel>>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FailureError> {
         let connection = endpoint.connection();
         let variant = Variant {
             name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),
             client: client.filter(|_| connection.proxy_protocol.is_some()),
             https: None,
+            tunnel: tunnel.cloned(),
         };
         // A pool for its terms only: it never has a connection.
         let pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
@@ -257,6 +265,7 @@ fn variant<B>(
         name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
         client: client.filter(|_| connection.proxy_protocol.is_some()).map(|client| *client),
         https: None,
+        tunnel: None,
     }
 }
 

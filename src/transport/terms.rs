@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
@@ -9,8 +10,9 @@ use hyper_util::rt::TokioExecutor;
 
 use super::secure::Secure;
 use super::settings::Settings;
+use crate::request::Tunnel;
 use crate::service::Https;
-use crate::upstream::{ConnectionSettings, ProxyVersion, TcpKeepalive};
+use crate::upstream::{ConnectionSettings, Protocol, ProxyVersion, TcpKeepalive};
 
 /// What sets the connections to one endpoint apart from each other, beside their settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -21,6 +23,8 @@ pub(super) struct Variant {
     pub(super) client: Option<(SocketAddr, SocketAddr)>,
     /// The TLS that the application asked for, where the endpoint's own does not take its place.
     pub(super) https: Option<Https>,
+    /// What the endpoint is asked for before bytes flow.
+    pub(super) tunnel: Option<Arc<Tunnel>>,
 }
 
 /// What every connection of one pool goes by.
@@ -38,7 +42,9 @@ pub(super) struct Terms {
     pub(super) keepalive: Option<TcpKeepalive>,
     pub(super) proxy: Option<Proxy>,
     pub(super) secure: Option<Secure>,
-    /// What is secured within that: the application's own TLS.
+    /// What is asked for within that.
+    pub(super) tunnel: Option<Through>,
+    /// What is secured within all that: the application's own TLS.
     pub(super) within: Option<Secure>,
 }
 
@@ -48,6 +54,14 @@ pub(super) struct Proxy {
     pub(super) version: ProxyVersion,
     /// The client and the address that it dialled; `None`: the connection is this process' own.
     pub(super) client: Option<(SocketAddr, SocketAddr)>,
+}
+
+/// A tunnel, and how it is asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Through {
+    pub(super) tunnel: Arc<Tunnel>,
+    /// Whether the endpoint speaks HTTP/2.
+    pub(super) http2: bool,
 }
 
 impl Terms {
@@ -72,6 +86,9 @@ impl Terms {
         if let Some(https) = variant.https.as_ref().filter(|https| https.is_whole || terms.secure.is_none()) {
             terms.within = Secure::of_host(settings, &https.server_name);
         }
+        let tunnel = variant.tunnel.as_ref().or(variant.https.as_ref().and_then(|https| https.tunnel.as_ref()));
+        let http2 = connection.protocol == Protocol::Http2;
+        terms.tunnel = tunnel.map(|tunnel| Through { tunnel: tunnel.clone(), http2 });
         terms
     }
 
@@ -91,6 +108,7 @@ impl Terms {
             keepalive: None,
             proxy: None,
             secure: None,
+            tunnel: None,
             within: None,
         }
     }

@@ -7,6 +7,7 @@ mod life;
 mod limits;
 #[cfg(feature = "tls")]
 mod tls;
+mod tunnels;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +28,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::dice::Dice;
+use crate::request::TunnelMethod;
 use crate::upstream::{
     Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, Endpoint, EndpointConfig, Registry,
 };

@@ -15,7 +15,7 @@ fn bytes(pem: &Pem) -> &[u8] {
     text
 }
 
-fn server(identity: &Identity, clients: Option<&Signer>) -> Arc<ServerConfig> {
+pub(super) fn server(identity: &Identity, clients: Option<&Signer>) -> Arc<ServerConfig> {
     let builder = ServerConfig::builder_with_provider(crate::tls::provider());
     let builder = builder.with_safe_default_protocol_versions().unwrap();
     let builder = match clients {
@@ -55,11 +55,11 @@ impl Net {
     }
 }
 
-fn simple(roots: Pem) -> TlsSettings {
+pub(super) fn simple(roots: Pem) -> TlsSettings {
     TlsSettings { roots: Some(roots), ..TlsSettings::new(TlsMode::Simple) }
 }
 
-fn secured(tls: TlsSettings, protocol: Protocol) -> Arc<Endpoint> {
+pub(super) fn secured(tls: TlsSettings, protocol: Protocol) -> Arc<Endpoint> {
     let connection = ConnectionSettings { protocol, tls: Some(Arc::new(tls)), ..ConnectionSettings::default() };
     endpoint_of(&cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection))
 }
@@ -256,7 +256,11 @@ fn serve_within(net: &Net, outer: Arc<ServerConfig>, inner: Arc<ServerConfig>) {
 }
 
 /// GET / of the application's own `https` to `host`.
-async fn ask_https(transport: &Transport, endpoint: &Arc<Endpoint>, https: Https) -> Result<String, BoxError> {
+pub(super) async fn ask_https(
+    transport: &Transport,
+    endpoint: &Arc<Endpoint>,
+    https: Https,
+) -> Result<String, BoxError> {
     let aim = Aim::new(endpoint.clone(), Some(Authority::from_static("a.test"))).with_https(https);
     let request = Request::get("https://a.test/").body(RequestBody::new(empty()).with_aim(aim)).unwrap();
     Ok(text(transport.clone().oneshot(request).await?).await)

@@ -1,0 +1,99 @@
+//! Tunnels through proxies that speak HTTP/2: a connection for each, of which one stream is the tunnel.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http2::Builder;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
+
+use super::Upload;
+use super::tunnel::judge;
+use super::wire::Wire;
+use crate::request::{Tunnel, TunnelMethod};
+
+/// How many bytes each way are between this process and the body of a POST.
+const BUFFER: usize = 16 * 1024;
+
+/// Asks for a tunnel on `wire`, as `http2` says.
+pub(super) async fn open(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io::Result<Wire> {
+    match tunnel.method {
+        TunnelMethod::Connect => connect(wire, tunnel, http2).await,
+        TunnelMethod::Post => post(wire, tunnel, http2).await,
+    }
+}
+
+async fn connect(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io::Result<Wire> {
+    let request = Request::connect(tunnel.authority.as_str()).body(Empty::<Bytes>::new()).map_err(invalid)?;
+    let response = ask(wire, request, http2).await?;
+    judge(tunnel, response.status())?;
+    let stream = hyper::upgrade::on(response).await.map_err(io::Error::other)?;
+    Ok(Wire::Own(Box::new(TokioIo::new(stream))))
+}
+
+/// The bytes of either direction are a body.
+async fn post(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io::Result<Wire> {
+    let scheme = match wire {
+        #[cfg(feature = "tls")]
+        Wire::Tls(_) => "https",
+        _ => "http",
+    };
+    let uri = Uri::builder().scheme(scheme).authority(tunnel.authority.clone()).path_and_query("/").build();
+    let (near, far) = tokio::io::duplex(BUFFER);
+    let (sent, received) = tokio::io::split(far);
+    let request = Request::post(uri.map_err(invalid)?).body(Sent(sent)).map_err(invalid)?;
+    let response = ask(wire, request, http2).await?;
+    judge(tunnel, response.status())?;
+    tokio::spawn(receive(response.into_body(), received));
+    Ok(Wire::Own(Box::new(near)))
+}
+
+/// Sends the one request of a connection, which lasts as long as the tunnel.
+async fn ask<B: Upload + Unpin>(
+    wire: Wire,
+    request: Request<B>,
+    http2: &Builder<TokioExecutor>,
+) -> io::Result<Response<Incoming>> {
+    let (mut sender, connection) = http2.handshake(TokioIo::new(wire)).await.map_err(io::Error::other)?;
+    tokio::spawn(connection);
+    sender.send_request(request).await.map_err(io::Error::other)
+}
+
+fn invalid(error: http::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, error)
+}
+
+/// Passes on what comes until it ends, or nobody reads it. Then the other half ends too, whatever ended this one.
+async fn receive(mut body: Incoming, mut to: WriteHalf<DuplexStream>) {
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        if to.write_all(&data).await.is_err() {
+            return;
+        }
+    }
+    let _ = to.shutdown().await;
+}
+
+/// What is written, as a body.
+struct Sent(ReadHalf<DuplexStream>);
+
+impl Body for Sent {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let mut room = [0; BUFFER];
+        let mut read = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.0).poll_read(cx, &mut read))?;
+        Poll::Ready(match read.filled() {
+            [] => None,
+            bytes => Some(Ok(Frame::data(Bytes::copy_from_slice(bytes)))),
+        })
+    }
+}
