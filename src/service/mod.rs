@@ -26,6 +26,8 @@
 //! A sidecar sees bytes on a connection, this a request in a process; what costs an application more than it tells is
 //! left out.
 //!
+//! - A [`RequestPolicy`] may ask for a second try beside a first that takes long, after a time of its own; Envoy's
+//!   `hedge_policy` goes by `perTryTimeout`.
 //! - Requests of the application ([`Origin::Mesh`](crate::request::Origin)) get no `x-request-id`,
 //!   `x-forwarded-proto`, `x-envoy-attempt-count` and `x-envoy-expected-rq-timeout-ms`, their responses no
 //!   `x-envoy-upstream-service-time`, `server` and `date`. At a listener the attempt count, the expected timeout and
@@ -80,6 +82,7 @@ mod exchange;
 mod filters;
 mod formats;
 mod future;
+mod hedge;
 mod https;
 mod inbound;
 mod layer;

@@ -20,6 +20,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::deadline::{Deadline, Expired};
 use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
+use super::https::is_upgrade;
 use super::local_reply::LocalReply;
 use crate::route::{Forward, RetryPolicy};
 
@@ -37,6 +38,7 @@ pub struct RequestPolicy {
     retries: Option<u32>,
     hash: Option<u64>,
     idempotent: Option<bool>,
+    hedge_after: Option<Duration>,
 }
 
 impl RequestPolicy {
@@ -86,6 +88,36 @@ impl RequestPolicy {
         self.idempotent = Some(yes);
         self
     }
+
+    /// Sends a second try beside the first once that has had no answer for so long: to another endpoint where there is
+    /// one, with the whole body. The first good answer is the request's, and the other try is given up; a failure, or
+    /// an answer that the rule would try again, is only if the other try came to no better.
+    ///
+    /// It is for requests that are idempotent by their method or by [`Self::idempotent`]; others, and those that ask
+    /// for a tunnel, are sent once. The time runs from when the request was sent, or from the end of its body if that
+    /// took longer. A body of more than 1 MiB, which is not kept, has no second try. Neither has a request for which
+    /// the retry limit of the destination (`maxRetries`, `retryBudget`) or its limits have no place at that moment.
+    ///
+    /// The second try is one of `retries.attempts`: what these leave may follow once both are over. Where there are no
+    /// retries there is still this one try more, and whichever answer comes first is taken. Only a first try is hedged,
+    /// not those that follow. [`RouteInfo`](super::RouteInfo) tells the endpoint that answered, and counts both.
+    ///
+    /// Envoy's `hedge_policy` sends another try when `perTryTimeout` passes, and lets the one before it go on; Istio has
+    /// no word for it. Here the time is one of its own: a try still ends with its `perTryTimeout`, which runs for each
+    /// of the two.
+    #[must_use]
+    pub fn hedge_after(mut self, silence: Duration) -> Self {
+        self.hedge_after = Some(silence);
+        self
+    }
+}
+
+#[cfg(feature = "reqwest")]
+impl RequestPolicy {
+    /// The same without a second try beside the first.
+    pub(crate) fn without_hedge(self) -> Self {
+        Self { hedge_after: None, ..self }
+    }
 }
 
 /// What a request asked for that matters after its head is gone.
@@ -94,20 +126,25 @@ pub(super) struct Asks {
     /// How it may be tried again, in place of the rule's.
     pub(super) retry: Option<RetryPolicy>,
     pub(super) idempotent: Option<bool>,
+    /// After how long without an answer a second try is sent beside the first.
+    pub(super) hedge: Option<Duration>,
 }
 
 impl Exchange {
     /// Bounds the request by its rule, by what it asks for itself, and by the budget it has.
     pub(super) fn bound(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
         let policy = head.extensions.get::<RequestPolicy>().copied();
-        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent } = policy.unwrap_or_default();
+        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent, hedge_after } =
+            policy.unwrap_or_default();
         let timeout = timeout.or(forward.timeout);
         let per_try = per_try_timeout.or(forward.retry.as_ref().and_then(|retry| retry.per_try_timeout));
         self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);
         self.hash = hash;
-        if retries.is_some() || idempotent.is_some() {
+        if retries.is_some() || idempotent.is_some() || hedge_after.is_some() {
             let retry = retries.map(|attempts| RetryPolicy { attempts, ..forward.retry.clone().unwrap_or_default() });
-            self.set_asks(Asks { retry, idempotent });
+            let repeats = idempotent.unwrap_or_else(|| head.method.is_idempotent()) && !is_upgrade(head);
+            let hedge = hedge_after.filter(|_| repeats && !self.inbound);
+            self.set_asks(Asks { retry, idempotent, hedge });
         }
         // What comes in has a caller who counts the time; it is for what goes out from here.
         match head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound) {

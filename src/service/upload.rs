@@ -32,6 +32,8 @@ struct State<B> {
     source: Option<Pin<Box<B>>>,
     /// Which reader may read.
     generation: u32,
+    /// Whether a reader has come to what was still to come.
+    begun: bool,
     keeping: bool,
     outgrown: bool,
     failed: bool,
@@ -97,6 +99,7 @@ where
         let state = State {
             source: Some(Box::pin(body)),
             generation: 0,
+            begun: false,
             keeping,
             outgrown: false,
             failed: false,
@@ -114,7 +117,34 @@ where
         state.generation += 1;
         let generation = state.generation;
         drop(state);
+        self.reader(generation)
+    }
+
+    /// Reads from the beginning, beside the reader there is: for a body that has been kept to its end.
+    pub(super) fn read_beside(self: &Arc<Self>) -> Reader<B> {
+        let generation = self.lock().generation;
+        self.reader(generation)
+    }
+
+    fn reader(self: &Arc<Self>, generation: u32) -> Reader<B> {
         Reader { upload: Arc::clone(self), generation, position: 0, delivered: 0, trailers_read: false }
+    }
+
+    /// When the body had been read to its end, which is told here only of one with an [`UploadEnd`]; otherwise the task
+    /// is woken at that moment.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.end.as_ref().map_or(Poll::Pending, |end| end.poll(cx))
+    }
+
+    /// Reads what there is of a body that no try has begun to read. It is kept for the try, whatever it is.
+    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
+        let mut state = self.lock();
+        while !state.begun && !state.outgrown {
+            let Poll::Ready(Some(Ok(chunk))) = state.poll_source(self.end.as_deref(), cx) else { return };
+            if state.outgrown {
+                state.kept.push(chunk);
+            }
+        }
     }
 
     /// Reads on for the next try while there is none. Ready once the body is more than is kept; the task is woken
@@ -228,6 +258,7 @@ where
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
         let kept = state.kept.len();
+        state.begun = true;
         match ready!(state.poll_source(self.upload.end.as_deref(), cx)) {
             Some(Ok(chunk)) => {
                 self.delivered += chunk.len() as u64;
