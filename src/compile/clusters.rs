@@ -1,4 +1,5 @@
-//! Clusters: one for each host, subset and port that a rule can reach.
+//! Clusters: one for each host, subset and port that a rule can reach, and for the other subsets of such a host at that
+//! port, which a request may ask for itself.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use super::outlier;
 use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::virtual_services::{RuleDestination, Target};
-use crate::config::{Subset, TcpSettings};
+use crate::config::{Subset, TcpSettings, TrafficPolicy};
 use crate::options::{MeshOptions, Workload};
 use crate::route::{ClusterChoice, ClusterIndex, HashPolicies};
 use crate::snapshot::ClusterEntry;
@@ -169,13 +170,37 @@ impl<'a> Clusters<'a> {
         if let Some(&index) = self.by_key.get(&key) {
             return Some(index);
         }
-        let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
+        let rule = self.rules.find(service);
+        let subsets = rule.map_or(&[][..], |rule| &rule.subsets);
+        let policy = rule.and_then(|rule| rule.policy);
+        let own = match subset {
+            "" => None,
+            name => Some(*subsets.iter().find(|subset| subset.name == name)?),
+        };
+        let host = Arc::clone(&key.host);
+        let index = self.add(service, port, key, own, policy)?;
+        for subset in subsets {
+            let key = ClusterKey::new(Arc::clone(&host), subset.name.as_str(), port.number);
+            if !self.by_key.contains_key(&key) {
+                self.add(service, port, key, Some(subset), policy);
+            }
+        }
+        Some(index)
+    }
+
+    fn add(
+        &mut self,
+        service: &KnownService,
+        port: &KnownPort,
+        key: ClusterKey,
+        subset: Option<&Subset>,
+        policy: Option<&TrafficPolicy>,
+    ) -> Option<ClusterIndex> {
         let given = self.given.get(&service.host, port.number);
         let mut found = match given {
             Some(_) => Found { endpoints: Vec::new(), named: None },
             None => endpoints::of_cluster(service, port, subset, self.names)?,
         };
-        let policy = self.rules.find(service).and_then(|rule| rule.policy);
         let policy = EffectivePolicy::of(policy, subset, port.number);
         let mut settings = self.settings(policy, service, port);
         let tls = client_tls::settings(policy.tls, &key, &service.subject_alt_names, self.secrets);

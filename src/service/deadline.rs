@@ -13,7 +13,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::admission::Admission;
-use super::upload::UploadEnd;
+use super::upload_end::UploadEnd;
 use crate::outcome::Failure;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");

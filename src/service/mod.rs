@@ -97,6 +97,7 @@ mod router;
 mod saved_head;
 mod story;
 mod upload;
+mod upload_end;
 
 pub use crate::telemetry::ResponseFlags;
 pub use admission::Admission;

@@ -12,6 +12,7 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -28,10 +29,7 @@ use crate::route::{Forward, RetryPolicy};
 ///
 /// Envoy takes such words from `x-envoy-*` headers, which anybody on the wire may send. A typed value comes from this
 /// process only. What is not set stays with the rule; for requests that no rule forwards nothing of it counts.
-///
-/// There is no choice of a subset here: a snapshot has the subsets that a rule can reach. Send a header and let a rule
-/// match it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestPolicy {
     timeout: Option<Duration>,
     per_try_timeout: Option<Duration>,
@@ -39,6 +37,7 @@ pub struct RequestPolicy {
     hash: Option<u64>,
     idempotent: Option<bool>,
     hedge_after: Option<Duration>,
+    subset: Option<Arc<str>>,
 }
 
 impl RequestPolicy {
@@ -112,9 +111,29 @@ impl RequestPolicy {
     }
 }
 
-#[cfg(feature = "reqwest")]
 impl RequestPolicy {
+    /// Sends the request to this subset of the destination's host, at the same port, in place of the one its rule
+    /// names, or names none. Which destination of several it is, is drawn as ever, and all else that the rule says
+    /// holds; what the DestinationRule says for the subset holds in place of what it says for the rule's, but what is
+    /// hashed (see [`Self::hash_key`]). An empty name asks for nothing.
+    ///
+    /// If the DestinationRule defines no such subset, or the rule's own destination is not known, the answer is 503,
+    /// `cluster_not_found`, flag `NC`, as for any destination that is not known. Istio has nothing like it. It says
+    /// nothing of mirrors, nor at the gateway that an application stands for
+    /// ([`MeshRouter::inbound`](super::MeshRouter::inbound)).
+    #[must_use]
+    pub fn subset(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.subset = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// The subset that the request asks for, if it does.
+    pub(super) fn asked_subset(head: &Parts) -> Option<&str> {
+        head.extensions.get::<Self>()?.subset.as_deref()
+    }
+
     /// The same without a second try beside the first.
+    #[cfg(feature = "reqwest")]
     pub(crate) fn without_hedge(self) -> Self {
         Self { hedge_after: None, ..self }
     }
@@ -133,9 +152,9 @@ pub(super) struct Asks {
 impl Exchange {
     /// Bounds the request by its rule, by what it asks for itself, and by the budget it has.
     pub(super) fn bound(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
-        let policy = head.extensions.get::<RequestPolicy>().copied();
-        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent, hedge_after } =
-            policy.unwrap_or_default();
+        let none = RequestPolicy::default();
+        let policy = head.extensions.get::<RequestPolicy>().unwrap_or(&none);
+        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent, hedge_after, subset: _ } = *policy;
         let timeout = timeout.or(forward.timeout);
         let per_try = per_try_timeout.or(forward.retry.as_ref().and_then(|retry| retry.per_try_timeout));
         self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);

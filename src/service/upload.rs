@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::body_error::BodyError;
 use super::mirror_body::Tap;
+use super::upload_end::UploadEnd;
 use crate::error::BoxError;
 
 /// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
@@ -43,12 +44,6 @@ struct State<B> {
     taps: Vec<Tap>,
 }
 
-/// Tells when a body has ended: the timeouts of a request begin then.
-#[derive(Debug, Default)]
-pub(super) struct UploadEnd {
-    state: Mutex<(Option<Instant>, Option<Waker>)>,
-}
-
 /// One try's reading of an [`Upload`].
 pub(super) struct Reader<B> {
     upload: Arc<Upload<B>>,
@@ -57,35 +52,6 @@ pub(super) struct Reader<B> {
     position: usize,
     delivered: u64,
     trailers_read: bool,
-}
-
-impl UploadEnd {
-    fn lock(&self) -> MutexGuard<'_, (Option<Instant>, Option<Waker>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ended(&self) {
-        let (end, waker) = &mut *self.lock();
-        end.get_or_insert_with(Instant::now);
-        if let Some(waker) = waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// When the body had been read to its end; otherwise the task is woken at that moment.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Instant> {
-        let (end, waker) = &mut *self.lock();
-        match end {
-            Some(end) => Poll::Ready(*end),
-            None => {
-                match waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    None => *waker = Some(cx.waker().clone()),
-                }
-                Poll::Pending
-            }
-        }
-    }
 }
 
 impl<B> Upload<B>
