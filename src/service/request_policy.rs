@@ -29,6 +29,9 @@ use crate::route::{Forward, RetryPolicy};
 ///
 /// Envoy takes such words from `x-envoy-*` headers, which anybody on the wire may send. A typed value comes from this
 /// process only. What is not set stays with the rule; for requests that no rule forwards nothing of it counts.
+///
+/// [`Self::hedge_after`] is not Envoy's `hedge_policy`, which sends another try when `perTryTimeout` passes: it has a time
+/// of its own, which ends no try. For [`Self::subset`] neither Istio nor Envoy's headers have a word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestPolicy {
     timeout: Option<Duration>,

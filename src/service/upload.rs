@@ -333,6 +333,30 @@ mod tests {
         assert_eq!(RequestBody::shared(small.read()).collect().await.unwrap().to_bytes().len(), 1);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_ahead_is_there_for_all_readers() {
+        let end = Arc::new(UploadEnd::default());
+        let upload = Upload::new(listed([data(3), data(4)]), true, vec![], Some(end));
+        let mut first = RequestBody::shared(upload.read());
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(upload.poll_end(cx).is_pending());
+        upload.read_ahead(cx);
+        assert!(upload.poll_end(cx).is_ready());
+        assert!(first.frame().await.unwrap().unwrap().is_data());
+        let second = RequestBody::shared(upload.read_beside()).collect().await.unwrap();
+        assert_eq!((second.to_bytes().len(), first.collect().await.unwrap().to_bytes().len()), (7, 4));
+        // Of one that is not kept nothing is lost, and what a try has begun to read is its own.
+        let large = Upload::new(listed([data(KEPT), data(1), data(1)]), true, vec![], None);
+        let mut only = RequestBody::shared(large.read());
+        large.read_ahead(cx);
+        assert!(!large.is_whole() && large.lock().source.is_some());
+        for _ in 0..3 {
+            assert!(only.frame().await.unwrap().unwrap().is_data());
+            large.read_ahead(cx);
+        }
+        assert!(only.frame().await.is_none());
+    }
+
     #[tokio::test]
     async fn a_body_that_broke_off_is_not_sent_again() {
         let upload = Upload::new(listed([data(1), Err(io::ErrorKind::BrokenPipe.into())]), true, vec![], None);
