@@ -398,6 +398,25 @@ async fn timeouts_hold_for_each_try_and_for_both() {
     assert_eq!((in_use(&mesh_of_both), ejected(&mesh_of_both).len()), ((0, 0, 0), 2));
 }
 
+/// The second try waits until the service is ready for it, and the first goes on meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_not_ready_has_no_second_try_yet() {
+    for (at_a_time, tries) in [(1, 1), (2, 2)] {
+        let (mesh, client) = (mesh(TWO), Client::new([Answers(300, 200)]));
+        let served = client.clone();
+        let inner = service_fn(move |request: Sent| served.clone().serve(request));
+        let inner = tower::limit::ConcurrencyLimit::new(inner, at_a_time);
+        let service = MeshRouter::new(&mesh).layer(inner.clone());
+        let answer = service.oneshot(request("GET", hedged(), full(0))).await.unwrap();
+        assert_eq!((answer.status().as_u16(), info(&answer).attempts(), client.tries()), (200, tries, tries as usize));
+        assert_eq!(in_use(&mesh).1, 0);
+        // Nothing of the service stays reserved.
+        for _ in 0..2 {
+            tokio::time::timeout(milliseconds(1), inner.clone().ready_oneshot()).await.unwrap().unwrap();
+        }
+    }
+}
+
 fn does() -> impl Strategy<Value = Does> {
     prop_oneof![
         (0u64..400, prop_oneof![Just(200), Just(503)]).prop_map(|(after, status)| Answers(after, status)),
