@@ -46,6 +46,8 @@ pub struct Snapshot {
     pub(crate) sockets: Vec<Socket>,
     pub(crate) inbound: Vec<Inbound>,
     pub(crate) clusters: Vec<ClusterEntry>,
+    /// The clusters in the order of their keys.
+    pub(crate) by_key: Box<[ClusterIndex]>,
     pub(crate) path_normalization: PathNormalization,
 }
 
@@ -140,6 +142,13 @@ pub(crate) struct Socket {
     named: HostIndex<usize>,
 }
 
+/// The order of the keys of `clusters`.
+pub(crate) fn by_key(clusters: &[ClusterEntry]) -> Box<[ClusterIndex]> {
+    let mut order: Box<[_]> = (0..).map(ClusterIndex).take(clusters.len()).collect();
+    order.sort_unstable_by_key(|index| clusters.get(index.0 as usize).map(|entry| &entry.cluster.key));
+    order
+}
+
 /// The sockets of `listeners`, in their order. Of two listeners in plaintext, or with one server name, the first has
 /// it.
 pub(crate) fn sockets(listeners: &[Listener]) -> Vec<Socket> {
@@ -201,7 +210,8 @@ impl Snapshot {
         self.listeners.get(*socket.named.get(server_name.unwrap_or_default())?)
     }
 
-    /// Every cluster a rule can reach.
+    /// Every cluster a rule can reach, and the other subsets of their hosts, which a request may ask for by its
+    /// [`RequestPolicy`](crate::service::RequestPolicy::subset).
     pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         self.clusters.iter().map(|entry| &entry.cluster)
     }
@@ -213,6 +223,17 @@ impl Snapshot {
 
     pub(crate) fn entry(&self, index: ClusterIndex) -> Option<&ClusterEntry> {
         self.clusters.get(index.0 as usize)
+    }
+
+    /// The cluster of another subset of the same host, at the same port.
+    pub(crate) fn subset(&self, cluster: &Cluster, subset: &str) -> Option<&ClusterEntry> {
+        let sought = (&*cluster.key.host, subset, cluster.key.port);
+        let key = |index: &ClusterIndex| {
+            let key = &self.entry(*index)?.cluster.key;
+            Some((&*key.host, &*key.subset, key.port))
+        };
+        let at = self.by_key.binary_search_by(|index| key(index).cmp(&Some(sought))).ok()?;
+        self.entry(*self.by_key.get(at)?)
     }
 
     /// Every name that has to be looked up for the endpoints of a cluster, once, in the order of the alphabet.

@@ -108,7 +108,8 @@ async fn a_request_may_have_a_timeout_of_its_own() {
         ("timeout: 2s", RequestPolicy::new(), 504, 2),
     ] {
         let expected = (StatusCode::from_u16(status).unwrap(), Duration::from_secs(elapsed));
-        assert_eq!(ask(MeshRouter::new(&mesh(rule)), &slow, with(policy)).await, expected, "{rule} {policy:?}");
+        let asked = ask(MeshRouter::new(&mesh(rule)), &slow, with(policy.clone())).await;
+        assert_eq!(asked, expected, "{rule} {policy:?}");
     }
 }
 

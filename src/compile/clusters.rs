@@ -1,4 +1,5 @@
-//! Clusters: one for each host, subset and port that a rule can reach.
+//! Clusters: one for each host, subset and port that a rule can reach, and for the other subsets of such a host at that
+//! port, which a request may ask for itself.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::tunnels;
 use super::virtual_services::{RuleDestination, Target};
-use crate::config::{Subset, TcpSettings, TunnelSettings};
+use crate::config::{Subset, TcpSettings, TrafficPolicy, TunnelSettings};
 use crate::options::{MeshOptions, Workload};
 use crate::request::Tunnel;
 use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, WeightedCluster};
@@ -209,13 +210,37 @@ impl<'a> Clusters<'a> {
         if let Some(&index) = self.by_key.get(&key) {
             return Some(index);
         }
-        let subset = if subset.is_empty() { None } else { Some(self.subset(service, subset)?) };
+        let rule = self.rules.find(service);
+        let subsets = rule.map_or(&[][..], |rule| &rule.subsets);
+        let policy = rule.and_then(|rule| rule.policy);
+        let own = match subset {
+            "" => None,
+            name => Some(*subsets.iter().find(|subset| subset.name == name)?),
+        };
+        let host = Arc::clone(&key.host);
+        let index = self.add(service, port, key, own, policy)?;
+        for subset in subsets {
+            let key = ClusterKey::new(Arc::clone(&host), subset.name.as_str(), port.number);
+            if !self.by_key.contains_key(&key) {
+                self.add(service, port, key, Some(subset), policy);
+            }
+        }
+        Some(index)
+    }
+
+    fn add(
+        &mut self,
+        service: &KnownService,
+        port: &KnownPort,
+        key: ClusterKey,
+        subset: Option<&Subset>,
+        policy: Option<&TrafficPolicy>,
+    ) -> Option<ClusterIndex> {
         let given = self.given.get(&service.host, port.number);
         let mut found = match given {
             Some(_) => Found { endpoints: Vec::new(), named: None },
             None => endpoints::of_cluster(service, port, subset, self.names)?,
         };
-        let policy = self.rules.find(service).and_then(|rule| rule.policy);
         let policy = EffectivePolicy::of(policy, subset, port.number);
         let mut settings = self.settings(policy, service, port);
         let tls = client_tls::settings(policy.tls, &key, &service.subject_alt_names, self.secrets);

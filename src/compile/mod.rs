@@ -108,7 +108,8 @@ fn compile(
     discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
     let clusters = clusters.entries;
-    Snapshot { version, mesh, mesh_https, mesh_tls, listeners, sockets, inbound, clusters, path_normalization }
+    let by_key = snapshot::by_key(&clusters);
+    Snapshot { version, mesh, mesh_https, mesh_tls, listeners, sockets, inbound, clusters, by_key, path_normalization }
 }
 
 /// Understands every resource by itself.

@@ -13,7 +13,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
 use super::admission::Admission;
-use super::upload::UploadEnd;
+use super::upload_end::UploadEnd;
 use crate::outcome::Failure;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -115,13 +115,24 @@ impl Deadline {
         let until = self.until.map(|until| (until, Expired::Request));
         let Some(read_at) = self.poll_read(cx) else { return until };
         let request = self.timeout.map(|timeout| (read_at + timeout, Expired::Request));
-        let connected = self.admission.as_ref().filter(|_| trying).map(|admission| admission.poll_connected(cx));
-        let each = match (self.per_try, connected) {
-            (Some(per_try), Some(Poll::Ready(connected))) => Some((connected.max(read_at) + per_try, Expired::Try)),
-            _ => None,
-        };
+        let admission = self.admission.as_ref().filter(|_| trying);
+        let each = admission.and_then(|admission| self.try_ends(read_at, admission, cx)).map(|at| (at, Expired::Try));
         // Of two at once the first counts.
         [until, request, each].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// When the time of a try passes by itself, which was admitted so.
+    pub(super) fn poll_try(&mut self, admission: &Admission, cx: &mut Context<'_>) -> Option<Instant> {
+        let read_at = self.poll_read(cx)?;
+        self.try_ends(read_at, admission, cx)
+    }
+
+    fn try_ends(&self, read_at: Instant, admission: &Admission, cx: &mut Context<'_>) -> Option<Instant> {
+        let per_try = self.per_try?;
+        match admission.poll_connected(cx) {
+            Poll::Ready(connected) => Some(connected.max(read_at) + per_try),
+            Poll::Pending => None,
+        }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Option<Instant> {

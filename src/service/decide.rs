@@ -13,6 +13,7 @@ use super::exchange::{Exchange, MirrorTarget};
 use super::filters::hashed;
 use super::https::{self, OpaqueRules, Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
+use super::request_policy::RequestPolicy;
 use super::router::Routing;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
@@ -161,7 +162,13 @@ impl Routing {
         let Arrival { asked, origin, port, secured } = arrival;
         let number = forward.clusters.number(draw);
         let destination = forward.clusters.get(number);
-        let entry = destination.destination.for_port(port).and_then(|index| snapshot.entry(index));
+        let mut entry = destination.destination.for_port(port).and_then(|index| snapshot.entry(index));
+        if secured != Secured::Whole
+            && !matches!(origin, Origin::Gateway(_))
+            && let Some(subset) = RequestPolicy::asked_subset(head)
+        {
+            entry = entry.and_then(|entry| snapshot.subset(&entry.cluster, subset));
+        }
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.destination, exchange.secured) = (number, secured);

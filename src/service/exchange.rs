@@ -83,6 +83,9 @@ fn number(number: u64) -> HeaderValue {
     small.map_or_else(|| HeaderValue::from(number), |small| HeaderValue::from_static(small))
 }
 
+/// How many picks more there are for a try that goes beside another, each of which avoids that as any retry does.
+const PICKS_BESIDE: u32 = 3;
+
 /// How many spare places a thread keeps.
 const SPARE: usize = 64;
 
@@ -261,9 +264,14 @@ impl Exchange {
         self.extras.as_ref()?.asks.idempotent
     }
 
+    /// After how long without an answer a second try is sent beside the first, if that is asked for.
+    pub(super) fn hedge(&self) -> Option<Duration> {
+        self.extras.as_ref()?.asks.hedge
+    }
+
     /// Whether more than the first try may be sent: further ones, or copies.
     pub(super) fn may_send_more(&self) -> bool {
-        self.retry().is_some() || !self.mirrors().is_empty()
+        self.retry().is_some() || !self.mirrors().is_empty() || self.hedge().is_some()
     }
 
     /// Remembers whether the head asks for a tunnel, which no timeout cuts off.
@@ -271,8 +279,9 @@ impl Exchange {
         self.upgrade = !self.deadline.is_none() && is_upgrade(head);
     }
 
-    /// Chooses an endpoint for one more try and points the head at it.
-    pub(super) fn aim(&mut self, head: &mut Parts) -> Result<(Taken, Aim), LocalReply> {
+    /// Chooses an endpoint for one more try and points the head at it: one that was not tried if it goes `beside`
+    /// another.
+    pub(super) fn aim(&mut self, head: &mut Parts, beside: bool) -> Result<(Taken, Aim), LocalReply> {
         if self.faults_per_try
             && let Some(route) = self.route.clone()
             && let Action::Forward(Forward { fault, .. }) = &route.action
@@ -288,7 +297,16 @@ impl Exchange {
         if let Some(retry) = self.retry() {
             (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
         }
-        let picked = cluster.pick(&mut draws, &choice).ok_or_else(LocalReply::no_healthy_upstream)?;
+        choice.avoid_tried |= beside;
+        let mut pick = || cluster.pick(&mut draws, &choice).ok_or_else(LocalReply::no_healthy_upstream);
+        let mut picked = pick()?;
+        // A pick by chance may come back to it each time.
+        for _ in 0..if beside { PICKS_BESIDE } else { 0 } {
+            if !self.tried.contains(&picked.endpoint().id) {
+                break;
+            }
+            picked = pick()?;
+        }
         let admission =
             Admission::of(cluster.limits(), self.deadline.bounds_tries()).ok_or_else(LocalReply::overflow)?;
         self.draws = draws;

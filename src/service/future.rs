@@ -14,6 +14,7 @@ use super::classify;
 use super::completion::Completion;
 use super::deadline::{Deadline, Expired};
 use super::decide::Refusal;
+use super::hedge::Hedge;
 use super::local_reply::{LocalReply, failure_reply};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
@@ -24,7 +25,9 @@ use crate::telemetry::{RequestRecord, ResponseFlags};
 pin_project! {
     /// Response future of [`MeshService`](super::MeshService).
     ///
-    /// All tries run in it without a box; a timer is made when a try has to be waited for and the rule bounds it.
+    /// All tries run in it without a box, but for the second of a request that is
+    /// [hedged](super::RequestPolicy::hedge_after); a timer is made when a try has to be waited for and the rule bounds
+    /// it.
     /// Dropping it before it is done ends the try, and the endpoint is no longer counted as busy with it.
     pub struct ResponseFuture<S, B>
     where
@@ -43,7 +46,12 @@ pin_project! {
         // No rule took it: what the inner service says is said.
         PassThrough { #[pin] call: F, record: Option<RequestRecord> },
         // A rule forwards it.
-        Forward { #[pin] call: Option<F>, #[pin] timer: Option<Sleep>, story: Option<Story<S, B>> },
+        Forward {
+            #[pin] call: Option<F>,
+            #[pin] timer: Option<Sleep>,
+            story: Option<Story<S, B>>,
+            hedge: Option<Box<Hedge<F>>>,
+        },
     }
 }
 
@@ -60,7 +68,8 @@ where
     }
 
     pub(super) fn forward(call: Option<S::Future>, story: Story<S, B>) -> Self {
-        Self { state: State::Forward { call, timer: None, story: Some(story) } }
+        let hedge = call.as_ref().and_then(|_| Hedge::of(&story.exchange));
+        Self { state: State::Forward { call, timer: None, story: Some(story), hedge } }
     }
 }
 
@@ -88,9 +97,9 @@ where
                     None => Poll::Pending,
                 }
             }
-            StateProject::Forward { mut call, mut timer, story: slot } => {
+            StateProject::Forward { mut call, mut timer, story: slot, hedge } => {
                 let Some(story) = slot else { return Poll::Pending };
-                let ended = ready!(poll_story(story, &mut call, &mut timer, cx));
+                let ended = ready!(poll_story(story, &mut call, &mut timer, hedge, cx));
                 call.set(None);
                 timer.set(None);
                 match slot.take() {
@@ -107,6 +116,7 @@ fn poll_story<S, B, R>(
     story: &mut Story<S, B>,
     call: &mut Pin<&mut Option<S::Future>>,
     timer: &mut Pin<&mut Option<Sleep>>,
+    hedge: &mut Option<Box<Hedge<S::Future>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Ended<R>>
 where
@@ -141,27 +151,40 @@ where
                 }
             }
             Phase::Waiting => match poll_service(story, call, cx) {
-                Poll::Ready(Ok(())) => continue,
+                Poll::Ready(Ok(())) => {
+                    *hedge = Hedge::of(&story.exchange);
+                    continue;
+                }
                 Poll::Ready(Err(ended)) => ended,
                 Poll::Pending => Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx))),
             },
-            Phase::Trying => {
-                let polled = call.as_mut().as_pin_mut().map_or(Poll::Pending, |call| call.poll(cx));
-                match polled {
-                    Poll::Ready(Ok(response)) => Ended::Answer(response),
-                    Poll::Ready(Err(error)) => Ended::Error(error.into()),
+            Phase::Trying => match hedge {
+                Some(hedge) => ready!(hedge.poll(story, call, timer, cx)),
+                None => match poll_call(call, cx) {
+                    Poll::Ready(ended) => ended,
                     Poll::Pending => {
                         Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, true, cx)))
                     }
-                }
-            }
+                },
+            },
         };
-        // Whatever is left of a try that is over is given up.
+        // Whatever is left of a try that is over is given up, and the one beside it.
         call.set(None);
+        *hedge = None;
         if !story.goes_on(&ended) {
             return Poll::Ready(ended);
         }
     }
+}
+
+/// Waits for what comes of a try.
+pub(super) fn poll_call<F, R, E>(call: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<Ended<R>>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+{
+    let Some(call) = call.as_mut().as_pin_mut() else { return Poll::Pending };
+    call.poll(cx).map(Ended::of)
 }
 
 /// Asks the service whether it is ready and makes the try.

@@ -27,6 +27,8 @@
 //! A sidecar sees bytes on a connection, this a request in a process; what costs an application more than it tells is
 //! left out.
 //!
+//! - A [`RequestPolicy`] may ask for a second try beside a first that takes long, after a time of its own; Envoy's
+//!   `hedge_policy` goes by `perTryTimeout`.
 //! - Requests of the application ([`Origin::Mesh`](crate::request::Origin)) get no `x-request-id`,
 //!   `x-forwarded-proto`, `x-envoy-attempt-count` and `x-envoy-expected-rq-timeout-ms`, their responses no
 //!   `x-envoy-upstream-service-time`, `server` and `date`. At a listener the attempt count, the expected timeout and
@@ -81,6 +83,7 @@ mod exchange;
 mod filters;
 mod formats;
 mod future;
+mod hedge;
 pub(crate) mod hop;
 mod https;
 mod inbound;
@@ -96,6 +99,7 @@ mod router;
 mod saved_head;
 mod story;
 mod upload;
+mod upload_end;
 
 pub use crate::telemetry::ResponseFlags;
 pub use admission::Admission;

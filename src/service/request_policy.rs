@@ -12,6 +12,7 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -20,6 +21,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::deadline::{Deadline, Expired};
 use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
+use super::https::is_upgrade;
 use super::local_reply::LocalReply;
 use crate::route::{Forward, RetryPolicy};
 
@@ -28,15 +30,17 @@ use crate::route::{Forward, RetryPolicy};
 /// Envoy takes such words from `x-envoy-*` headers, which anybody on the wire may send. A typed value comes from this
 /// process only. What is not set stays with the rule; for requests that no rule forwards nothing of it counts.
 ///
-/// There is no choice of a subset here: a snapshot has the subsets that a rule can reach. Send a header and let a rule
-/// match it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// [`Self::hedge_after`] is not Envoy's `hedge_policy`, which sends another try when `perTryTimeout` passes: it has a time
+/// of its own, which ends no try. For [`Self::subset`] neither Istio nor Envoy's headers have a word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestPolicy {
     timeout: Option<Duration>,
     per_try_timeout: Option<Duration>,
     retries: Option<u32>,
     hash: Option<u64>,
     idempotent: Option<bool>,
+    hedge_after: Option<Duration>,
+    subset: Option<Arc<str>>,
 }
 
 impl RequestPolicy {
@@ -86,6 +90,56 @@ impl RequestPolicy {
         self.idempotent = Some(yes);
         self
     }
+
+    /// Sends a second try beside the first once that has had no answer for so long: to another endpoint where there is
+    /// one, with the whole body. The first good answer is the request's, and the other try is given up; a failure, or
+    /// an answer that the rule would try again, is only if the other try came to no better.
+    ///
+    /// It is for requests that are idempotent by their method or by [`Self::idempotent`]; others, and those that ask
+    /// for a tunnel, are sent once. The time runs from when the request was sent, or from the end of its body if that
+    /// took longer. A body of more than 1 MiB, which is not kept, has no second try. Neither has a request for which
+    /// the retry limit of the destination (`maxRetries`, `retryBudget`) or its limits have no place at that moment.
+    ///
+    /// The second try is one of `retries.attempts`: what these leave may follow once both are over. Where there are no
+    /// retries there is still this one try more, and whichever answer comes first is taken. Only a first try is hedged,
+    /// not those that follow. [`RouteInfo`](super::RouteInfo) tells the endpoint that answered, and counts both.
+    ///
+    /// Envoy's `hedge_policy` sends another try when `perTryTimeout` passes, and lets the one before it go on; Istio has
+    /// no word for it. Here the time is one of its own: a try still ends with its `perTryTimeout`, which runs for each
+    /// of the two.
+    #[must_use]
+    pub fn hedge_after(mut self, silence: Duration) -> Self {
+        self.hedge_after = Some(silence);
+        self
+    }
+}
+
+impl RequestPolicy {
+    /// Sends the request to this subset of the destination's host, at the same port, in place of the one its rule
+    /// names, or names none. Which destination of several it is, is drawn as ever, and all else that the rule says
+    /// holds; what the DestinationRule says for the subset holds in place of what it says for the rule's, but what is
+    /// hashed (see [`Self::hash_key`]). An empty name asks for nothing.
+    ///
+    /// If the DestinationRule defines no such subset, or the rule's own destination is not known, the answer is 503,
+    /// `cluster_not_found`, flag `NC`, as for any destination that is not known. Istio has nothing like it. It says
+    /// nothing of mirrors, nor at the gateway that an application stands for
+    /// ([`MeshRouter::inbound`](super::MeshRouter::inbound)).
+    #[must_use]
+    pub fn subset(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.subset = Some(name.into()).filter(|name| !name.is_empty());
+        self
+    }
+
+    /// The subset that the request asks for, if it does.
+    pub(super) fn asked_subset(head: &Parts) -> Option<&str> {
+        head.extensions.get::<Self>()?.subset.as_deref()
+    }
+
+    /// The same without a second try beside the first.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn without_hedge(self) -> Self {
+        Self { hedge_after: None, ..self }
+    }
 }
 
 /// What a request asked for that matters after its head is gone.
@@ -94,20 +148,25 @@ pub(super) struct Asks {
     /// How it may be tried again, in place of the rule's.
     pub(super) retry: Option<RetryPolicy>,
     pub(super) idempotent: Option<bool>,
+    /// After how long without an answer a second try is sent beside the first.
+    pub(super) hedge: Option<Duration>,
 }
 
 impl Exchange {
     /// Bounds the request by its rule, by what it asks for itself, and by the budget it has.
     pub(super) fn bound(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
-        let policy = head.extensions.get::<RequestPolicy>().copied();
-        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent } = policy.unwrap_or_default();
+        let none = RequestPolicy::default();
+        let policy = head.extensions.get::<RequestPolicy>().unwrap_or(&none);
+        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent, hedge_after, subset: _ } = *policy;
         let timeout = timeout.or(forward.timeout);
         let per_try = per_try_timeout.or(forward.retry.as_ref().and_then(|retry| retry.per_try_timeout));
         self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);
         self.hash = hash;
-        if retries.is_some() || idempotent.is_some() {
+        if retries.is_some() || idempotent.is_some() || hedge_after.is_some() {
             let retry = retries.map(|attempts| RetryPolicy { attempts, ..forward.retry.clone().unwrap_or_default() });
-            self.set_asks(Asks { retry, idempotent });
+            let repeats = idempotent.unwrap_or_else(|| head.method.is_idempotent()) && !is_upgrade(head);
+            let hedge = hedge_after.filter(|_| repeats && !self.inbound);
+            self.set_asks(Asks { retry, idempotent, hedge });
         }
         // What comes in has a caller who counts the time; it is for what goes out from here.
         match head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound) {

@@ -34,7 +34,7 @@ pub(super) struct Story<S, B> {
     /// Its body, if that has to be shared.
     upload: Option<Arc<Upload<B>>>,
     /// What the try holds of the cluster.
-    taken: Option<Taken>,
+    pub(super) taken: Option<Taken>,
 }
 
 /// Where a request is.
@@ -57,6 +57,15 @@ pub(super) enum Ended<R> {
     Expired(Expired),
     /// No try could be made.
     Refused(LocalReply),
+}
+
+impl<R> Ended<R> {
+    pub(super) fn of<E: Into<BoxError>>(result: Result<Response<R>, E>) -> Self {
+        match result {
+            Ok(response) => Self::Answer(response),
+            Err(error) => Self::Error(error.into()),
+        }
+    }
 }
 
 impl<S, B> Story<S, B>
@@ -92,7 +101,7 @@ where
 
     /// Takes an endpoint for a try.
     fn aim(&mut self, head: &mut Parts) -> Result<Aim, LocalReply> {
-        let (taken, aim) = self.exchange.aim(head)?;
+        let (taken, aim) = self.exchange.aim(head, false)?;
         self.taken = Some(taken);
         Ok(aim)
     }
@@ -105,7 +114,9 @@ where
         }
         let end = self.exchange.deadline.begin_after_upload();
         let taps = self.exchange.copies();
-        let keeping = self.exchange.retry().is_some();
+        let hedging = self.exchange.hedge().is_some();
+        let end = end.or_else(|| hedging.then(Arc::default));
+        let keeping = hedging || self.exchange.retry().is_some();
         if !keeping && taps.is_empty() && end.is_none() {
             return RequestBody::new(body);
         }
@@ -125,6 +136,20 @@ where
             None => RequestBody::empty(),
         };
         Ok(Request::from_parts(head, body.with_aim(aim)))
+    }
+
+    /// The request once more, for another endpoint than that of the try that is under way. `None`: it cannot be sent.
+    pub(super) fn beside(&mut self) -> Option<(Request<RequestBody<B>>, Taken)> {
+        let mut head = self.exchange.saved.as_ref()?.restore()?;
+        self.exchange.tried.push(self.taken.as_ref()?.picked.endpoint().id);
+        let aimed = self.exchange.aim(&mut head, true);
+        self.exchange.tried.pop();
+        let (taken, aim) = aimed.ok()?;
+        let body = match &self.upload {
+            Some(upload) => RequestBody::shared(upload.read_beside()),
+            None => RequestBody::empty(),
+        };
+        Some((Request::from_parts(head, body.with_aim(aim)), taken))
     }
 
     /// The request, now that the service is ready for it.
@@ -174,10 +199,7 @@ where
 
     /// Judges what came of a try: whether another follows, after a pause that begins now.
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
-        let outcome = self.outcome(ended);
-        if let (Some(outcome), Some(taken), Some(cluster)) = (outcome, &self.taken, &self.exchange.cluster) {
-            cluster.report(taken.picked.endpoint(), outcome);
-        }
+        let outcome = self.taken.as_ref().and_then(|taken| self.report(taken, ended));
         // The place of a retry is free once that has ended.
         self.exchange.retry_place = None;
         if !self.wants_more(ended, outcome) || !self.may_go_on() {
@@ -190,9 +212,17 @@ where
         true
     }
 
+    /// Tells outlier detection what came of a try.
+    pub(super) fn report<R>(&self, taken: &Taken, ended: &Ended<R>) -> Option<Outcome> {
+        let outcome = self.outcome(ended);
+        if let Some((outcome, cluster)) = outcome.zip(self.exchange.cluster.as_ref()) {
+            cluster.report(taken.picked.endpoint(), outcome);
+        }
+        outcome
+    }
+
     /// What outlier detection is told.
     fn outcome<R>(&self, ended: &Ended<R>) -> Option<Outcome> {
-        self.taken.as_ref()?;
         let whole = self.exchange.secured == Secured::Whole;
         Some(match ended {
             // Of what is sealed only its connection is judged.
@@ -219,6 +249,15 @@ where
             }
             (_, Some(Outcome::Failure(failure))) => policy.wants_failure(failure, !failure.is_before_request()),
             _ => false,
+        }
+    }
+
+    /// Whether it is the request's, whatever else is under way.
+    pub(super) fn takes<R>(&self, ended: &Ended<R>) -> bool {
+        match ended {
+            Ended::Answer(_) => !self.wants_more(ended, None),
+            Ended::Expired(expired) => *expired == Expired::Request,
+            Ended::Error(_) | Ended::Refused(_) => false,
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::body_error::BodyError;
 use super::mirror_body::Tap;
+use super::upload_end::UploadEnd;
 use crate::error::BoxError;
 
 /// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
@@ -32,6 +33,8 @@ struct State<B> {
     source: Option<Pin<Box<B>>>,
     /// Which reader may read.
     generation: u32,
+    /// Whether a reader has come to what was still to come.
+    begun: bool,
     keeping: bool,
     outgrown: bool,
     failed: bool,
@@ -39,12 +42,6 @@ struct State<B> {
     kept_bytes: usize,
     trailers: Option<HeaderMap>,
     taps: Vec<Tap>,
-}
-
-/// Tells when a body has ended: the timeouts of a request begin then.
-#[derive(Debug, Default)]
-pub(super) struct UploadEnd {
-    state: Mutex<(Option<Instant>, Option<Waker>)>,
 }
 
 /// One try's reading of an [`Upload`].
@@ -55,35 +52,6 @@ pub(super) struct Reader<B> {
     position: usize,
     delivered: u64,
     trailers_read: bool,
-}
-
-impl UploadEnd {
-    fn lock(&self) -> MutexGuard<'_, (Option<Instant>, Option<Waker>)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn ended(&self) {
-        let (end, waker) = &mut *self.lock();
-        end.get_or_insert_with(Instant::now);
-        if let Some(waker) = waker.take() {
-            waker.wake();
-        }
-    }
-
-    /// When the body had been read to its end; otherwise the task is woken at that moment.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Instant> {
-        let (end, waker) = &mut *self.lock();
-        match end {
-            Some(end) => Poll::Ready(*end),
-            None => {
-                match waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    None => *waker = Some(cx.waker().clone()),
-                }
-                Poll::Pending
-            }
-        }
-    }
 }
 
 impl<B> Upload<B>
@@ -97,6 +65,7 @@ where
         let state = State {
             source: Some(Box::pin(body)),
             generation: 0,
+            begun: false,
             keeping,
             outgrown: false,
             failed: false,
@@ -114,7 +83,34 @@ where
         state.generation += 1;
         let generation = state.generation;
         drop(state);
+        self.reader(generation)
+    }
+
+    /// Reads from the beginning, beside the reader there is: for a body that has been kept to its end.
+    pub(super) fn read_beside(self: &Arc<Self>) -> Reader<B> {
+        let generation = self.lock().generation;
+        self.reader(generation)
+    }
+
+    fn reader(self: &Arc<Self>, generation: u32) -> Reader<B> {
         Reader { upload: Arc::clone(self), generation, position: 0, delivered: 0, trailers_read: false }
+    }
+
+    /// When the body had been read to its end, which is told here only of one with an [`UploadEnd`]; otherwise the task
+    /// is woken at that moment.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.end.as_ref().map_or(Poll::Pending, |end| end.poll(cx))
+    }
+
+    /// Reads what there is of a body that no try has begun to read. It is kept for the try, whatever it is.
+    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
+        let mut state = self.lock();
+        while !state.begun && !state.outgrown {
+            let Poll::Ready(Some(Ok(chunk))) = state.poll_source(self.end.as_deref(), cx) else { return };
+            if state.outgrown {
+                state.kept.push(chunk);
+            }
+        }
     }
 
     /// Reads on for the next try while there is none. Ready once the body is more than is kept; the task is woken
@@ -228,6 +224,7 @@ where
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
         let kept = state.kept.len();
+        state.begun = true;
         match ready!(state.poll_source(self.upload.end.as_deref(), cx)) {
             Some(Ok(chunk)) => {
                 self.delivered += chunk.len() as u64;
@@ -334,6 +331,30 @@ mod tests {
         let small = Upload::new(listed([data(1)]), true, vec![], None);
         assert!(tokio_test::task::spawn(std::future::poll_fn(|cx| small.poll_outgrown(cx))).poll().is_pending());
         assert_eq!(RequestBody::shared(small.read()).collect().await.unwrap().to_bytes().len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_read_ahead_is_there_for_all_readers() {
+        let end = Arc::new(UploadEnd::default());
+        let upload = Upload::new(listed([data(3), data(4)]), true, vec![], Some(end));
+        let mut first = RequestBody::shared(upload.read());
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(upload.poll_end(cx).is_pending());
+        upload.read_ahead(cx);
+        assert!(upload.poll_end(cx).is_ready());
+        assert!(first.frame().await.unwrap().unwrap().is_data());
+        let second = RequestBody::shared(upload.read_beside()).collect().await.unwrap();
+        assert_eq!((second.to_bytes().len(), first.collect().await.unwrap().to_bytes().len()), (7, 4));
+        // Of one that is not kept nothing is lost, and what a try has begun to read is its own.
+        let large = Upload::new(listed([data(KEPT), data(1), data(1)]), true, vec![], None);
+        let mut only = RequestBody::shared(large.read());
+        large.read_ahead(cx);
+        assert!(!large.is_whole() && large.lock().source.is_some());
+        for _ in 0..3 {
+            assert!(only.frame().await.unwrap().unwrap().is_data());
+            large.read_ahead(cx);
+        }
+        assert!(only.frame().await.is_none());
     }
 
     #[tokio::test]

@@ -24,7 +24,8 @@ use crate::service::{DeadlineBudget, MeshRouter, RequestBody, RequestPolicy, Res
 /// responses; errors come out only of requests that no rule took, and are then those of reqwest, untouched.
 ///
 /// An [`Origin`], [`RequestPolicy`] or [`DeadlineBudget`] given by `RequestBuilder::with_extension` is that of the
-/// request. A `RequestBuilder::timeout` bounds all its tries.
+/// request. A `RequestBuilder::timeout` bounds all its tries. They are made one after the other, so that
+/// [`RequestPolicy::hedge_after`] says nothing here.
 #[derive(Clone, Debug)]
 pub struct MeshMiddleware {
     router: MeshRouter,
@@ -55,7 +56,9 @@ impl Middleware for MeshMiddleware {
         let (url, timeout) = (request.url().clone(), request.timeout().copied());
         let mut request = Request::try_from(request)?;
         adopt::<Origin>(extensions, &mut request);
-        adopt::<RequestPolicy>(extensions, &mut request);
+        if let Some(policy) = extensions.get::<RequestPolicy>() {
+            request.extensions_mut().insert(policy.clone().without_hedge());
+        }
         adopt::<DeadlineBudget>(extensions, &mut request);
         if let Some(timeout) = timeout {
             let budget = request.extensions().get::<DeadlineBudget>().copied();
