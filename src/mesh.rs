@@ -45,6 +45,8 @@ use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::snapshot::Snapshot;
 
+#[cfg(feature = "discover")]
+mod discover;
 mod given;
 
 pub use given::EndpointsHandle;

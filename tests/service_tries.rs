@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use mesh_router::config::Config;
 use mesh_router::dice::Dice;
-use mesh_router::outcome::{Failure, FailureError};
+use mesh_router::outcome::{Failure, FailureError, Outcome};
 use mesh_router::service::{MeshRouter, RequestBody, ResponseBody, ResponseFlags, RetrySafety, RouteInfo};
 use mesh_router::{BoxError, Mesh};
 use tokio::time::{Instant, Sleep, sleep};
@@ -447,4 +447,20 @@ async fn mirrors_end_with_the_mesh() {
     drop(mesh);
     sleep(Duration::from_millis(1)).await;
     assert_eq!(tasks.num_alive_tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_may_judge_an_answer_by_itself() {
+    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
+    let rules = HOST.replace(
+        "connectionPool: {",
+        "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}, connectionPool: {",
+    );
+    mesh.apply(Config::from_yaml(&rules, "shop.yaml").unwrap()).unwrap();
+    let response = ask(MeshRouter::new(&mesh), &Client::new([Does::Answers(200)]), get()).await;
+    let info = response.extensions().get::<RouteInfo>().unwrap();
+    info.report(Outcome::Status(StatusCode::SERVICE_UNAVAILABLE));
+    let ejected: Vec<_> = mesh.endpoints().into_iter().filter(|endpoint| endpoint.ejected.is_some()).collect();
+    assert_eq!(ejected.len(), 1);
+    assert_eq!(ejected[0].id, info.endpoint().unwrap().id);
 }

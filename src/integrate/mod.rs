@@ -6,6 +6,7 @@
 //! | reqwest | `MeshRouter::new(&mesh).layer(ReqwestService::new(client))` | `reqwest`, with the feature of that name |
 //! | reqwest-middleware | `ClientBuilder::new(client).with(MeshMiddleware::new(&mesh))` | `reqwest` |
 //! | tonic | `GreeterClient::with_origin(MeshRouter::new(&mesh).layer(Transport::new()), origin)` | [`tonic`] |
+//! | `tower::discover` | `mesh.endpoints_handle(host, port).follow(changes)` | `EndpointsHandle::follow`, with the feature `discover` |
 //! | axum, any tower server | `MeshRouter::inbound(&mesh, "ns/gateway").layer(app)` | [`axum`] |
 //!
 //! All clients of a process that are made of one [`Mesh`](crate::Mesh) share the health, the budgets and the limits of

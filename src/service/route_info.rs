@@ -16,6 +16,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use crate::outcome::Outcome;
 use crate::route::{Action, Route, RuleOrigin};
 use crate::telemetry::ResponseFlags;
 use crate::upstream::{Cluster, ClusterKey, Endpoint};
@@ -97,6 +98,31 @@ impl RouteInfo {
     /// The endpoint of the last try.
     pub fn endpoint(&self) -> Option<&Endpoint> {
         self.endpoint.as_deref()
+    }
+
+    /// Tells outlier detection what the answer was worth to the application, which may know better than its status: one
+    /// more outcome of the [endpoint](Self::endpoint) that gave it. Without an endpoint, or without `outlierDetection`,
+    /// it says nothing.
+    ///
+    /// ```
+    /// use http::{Response, StatusCode};
+    /// use mesh_router::outcome::Outcome;
+    /// use mesh_router::service::RouteInfo;
+    ///
+    /// /// A body that says the opposite of its status.
+    /// fn judge(response: &Response<String>) {
+    ///     if let Some(info) = response.extensions().get::<RouteInfo>()
+    ///         && response.body().contains("database is gone")
+    ///     {
+    ///         info.report(Outcome::Status(StatusCode::SERVICE_UNAVAILABLE));
+    ///     }
+    /// }
+    /// # judge(&Response::new(String::new()));
+    /// ```
+    pub fn report(&self, outcome: Outcome) {
+        if let Some((cluster, endpoint)) = self.cluster.as_ref().zip(self.endpoint.as_ref()) {
+            cluster.report(endpoint, outcome);
+        }
     }
 
     /// How many tries were sent: 0 if the request was answered here.
