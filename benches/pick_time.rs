@@ -2,13 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(clippy::disallowed_types, reason = "a bench reads the real clock")]
 
+use std::convert::Infallible;
+use std::future::{Future, Ready, ready};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use mesh_router::dice::Dice;
 use mesh_router::upstream::{Choice, Cluster, Policy};
+use tower::Service;
+use tower::balance::p2c::Balance;
+use tower::discover::ServiceList;
+use tower::load::{CompleteOnResponse, PendingRequests};
 
 mod pick_clusters;
 use pick_clusters::{Weights, cluster, endpoints};
@@ -42,6 +50,36 @@ fn measure(criterion: &mut Criterion, name: &str, around: impl Fn(&Cluster, &mut
         }
     }
     group.finish();
+}
+
+/// What tower's balancer takes to choose one of ten services and call it, where the call costs nothing: the yardstick.
+fn beside_tower(criterion: &mut Criterion) {
+    let endpoints = (0..10).map(|_| PendingRequests::new(Instantly, CompleteOnResponse::default()));
+    let mut balance = Balance::new(ServiceList::new::<()>(endpoints.collect::<Vec<_>>()));
+    let mut cx = Context::from_waker(Waker::noop());
+    criterion.bench_function("pick/p2c of tower/10", |bencher| {
+        bencher.iter(|| {
+            assert!(balance.poll_ready(&mut cx).is_ready());
+            pin!(balance.call(())).poll(&mut cx).is_ready()
+        });
+    });
+}
+
+#[derive(Clone)]
+struct Instantly;
+
+impl Service<()> for Instantly {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Ready<Result<(), Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        ready(Ok(()))
+    }
 }
 
 fn alone(criterion: &mut Criterion) {
@@ -126,6 +164,6 @@ criterion_group! {
     config = Criterion::default()
         .warm_up_time(std::time::Duration::from_millis(200))
         .measurement_time(std::time::Duration::from_millis(800));
-    targets = alone, against_another_thread, publish, tail_while_publishing
+    targets = beside_tower, alone, against_another_thread, publish, tail_while_publishing
 }
 criterion_main!(picks);
