@@ -122,6 +122,9 @@ pub struct MeshOptions {
     pub locality_lb_setting: Option<LocalityLoadBalancerSetting>,
     /// The same by zones (`zoneAwareLbSetting`), which goes before it: `None`.
     pub zone_aware_lb_setting: Option<ZoneAwareLoadBalancerSetting>,
+    /// Whether this process sends its requests through another client than [`Transport`](crate::Transport): no. The
+    /// fields that only the owner of a connection can honor are named at every load then.
+    pub foreign_client: bool,
     /// `defaultServiceExportTo`: `["*"]`.
     pub default_service_export_to: Vec<String>,
     /// `defaultVirtualServiceExportTo`: `["*"]`.
@@ -150,6 +153,7 @@ impl Default for MeshOptions {
             dns_refresh_rate: Duration::from_secs(60),
             dns_lookup_family: DnsLookupFamily::default(),
             default_http_retry_policy: None,
+            foreign_client: false,
             default_service_export_to: everywhere.clone(),
             default_virtual_service_export_to: everywhere.clone(),
             default_destination_rule_export_to: everywhere,

@@ -104,6 +104,7 @@ fn understood(config: &Resource<MeshConfig>) -> MeshOptions {
         num_trusted_proxies: topology.map_or(0, |topology| topology.num_trusted_proxies),
         dns_refresh_rate: duration(dns_refresh_rate).unwrap_or(default.dns_refresh_rate),
         dns_lookup_family: default.dns_lookup_family,
+        foreign_client: default.foreign_client,
         default_http_retry_policy: default_http_retry_policy.as_ref().map(retries),
         locality_lb_setting: locality_lb_setting.or(default.locality_lb_setting),
         zone_aware_lb_setting,

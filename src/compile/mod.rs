@@ -15,6 +15,7 @@ mod delegate;
 mod destination_rules;
 mod discovery;
 mod endpoints;
+mod foreign;
 mod gateways;
 mod given;
 mod headers;
@@ -105,6 +106,9 @@ fn compile(
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
     tunnels::review(config, &clusters.tunnels, report);
+    if options.foreign_client {
+        foreign::review(config, report);
+    }
     discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
     let clusters = clusters.entries;

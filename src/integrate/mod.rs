@@ -30,7 +30,8 @@
 //! # What only our own transport honors
 //!
 //! A foreign client follows the URI, which names the endpoint, and the `Host` header, which names the authority. What
-//! needs the connection itself is not honored over it, whatever a DestinationRule says:
+//! needs the connection itself is not honored over it, whatever a DestinationRule says. With
+//! [`MeshOptions::foreign_client`](crate::options::MeshOptions::foreign_client) every load names the fields it meets:
 //!
 //! | field | what happens instead |
 //! |---|---|

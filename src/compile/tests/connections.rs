@@ -239,3 +239,47 @@ fn the_mesh_has_names_of_its_own() {
     let [problem] = problems(&report)[..] else { panic!("{report}") };
     assert_eq!(problem.path, "spec.trafficPolicy.tls.mode");
 }
+
+#[test]
+fn what_only_the_owner_of_a_connection_honors_is_named_for_another_client() {
+    let rules = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: up}
+spec:
+  host: up.test
+  trafficPolicy:
+    tls: {mode: SIMPLE}
+    connectionPool: {tcp: {connectTimeout: 1s}, http: {idleTimeout: 5s, http2MaxRequests: 9}}
+    portLevelSettings: [{port: {number: 81}, connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}]
+  subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {proxyProtocol: {version: V1}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: up}
+spec:
+  hosts: [up.test]
+  http: [{retries: {attempts: 1, perTryTimeout: 1s}, route: [{destination: {host: up.test, subset: v1}}]}]
+";
+    let named = |foreign_client| {
+        let options = MeshOptions { foreign_client, ..MeshOptions::default() };
+        let (_, report) = published(&format!("{ENTRY}{rules}"), options);
+        let paths = problems(&report).into_iter().map(|problem| problem.path.clone());
+        let mut paths: Vec<String> = paths.filter(|path| !path.contains("tls.")).collect();
+        paths.sort();
+        paths
+    };
+    let foreign = named(true);
+    for path in [
+        "spec.http[0].retries.perTryTimeout",
+        "spec.subsets[0].trafficPolicy.proxyProtocol",
+        "spec.trafficPolicy.connectionPool.http.idleTimeout",
+        "spec.trafficPolicy.connectionPool.tcp.connectTimeout",
+        "spec.trafficPolicy.portLevelSettings[0].connectionPool.http.h2UpgradePolicy",
+        "spec.trafficPolicy.tls",
+    ] {
+        assert!(foreign.iter().any(|named| named == path), "{path} in {foreign:?}");
+        assert!(!named(false).iter().any(|named| named == path), "{path} is honored by the transport");
+    }
+    assert!(!foreign.iter().any(|path| path.contains("http2MaxRequests")), "{foreign:?}");
+}
