@@ -11,7 +11,7 @@ use hyper::ext::Protocol;
 use super::forwarded;
 use super::session::Session;
 use crate::dice::Draws;
-use crate::service::hop::{drop_hop_by_hop, is, tokens};
+use crate::service::hop::{drop_hop_by_hop, is, is_of_a_hop, tokens};
 
 /// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
 pub(super) const MAX_HEAD: usize = 60 * 1024;
@@ -118,7 +118,7 @@ fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
 /// Prepares the head of a request that was admitted for the next hop.
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
     // One look at the names, since most requests have none of these.
-    if headers.keys().any(|name| is_ours(name.as_str())) {
+    if headers.keys().any(is_ours) {
         clean(headers, admitted);
     }
     headers.reserve(4);
@@ -127,8 +127,9 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
 }
 
 /// Whether a header ends here, or may.
-fn is_ours(name: &str) -> bool {
-    is_of_a_hop(name) || matches!(name, "expect" | "x-forwarded-client-cert") || name.starts_with("x-envoy-")
+fn is_ours(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    is_of_a_hop(name) || matches!(text, "expect" | "x-forwarded-client-cert") || text.starts_with("x-envoy-")
 }
 
 /// Drops what is for this hop, and what would steer us or lie about the client.
@@ -170,15 +171,8 @@ pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
 
 /// Prepares the head of a response for the client.
 pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
-    if headers.keys().any(|name| is_of_a_hop(name.as_str())) {
-        drop_hop_by_hop(headers, switching);
-    }
+    drop_hop_by_hop(headers, switching);
     headers.insert(SERVER, ISTIO_ENVOY);
-}
-
-/// Whether a header concerns one connection only.
-fn is_of_a_hop(name: &str) -> bool {
-    matches!(name, "connection" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te")
 }
 
 fn drop_steering(headers: &mut HeaderMap) {

@@ -21,7 +21,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
 use super::deadline::asked_timeout;
@@ -56,6 +56,14 @@ impl DeadlineBudget {
     /// just come.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         asked_timeout(headers).map(Self::within)
+    }
+
+    /// Puts it into the extensions of a request, unless there is one that ends sooner.
+    pub(crate) fn bound(self, extensions: &mut Extensions) {
+        let sooner = extensions.get::<Self>().is_some_and(|other| *other <= self);
+        if !sooner {
+            extensions.insert(self);
+        }
     }
 
     /// When it ends.

@@ -1,6 +1,5 @@
 //! A request that a rule took, from its head to the head of its response: [`Exchange`].
 
-use std::cell::RefCell;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::request_body::Aim;
 use super::request_policy::Asks;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
+use super::spares::Spares;
 use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::ListenerOrigin;
@@ -86,12 +86,8 @@ fn number(number: u64) -> HeaderValue {
 /// How many picks more there are for a try that goes beside another, each of which avoids that as any retry does.
 const PICKS_BESIDE: u32 = 3;
 
-/// How many spare places a thread keeps.
-const SPARE: usize = 64;
-
 thread_local! {
-    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
-    static SPARES: RefCell<Vec<Box<Exchange>>> = const { RefCell::new(Vec::new()) };
+    static SPARES: Spares<Box<Exchange>> = const { Spares::new() };
 }
 
 /// What few requests have, apart so that the others are light.
@@ -152,7 +148,7 @@ impl Exchange {
             hash: None,
             extras: None,
         };
-        match SPARES.with_borrow_mut(Vec::pop) {
+        match Spares::take(&SPARES) {
             Some(mut place) => {
                 *place = exchange;
                 place
@@ -166,14 +162,7 @@ impl Exchange {
         // What it held ends now, and not with the next one.
         (self.record, self.listener, self.saved, self.extras) = (None, None, None, None);
         (self.retry_place, self.tried, self.deadline) = (None, Vec::new(), Deadline::default());
-        // A thread that is ending has no more use for it.
-        let _ = SPARES.try_with(|spares| {
-            if let Ok(mut spares) = spares.try_borrow_mut()
-                && spares.len() < SPARE
-            {
-                spares.push(self);
-            }
-        });
+        Spares::keep(&SPARES, self);
     }
 
     /// The answer has come: what is counted with the end of its body.
@@ -209,8 +198,12 @@ impl Exchange {
         pairs.collect()
     }
 
-    pub(super) fn take_mirrors(&mut self) -> Vec<MirrorTarget> {
-        self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default()
+    /// Has the copies sent that are due, once.
+    pub(super) fn send_mirrors(&mut self, send: impl Fn(&SavedHead, &Self, MirrorTarget)) {
+        let mirrors = self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default();
+        if let Some(saved) = &self.saved {
+            mirrors.into_iter().for_each(|target| send(saved, self, target));
+        }
     }
 
     /// How long ago it came, if a header says that.
@@ -290,26 +283,23 @@ impl Exchange {
             self.attempts += 1;
             return Err(reply.of_a_try());
         }
+        let (avoid_tried, remote_localities) =
+            self.retry().map_or_else(Default::default, |retry| (retry.ignore_previous_hosts, retry.remote_localities));
         let Some(cluster) = &self.cluster else { return Err(LocalReply::no_cluster()) };
         let original = self.extras.as_ref().and_then(|extras| extras.original.as_ref());
-        let mut draws = self.draws.clone();
-        let mut choice = Choice { hash: self.hash, tried: &self.tried, original, ..Choice::default() };
-        if let Some(retry) = self.retry() {
-            (choice.avoid_tried, choice.remote_localities) = (retry.ignore_previous_hosts, retry.remote_localities);
-        }
-        choice.avoid_tried |= beside;
-        let mut pick = || cluster.pick(&mut draws, &choice).ok_or_else(LocalReply::no_healthy_upstream);
+        let (tried, avoid_tried) = (&*self.tried, avoid_tried || beside);
+        let choice = Choice { hash: self.hash, tried, avoid_tried, remote_localities, original };
+        let mut pick = || cluster.pick(&mut self.draws, &choice).ok_or_else(LocalReply::no_healthy_upstream);
         let mut picked = pick()?;
         // A pick by chance may come back to it each time.
         for _ in 0..if beside { PICKS_BESIDE } else { 0 } {
-            if !self.tried.contains(&picked.endpoint().id) {
+            if !tried.contains(&picked.endpoint().id) {
                 break;
             }
             picked = pick()?;
         }
         let admission =
             Admission::of(cluster.limits(), self.deadline.bounds_tries()).ok_or_else(LocalReply::overflow)?;
-        self.draws = draws;
         self.attempts += 1;
         if self.listener.is_some() {
             head.headers.insert(ATTEMPT_COUNT, number(self.attempts.into()));

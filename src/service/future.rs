@@ -158,15 +158,10 @@ where
                 Poll::Ready(Err(ended)) => ended,
                 Poll::Pending => Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx))),
             },
-            Phase::Trying => match hedge {
-                Some(hedge) => ready!(hedge.poll(story, call, timer, cx)),
-                None => match poll_call(call, cx) {
-                    Poll::Ready(ended) => ended,
-                    Poll::Pending => {
-                        Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, true, cx)))
-                    }
-                },
-            },
+            Phase::Trying => ready!(match hedge {
+                Some(hedge) => hedge.poll(story, call, timer, cx),
+                None => poll_try(story, call, timer, cx),
+            }),
         };
         // Whatever is left of a try that is over is given up, and the one beside it.
         call.set(None);
@@ -174,6 +169,23 @@ where
         if !story.goes_on(&ended) {
             return Poll::Ready(ended);
         }
+    }
+}
+
+/// Waits for what comes of a try, or for the end of its time.
+fn poll_try<S, B, F, R, E>(
+    story: &mut Story<S, B>,
+    call: &mut Pin<&mut Option<F>>,
+    timer: &mut Pin<&mut Option<Sleep>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ended<R>>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+{
+    match poll_call(call, cx) {
+        Poll::Pending => poll_deadline(&mut story.exchange.deadline, timer, true, cx).map(Ended::Expired),
+        ended => ended,
     }
 }
 

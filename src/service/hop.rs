@@ -10,6 +10,10 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Drops the headers that concern one connection only (RFC 9110, 7.6.1); a tunnel keeps its `Upgrade`.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
+    // One look at the names, since most heads have none of these.
+    if !headers.keys().any(is_of_a_hop) {
+        return;
+    }
     if headers.contains_key(CONNECTION) {
         drop_named(headers);
         if tunnel {
@@ -32,6 +36,11 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
             headers.remove(TE);
         }
     }
+}
+
+/// Whether a header concerns one connection only.
+pub(crate) fn is_of_a_hop(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te")
 }
 
 /// Drops the headers that `Connection` names, but not those that say where the message goes and how long it is.

@@ -30,8 +30,7 @@ use super::mirror_body::{MirrorBody, MirrorLoad};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::router::Routing;
-use super::story::answer;
-use super::upload::Upload;
+use super::story::{answer, first_body};
 use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::request::{GatewayOrigin, Origin};
@@ -225,19 +224,9 @@ where
         self.exchange.note_upgrade(&head);
         head.extensions.insert(self.exchange.info(ResponseFlags::NONE, ""));
         if let Some(timeout) = self.exchange.deadline.timeout() {
-            let callers = head.extensions.get::<DeadlineBudget>().copied();
-            let budget = callers.into_iter().chain([DeadlineBudget::within(timeout)]).min();
-            budget.map(|budget| head.extensions.insert(budget));
+            DeadlineBudget::within(timeout).bound(&mut head.extensions);
         }
-        let body = if body.is_end_stream() {
-            self.exchange.deadline.begin();
-            RequestBody::new(body)
-        } else {
-            match (self.exchange.deadline.begin_after_upload(), self.exchange.copies()) {
-                (None, taps) if taps.is_empty() => RequestBody::new(body),
-                (end, taps) => RequestBody::shared(Upload::new(body, false, taps, end).read()),
-            }
-        };
+        let (body, _) = first_body(&mut self.exchange, body);
         self.send_copies();
         Request::from_parts(head, body)
     }
@@ -245,11 +234,7 @@ where
     /// Sends the copies that are due, once.
     fn send_copies(&mut self) {
         let Some(sender) = self.copies.take() else { return };
-        for target in self.exchange.take_mirrors() {
-            if let Some(saved) = &self.exchange.saved {
-                sender.send(saved, &self.exchange, target);
-            }
-        }
+        self.exchange.send_mirrors(|saved, exchange, target| sender.send(saved, exchange, target));
     }
 }
 

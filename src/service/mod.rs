@@ -49,7 +49,8 @@
 //! - A connection that is upgraded counts as active until the head of the answer has been read.
 //!
 //! Off unless called for: [`RetrySafety::IdempotentOnly`], aborts for [each try](MeshRouter::with_faults_per_try),
-//! [sticky weights](MeshRouter::with_sticky_weights), [`Retry-After`](MeshRouter::with_retry_after).
+//! [sticky weights](MeshRouter::with_sticky_weights), [`Retry-After`](MeshRouter::with_retry_after), http rules for
+//! [`https`](MeshRouter::with_https_routed).
 //!
 //! ```
 //! # use http::{Request, Response};
@@ -97,6 +98,7 @@ mod response_body;
 mod route_info;
 mod router;
 mod saved_head;
+mod spares;
 mod story;
 mod upload;
 mod upload_end;

@@ -3,7 +3,6 @@
 //! All of it stands in one run of bytes, which costs a fraction of cloning a header map. The bytes come from a few that
 //! each thread keeps, so that a request which succeeds at once allocates nothing for the try that never comes.
 
-use std::cell::RefCell;
 use std::fmt;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -11,13 +10,13 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{Extensions, Method, Version};
 
-/// How many spare runs a thread keeps.
-const SPARE: usize = 64;
+use super::spares::Spares;
+
 /// A run that grew beyond this is not kept.
 const LARGE: usize = 16 * 1024;
 
 thread_local! {
-    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARES: Spares<Vec<u8>> = const { Spares::new() };
 }
 
 /// A copy of a request's head as it is sent, its endpoint aside.
@@ -35,7 +34,7 @@ pub(super) struct SavedHead {
 impl SavedHead {
     /// Saves `head`, whose URI still names what the request is for.
     pub(super) fn new(head: &Parts) -> Self {
-        let mut bytes = SPARES.with_borrow_mut(Vec::pop).unwrap_or_default();
+        let mut bytes = Spares::take(&SPARES).unwrap_or_default();
         let path = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
         let authority = head.uri.authority().map_or("", Authority::as_str);
         // Spare runs have grown to what heads take here: nothing is measured beforehand.
@@ -128,14 +127,7 @@ impl Drop for SavedHead {
         let mut bytes = std::mem::take(&mut self.bytes);
         if bytes.capacity() <= LARGE {
             bytes.clear();
-            // A thread that is ending has no more use for it.
-            let _ = SPARES.try_with(|spares| {
-                if let Ok(mut spares) = spares.try_borrow_mut()
-                    && spares.len() < SPARE
-                {
-                    spares.push(bytes);
-                }
-            });
+            Spares::keep(&SPARES, bytes);
         }
     }
 }

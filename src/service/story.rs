@@ -95,7 +95,8 @@ where
         self.exchange.note_upgrade(head);
         let aim = self.aim(head);
         // Also a try that a fault ends may be followed by another, which needs the body.
-        let body = self.first_body(body);
+        let (body, upload) = first_body(&mut self.exchange, body);
+        self.upload = upload;
         Ok(body.with_aim(aim?))
     }
 
@@ -104,26 +105,6 @@ where
         let (taken, aim) = self.exchange.aim(head, false)?;
         self.taken = Some(taken);
         Ok(aim)
-    }
-
-    /// The body of the first try, shared if more than that may read it or its end has to be known.
-    fn first_body(&mut self, body: B) -> RequestBody<B> {
-        if body.is_end_stream() {
-            self.exchange.deadline.begin();
-            return RequestBody::new(body);
-        }
-        let end = self.exchange.deadline.begin_after_upload();
-        let taps = self.exchange.copies();
-        let hedging = self.exchange.hedge().is_some();
-        let end = end.or_else(|| hedging.then(Arc::default));
-        let keeping = hedging || self.exchange.retry().is_some();
-        if !keeping && taps.is_empty() && end.is_none() {
-            return RequestBody::new(body);
-        }
-        let upload = Upload::new(body, keeping, taps, end);
-        let reader = upload.read();
-        self.upload = Some(upload);
-        RequestBody::shared(reader)
     }
 
     /// The request once more.
@@ -182,14 +163,8 @@ where
         B: Send + 'static,
         R: Body + Send + 'static,
     {
-        if self.exchange.mirrors().is_empty() {
-            return;
-        }
-        let mirrors = self.exchange.take_mirrors();
-        if let Some((service, saved)) = self.again.as_ref().zip(self.exchange.saved.as_ref()) {
-            for target in mirrors {
-                mirror::send(service, saved, &self.exchange, target);
-            }
+        if let Some(service) = &self.again {
+            self.exchange.send_mirrors(|saved, exchange, target| mirror::send(service, saved, exchange, target));
         }
     }
 
@@ -310,6 +285,27 @@ where
         let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
         reply.tried_at(endpoint).into_response(exchange)
     }
+}
+
+/// The body as it is sent first, shared if more than that may read it or its end has to be known.
+pub(super) fn first_body<B>(exchange: &mut Exchange, body: B) -> (RequestBody<B>, Option<Arc<Upload<B>>>)
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    if body.is_end_stream() {
+        exchange.deadline.begin();
+        return (RequestBody::new(body), None);
+    }
+    let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies());
+    let hedging = exchange.hedge().is_some();
+    let end = end.or_else(|| hedging.then(Arc::default));
+    let keeping = hedging || exchange.retry().is_some();
+    if !keeping && taps.is_empty() && end.is_none() {
+        return (RequestBody::new(body), None);
+    }
+    let upload = Upload::new(body, keeping, taps, end);
+    (RequestBody::shared(upload.read()), Some(upload))
 }
 
 /// The upstream's answer, as the client gets it.

@@ -61,9 +61,7 @@ impl Middleware for MeshMiddleware {
         }
         adopt::<DeadlineBudget>(extensions, &mut request);
         if let Some(timeout) = timeout {
-            let budget = request.extensions().get::<DeadlineBudget>().copied();
-            let budget = budget.into_iter().chain([DeadlineBudget::within(timeout)]).min();
-            budget.map(|budget| request.extensions_mut().insert(budget));
+            DeadlineBudget::within(timeout).bound(request.extensions_mut());
         }
         let (tries, mut due) = mpsc::unbounded_channel::<Try>();
         let response = self.router.layer(Relay { tries }).call(request);
