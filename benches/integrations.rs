@@ -2,8 +2,8 @@
 //!
 //! A closed loop with 32 requests in flight, client and server on a thread each. The ways of a library are measured in
 //! turns in one run and compared by their medians, because the machine is never the same twice. The CPU is that of the
-//! client's thread. The features of the crate are all on. Without `--bench`, as `cargo test --benches` has it, each way
-//! is only tried.
+//! client's thread. The features of the crate are all on. `-- tonic` measures that library alone. Without `--bench`, as
+//! `cargo test --benches` has it, each way is only tried.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot run must stop")]
 
@@ -247,7 +247,8 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 fn main() {
-    let measured = std::env::args().any(|argument| argument == "--bench");
+    let (options, names): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
+    let measured = options.iter().any(|option| option == "--bench");
     let (rounds, requests) = if measured { (11, 10_000) } else { (1, 64) };
     let address = serve();
     let mesh = Mesh::new();
@@ -256,8 +257,12 @@ fn main() {
     assert_eq!(report.errors().count(), 0, "{report}");
     let (direct, router) = (format!("http://{address}/"), MeshRouter::new(&mesh));
     runtime().block_on(async {
-        for ways in [hyper, reqwest, tonic] {
-            compare(ways(&direct, &router), rounds, requests).await;
+        let libraries: [(&str, fn(&str, &MeshRouter) -> Vec<Way>); 3] =
+            [("hyper", hyper), ("reqwest", reqwest), ("tonic", tonic)];
+        for (name, ways) in libraries {
+            if names.is_empty() || names.iter().any(|asked| asked == name) {
+                compare(ways(&direct, &router), rounds, requests).await;
+            }
         }
     });
 }
