@@ -118,6 +118,7 @@
 //! | `tls` | TLS of the transport, and of listeners where there are some: rustls with ring; switches `client` on |
 //! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
 //! | `metrics` | Istio's standard metrics through the `metrics` facade |
+//! | `discover` | [`mesh`]: endpoints from a `tower::discover::Discover`; `EndpointsHandle::follow` |
 //! | `gateway` | [`gateway`]: listeners; switches `client`, `file`, `metrics` and `tls` on |
 //! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |
 //! | `full` | all of them but `dns`, whose resolver is large |

@@ -1,6 +1,9 @@
 //! A second try beside a first that takes long, under a clock that stands still.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,8 +15,6 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use mesh_router::config::Config;
-use mesh_router::dice::Dice;
 use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{
     MeshRouter, RequestBody, RequestPolicy, ResponseBody, ResponseFlags, RetrySafety, RouteInfo,
@@ -28,48 +29,19 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Sent = Request<RequestBody<Body>>;
 type Answer = Response<ResponseBody<Body>>;
 
-const HOST: &str = r"
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}, {address: 10.0.0.3}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: shop}
-spec:
-  host: shop.test
-  trafficPolicy:
-    connectionPool: {http: {http2MaxRequests: REQUESTS, maxRetries: RETRIES}}
-    outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 600s, maxEjectionPercent: 100}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  http:
-  - route: [{destination: {host: shop.test}}]
-";
-
 const NONE: &str = "retries: {attempts: 0}";
 const TWO: &str = "retries: {attempts: 2, retryOn: 5xx, backoff: 10ms}";
 
-fn limited(fields: &str, requests: &str, retries: &str) -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    let fields: String = fields.lines().map(|line| format!("    {line}\n")).collect();
-    let host = HOST.replace("REQUESTS", requests).replace("RETRIES", retries);
-    let report = mesh.apply(Config::from_yaml(&format!("{host}{fields}"), "shop.yaml").unwrap()).unwrap();
-    assert_eq!(report.errors().count(), 0, "{report}");
-    mesh
+fn limited(fields: &str, requests: u32, retries: u32) -> Mesh {
+    let policy = format!(
+        "connectionPool: {{http: {{http2MaxRequests: {requests}, maxRetries: {retries}}}}}\n\
+         outlierDetection: {{consecutive5xxErrors: 1, baseEjectionTime: 600s, maxEjectionPercent: 100}}"
+    );
+    shop::mesh(3, fields, &policy)
 }
 
 fn mesh(fields: &str) -> Mesh {
-    limited(fields, "100", "100")
+    limited(fields, 100, 100)
 }
 
 /// What the client does with one try, after so many milliseconds: it answers or fails.
@@ -309,7 +281,7 @@ async fn where_both_are_bad_what_is_left_of_the_attempts_follows() {
 #[tokio::test(start_paused = true)]
 async fn a_full_budget_or_destination_has_no_place_for_it() {
     // The place of the only retry is taken by the first request's second try, until that has its answer.
-    let mesh_of_one = limited(TWO, "100", "1");
+    let mesh_of_one = limited(TWO, 100, 1);
     let client = Client::new([Answers(300, 200)]);
     let ((one, _), (other, _)) = tokio::join!(get(&mesh_of_one, &client), get(&mesh_of_one, &client));
     assert_eq!(client.tries(), 3);
@@ -317,7 +289,7 @@ async fn a_full_budget_or_destination_has_no_place_for_it() {
     assert_eq!(info(&one).flags() | info(&other).flags(), ResponseFlags::NONE);
     assert_eq!(in_use(&mesh_of_one).1, 0);
     let client = Client::new([Answers(300, 200)]);
-    let (answer, elapsed) = get(&limited(TWO, "1", "100"), &client).await;
+    let (answer, elapsed) = get(&limited(TWO, 1, 100), &client).await;
     assert_eq!((answer.status().as_u16(), client.tries(), elapsed), (200, 1, milliseconds(300)));
 }
 

@@ -1,6 +1,9 @@
 //! An application behind the rules of a gateway that it stands for.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -8,9 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use mesh_router::Mesh;
 use mesh_router::config::Config;
-use mesh_router::dice::Dice;
 use mesh_router::service::{InboundRouter, MeshRouter, RequestBody, ResponseFlags, RouteInfo};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
@@ -49,12 +50,6 @@ spec:
   http: [{directResponse: {status: 299}}]
 "#;
 
-fn mesh() -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
-    mesh.apply(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
-    mesh
-}
-
 /// The answer to a request through `router` in front of an application that says what it was asked.
 async fn ask(router: &InboundRouter, uri: &str) -> Response<String> {
     let app = service_fn(async |request: Request<RequestBody<Full<Bytes>>>| {
@@ -73,7 +68,7 @@ async fn ask(router: &InboundRouter, uri: &str) -> Response<String> {
 
 #[tokio::test(start_paused = true)]
 async fn a_rule_of_the_gateway_acts_before_the_application() {
-    let mesh = mesh();
+    let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");
     let moved = ask(&router, "http://shop.test/old").await;
     assert_eq!(
@@ -90,7 +85,7 @@ async fn a_rule_of_the_gateway_acts_before_the_application() {
 
 #[tokio::test(start_paused = true)]
 async fn hosts_without_rules_are_the_applications() {
-    let mesh = mesh();
+    let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");
     assert_eq!(ask(&router, "http://elsewhere.test/x").await.body(), "/x none ");
     assert_eq!(ask(&router, "http://other.test/x").await.body(), "/x none ");
@@ -101,7 +96,7 @@ async fn hosts_without_rules_are_the_applications() {
 
 #[tokio::test(start_paused = true)]
 async fn the_application_has_the_time_of_the_rule() {
-    let mesh = mesh();
+    let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");
     let before = Instant::now();
     let late = ask(&router, "http://shop.test/api/slow").await;
@@ -111,7 +106,7 @@ async fn the_application_has_the_time_of_the_rule() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_come_before_the_application() {
-    let mesh = mesh();
+    let mesh = shop::published(RULES);
     let before = Instant::now();
     let faulty = ask(&MeshRouter::inbound(&mesh, "web/front"), "http://shop.test/faulty").await;
     assert_eq!((faulty.status(), faulty.body().as_str()), (StatusCode::TOO_MANY_REQUESTS, "fault filter abort"));
@@ -122,7 +117,7 @@ async fn faults_come_before_the_application() {
 
 #[tokio::test]
 async fn the_application_is_told_the_destination_that_is_no_known_cluster() {
-    let mesh = mesh();
+    let mesh = shop::published(RULES);
     let app = service_fn(async |request: Request<RequestBody<Full<Bytes>>>| {
         let info = request.extensions().get::<RouteInfo>().unwrap();
         assert!(info.cluster().is_none());
@@ -147,10 +142,10 @@ async fn the_application_is_told_the_destination_that_is_no_known_cluster() {
 
 #[tokio::test]
 async fn rules_come_and_go_with_the_mesh() {
-    let mesh = mesh();
+    let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");
     mesh.apply(Config::default()).unwrap();
     assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "/hello none ");
-    mesh.apply(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+    shop::publish(&mesh, RULES);
     assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "tea");
 }

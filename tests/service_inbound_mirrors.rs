@@ -1,6 +1,9 @@
 //! Copies of what an application serves, sent through a client beside it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
@@ -16,11 +19,11 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper_util::client::legacy;
 use hyper_util::rt::TokioExecutor;
-use mesh_router::config::Config;
 use mesh_router::dice::Dice;
 use mesh_router::integrate::reqwest::{ReqwestService, client_builder};
 use mesh_router::service::{InboundRouter, MeshRouter, MirrorBody, RequestBody};
 use mesh_router::{BoxError, Mesh, Transport};
+use shop::nothing_is_left;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 use tokio_stream::StreamExt;
@@ -63,10 +66,7 @@ spec:
 
 /// A mesh whose rule for the application has these fields besides its route.
 fn mesh(fields: &str) -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    let fields: String = fields.lines().map(|line| format!("    {line}\n")).collect();
-    mesh.apply(Config::from_yaml(&format!("{SHADOW}{fields}"), "shop.yaml").unwrap()).unwrap();
-    mesh
+    shop::published(&format!("{SHADOW}{}", shop::indented(4, fields)))
 }
 
 fn inbound(mesh: &Mesh, client: &Client) -> InboundRouter {
@@ -153,15 +153,6 @@ fn get(path: &str) -> Request<Body> {
 /// As much as others need to do what they can do now.
 async fn settle() {
     sleep(Duration::from_millis(1)).await;
-}
-
-fn nothing_is_left(mesh: &Mesh) {
-    for cluster in mesh.snapshot().clusters() {
-        assert!(cluster.view().iter().all(|endpoint| endpoint.active == 0), "{:?}", cluster.view());
-        let in_use = cluster.limits().in_use();
-        assert_eq!((in_use.requests, in_use.retries, in_use.pending), (0, 0, 0));
-    }
-    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
 #[tokio::test(start_paused = true)]

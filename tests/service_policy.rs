@@ -1,6 +1,9 @@
 //! What a request asks for itself, and the time that its caller has left, under a clock that stands still.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,8 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
-use mesh_router::config::Config;
-use mesh_router::dice::Dice;
 use mesh_router::service::{DeadlineBudget, MeshRouter, RequestBody, RequestPolicy, RetrySafety, RouteInfo};
 use mesh_router::{BoxError, Mesh};
 use tokio::time::{Instant, sleep};
@@ -17,38 +18,8 @@ use tower::{Layer, ServiceExt, service_fn};
 
 type Body = Full<Bytes>;
 
-const HOST: &str = r"
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}, {address: 10.0.0.3}, {address: 10.0.0.4}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: shop}
-spec:
-  host: shop.test
-  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  http:
-  - route: [{destination: {host: shop.test}}]
-";
-
 fn mesh(fields: &str) -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    let fields: String = fields.lines().map(|line| format!("    {line}\n")).collect();
-    let report = mesh.apply(Config::from_yaml(&format!("{HOST}{fields}"), "shop.yaml").unwrap()).unwrap();
-    assert_eq!(report.errors().count(), 0, "{report}");
-    mesh
+    shop::mesh(4, fields, "loadBalancer: {consistentHash: {httpHeaderName: x-user}}")
 }
 
 /// A client that answers so, after a while; what it was sent is kept.
@@ -227,8 +198,7 @@ spec:
   gateways: [front]
   http: [{timeout: 3s, route: [{destination: {host: app}}]}]
 ";
-    let mesh = Mesh::new();
-    mesh.apply(Config::from_yaml(rules, "rules.yaml").unwrap()).unwrap();
+    let mesh = shop::published(rules);
     for (host, header, left) in [
         ("app.test", Some(("x-envoy-expected-rq-timeout-ms", "2000")), Some(2000)),
         ("app.test", Some(("grpc-timeout", "700m")), Some(700)),

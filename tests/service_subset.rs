@@ -1,6 +1,9 @@
 //! A request that asks for a subset itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -8,8 +11,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use mesh_router::Mesh;
-use mesh_router::config::Config;
-use mesh_router::dice::Dice;
 use mesh_router::service::{MeshRouter, RequestBody, RequestPolicy, ResponseBody, ResponseFlags, RouteInfo};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -66,15 +67,11 @@ spec:
 ";
 
 fn mesh(rules: &str) -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    apply(&mesh, rules);
-    mesh
+    shop::published(&yaml(rules))
 }
 
-fn apply(mesh: &Mesh, rules: &str) {
-    let rules: String = rules.lines().map(|line| format!("  {line}\n")).collect();
-    let report = mesh.apply(Config::from_yaml(&format!("{HOSTS}{rules}"), "shop.yaml").unwrap()).unwrap();
-    assert_eq!(report.errors().count(), 0, "{report}");
+fn yaml(rules: &str) -> String {
+    format!("{HOSTS}{}", shop::indented(2, rules))
 }
 
 async fn ask(mesh: &Mesh, uri: &str, policy: RequestPolicy) -> Response<ResponseBody<Body>> {
@@ -161,7 +158,7 @@ async fn the_cluster_is_as_its_destination_rule_says_and_lives_on() {
     assert_eq!(before.settings().limits.requests.map(|most| most.get()), Some(7));
     let answer = ask(&mesh, "http://shop.test/", RequestPolicy::new().subset("v3")).await;
     assert_eq!(before.view()[0].active, 1);
-    apply(&mesh, TO_ALL);
+    shop::publish(&mesh, &yaml(TO_ALL));
     assert_eq!(find(&mesh).view()[0].active, 1);
     drop(answer);
     assert_eq!(find(&mesh).view()[0].active, 0);

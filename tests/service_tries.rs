@@ -1,6 +1,9 @@
 //! Tries, pauses and timeouts under a clock that stands still, over a client that does what it is told.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,7 +15,6 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use mesh_router::config::Config;
 use mesh_router::dice::Dice;
 use mesh_router::outcome::{Failure, FailureError, Outcome};
 use mesh_router::service::{MeshRouter, RequestBody, ResponseBody, ResponseFlags, RetrySafety, RouteInfo};
@@ -23,39 +25,10 @@ use tower::{Layer, ServiceExt, service_fn};
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Sent = Request<RequestBody<Body>>;
 
-const HOST: &str = r"
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  resolution: STATIC
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 10.0.0.1}, {address: 10.0.0.2}, {address: 10.0.0.3}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: shop}
-spec:
-  host: shop.test
-  trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1000, maxRetries: 1000, http1MaxPendingRequests: 1000}}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  http:
-  - route: [{destination: {host: shop.test}}]
-";
-
 /// A mesh whose only rule has these fields besides its route.
 fn mesh(fields: &str) -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    let fields: String = fields.lines().map(|line| format!("    {line}\n")).collect();
-    let report = mesh.apply(Config::from_yaml(&format!("{HOST}{fields}"), "shop.yaml").unwrap()).unwrap();
-    assert_eq!(report.errors().count(), 0, "{report}");
-    mesh
+    let plenty = "connectionPool: {http: {http2MaxRequests: 1000, maxRetries: 1000, http1MaxPendingRequests: 1000}}";
+    shop::mesh(3, fields, plenty)
 }
 
 /// What the client does with one try.
@@ -425,12 +398,7 @@ async fn a_request_given_up_at_any_moment_leaves_nothing_behind() {
     }
     // Mirrors go on by themselves until they are answered.
     sleep(Duration::from_secs(10)).await;
-    let snapshot = mesh.snapshot();
-    for cluster in snapshot.clusters() {
-        assert!(cluster.view().iter().all(|endpoint| endpoint.active == 0), "{:?}", cluster.view());
-        let in_use = cluster.limits().in_use();
-        assert_eq!((in_use.requests, in_use.retries, in_use.pending), (0, 0, 0));
-    }
+    shop::nothing_is_left(&mesh);
 }
 
 #[tokio::test(start_paused = true)]
@@ -451,12 +419,7 @@ async fn mirrors_end_with_the_mesh() {
 
 #[tokio::test(start_paused = true)]
 async fn the_application_may_judge_an_answer_by_itself() {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    let rules = HOST.replace(
-        "connectionPool: {",
-        "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}, connectionPool: {",
-    );
-    mesh.apply(Config::from_yaml(&rules, "shop.yaml").unwrap()).unwrap();
+    let mesh = shop::mesh(3, "", "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}");
     let response = ask(MeshRouter::new(&mesh), &Client::new([Does::Answers(200)]), get()).await;
     let info = response.extensions().get::<RouteInfo>().unwrap();
     info.report(Outcome::Status(StatusCode::SERVICE_UNAVAILABLE));

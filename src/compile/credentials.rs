@@ -1,5 +1,6 @@
 //! Secrets that are named and not there. Istio takes the reference and connections fail; `check` names it.
 
+use super::destination_rules;
 use super::path::Path;
 use super::report::Report;
 use super::secrets::Secrets;
@@ -11,15 +12,7 @@ pub(crate) fn check(config: &Config, secrets: &Secrets<'_>, report: &mut Report)
     let root = Path::root("spec");
     for rule in &config.destination_rules {
         let mut look = Look { resource: rule, name: rule.name_of("DestinationRule"), secrets, report };
-        if let Some(policy) = &rule.spec.traffic_policy {
-            look.policy(policy, &root.field("trafficPolicy"));
-        }
-        let list = root.field("subsets");
-        for (number, subset) in rule.spec.subsets.iter().enumerate() {
-            if let Some(policy) = &subset.traffic_policy {
-                look.policy(policy, &list.index(number).field("trafficPolicy"));
-            }
-        }
+        destination_rules::each_policy(&rule.spec, |policy, _, path| look.policy(policy, path));
     }
     for gateway in &config.gateways {
         let mut look = Look { resource: gateway, name: gateway.name_of("Gateway"), secrets, report };

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::names;
+use super::path::Path;
 use super::services::{KnownService, by_age, selects};
 use crate::config::{
     ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection,
@@ -134,6 +135,29 @@ fn merge<'a>(merged: &mut Vec<MergedRule<'a>>, rule: &'a Resource<DestinationRul
     if kept_alone {
         let subsets = rule.spec.subsets.iter().collect();
         merged.push(MergedRule { subsets, policy: rule.spec.traffic_policy.as_ref(), export_to, selector });
+    }
+}
+
+/// What a `trafficPolicy` of a rule is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum PolicyOf {
+    Host,
+    /// It takes the place of what the host's policy says, which may stand in another rule.
+    Subset,
+}
+
+/// Visits every `trafficPolicy` of a rule and where it stands: the host's own, then those of the subsets.
+pub(crate) fn each_policy(rule: &DestinationRule, mut visit: impl FnMut(&TrafficPolicy, PolicyOf, &Path<'_>)) {
+    // Without `..`, as in `honored`: a new field that holds a policy is not passed over.
+    let DestinationRule { host: _, traffic_policy: policy, subsets, export_to: _, workload_selector: _ } = rule;
+    let root = Path::root("spec");
+    if let Some(policy) = policy {
+        visit(policy, PolicyOf::Host, &root.field("trafficPolicy"));
+    }
+    for (number, Subset { name: _, labels: _, traffic_policy: policy }) in subsets.iter().enumerate() {
+        if let Some(policy) = policy {
+            visit(policy, PolicyOf::Subset, &root.item("subsets", number).field("trafficPolicy"));
+        }
     }
 }
 

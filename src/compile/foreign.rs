@@ -1,10 +1,12 @@
 //! What is not honored where another client than [`Transport`](crate::Transport) owns the connections.
 
+use super::destination_rules;
 use super::path::Path;
 use super::report::Report;
 use super::review::{self, IsSet, Review};
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, Config, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, TcpSettings,
+    TrafficPolicy,
 };
 
 const WHY: &str = "the client that owns the connections has settings of its own";
@@ -12,36 +14,29 @@ const LATER: &str = "over the client of this process it begins when the try is s
 
 /// Names the fields that only the owner of a connection can honor.
 pub(crate) fn review(config: &Config, report: &mut Report) {
-    let root = Path::root("spec");
     for resource in &config.destination_rules {
-        let (policy, list) = (resource.spec.traffic_policy.as_ref(), root.field("subsets"));
         review::of(resource, resource.name_of("DestinationRule"), report, |review| {
-            let subsets = resource.spec.subsets.iter().enumerate();
-            let subsets = subsets.map(|(number, subset)| (Some(number), subset.traffic_policy.as_ref()));
-            for (number, policy) in std::iter::once((None, policy)).chain(subsets) {
-                let Some(policy) = policy else { continue };
-                let subset = number.map_or(root, |number| list.index(number));
-                let path = subset.field("trafficPolicy");
-                connection(policy.tls.as_ref(), policy.connection_pool.as_ref(), &path, review);
-                review.all_without_effect(&path, &[("proxyProtocol", policy.proxy_protocol.is_some())], WHY);
-                let ports = path.field("portLevelSettings");
-                for (number, port) in policy.port_level_settings.iter().enumerate() {
-                    connection(port.tls.as_ref(), port.connection_pool.as_ref(), &ports.index(number), review);
+            destination_rules::each_policy(&resource.spec, |policy, _, path| traffic_policy(policy, path, review));
+        });
+    }
+    let root = Path::root("spec");
+    for resource in &config.virtual_services {
+        review::of(resource, resource.name_of("VirtualService"), report, |review| {
+            for (number, rule) in resource.spec.http.iter().enumerate() {
+                if rule.retries.as_ref().is_some_and(|retries| retries.per_try_timeout.is_some()) {
+                    review.warning(&root.item("http", number).field("retries").field("perTryTimeout"), LATER);
                 }
             }
         });
     }
-    for resource in &config.virtual_services {
-        review::of(resource, resource.name_of("VirtualService"), report, |review| {
-            let list = root.field("http");
-            for (number, rule) in resource.spec.http.iter().enumerate() {
-                let timed = rule.retries.as_ref().is_some_and(|retries| retries.per_try_timeout.is_some());
-                let (rule, name) = (list.index(number), "perTryTimeout");
-                if timed {
-                    review.warning(&rule.field("retries").field(name), LATER);
-                }
-            }
-        });
+}
+
+fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'_>) {
+    connection(policy.tls.as_ref(), policy.connection_pool.as_ref(), path, review);
+    review.all_without_effect(path, &[("proxyProtocol", policy.proxy_protocol.is_some())], WHY);
+    let ports = path.field("portLevelSettings");
+    for (number, port) in policy.port_level_settings.iter().enumerate() {
+        connection(port.tls.as_ref(), port.connection_pool.as_ref(), &ports.index(number), review);
     }
 }
 
@@ -72,11 +67,19 @@ fn connection(
         ];
         review.all_without_effect(&pool.field("tcp"), &fields, WHY);
     }
-    // The other fields count requests, which is done here.
-    if let Some(http) = http {
-        let HttpSettings { http1_max_pending_requests, max_requests_per_connection, idle_timeout, .. } = http;
-        let HttpSettings { h2_upgrade_policy, use_client_protocol, max_concurrent_streams, http2_keep_alive, .. } =
-            http;
+    // What counts requests is done here, whoever has the connections: `_`.
+    if let Some(HttpSettings {
+        http1_max_pending_requests,
+        http2_max_requests: _,
+        max_requests_per_connection,
+        max_retries: _,
+        idle_timeout,
+        h2_upgrade_policy,
+        use_client_protocol,
+        max_concurrent_streams,
+        http2_keep_alive,
+    }) = http
+    {
         let fields = [
             ("http1MaxPendingRequests", http1_max_pending_requests.is_set()),
             ("maxRequestsPerConnection", max_requests_per_connection.is_set()),

@@ -1,13 +1,14 @@
 //! Which fields of a resource are honored: every message is taken apart without `..`, so that a field is either named
 //! as read elsewhere (`_`) or said aloud where it is set.
 
+use super::destination_rules::{self, PolicyOf};
 use super::path::Path;
 use super::review::{IsSet, Review};
 use super::server_tls;
 use super::services::PortProtocol;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpRoute,
-    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, Subset, TcpSettings, TrafficPolicy,
+    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, TcpSettings, TrafficPolicy,
     VirtualService, WorkloadEntry, ZoneAwareLoadBalancerSetting,
 };
 
@@ -64,29 +65,11 @@ fn http_rule(rule: &HttpRoute, is_delegate: bool, path: &Path<'_>, review: &mut 
 
 /// Names what a DestinationRule says in vain.
 pub(crate) fn destination_rule(spec: &DestinationRule, review: &mut Review<'_>) {
-    let DestinationRule { host: _, traffic_policy: policy, subsets, export_to: _, workload_selector: _ } = spec;
-    let root = Path::root("spec");
-    if let Some(policy) = policy {
-        traffic_policy(policy, Over::Nothing, &root.field("trafficPolicy"), review);
-    }
-    let list = root.field("subsets");
-    for (number, Subset { name: _, labels: _, traffic_policy: policy }) in subsets.iter().enumerate() {
-        if let Some(policy) = policy {
-            traffic_policy(policy, Over::Policy, &list.index(number).field("trafficPolicy"), review);
-        }
-    }
+    // The rule and its subsets are taken apart there.
+    destination_rules::each_policy(spec, |policy, of, path| traffic_policy(policy, of, path, review));
 }
 
-/// What a policy stands over.
-#[derive(Clone, Copy, PartialEq)]
-enum Over {
-    /// It is the one of the host.
-    Nothing,
-    /// It is a subset's: the host may have one, in this rule or in another.
-    Policy,
-}
-
-fn traffic_policy(policy: &TrafficPolicy, over: Over, path: &Path<'_>, review: &mut Review<'_>) {
+fn traffic_policy(policy: &TrafficPolicy, of: PolicyOf, path: &Path<'_>, review: &mut Review<'_>) {
     let TrafficPolicy {
         load_balancer: balancer,
         connection_pool: pool,
@@ -100,7 +83,7 @@ fn traffic_policy(policy: &TrafficPolicy, over: Over, path: &Path<'_>, review: &
     load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
     connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
     client_tls(tls.as_ref(), &path.field("tls"), review);
-    plain_text(over, tls.as_ref(), &path.field("tls"), review);
+    plain_text(of, tls.as_ref(), &path.field("tls"), review);
     let list = path.field("portLevelSettings");
     for (number, entry) in port_level_settings.iter().enumerate() {
         let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection: _, tls } =
@@ -109,14 +92,14 @@ fn traffic_policy(policy: &TrafficPolicy, over: Over, path: &Path<'_>, review: &
         load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
         connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
         client_tls(tls.as_ref(), &path.field("tls"), review);
-        plain_text(over, tls.as_ref(), &path.field("tls"), review);
+        plain_text(of, tls.as_ref(), &path.field("tls"), review);
     }
 }
 
 /// Not to secure connections is what holds where nothing is said: it means something only where it takes the place of
 /// another block, as that of a subset may. An entry for a port inherits none.
-fn plain_text(over: Over, tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Review<'_>) {
-    if over == Over::Nothing && tls.is_some_and(|tls| tls.mode == ClientTlsMode::Disable) {
+fn plain_text(of: PolicyOf, tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Review<'_>) {
+    if of == PolicyOf::Host && tls.is_some_and(|tls| tls.mode == ClientTlsMode::Disable) {
         review.without_effect(path, "connections are in plain text without it too: no mutual TLS is set up by itself");
     }
 }

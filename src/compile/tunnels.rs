@@ -5,7 +5,7 @@ use std::ptr;
 
 use http::uri::Authority;
 
-use super::path::Path;
+use super::destination_rules::{self, PolicyOf};
 use super::report::Report;
 use super::review;
 use crate::config::{Config, TunnelSettings};
@@ -25,23 +25,20 @@ pub(crate) fn tunnel(words: &TunnelSettings) -> Option<Tunnel> {
 /// Names the tunnels that no rule leads through: those that are not among `used`.
 pub(crate) fn review(config: &Config, used: &[&TunnelSettings], report: &mut Report) {
     for resource in &config.destination_rules {
-        let is_idle = |tunnel: &&TunnelSettings| !used.iter().any(|used| ptr::eq(*used, *tunnel));
-        let (root, rule) = (Path::root("spec"), &resource.spec);
         review::of(resource, resource.name_of("DestinationRule"), report, |review| {
-            let policy = rule.traffic_policy.as_ref();
-            if policy.and_then(|policy| policy.tunnel.as_ref()).is_some_and(|tunnel| is_idle(&tunnel)) {
-                let why = "no `tcp` or `tls` rule leads here, and `http` rules go through no tunnel";
-                review.without_effect(&root.field("trafficPolicy").field("tunnel"), why);
-            }
-            let list = root.field("subsets");
-            for (number, subset) in rule.subsets.iter().enumerate() {
-                let policy = subset.traffic_policy.as_ref();
-                if policy.and_then(|policy| policy.tunnel.as_ref()).is_some_and(|tunnel| is_idle(&tunnel)) {
-                    let why =
-                        "no `tcp` or `tls` rule leads to this subset alone, and `http` rules go through no tunnel";
-                    review.without_effect(&list.index(number).field("trafficPolicy").field("tunnel"), why);
+            destination_rules::each_policy(&resource.spec, |policy, of, path| {
+                let Some(tunnel) = &policy.tunnel else { return };
+                if used.iter().any(|used| ptr::eq(*used, tunnel)) {
+                    return;
                 }
-            }
+                let why = match of {
+                    PolicyOf::Host => "no `tcp` or `tls` rule leads here, and `http` rules go through no tunnel",
+                    PolicyOf::Subset => {
+                        "no `tcp` or `tls` rule leads to this subset alone, and `http` rules go through no tunnel"
+                    }
+                };
+                review.without_effect(&path.field("tunnel"), why);
+            });
         });
     }
 }

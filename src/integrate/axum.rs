@@ -45,9 +45,9 @@
 //!
 //! Destinations: the application is the only one, so balancing, retries and everything of DestinationRules are for
 //! those who call. Which one the rule names is its [`destination`](crate::service::RouteInfo::destination). Mirrors are
-//! sent where a client is [given for them](crate::service::InboundRouter::with_mirrors). Rules of the gateway `mesh` do not apply, as in Istio;
-//! [`with_mesh_rules`](crate::service::InboundRouter::with_mesh_rules) has them. TLS and ports of the Gateway are the
-//! server's own. `Server` and `date` headers are axum's.
+//! sent where a client is [given for them](crate::service::InboundRouter::with_mirrors). Rules of the gateway `mesh` do
+//! not apply, as in Istio; [`with_mesh_rules`](crate::service::InboundRouter::with_mesh_rules) has them. TLS and ports
+//! of the Gateway are the server's own. `Server` and `date` headers are axum's.
 //!
 //! # A gateway inside the application
 //!

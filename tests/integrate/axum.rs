@@ -8,11 +8,11 @@ use axum::extract::Request;
 use axum::routing::{get, post};
 use axum::{Extension, Router, ServiceExt};
 use http::Response;
-use mesh_router::config::Config;
-use mesh_router::dice::Dice;
+use mesh_router::MeshRouter;
 use mesh_router::service::RouteInfo;
-use mesh_router::{Mesh, MeshRouter};
 use tower::ServiceBuilder;
+
+use super::shop;
 
 const RULES: &str = r#"
 apiVersion: networking.istio.io/v1
@@ -36,12 +36,6 @@ spec:
     route: [{destination: {host: app}}]
 "#;
 
-fn mesh() -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
-    mesh.apply(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
-    mesh
-}
-
 fn router() -> Router {
     let hello = async |Extension(info): Extension<RouteInfo>, request: Request| {
         let from = request.headers().get("x-from").map_or("", |from| from.to_str().unwrap());
@@ -56,7 +50,7 @@ fn router() -> Router {
 async fn serve() -> SocketAddr {
     let app = ServiceBuilder::new()
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(MeshRouter::inbound(&mesh(), "web/front"))
+        .layer(MeshRouter::inbound(&shop::published(RULES), "web/front"))
         .service(router());
     listen(app).await
 }
@@ -115,7 +109,7 @@ async fn preflights_are_answered_for_the_application() {
 /// Why the layer goes around the router: given to `Router::layer` it runs when the route is chosen.
 #[tokio::test]
 async fn a_layer_of_the_router_itself_is_too_late() {
-    let late = listen(router().layer(MeshRouter::inbound(&mesh(), "web/front"))).await;
+    let late = listen(router().layer(MeshRouter::inbound(&shop::published(RULES), "web/front"))).await;
     let redirected = ask(late, reqwest::Method::GET, "/old").send().await.unwrap();
     // `/old` has no route, and still the rule acts: in front of the fallback.
     assert_eq!(redirected.status().as_u16(), 301);

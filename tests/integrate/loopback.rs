@@ -13,10 +13,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use mesh_router::Mesh;
-use mesh_router::config::Config;
-use mesh_router::dice::Dice;
 use tokio::net::TcpListener;
 use tower::{Service, service_fn};
+
+use super::shop;
 
 /// Serves HTTP/1.1 and HTTP/2 on a port of its own for as long as the test runs.
 pub(crate) async fn serve<S, B>(service: S) -> SocketAddr
@@ -81,46 +81,5 @@ pub(crate) fn mesh(servers: &[SocketAddr], rule: &str, policy: &str) -> Mesh {
 }
 
 pub(crate) fn mesh_of(protocol: &str, servers: &[SocketAddr], rule: &str, policy: &str) -> Mesh {
-    let endpoint = |server: &SocketAddr| format!("{{address: {}, ports: {{web: {}}}}}", server.ip(), server.port());
-    let endpoints = servers.iter().map(endpoint).collect::<Vec<_>>().join(", ");
-    let yaml = format!(
-        "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: shop}}
-spec:
-  hosts: [shop.test]
-  resolution: STATIC
-  ports: [{{number: 80, name: web, protocol: {protocol}}}]
-  endpoints: [{endpoints}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: shop}}
-spec:
-  hosts: [shop.test]
-  http:
-  - route: [{{destination: {{host: shop.test}}}}]
-{}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: shop}}
-spec:
-  host: shop.test
-  trafficPolicy:
-    loadBalancer: {{simple: ROUND_ROBIN}}
-{}
-",
-        indented(rule),
-        indented(policy)
-    );
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
-    let report = mesh.apply(Config::from_yaml(&yaml, "shop.yaml").unwrap()).unwrap();
-    assert_eq!(report.errors().count(), 0, "{report}");
-    mesh
-}
-
-fn indented(fields: &str) -> String {
-    fields.lines().map(|line| format!("    {line}\n")).collect()
+    shop::mesh_of(protocol, servers, rule, &format!("loadBalancer: {{simple: ROUND_ROBIN}}\n{policy}"))
 }

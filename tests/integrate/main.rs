@@ -7,4 +7,6 @@ mod hyper;
 mod loopback;
 mod reqwest;
 mod reqwest_middleware;
+#[path = "../support/shop.rs"]
+mod shop;
 mod tonic;

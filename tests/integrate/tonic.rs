@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mesh_router::config::Config;
-use mesh_router::dice::Dice;
 use mesh_router::service::{MeshService, RouteInfo};
 use mesh_router::{Mesh, MeshRouter, Transport};
 use tokio::sync::mpsc;
@@ -16,6 +14,7 @@ use tower::Layer;
 
 use super::examples::tonic_client::{Echo, EchoClient, EchoServer, Words};
 use super::loopback::{mesh_of, serve};
+use super::shop;
 
 /// Fails with this code so many times; what it was asked is counted.
 #[derive(Clone)]
@@ -197,8 +196,7 @@ spec:
 
 #[tokio::test]
 async fn a_server_stands_behind_the_rules_of_a_gateway() {
-    let front = Mesh::builder().dice(Dice::seeded(1)).build();
-    front.apply(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+    let front = shop::published(RULES);
     let routes = tonic::service::Routes::new(EchoServer::new(Server::well())).prepare();
     let server = serve(MeshRouter::inbound(&front, "web/front").layer(routes)).await;
     let mut client = client(&mesh_of("GRPC", &[server], "retries: {attempts: 0}", ""));
