@@ -246,6 +246,9 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// A library by its name, with its ways to an address, through the rules and past them.
+type Library = (&'static str, fn(&str, &MeshRouter) -> Vec<Way>);
+
 fn main() {
     let (options, names): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     let measured = options.iter().any(|option| option == "--bench");
@@ -257,8 +260,7 @@ fn main() {
     assert_eq!(report.errors().count(), 0, "{report}");
     let (direct, router) = (format!("http://{address}/"), MeshRouter::new(&mesh));
     runtime().block_on(async {
-        let libraries: [(&str, fn(&str, &MeshRouter) -> Vec<Way>); 3] =
-            [("hyper", hyper), ("reqwest", reqwest), ("tonic", tonic)];
+        let libraries: [Library; 3] = [("hyper", hyper), ("reqwest", reqwest), ("tonic", tonic)];
         for (name, ways) in libraries {
             if names.is_empty() || names.iter().any(|asked| asked == name) {
                 compare(ways(&direct, &router), rounds, requests).await;

@@ -58,7 +58,7 @@
 //! [`with_retry_safety`](MeshRouter::with_retry_safety), [`with_classifier`](MeshRouter::with_classifier),
 //! [`with_faults_per_try`](MeshRouter::with_faults_per_try), [`with_sticky_weights`](MeshRouter::with_sticky_weights),
 //! [`with_retry_after`](MeshRouter::with_retry_after), [`with_https_routed`](MeshRouter::with_https_routed),
-//! [`with_mirror_limits`](MeshRouter::with_mirror_limits).
+//! [`with_mirror_limits`](MeshRouter::with_mirror_limits), [`with_error_mode`](MeshRouter::with_error_mode).
 //!
 //! # The one way a request flows
 //!

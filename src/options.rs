@@ -125,6 +125,11 @@ pub struct MeshOptions {
     /// Whether this process sends its requests through another client than [`Transport`](crate::Transport): no. The
     /// fields that only the owner of a connection can honor are named at every load then.
     pub foreign_client: bool,
+    /// Whether copies of requests (`http[].mirror`) say `-shadow` behind the host of their `Host` or `:authority`, before
+    /// its port: no. Istio before 1.28 made them so, and later ones do where istiod's environment has
+    /// `DISABLE_SHADOW_HOST_SUFFIX=false`; MeshConfig has no field for it. As with Envoy, a handshake that asks for the
+    /// host of the request asks for that name.
+    pub shadow_host_suffix: bool,
     /// `defaultServiceExportTo`: `["*"]`.
     pub default_service_export_to: Vec<String>,
     /// `defaultVirtualServiceExportTo`: `["*"]`.
@@ -154,6 +159,7 @@ impl Default for MeshOptions {
             dns_lookup_family: DnsLookupFamily::default(),
             default_http_retry_policy: None,
             foreign_client: false,
+            shadow_host_suffix: false,
             default_service_export_to: everywhere.clone(),
             default_virtual_service_export_to: everywhere.clone(),
             default_destination_rule_export_to: everywhere,

@@ -105,6 +105,7 @@ fn understood(config: &Resource<MeshConfig>) -> MeshOptions {
         dns_refresh_rate: duration(dns_refresh_rate).unwrap_or(default.dns_refresh_rate),
         dns_lookup_family: default.dns_lookup_family,
         foreign_client: default.foreign_client,
+        shadow_host_suffix: default.shadow_host_suffix,
         default_http_retry_policy: default_http_retry_policy.as_ref().map(retries),
         locality_lb_setting: locality_lb_setting.or(default.locality_lb_setting),
         zone_aware_lb_setting,

@@ -43,7 +43,7 @@ pub(super) struct Refusal {
 impl Routing {
     /// Decides by one snapshot, read once.
     pub(super) fn decide(&self, head: &mut Parts) -> Verdict {
-        let asked = Asked::new(&head.method, &head.headers);
+        let asked = Asked::new(&head.method, &head.headers, self.settings.error_mode);
         let snapshot = self.mesh.load();
         let own = head.extensions.get::<Origin>().cloned();
         let origin = own.as_ref().unwrap_or(&self.origin);
@@ -222,12 +222,13 @@ impl Routing {
         if is_upgrade(head) || self.mirrors.is_closed() {
             return Vec::new();
         }
+        let suffixed = self.mesh.options().shadow_host_suffix;
         let drawn = forward.mirrors.iter().filter(|mirror| mirror.takes(draw));
         let target = |choice: &ClusterChoice| {
             let entry = snapshot.entry(choice.for_port(port)?)?;
             let (cluster, metrics) = (Arc::clone(&entry.cluster), entry.metrics.clone());
             let (slot, published) = (self.mirrors.enter()?, self.mesh.subscribe());
-            Some(MirrorTarget { cluster, metrics, slot, published, body: None })
+            Some(MirrorTarget { cluster, metrics, slot, suffixed, published, body: None })
         };
         drawn.filter_map(|mirror| target(&mirror.destination)).collect()
     }

@@ -111,6 +111,8 @@ pub(super) struct MirrorTarget {
     pub(super) cluster: Arc<Cluster>,
     pub(super) metrics: ClusterMetrics,
     pub(super) slot: MirrorSlot,
+    /// Whether its host gets the suffix of copies.
+    pub(super) suffixed: bool,
     /// The versions of the mesh, which end with it.
     pub(super) published: watch::Receiver<u64>,
     /// Its copy of the body, if there is one.

@@ -87,7 +87,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProject::Reply { reply } => match reply.take() {
-                Some(refusal) => Poll::Ready(Ok(refusal.reply.into_response(refusal.exchange))),
+                Some(refusal) => Poll::Ready(refusal.reply.into_result(refusal.exchange)),
                 None => Poll::Pending,
             },
             StateProject::PassThrough { call, record } => {
@@ -103,7 +103,7 @@ where
                 call.set(None);
                 timer.set(None);
                 match slot.take() {
-                    Some(story) => Poll::Ready(Ok(story.conclude(ended))),
+                    Some(story) => Poll::Ready(story.conclude(ended)),
                     None => Poll::Pending,
                 }
             }

@@ -134,7 +134,8 @@ impl<S> Layer<S> for InboundRouter {
 /// An application behind the rules of a gateway; made by [`InboundRouter`].
 ///
 /// Requests for hosts that no rule names reach the application as they are. A host with rules of which none matches
-/// gets 404, as at a gateway. Errors are the application's own, untouched.
+/// gets 404, as at a gateway. Errors are the application's own, untouched: what fails here is answered, whatever
+/// [`ErrorMode`](super::ErrorMode) its clients are used in.
 #[derive(Clone, Debug)]
 pub struct InboundService<S> {
     inner: S,

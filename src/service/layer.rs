@@ -9,6 +9,7 @@ use tower_layer::Layer;
 
 use super::classify::Classifier;
 use super::inbound::InboundRouter;
+use super::mesh_error::ErrorMode;
 use super::mirror::Copies;
 use super::mirror_body::MirrorLoad;
 use super::router::{MeshService, Routing};
@@ -50,6 +51,7 @@ impl RetrySafety {
 /// The choices of an application; by default all as Istio has it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
+    pub(super) error_mode: ErrorMode,
     pub(super) retry_safety: RetrySafety,
     pub(super) classifier: Option<Classifier>,
     pub(super) faults_per_try: bool,
@@ -134,6 +136,46 @@ impl MeshRouter {
     #[must_use]
     pub fn with_retry_after(mut self, longest: Duration) -> Self {
         Arc::make_mut(&mut self.routing).settings.retry_after = Some(longest);
+        self
+    }
+
+    /// What becomes of a request that fails here: [`ErrorMode::Respond`], Envoy's answer, if not called. By
+    /// [`ErrorMode::Return`] it is an error that downcasts to a [`MeshError`](super::MeshError).
+    ///
+    /// Failures are what no upstream answered and no rule: a timeout, a connection or a try that failed with no further
+    /// one to follow, a limit, no healthy endpoint, no cluster, a host without a matching rule or refused by
+    /// `REGISTRY_ONLY`, a path that cannot be normalized. What an upstream answered stays a response, the last of
+    /// several tries too, and so does what a rule says: redirects, direct responses, preflights, and aborts by fault,
+    /// which play an upstream. What a request meets, what is counted of it and what outlier detection learns is the same
+    /// in both modes. The errors of requests that no rule took are the inner service's own in either.
+    ///
+    /// A client of gRPC reads its status from a response: tonic's makes `Unknown` of most errors.
+    /// [`Self::inbound`] always responds, for the errors of its service are those of the application.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use http_body_util::Empty;
+    /// use mesh_router::options::{MeshOptions, OutboundTrafficPolicy};
+    /// use mesh_router::service::{ErrorMode, MeshError, MeshRouter, RequestBody};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # tokio_test::block_on(async {
+    /// let outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
+    /// let options = MeshOptions { outbound_traffic_policy, ..MeshOptions::default() };
+    /// let mesh = mesh_router::Mesh::builder().options(options).build();
+    /// let send = service_fn(async |_: Request<RequestBody<Empty<bytes::Bytes>>>| {
+    ///     Ok::<_, std::io::Error>(Response::new(Empty::<bytes::Bytes>::new()))
+    /// });
+    /// let client = MeshRouter::new(&mesh).with_error_mode(ErrorMode::Return).layer(send);
+    /// let error = client.oneshot(Request::get("http://example.com/").body(Empty::new())?).await.unwrap_err();
+    /// let error = error.downcast_ref::<MeshError>().ok_or("a rule of the mesh refuses it")?;
+    /// assert_eq!((error.status().as_u16(), error.info().attempts()), (502, 0));
+    /// # Ok::<_, mesh_router::BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_error_mode(mut self, mode: ErrorMode) -> Self {
+        Arc::make_mut(&mut self.routing).settings.error_mode = mode;
         self
     }
 

@@ -14,6 +14,9 @@
 //! | a timeout | 504 | `upstream request timeout` | `UT` | `response_timeout`, `upstream_per_try_timeout` |
 //! | a limit of the connection pool | 503 | `upstream connect error ...` | `UO` | `upstream_reset_before_response_started{overflow}` |
 //! | the body outgrew the buffer before a retry | 507 | `exceeded request buffer limit while retrying upstream` | | `request_payload_exceeded_retry_buffer_limit` |
+//!
+//! All but what a rule says (redirect, direct response, abort, preflight) are errors where [`ErrorMode::Return`] asks
+//! for them.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
+use super::mesh_error::{ErrorMode, MeshError};
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use crate::error::BoxError;
@@ -37,11 +41,13 @@ use crate::upstream::Endpoint;
 pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) grpc: bool,
+    /// What a failure is given as.
+    mode: ErrorMode,
 }
 
 impl Asked {
-    pub(super) fn new(method: &Method, headers: &HeaderMap) -> Self {
-        Self { head: method == Method::HEAD, grpc: headers.get(CONTENT_TYPE).is_some_and(is_grpc) }
+    pub(super) fn new(method: &Method, headers: &HeaderMap, mode: ErrorMode) -> Self {
+        Self { head: method == Method::HEAD, grpc: headers.get(CONTENT_TYPE).is_some_and(is_grpc), mode }
     }
 }
 
@@ -71,6 +77,8 @@ struct Said {
     cause: Option<Arc<dyn Error + Send + Sync>>,
     /// Whether it stands for the answer of one try, which may be followed by another.
     of_a_try: bool,
+    /// Whether a rule says that this is the answer: no failure.
+    of_a_rule: bool,
 }
 
 impl LocalReply {
@@ -85,6 +93,7 @@ impl LocalReply {
             endpoint: None,
             cause: None,
             of_a_try: false,
+            of_a_rule: false,
         }))
     }
 
@@ -125,6 +134,7 @@ impl LocalReply {
     pub(super) fn direct(status: StatusCode, body: Bytes) -> Self {
         let mut reply = Self::new(status, "", ResponseFlags::NONE, "direct_response");
         reply.0.body = body;
+        reply.0.of_a_rule = true;
         reply
     }
 
@@ -143,7 +153,9 @@ impl LocalReply {
     }
 
     pub(super) fn abort(status: StatusCode) -> Self {
-        Self::new(status, "fault filter abort", ResponseFlags::FAULT_INJECTED, "fault_filter_abort")
+        let mut reply = Self::new(status, "fault filter abort", ResponseFlags::FAULT_INJECTED, "fault_filter_abort");
+        reply.0.of_a_rule = true;
+        reply
     }
 
     /// An abort that names a status of gRPC; a client that does not speak gRPC sees 200.
@@ -204,8 +216,26 @@ impl LocalReply {
         self
     }
 
-    /// The response to what was asked. The operations of the rule that took the request apply.
-    pub(super) fn into_response<B>(self, mut exchange: Box<Exchange>) -> Response<ResponseBody<B>> {
+    /// The response to what was asked.
+    pub(super) fn into_response<B>(self, exchange: Box<Exchange>) -> Response<ResponseBody<B>> {
+        let (mut response, info) = self.told(exchange);
+        response.extensions_mut().insert(info);
+        response
+    }
+
+    /// The same, or an error if it is a failure and those are asked for.
+    pub(super) fn into_result<B>(self, exchange: Box<Exchange>) -> Result<Response<ResponseBody<B>>, BoxError> {
+        if exchange.asked.mode == ErrorMode::Respond || self.0.of_a_rule {
+            return Ok(self.into_response(exchange));
+        }
+        let status = self.0.status;
+        // What is counted of an answer is counted of the error in its place.
+        let (_, info) = self.told::<B>(exchange);
+        Err(MeshError::new(status, info).into())
+    }
+
+    /// The response without what is told of it, and that. The operations of the rule that took the request apply.
+    fn told<B>(self, mut exchange: Box<Exchange>) -> (Response<ResponseBody<B>>, RouteInfo) {
         let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, .. } = *self.0;
         let asked = exchange.asked;
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
@@ -228,8 +258,7 @@ impl LocalReply {
         let mut response = Response::new(ResponseBody::local(body, Completion::new(None, record)));
         *response.status_mut() = if asked.grpc { StatusCode::OK } else { status };
         *response.headers_mut() = headers;
-        response.extensions_mut().insert(info);
-        response
+        (response, info)
     }
 }
 

@@ -5,14 +5,17 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::EXPECT;
-use http::{Request, Response};
+use http::header::{EXPECT, HOST};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use tower_service::Service;
 
@@ -120,6 +123,9 @@ where
         hop::drop_hop_by_hop(&mut head.headers, false);
         head.headers.remove(EXPECT);
     }
+    if target.suffixed && name_shadow(&mut head).is_none() {
+        return;
+    }
     let mut draws = exchange.draws.clone();
     let choice = Choice { hash: exchange.hash, original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
@@ -138,6 +144,29 @@ where
         let gone = async { while published.changed().await.is_ok() {} };
         first(mirrored, gone).await;
     });
+}
+
+/// Puts the suffix of copies behind the host that a head names; `None` if that makes no name.
+fn name_shadow(head: &mut Parts) -> Option<()> {
+    if let Some(host) = head.headers.get(HOST) {
+        let host = HeaderValue::try_from(shadow_of(host.as_bytes())).ok()?;
+        head.headers.insert(HOST, host);
+    }
+    if let Some(authority) = head.uri.authority() {
+        let authority = Authority::try_from(shadow_of(authority.as_str().as_bytes())).ok()?;
+        let mut uri = mem::take(&mut head.uri).into_parts();
+        uri.authority = Some(authority);
+        head.uri = Uri::from_parts(uri).ok()?;
+    }
+    Some(())
+}
+
+/// The same authority with the suffix before its port, which is what follows the last colon outside of brackets.
+fn shadow_of(authority: &[u8]) -> Vec<u8> {
+    let last = authority.iter().rposition(|byte| matches!(byte, b':' | b']'));
+    let port = last.filter(|at| authority.get(*at) == Some(&b':')).unwrap_or(authority.len());
+    let (host, port) = authority.split_at(port);
+    [host, b"-shadow", port].concat()
 }
 
 /// One copy, from the service's readiness to the end of the answer.
@@ -192,4 +221,39 @@ async fn first(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
         false => Poll::Pending,
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suffix_stands_where_envoy_puts_it() {
+        for (authority, expected) in [
+            ("example.com", "example.com-shadow"),
+            ("example.com:8080", "example.com-shadow:8080"),
+            ("[::1]", "[::1]-shadow"),
+            ("[2001:db8::1]:80", "[2001:db8::1]-shadow:80"),
+            ("10.0.0.1:80", "10.0.0.1-shadow:80"),
+            ("example.com:", "example.com-shadow:"),
+            ("example.com.", "example.com.-shadow"),
+            ("a:b:c", "a:b-shadow:c"),
+            ("user@example.com:80", "user@example.com-shadow:80"),
+            ("EXAMPLE.com:http", "EXAMPLE.com-shadow:http"),
+            (":80", "-shadow:80"),
+        ] {
+            assert_eq!(shadow_of(authority.as_bytes()), expected.as_bytes(), "{authority}");
+        }
+    }
+
+    #[test]
+    fn uri_and_host_get_it_alike() {
+        let named = |uri: &str, host: &str| {
+            let (mut head, ()) = Request::get(uri).header(HOST, host).body(()).unwrap().into_parts();
+            name_shadow(&mut head).unwrap();
+            (head.uri.to_string(), head.headers[HOST].to_str().unwrap().to_owned())
+        };
+        assert_eq!(named("/a?b", "a.test:81"), ("/a?b".to_owned(), "a.test-shadow:81".to_owned()));
+        assert_eq!(named("http://[::1]:80/a", "b"), ("http://[::1]-shadow:80/a".to_owned(), "b-shadow".to_owned()));
+    }
 }

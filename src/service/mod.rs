@@ -20,7 +20,8 @@
 //! # Errors
 //!
 //! Verdicts are responses. `Err` comes out where no rule took the request, untouched, and from bodies, as
-//! [`BodyError`]; the error behind a response is its [`RouteInfo::cause`].
+//! [`BodyError`]; the error behind a response is its [`RouteInfo::cause`]. By [`ErrorMode::Return`] failures come out
+//! as [`MeshError`] instead.
 //!
 //! # Differences from Envoy
 //!
@@ -50,7 +51,7 @@
 //!
 //! Off unless called for: [`RetrySafety::IdempotentOnly`], aborts for [each try](MeshRouter::with_faults_per_try),
 //! [sticky weights](MeshRouter::with_sticky_weights), [`Retry-After`](MeshRouter::with_retry_after), http rules for
-//! [`https`](MeshRouter::with_https_routed).
+//! [`https`](MeshRouter::with_https_routed), failures as [errors](MeshRouter::with_error_mode).
 //!
 //! ```
 //! # use http::{Request, Response};
@@ -90,6 +91,7 @@ mod https;
 mod inbound;
 mod layer;
 mod local_reply;
+mod mesh_error;
 mod mirror;
 mod mirror_body;
 mod request_body;
@@ -110,6 +112,7 @@ pub use deadline_budget::DeadlineBudget;
 pub use future::ResponseFuture;
 pub use inbound::{InboundFuture, InboundRouter, InboundService};
 pub use layer::{MeshRouter, RetrySafety};
+pub use mesh_error::{ErrorMode, MeshError};
 pub use mirror_body::MirrorBody;
 pub use request_body::{Aim, Https, RequestBody};
 pub use request_policy::RequestPolicy;

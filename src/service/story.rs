@@ -268,22 +268,22 @@ where
         asked.unwrap_or_else(|| self.exchange.back_off())
     }
 
-    /// The answer for the client.
-    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Response<ResponseBody<R>> {
+    /// The answer for the client, or the error in its place.
+    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
         let Self { exchange, taken, upload, .. } = self;
         if let Some(upload) = &upload {
             upload.keep_no_more();
         }
         let retried = exchange.attempts > 1;
         let reply = match ended {
-            Ended::Answer(response) => return answer(response, exchange, taken),
+            Ended::Answer(response) => return Ok(answer(response, exchange, taken)),
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
             Ended::Expired(expired) => LocalReply::expired(expired),
             Ended::Refused(reply) => reply,
         };
         // The try is over, although its answer is yet to be read.
         let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
-        reply.tried_at(endpoint).into_response(exchange)
+        reply.tried_at(endpoint).into_result(exchange)
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use http::{Extensions, Request, Response, StatusCode};
 use http_body_util::Full;
-use mesh_router::Mesh;
 use mesh_router::integrate::reqwest::{MeshMiddleware, client_builder};
-use mesh_router::service::{DeadlineBudget, RequestPolicy, RouteInfo};
+use mesh_router::service::{DeadlineBudget, ErrorMode, MeshError, RequestPolicy, RouteInfo};
+use mesh_router::{Mesh, MeshRouter};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Middleware, Next};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -172,4 +172,22 @@ async fn a_timeout_of_reqwest_bounds_all_tries() {
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     assert!(attempts(&response) > 1);
+}
+
+#[tokio::test]
+async fn failures_are_errors_of_a_middleware_where_a_router_asks_for_them() {
+    let mesh = mesh(&[nobody().await], "", "");
+    let router = MeshRouter::new(&mesh).with_error_mode(ErrorMode::Return);
+    let client = ClientBuilder::new(client_builder().build().unwrap()).with(MeshMiddleware::from(router)).build();
+    let failed = client.get("http://shop.test/").send().await.unwrap_err();
+    let reqwest_middleware::Error::Middleware(failed) = failed else { panic!("{failed:?}") };
+    let error = failed.downcast_ref::<MeshError>().unwrap();
+    assert_eq!((error.status(), error.info().attempts()), (StatusCode::SERVICE_UNAVAILABLE, 3));
+    let connect = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<reqwest_middleware::Error>().is_some_and(|error| error.is_connect())
+    };
+    assert!(failed.chain().any(connect), "{failed:?}");
+    // What no rule takes is reqwest's own error as ever.
+    let error = client.get(format!("http://{}/", nobody().await)).send().await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
 }

@@ -16,12 +16,14 @@ use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::outcome::{Failure, FailureError};
 use crate::request::Origin;
-use crate::service::{DeadlineBudget, MeshRouter, RequestBody, RequestPolicy, ResponseBody};
+use crate::service::{DeadlineBudget, MeshError, MeshRouter, RequestBody, RequestPolicy, ResponseBody};
 
 /// Sends the requests of a `reqwest_middleware` client where the rules of a mesh say.
 ///
 /// Its place is the last: middlewares before it see a request once, those after it every try. Verdicts of the rules are
-/// responses; errors come out only of requests that no rule took, and are then those of reqwest, untouched.
+/// responses; errors come out only of requests that no rule took, and are then those of reqwest, untouched. Made of a
+/// router with [`ErrorMode::Return`](crate::service::ErrorMode), it gives failures as errors of a middleware, which
+/// downcast to [`MeshError`].
 ///
 /// An [`Origin`], [`RequestPolicy`] or [`DeadlineBudget`] given by `RequestBuilder::with_extension` is that of the
 /// request. A `RequestBuilder::timeout` bounds all its tries. They are made one after the other, so that
@@ -38,7 +40,7 @@ impl MeshMiddleware {
     }
 }
 
-/// With the choices of a router: its origin, classifier and retry safety. It sends no mirrors here.
+/// With the choices of a router: its origin, classifier, retry safety and error mode. It sends no mirrors here.
 impl From<MeshRouter> for MeshMiddleware {
     fn from(router: MeshRouter) -> Self {
         Self { router: router.with_mirror_limits(0, 0) }
@@ -105,8 +107,12 @@ fn to_response(response: Response<ResponseBody<reqwest::Body>>, url: reqwest::Ur
     Response::from_parts(head, body).into()
 }
 
-/// The error of a request that no rule took, as the chain gave it.
+/// A failure as an error; or the error of a request that no rule took, as the chain gave it.
 fn to_error(error: BoxError) -> Error {
+    let error = match error.downcast::<MeshError>() {
+        Ok(error) => return Error::middleware(*error),
+        Err(error) => error,
+    };
     let error = match error.downcast::<FailureError>() {
         Ok(error) => error.into_source(),
         Err(error) => error,
