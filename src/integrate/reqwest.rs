@@ -75,6 +75,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::Empty;
 use pin_project_lite::pin_project;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
@@ -174,7 +175,11 @@ where
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut request = request.map(|body| reqwest::Body::wrap(Shared(Mutex::new(Box::pin(body)))));
+    let mut request = request.map(|body| match body.is_end_stream() {
+        // Wrapped as well: what reqwest can clone it may send again.
+        true => reqwest::Body::wrap(Empty::<Bytes>::new()),
+        false => reqwest::Body::wrap(Shared(Mutex::new(Box::pin(body)))),
+    });
     // Which protocol it goes out in is the client's to choose.
     *request.version_mut() = Version::HTTP_11;
     request.try_into()

@@ -4,6 +4,9 @@ use http::header::{CONNECTION, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+use crate::service::hop::is_of_a_hop;
+
+const TRAILERS: &str = "trailers";
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -79,6 +82,27 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One look at the names, since most heads have none of these.
+    if headers.keys().any(|name| is_of_a_hop(name) && *name != TE) {
+        remove_all_but_te(headers);
+    }
+    let mut codings = headers.get_all(TE).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => return,
+        (Some(only), None) if only == TRAILERS => return,
+        _ => {}
+    }
+    let trailers = |te: &HeaderValue| {
+        te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case(TRAILERS)))
+    };
+    if headers.get_all(TE).iter().any(trailers) {
+        headers.insert(TE, HeaderValue::from_static(TRAILERS));
+    } else {
+        headers.remove(TE);
+    }
+}
+
+fn remove_all_but_te(headers: &mut HeaderMap) {
     for connection in headers.get_all(CONNECTION).iter().cloned().collect::<Vec<_>>() {
         for name in connection.to_str().unwrap_or_default().split(',') {
             // What `Connection` names goes with it; `te: trailers` is allowed all the same.
@@ -89,16 +113,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE] {
         headers.remove(name);
-    }
-    let trailers = |te: &HeaderValue| {
-        te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
-    };
-    if headers.contains_key(TE) {
-        if headers.get_all(TE).iter().any(trailers) {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(TE);
-        }
     }
 }
 

@@ -79,6 +79,7 @@ pub use settings::MeshCertificates;
 pub use settings::TransportBuilder;
 
 use connect::{Host, Spoken, Target};
+use multiplex::Payload;
 use pool::Pool;
 use pools::Inner;
 use terms::Variant;
@@ -236,7 +237,7 @@ fn send<B: Upload>(
 ) -> TransportFuture<B> {
     if http2 {
         head::to_http2(&mut request, authority, target.authority());
-        return TransportFuture::story(pool.send_shared(target, request, admission));
+        return TransportFuture::story(pool.send_shared(target, request.map(Payload::new), admission));
     }
     head::to_http1(&mut request, authority, target.authority());
     let tunnel = request.method() == Method::CONNECT;

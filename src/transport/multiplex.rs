@@ -105,11 +105,10 @@ impl<B: Upload> Pool<B> {
     pub(super) async fn send_shared(
         self: Arc<Self>,
         target: Target,
-        request: Request<RequestBody<B>>,
+        mut request: Request<Payload<B>>,
         admission: Admission,
     ) -> Result<Response<TransportBody>, BoxError> {
         let gate = Gate(admission);
-        let mut request = request.map(Payload::new);
         let mut again = true;
         loop {
             let Claimed { connection, stream } = self.stream(&target, &gate).await?;
@@ -226,7 +225,7 @@ pub(super) enum Payload<B> {
 }
 
 impl<B: Upload> Payload<B> {
-    fn new(body: RequestBody<B>) -> Self {
+    pub(super) fn new(body: RequestBody<B>) -> Self {
         if body.is_end_stream() { Payload::Ended } else { Payload::Open(Box::pin(body)) }
     }
 }

@@ -1,17 +1,19 @@
 //! The rules as a middleware: [`MeshMiddleware`].
 
-use std::future::{Future, pending};
-use std::pin::Pin;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{Extensions, Request, Response};
 use reqwest::ResponseBuilderExt as _;
 use reqwest_middleware::{Error, Middleware, Next};
-use tokio::sync::{mpsc, oneshot};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Shared, failure, to_reqwest};
+use super::{failure, to_reqwest};
 use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::outcome::{Failure, FailureError};
@@ -65,25 +67,35 @@ impl Middleware for MeshMiddleware {
         if let Some(timeout) = timeout {
             DeadlineBudget::within(timeout).bound(request.extensions_mut());
         }
-        let (tries, mut due) = mpsc::unbounded_channel::<Try>();
-        let response = self.router.layer(Relay { tries }).call(request);
+        let desk = Arc::<Desk>::default();
+        let mut response = pin!(self.router.layer(Relay { desk: desk.clone() }).call(request));
         // The chain of middlewares is borrowed, the service below a router is not: tries come back here to be made.
-        let make = async {
-            while let Some(Try { request, mut answer }) = due.recv().await {
-                tokio::select! {
-                    biased;
+        let mut make = pin!(async {
+            loop {
+                let (number, request) = poll_fn(|_| desk.next()).await;
+                let mut run = pin!(next.clone().run(request, extensions));
+                let made = poll_fn(|cx| match desk.is_waited_for(number) {
+                    true => run.as_mut().poll(cx).map(Some),
                     // Given up, for example because its time is over.
-                    () = answer.closed() => {}
-                    response = next.clone().run(request, extensions) => drop(answer.send(response)),
+                    false => Poll::Ready(None),
+                });
+                if let Some(response) = made.await {
+                    desk.answer(number, response);
                 }
             }
-            pending().await
-        };
-        let response = tokio::select! {
-            biased;
-            response = response => response,
-            never = make => never,
-        };
+        });
+        let response = poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(response) = response.as_mut().poll(cx) {
+                    return Poll::Ready(response);
+                }
+                let Poll::<Infallible>::Pending = make.as_mut().poll(cx);
+                if !desk.has_news() {
+                    return Poll::Pending;
+                }
+            }
+        });
+        let response = response.await;
         match response {
             Ok(response) => Ok(to_response(response, url)),
             Err(error) => Err(to_error(error)),
@@ -100,11 +112,14 @@ fn adopt<T: Clone + Send + Sync + 'static>(extensions: &Extensions, request: &mu
 
 fn to_response(response: Response<ResponseBody<reqwest::Body>>, url: reqwest::Url) -> reqwest::Response {
     let (mut head, body) = response.into_parts();
-    if let Ok(named) = Response::builder().url(url).body(()) {
-        head.extensions.extend(named.into_parts().0.extensions);
+    let mut named = Response::builder();
+    if let Some(extensions) = named.extensions_mut() {
+        *extensions = mem::take(&mut head.extensions);
     }
-    let body = reqwest::Body::wrap(Shared(std::sync::Mutex::new(Box::pin(body))));
-    Response::from_parts(head, body).into()
+    if let Ok(named) = named.url(url).body(()) {
+        head.extensions = named.into_parts().0.extensions;
+    }
+    Response::from_parts(head, reqwest::Body::wrap(body)).into()
 }
 
 /// A failure as an error; or the error of a request that no rule took, as the chain gave it.
@@ -128,16 +143,78 @@ fn to_error(error: BoxError) -> Error {
 #[error(transparent)]
 struct Boxed(BoxError);
 
-/// One try, on its way to the chain.
-struct Try {
-    request: reqwest::Request,
-    answer: oneshot::Sender<Result<reqwest::Response, Error>>,
+/// Where the router leaves its tries, one after the other, and finds their answers. Both sides are polled by one task,
+/// in turns until neither goes on: nobody has to be woken, and the lock is free whenever it is taken.
+#[derive(Default)]
+struct Desk(Mutex<Last>);
+
+/// The last try.
+#[derive(Default)]
+struct Last {
+    number: u64,
+    state: Try,
+    /// Whether it was answered since that was asked.
+    is_news: bool,
+}
+
+/// What has become of a try.
+#[derive(Default)]
+enum Try {
+    #[default]
+    GivenUp,
+    Due(Box<reqwest::Request>),
+    /// The chain has it.
+    Sent,
+    Answered(Box<Result<reqwest::Response, Error>>),
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a try here, and returns its number.
+    fn leave(&self, state: Try) -> u64 {
+        let mut last = self.lock();
+        *last = Last { number: last.number + 1, state, is_news: false };
+        last.number
+    }
+
+    /// The request that is due to be sent.
+    fn next(&self) -> Poll<(u64, reqwest::Request)> {
+        let mut last = self.lock();
+        match mem::replace(&mut last.state, Try::Sent) {
+            Try::Due(request) => Poll::Ready((last.number, *request)),
+            other => {
+                last.state = other;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn is_waited_for(&self, number: u64) -> bool {
+        let last = self.lock();
+        last.number == number && matches!(last.state, Try::Sent)
+    }
+
+    fn answer(&self, number: u64, response: Result<reqwest::Response, Error>) {
+        let mut last = self.lock();
+        if last.number == number {
+            last.state = Try::Answered(Box::new(response));
+            last.is_news = true;
+        }
+    }
+
+    /// Whether the router has an answer to look at.
+    fn has_news(&self) -> bool {
+        mem::take(&mut self.lock().is_news)
+    }
 }
 
 /// The inner service of one request's router.
 #[derive(Clone)]
 struct Relay {
-    tries: mpsc::UnboundedSender<Try>,
+    desk: Arc<Desk>,
 }
 
 impl Service<Request<RequestBody<reqwest::Body>>> for Relay {
@@ -150,29 +227,47 @@ impl Service<Request<RequestBody<reqwest::Body>>> for Relay {
     }
 
     fn call(&mut self, request: Request<RequestBody<reqwest::Body>>) -> Answer {
-        let (answer, received) = oneshot::channel();
-        match to_reqwest(request) {
-            Ok(request) => drop(self.tries.send(Try { request, answer })),
-            Err(error) => drop(answer.send(Err(error.into()))),
-        }
-        Answer { received }
+        let number = self.desk.leave(match to_reqwest(request) {
+            Ok(request) => Try::Due(Box::new(request)),
+            Err(error) => Try::Answered(Box::new(Err(error.into()))),
+        });
+        Answer { desk: self.desk.clone(), number }
     }
 }
 
-/// The answer to a try.
+/// The answer to a try, which is given up when this is dropped.
 struct Answer {
-    received: oneshot::Receiver<Result<reqwest::Response, Error>>,
+    desk: Arc<Desk>,
+    number: u64,
 }
 
 impl Future for Answer {
     type Output = Result<Response<reqwest::Body>, FailureError>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.received).poll(cx).map(|received| match received {
-            Ok(Ok(response)) => Ok(response.into()),
-            Ok(Err(error)) => Err(FailureError::new(failure_of_chain(&error), error)),
-            Err(gone) => Err(FailureError::new(Failure::LocalReset, gone)),
-        })
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut last = self.desk.lock();
+        if last.number != self.number {
+            return Poll::Pending;
+        }
+        match mem::take(&mut last.state) {
+            Try::Answered(answer) => Poll::Ready(match *answer {
+                Ok(response) => Ok(response.into()),
+                Err(error) => Err(FailureError::new(failure_of_chain(&error), error)),
+            }),
+            other => {
+                last.state = other;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        let mut last = self.desk.lock();
+        if last.number == self.number {
+            last.state = Try::GivenUp;
+        }
     }
 }
 
