@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
@@ -225,19 +225,40 @@ async fn a_copy_of_a_delayed_request_leaves_when_that_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_answered_here_and_tunnels_have_no_copy() {
+async fn what_is_answered_here_has_no_copy() {
     let abort = "fault: {abort: {percentage: {value: 100}, httpStatus: 429}}\nmirror: {host: shadow.test}";
     let client = Client::new(0, 200);
     let mesh_of_aborts = mesh(abort);
     assert_eq!(ask(&inbound(&mesh_of_aborts, &client), get("/")).await.status(), StatusCode::TOO_MANY_REQUESTS);
     let mesh = mesh("mirror: {host: shadow.test}");
     assert_eq!(ask(&inbound(&mesh, &client), get("/old")).await.status(), StatusCode::MOVED_PERMANENTLY);
-    let mut upgrade = get("/");
-    upgrade.headers_mut().insert("upgrade", "websocket".parse().unwrap());
-    upgrade.headers_mut().insert("connection", "upgrade".parse().unwrap());
-    assert_eq!(ask(&inbound(&mesh, &client), upgrade).await.status(), StatusCode::OK);
     settle().await;
     assert_eq!(client.take().len(), 0);
+    nothing_is_left(&mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_asks_for_a_websocket_and_for_no_other_tunnel() {
+    let mesh = mesh("mirror: {host: shadow.test}");
+    let client = Client::new(0, 200);
+    let ask_for = |protocol: &str| {
+        let mut upgrade = get("/");
+        upgrade.headers_mut().insert("upgrade", protocol.parse().unwrap());
+        upgrade.headers_mut().insert("connection", "keep-alive, upgrade".parse().unwrap());
+        upgrade
+    };
+    let mut connect = get("/");
+    *connect.method_mut() = Method::CONNECT;
+    for request in [ask_for("WebSocket"), ask_for("h2c"), connect] {
+        ask(&inbound(&mesh, &client), request).await;
+    }
+    settle().await;
+    let copies = client.take();
+    let copied: Vec<_> =
+        copies.iter().map(|copy| ["upgrade", "connection"].map(|name| copy.head.headers.get(name))).collect();
+    let [Some(upgrade), Some(connection)] = copied[0] else { panic!("{copies:?}") };
+    assert_eq!((upgrade, connection), (&"WebSocket".parse().unwrap(), &"Upgrade".parse().unwrap()));
+    assert_eq!(copied[1..], [[None, None]]);
     nothing_is_left(&mesh);
 }
 

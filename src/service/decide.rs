@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderValue, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::exchange::{Exchange, MirrorTarget};
 use super::filters::hashed;
-use super::https::{self, OpaqueRules, Secured, is_upgrade};
+use super::https::{self, OpaqueRules, Secured};
 use super::local_reply::{Asked, LocalReply};
 use super::request_policy::RequestPolicy;
 use super::router::Routing;
@@ -216,10 +216,11 @@ impl Routing {
         exchange
     }
 
-    /// The clusters that get a copy: one draw decides for all of them. Tunnels are not copied, a mirror that is no
-    /// known cluster is left out, and so is one for which there is no room.
+    /// The clusters that get a copy: one draw decides for all of them. What asks for nothing but a tunnel has none, of an
+    /// upgrade it is the request alone. A mirror that is no known cluster is left out, and so is one for which there is
+    /// no room.
     fn mirrors(&self, snapshot: &Snapshot, forward: &Forward, draw: u64, port: u16, head: &Parts) -> Vec<MirrorTarget> {
-        if is_upgrade(head) || self.mirrors.is_closed() {
+        if head.method == Method::CONNECT || self.mirrors.is_closed() {
             return Vec::new();
         }
         let suffixed = self.mesh.options().shadow_host_suffix;

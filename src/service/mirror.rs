@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{EXPECT, HOST};
+use http::header::{EXPECT, HOST, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Request, Response, Uri};
@@ -120,7 +120,8 @@ where
     let Some(mut head) = saved.restore() else { return };
     if exchange.inbound {
         // The head is as the server took it from the connection.
-        hop::drop_hop_by_hop(&mut head.headers, false);
+        let websocket = head.headers.get(UPGRADE).is_some_and(|protocol| hop::is(protocol.as_bytes(), b"websocket"));
+        hop::drop_hop_by_hop(&mut head.headers, websocket);
         head.headers.remove(EXPECT);
     }
     if target.suffixed && name_shadow(&mut head).is_none() {
