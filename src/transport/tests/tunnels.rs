@@ -236,4 +236,43 @@ mod secured {
             assert_eq!(ask_https(&transport, &proxy, through(target)).await.unwrap(), seen);
         }
     }
+
+    #[tokio::test]
+    async fn a_proxy_in_tls_that_speaks_http2_is_asked_in_that() {
+        let signer = Signer::new("ours");
+        let net = Net::new();
+        let config = server(&signer.issue(&["proxy.test"]), None);
+        let own = TlsSettings { server_name: Some("proxy.test".into()), ..simple(signer.roots()) };
+        let proxy = secured(own, Protocol::Http2);
+        let serve = async {
+            let stream = TlsAcceptor::from(config).accept(net.accept().await).await.unwrap();
+            let spoken = String::from_utf8_lossy(stream.get_ref().1.alpn_protocol().unwrap()).into_owned();
+            let service = service_fn(|mut request: Request<Incoming>| async move {
+                assert_eq!(
+                    (request.method(), request.uri().to_string()),
+                    (&Method::CONNECT, "db.test:5432".to_owned())
+                );
+                tokio::spawn(async move {
+                    let stream = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+                    let (mut from, mut to) = tokio::io::split(stream);
+                    tokio::io::copy(&mut from, &mut to).await.unwrap();
+                    to.shutdown().await.unwrap();
+                });
+                Answer::Ok(Response::new(empty()))
+            });
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+            spoken
+        };
+        let transport = net.transport();
+        let through = tunnel(TunnelMethod::Connect);
+        let (opened, spoken) = tokio::join!(transport.connect(&proxy, "a.test", None, Some(&through)), serve);
+        assert_eq!(spoken, "h2");
+        let mut opened = opened.unwrap();
+        opened.write_all(b"ping").await.unwrap();
+        opened.shutdown().await.unwrap();
+        let mut answered = String::new();
+        opened.read_to_string(&mut answered).await.unwrap();
+        assert_eq!(answered, "ping");
+    }
 }
