@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
-use super::session::Session;
+use super::idle::Busy;
 
 /// The body of a request as it comes from the client.
 ///
@@ -24,7 +23,7 @@ pub(super) struct InboundBody {
     trailers: bool,
     /// Whether the client sends without being asked to.
     comes_unasked: bool,
-    session: Arc<Session>,
+    busy: Busy,
 }
 
 /// How long a body is read that nobody wants.
@@ -32,8 +31,8 @@ const UNWANTED: Duration = Duration::from_secs(30);
 
 impl InboundBody {
     /// The body of a request; `comes_unasked`: it has no `Expect: 100-continue`.
-    pub(super) fn new(body: Incoming, http2: bool, comes_unasked: bool, session: Arc<Session>) -> Self {
-        Self { body: Some(body), trailers: http2, comes_unasked, session }
+    pub(super) fn new(body: Incoming, http2: bool, comes_unasked: bool, busy: Busy) -> Self {
+        Self { body: Some(body), trailers: http2, comes_unasked, busy }
     }
 }
 
@@ -46,11 +45,11 @@ impl Drop for InboundBody {
             return;
         };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let session = self.session.clone();
+        let busy = self.busy.clone();
         runtime.spawn(async move {
             let read = async { while let Some(Ok(_)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {} };
             drop(tokio::time::timeout(UNWANTED, read).await);
-            drop(session);
+            drop(busy);
         });
     }
 }
@@ -65,7 +64,7 @@ impl Body for InboundBody {
         Poll::Ready(match frame {
             Some(Ok(frame)) if frame.is_trailers() && !self.trailers => None,
             Some(Err(error)) => {
-                self.session.mark_broken();
+                self.busy.mark_broken();
                 self.body = None;
                 Some(Err(error))
             }
@@ -93,16 +92,17 @@ pin_project! {
         #[pin]
         body: Option<B>,
         trailers: bool,
+        busy: Option<Busy>,
     }
 }
 
 impl<B> OutboundBody<B> {
     pub(super) fn empty() -> Self {
-        Self { body: None, trailers: false }
+        Self { body: None, trailers: false, busy: None }
     }
 
-    pub(super) fn new(body: B, trailers: bool) -> Self {
-        Self { body: Some(body), trailers }
+    pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
+        Self { body: Some(body), trailers, busy }
     }
 }
 

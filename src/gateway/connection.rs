@@ -18,6 +18,7 @@ use super::body::InboundBody;
 use super::drain::Draining;
 use super::exchange::Exchange;
 use super::head::MAX_HEAD;
+use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};
 use crate::error::BoxError;
@@ -34,7 +35,8 @@ impl Protocols {
     /// `idle` is how long a connection may be without a request, and a head may take; `buffer` bounds hyper's own.
     pub(super) fn new(idle: Duration, buffer: Option<usize>) -> Self {
         let mut http1 = http1::Builder::new();
-        http1.timer(TokioTimer::new()).header_read_timeout(idle).max_header_size(MAX_HEAD);
+        // What it would do for a timeout of heads, a timer for each request among it, the idle watch does as well.
+        http1.header_read_timeout(None).max_header_size(MAX_HEAD);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
         if let Some(buffer) = buffer {
@@ -61,15 +63,17 @@ impl Protocols {
         B::Error: Into<BoxError>,
     {
         let Some((protocol, wire)) = self.open(io, &session, &mut draining).await? else { return Ok(()) };
+        let idle = IdleWatch::new(&session, self.idle);
         let exchange = Exchange::new(service, session);
         match protocol {
             Protocol::Http1 => {
                 let connection = self.http1.serve_connection(TokioIo::new(wire), exchange).with_upgrades();
-                until_drained(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, draining).await?;
+                until_drained(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, draining, idle)
+                    .await?;
             }
             Protocol::Http2 => {
                 let connection = self.http2.serve_connection(TokioIo::new(wire), exchange);
-                until_drained(pin!(connection), http2::Connection::graceful_shutdown, draining).await?;
+                until_drained(pin!(connection), http2::Connection::graceful_shutdown, draining, idle).await?;
             }
         }
         Ok(())
@@ -93,7 +97,7 @@ impl Protocols {
     }
 }
 
-/// Drives a connection, and asks it to finish when the drain begins.
+/// Drives a connection, and asks it to finish when the drain begins or it was idle for too long.
 ///
 /// The task of a connection is polled often and its waker stays the same, so the signal is asked once, and then only
 /// when it is known to have come.
@@ -101,6 +105,7 @@ async fn until_drained<C, E>(
     mut connection: Pin<&mut C>,
     finish: fn(Pin<&mut C>),
     mut draining: Draining,
+    mut idle: IdleWatch,
 ) -> Result<(), E>
 where
     C: Future<Output = Result<(), E>>,
@@ -109,12 +114,14 @@ where
     let mut begins = pin!(draining.begins());
     let (mut asked, mut told) = (false, false);
     std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
+        let mut is_over = !told && idle.poll_expired(cx);
         if !told && (!asked || begun.has_begun()) {
             asked = true;
-            if begins.as_mut().poll(cx).is_ready() {
-                told = true;
-                finish(connection.as_mut());
-            }
+            is_over |= begins.as_mut().poll(cx).is_ready();
+        }
+        if is_over {
+            told = true;
+            finish(connection.as_mut());
         }
         connection.as_mut().poll(cx)
     })

@@ -19,6 +19,7 @@ use tower_service::Service;
 use super::body::{InboundBody, OutboundBody};
 use super::forwarded;
 use super::head::{self, Admitted, Refused};
+use super::idle::Busy;
 use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
@@ -70,9 +71,10 @@ where
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
         let http2 = version >= Version::HTTP_2;
-        let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, self.session.clone()));
+        let busy = Busy::new(&self.session);
+        let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, busy.clone()));
         let future = self.inner.borrow_mut().call(request);
-        ExchangeFuture::Forwarded { future, tunnel, http2, session: self.session.clone() }
+        ExchangeFuture::Forwarded { future, tunnel, http2, busy: Some(busy) }
     }
 }
 
@@ -81,7 +83,7 @@ pin_project! {
     #[project = ExchangeProjection]
     pub(super) enum ExchangeFuture<F> {
         Refused { refused: Refused, version: Version },
-        Forwarded { #[pin] future: F, tunnel: Option<OnUpgrade>, http2: bool, session: Arc<Session> },
+        Forwarded { #[pin] future: F, tunnel: Option<OnUpgrade>, http2: bool, busy: Option<Busy> },
     }
 }
 
@@ -96,14 +98,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match self.project() {
             ExchangeProjection::Refused { refused, version } => reply(refused.0, *version < Version::HTTP_2),
-            ExchangeProjection::Forwarded { future, tunnel, http2, session } => {
+            ExchangeProjection::Forwarded { future, tunnel, http2, busy } => {
                 let result = ready!(future.poll(cx));
-                if !*http2 && session.is_broken() {
+                if !*http2 && busy.as_ref().is_some_and(|busy| busy.is_broken()) {
                     // Whatever came of it: the client did not send what it announced.
                     reply(StatusCode::BAD_REQUEST, true)
                 } else {
                     match result {
-                        Ok(response) => finish(response, tunnel.take(), *http2, session),
+                        Ok(response) => finish(response, tunnel.take(), *http2, busy.take()),
                         Err(error) => {
                             tracing::debug!(error = %error.into(), "no rule took a request and its host did not answer");
                             reply(StatusCode::SERVICE_UNAVAILABLE, false)
@@ -119,7 +121,7 @@ fn finish<B>(
     mut response: Response<B>,
     tunnel: Option<OnUpgrade>,
     http2: bool,
-    session: &Arc<Session>,
+    busy: Option<Busy>,
 ) -> Response<OutboundBody<B>>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -129,14 +131,14 @@ where
     head::backward(response.headers_mut(), switching);
     *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     match (switching, tunnel) {
-        (false, _) => response.map(|body| OutboundBody::new(body, trailers)),
+        (false, _) => response.map(|body| OutboundBody::new(body, trailers, busy)),
         (true, Some(client)) => {
             let upstream = hyper::upgrade::on(&mut response);
             if http2 {
                 head::answer_by_stream(&mut response);
             }
             let (parts, body) = response.into_parts();
-            tokio::spawn(tunnel::run(client, upstream, body, session.clone()));
+            tokio::spawn(tunnel::run(client, upstream, body, busy));
             Response::from_parts(parts, OutboundBody::empty())
         }
         // Nobody asked for it.

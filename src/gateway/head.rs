@@ -194,14 +194,12 @@ fn request_id(draws: &mut Draws) -> HeaderValue {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let mut text = [b'-'; 36];
-    let mut at = 0;
-    for (number, byte) in bytes.into_iter().enumerate() {
-        if matches!(number, 4 | 6 | 8 | 10) {
-            at += 1;
+    // Groups of 4, 2, 2, 2 and 6 bytes.
+    let groups = [(0..8, 0..4), (9..13, 4..6), (14..18, 6..8), (19..23, 8..10), (24..36, 10..16)];
+    for (digits, bytes_of) in groups {
+        for (pair, byte) in text[digits].chunks_exact_mut(2).zip(&bytes[bytes_of]) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
-        text[at] = HEX[usize::from(byte >> 4)];
-        text[at + 1] = HEX[usize::from(byte & 15)];
-        at += 2;
     }
     HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -34,6 +34,7 @@ mod forwarded;
 mod framing;
 mod head;
 mod hello;
+mod idle;
 mod listener;
 mod secured;
 mod serve;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use http::HeaderValue;
 
 use super::drain::Alive;
+use super::idle::Activity;
 use crate::dice::Dice;
 use crate::request::ListenerOrigin;
 
@@ -21,6 +22,7 @@ pub(super) struct Session {
     /// The listener as rules see it, for requests whose client is somebody else.
     pub(super) origin: Option<Arc<ListenerOrigin>>,
     pub(super) dice: Dice,
+    pub(super) activity: Activity,
     /// The number of the first request that says its length in two ways.
     ambiguous: AtomicU64,
     /// Whether a request body broke off or was not what its framing promised.
@@ -34,7 +36,8 @@ impl Session {
         // An address is always a valid header value.
         let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
         let (ambiguous, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
-        Self { peer, tls, trusted: 0, origin: None, dice, ambiguous, broken, _alive: alive }
+        let activity = Activity::new();
+        Self { peer, tls, trusted: 0, origin: None, dice, activity, ambiguous, broken, _alive: alive }
     }
 
     /// Believes so many proxies of what they say about the clients of `origin`.

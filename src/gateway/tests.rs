@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 use tower::service_fn;
 
 use super::body::InboundBody;
@@ -192,6 +193,52 @@ async fn a_drain_tells_http2_to_go_away() {
     let _ = client.served.await.unwrap();
     let _ = connection.await.unwrap();
     assert!(sender.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_without_requests_ends_after_a_while() {
+    let hour = Duration::from_secs(3600);
+    let start = Instant::now();
+    // The first is long under way, in its answer or, once that is there, in its body; the next never has a whole head.
+    for head in ["GET /slow HTTP/1.1\r\nHost: a\r\n\r\n", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na"] {
+        let (open, gate) = oneshot::channel();
+        let mut client = connect(Some(gate));
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        sleep(3 * hour).await;
+        open.send(()).unwrap();
+        if head.starts_with("POST") {
+            sleep(2 * hour).await;
+            client.stream.write_all(b"bc").await.unwrap();
+        }
+        let mut answer = vec![0; 1024];
+        let length = client.stream.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{head}");
+        let answered = Instant::now();
+        sleep(hour / 2).await;
+        client.stream.write_all(b"GET /partial HTTP/1.1\r\nHo").await.unwrap();
+        let mut rest = Vec::new();
+        client.stream.read_to_end(&mut rest).await.unwrap();
+        assert_eq!((rest.as_slice(), answered.elapsed().as_secs()), (&b""[..], hour.as_secs()), "{head}");
+        client.served.await.unwrap().unwrap();
+    }
+    assert_eq!(start.elapsed().as_secs(), 10 * hour.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_without_requests_ends_after_a_while_too() {
+    let client = connect(None);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client.stream)).await.unwrap();
+    tokio::spawn(connection);
+    let half = Duration::from_secs(1800);
+    for _ in 0..3 {
+        sleep(half).await;
+        let request = Request::get("http://a.test/").body(Empty::<Bytes>::new()).unwrap();
+        sender.send_request(request).await.unwrap().into_body().collect().await.unwrap();
+    }
+    let answered = Instant::now();
+    let _ = client.served.await.unwrap();
+    assert_eq!(answered.elapsed().as_secs(), 2 * half.as_secs());
 }
 
 #[tokio::test(start_paused = true)]

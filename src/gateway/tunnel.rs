@@ -1,14 +1,12 @@
 //! What follows a `101 Switching Protocols`: bytes both ways until one side ends.
 
-use std::sync::Arc;
-
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::session::Session;
+use super::idle::Busy;
 
 /// Joins the two connections. `held` is what the tunnel keeps alive: the response body and with it its counts.
-pub(super) async fn run<B>(client: OnUpgrade, upstream: OnUpgrade, held: B, session: Arc<Session>) {
+pub(super) async fn run<B>(client: OnUpgrade, upstream: OnUpgrade, held: B, busy: Option<Busy>) {
     let (client, upstream) = match (client.await, upstream.await) {
         (Ok(client), Ok(upstream)) => (client, upstream),
         (Err(error), _) | (_, Err(error)) => {
@@ -20,5 +18,5 @@ pub(super) async fn run<B>(client: OnUpgrade, upstream: OnUpgrade, held: B, sess
     if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
         tracing::debug!(%error, "a tunnel broke off");
     }
-    drop((held, session));
+    drop((held, busy));
 }
