@@ -93,6 +93,13 @@ impl Follower {
     /// Reads again, and applies what is not the same. A failure is told only if `settled`: until then a file may be
     /// half written. None if the mesh is gone.
     pub(super) async fn reload(&mut self, settled: bool) -> Option<()> {
+        // The system forgets what it was about to tell when it is asked anew, so all of it is read after that.
+        while self.read(settled).await? {}
+        Some(())
+    }
+
+    /// Reads and applies once; whether the system was asked anew since it was read.
+    async fn read(&mut self, settled: bool) -> Option<bool> {
         self.notice.watch(self.scope.folders());
         let (paths, hasher, mesh) = (self.paths.clone(), self.hasher.clone(), self.mesh.clone());
         let applied = self.applied;
@@ -108,7 +115,7 @@ impl Follower {
             Ok(read) => read?,
             Err(error) => {
                 self.failed(&error, settled);
-                return Some(());
+                return Some(false);
             }
         };
         let report = match prepared {
@@ -116,7 +123,7 @@ impl Follower {
             None => None,
         };
         self.applied = hash;
-        self.reach(&files);
+        let anew = self.reach(&files);
         match report {
             Some(report) => {
                 trace(report.problems());
@@ -126,7 +133,7 @@ impl Follower {
             None => {}
         }
         self.failure = None;
-        Some(())
+        Some(anew)
     }
 
     fn failed(&mut self, error: &Error, settled: bool) {
@@ -138,10 +145,13 @@ impl Follower {
         }
     }
 
-    fn reach(&mut self, files: &Files) {
-        if self.scope.places != files.places {
+    /// Follows the links that were read; whether they lead elsewhere than before.
+    fn reach(&mut self, files: &Files) -> bool {
+        let elsewhere = self.scope.places != files.places;
+        if elsewhere {
             self.scope.places.clone_from(&files.places);
             self.notice.watch(self.scope.folders());
         }
+        elsewhere
     }
 }

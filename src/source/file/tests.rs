@@ -99,6 +99,25 @@ async fn a_new_name_is_looked_up_while_what_was_applied_last_serves() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_change_is_not_lost_while_one_that_leads_elsewhere_is_applied() {
+    let (link, first, second, mesh) = (File::new(), File::new(), File::new(), Mesh::new());
+    let _resolving = resolving(&mesh).await;
+    first.write(&["early.test"]);
+    std::os::unix::fs::symlink(&first.0, &link.0).unwrap();
+    let mut follower = following(&link, &mesh).await;
+    second.write(&["late.test"]);
+    fs::remove_file(&link.0).unwrap();
+    std::os::unix::fs::symlink(&second.0, &link.0).unwrap();
+    let change = async {
+        // It has been read, and its name is being looked up.
+        sleep(Duration::from_secs(1)).await;
+        second.write(&["late.test", "other.test"]);
+    };
+    tokio::join!(follower.reload(true), change).0.unwrap();
+    assert_eq!(endpoints(&mesh, "other.test"), Some(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_names_are_waited_for_as_long_as_the_patience_lasts() {
     for (hosts, seconds) in [
         (&["never.test", "late.test"][..], 3),
