@@ -1,6 +1,7 @@
 //! Everything in a document that its word does not take, found in one pass, with what its author can do about it.
 
-use super::message::{Fault, Field, Message, Scalar, Schema};
+use super::leaf::{Fault, Scalar};
+use super::message::{Field, Message, Schema};
 use super::places::Places;
 use super::yaml::{self, Map, Value};
 use crate::error::{Problem, ResourceName, Severity};

@@ -1,7 +1,8 @@
 //! Which kinds are read, which are left out, and what is said of those that are neither.
 
 use super::check::resembles;
-use super::message::{Fault, Field, Message, Schema, Word};
+use super::leaf::Fault;
+use super::message::{Field, Message, Schema, Word};
 use super::resource::{Metadata, Resource};
 use super::yaml::{self, Map, Value};
 use super::{

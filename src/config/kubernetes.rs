@@ -20,7 +20,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::message::{Fault, Leaf, Scalar, decode_leaf, leaf, message};
+use super::leaf::{Fault, Leaf, Scalar, decode_leaf, leaf};
+use super::message::message;
 use super::units::Bytes;
 
 message! {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::bounds::Bounds;
 use super::check::{self, Check};
 use super::kinds::{self, Entry, Kind, Shape};
-use super::message::Fault;
+use super::leaf::Fault;
 use super::places::Places;
 use super::resource::{Metadata, Resource};
 use super::scan::{Refusal, Scanned, scan};

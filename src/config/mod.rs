@@ -33,6 +33,7 @@
 mod bounds;
 mod check;
 mod kinds;
+mod leaf;
 mod load;
 mod message;
 mod places;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::bounds::Bounds;
-use super::message::Fault;
+use super::leaf::Fault;
 use super::places::{Places, PlacesBuilder};
 use super::yaml::{self, Value, ValueBuilder};
 

@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::message::{Fault, Leaf, Scalar, decode_leaf, leaf};
+use super::leaf::{Fault, Leaf, Scalar, decode_leaf, leaf};
 
 /// A length of time as Istio writes it: `1.5s`, `100ms`, `1h30m`, and `-1s`, which decodes and is invalid later.
 ///

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Mapping;
 use serde_yaml::value::{Tag, TaggedValue};
 
-use super::message::{Fault, Scalar};
+use super::leaf::{Fault, Scalar};
 
 pub(crate) use serde_yaml::{Mapping as Map, Value};
 
