@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::exchange::{Exchange, MirrorTarget};
@@ -277,6 +277,15 @@ fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
 pub(super) fn with_path_and_query(head: &mut Parts, path: String) -> Option<()> {
     let mut uri = mem::take(&mut head.uri).into_parts();
     uri.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    head.uri = Uri::from_parts(uri).ok()?;
+    Some(())
+}
+
+/// Puts `authority` in place of the URI's, which then has a path; `None` if that is none.
+pub(super) fn with_authority(head: &mut Parts, authority: Authority) -> Option<()> {
+    let mut uri = mem::take(&mut head.uri).into_parts();
+    uri.authority = Some(authority);
+    uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
     head.uri = Uri::from_parts(uri).ok()?;
     Some(())
 }

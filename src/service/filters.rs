@@ -1,14 +1,12 @@
 //! What comes before an endpoint is chosen, once for a request: faults and CORS, then what the rule changes.
 
-use std::mem;
 use std::sync::Arc;
 
-use http::Uri;
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
-use super::decide::with_path_and_query;
+use super::decide::{with_authority, with_path_and_query};
 use super::exchange::Exchange;
 use super::formats;
 use super::https::authority;
@@ -136,10 +134,7 @@ impl Exchange {
             }
             head.headers.insert(HOST, rewrite.host.clone());
             if head.uri.authority().is_some() {
-                let mut uri = mem::take(&mut head.uri).into_parts();
-                uri.authority = Some(rewrite.uri.clone());
-                uri.path_and_query.get_or_insert_with(|| PathAndQuery::from_static("/"));
-                head.uri = Uri::from_parts(uri).ok()?;
+                with_authority(head, rewrite.uri.clone())?;
             }
         }
         if let Some(path) = path {

@@ -5,7 +5,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,13 +14,14 @@ use std::time::Duration;
 use http::header::{EXPECT, HOST, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use super::admission::Admission;
 use super::classify;
 use super::completion::Taken;
+use super::decide::with_authority;
 use super::exchange::{Exchange, MirrorTarget};
 use super::hop;
 use super::local_reply::failure_reply;
@@ -155,9 +155,7 @@ fn name_shadow(head: &mut Parts) -> Option<()> {
     }
     if let Some(authority) = head.uri.authority() {
         let authority = Authority::try_from(shadow_of(authority.as_str().as_bytes())).ok()?;
-        let mut uri = mem::take(&mut head.uri).into_parts();
-        uri.authority = Some(authority);
-        head.uri = Uri::from_parts(uri).ok()?;
+        with_authority(head, authority)?;
     }
     Some(())
 }
