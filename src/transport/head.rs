@@ -4,7 +4,7 @@ use http::header::{CONNECTION, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
-use crate::service::hop::is_of_a_hop;
+use crate::service::hop::{is, is_of_a_hop, tokens};
 
 const TRAILERS: &str = "trailers";
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -92,10 +92,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         (Some(only), None) if only == TRAILERS => return,
         _ => {}
     }
-    let trailers = |te: &HeaderValue| {
-        te.to_str().is_ok_and(|te| te.split(',').any(|coding| coding.trim().eq_ignore_ascii_case(TRAILERS)))
-    };
-    if headers.get_all(TE).iter().any(trailers) {
+    if headers.get_all(TE).iter().flat_map(tokens).any(|coding| is(coding, TRAILERS.as_bytes())) {
         headers.insert(TE, HeaderValue::from_static(TRAILERS));
     } else {
         headers.remove(TE);
