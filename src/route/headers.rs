@@ -4,13 +4,15 @@ use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
+use super::one_line::{self, Side};
 use super::{Format, FormatContext, FormatError};
 
 /// Removes, sets and adds headers, prepared as far as possible.
 ///
 /// All removals run first, then all sets, then all adds, each in the order of the names. A value may have commands of
 /// a [`Format`]: all of them are read before the first is written. A value that comes out empty leaves the header
-/// alone. `host` and `:authority` of a request are kept apart as [`HeaderOps::authority`].
+/// alone. What is added is a line of its own, but where Envoy keeps one (`user-agent`, `content-type`, `vary`...): there
+/// it joins what is there, behind a comma. `host` and `:authority` of a request are kept apart as [`HeaderOps::authority`].
 ///
 /// ```
 /// use http::HeaderMap;
@@ -123,14 +125,14 @@ impl HeaderOps {
     pub fn apply_request(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
         self.remove_from(headers);
         let rendered = self.rendered(&FormatContext { request: headers, ..*context });
-        self.write_to(headers, rendered);
+        self.write_to(headers, rendered, Side::Request);
     }
 
     /// Changes the headers of a response. `%RESP(..)%` reads `headers` themselves, after the removals.
     pub fn apply_response(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
         self.remove_from(headers);
         let rendered = self.rendered(&FormatContext { response: headers, ..*context });
-        self.write_to(headers, rendered);
+        self.write_to(headers, rendered, Side::Response);
     }
 
     fn remove_from(&self, headers: &mut HeaderMap) {
@@ -140,7 +142,7 @@ impl HeaderOps {
     }
 
     /// Sets and adds; `rendered` has the values that are not literal.
-    fn write_to(&self, headers: &mut HeaderMap, rendered: Vec<Option<HeaderValue>>) {
+    fn write_to(&self, headers: &mut HeaderMap, rendered: Vec<Option<HeaderValue>>, side: Side) {
         let mut rendered = rendered.into_iter();
         let mut next = |value: &Value| match value {
             Value::Literal(value) => Some(value.clone()),
@@ -153,7 +155,7 @@ impl HeaderOps {
         }
         for (name, value) in &self.add {
             if let Some(value) = next(value) {
-                headers.append(name.clone(), value);
+                one_line::append(headers, name, value, side);
             }
         }
     }

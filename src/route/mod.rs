@@ -31,6 +31,7 @@ mod index;
 mod matcher;
 mod mirror;
 pub mod normalize;
+pub(crate) mod one_line;
 mod percent;
 mod redirect;
 mod regex;

@@ -1,0 +1,155 @@
+//! Headers of which Envoy keeps one line: what comes after the first joins it, behind a comma.
+//!
+//! Rules see the joined text: `user-agent: a` and `user-agent: b` are `a,b` and match no `exact: a`. All other headers
+//! keep their lines, of which any may match.
+
+use bytes::BytesMut;
+use http::HeaderMap;
+use http::header::{HeaderName, HeaderValue};
+
+/// Which head a header stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Request,
+    Response,
+}
+
+const OF_BOTH: [&str; 7] = [
+    "cache-control",
+    "content-encoding",
+    "content-type",
+    "proxy-status",
+    "via",
+    "x-envoy-attempt-count",
+    "x-request-id",
+];
+
+const OF_REQUESTS: [&str; 21] = [
+    "accept",
+    "accept-encoding",
+    "access-control-request-headers",
+    "access-control-request-method",
+    "authorization",
+    "grpc-accept-encoding",
+    "grpc-timeout",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "origin",
+    "pragma",
+    "referer",
+    "user-agent",
+    "x-client-trace-id",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+];
+
+const OF_RESPONSES: [&str; 22] = [
+    "access-control-allow-credentials",
+    "access-control-allow-headers",
+    "access-control-allow-methods",
+    "access-control-allow-origin",
+    "access-control-expose-headers",
+    "access-control-max-age",
+    "age",
+    "date",
+    "etag",
+    "expires",
+    "grpc-message",
+    "grpc-status",
+    "last-modified",
+    "location",
+    "server",
+    "vary",
+    "x-envoy-degraded",
+    "x-envoy-immediate-health-check-fail",
+    "x-envoy-ratelimited",
+    "x-envoy-upstream-canary",
+    "x-envoy-upstream-healthchecked-cluster",
+    "x-envoy-upstream-service-time",
+];
+
+fn is_one_line(name: &HeaderName, side: Side) -> bool {
+    let of_side: &[&str] = match side {
+        Side::Request => &OF_REQUESTS,
+        Side::Response => &OF_RESPONSES,
+    };
+    OF_BOTH.contains(&name.as_str()) || of_side.contains(&name.as_str())
+}
+
+/// Joins the lines of those headers that came in several.
+pub(crate) fn join(headers: &mut HeaderMap, side: Side) {
+    if headers.len() == headers.keys_len() {
+        return;
+    }
+    let repeated = |name: &&HeaderName| is_one_line(name, side) && headers.get_all(*name).iter().nth(1).is_some();
+    let names: Vec<_> = headers.keys().filter(repeated).cloned().collect();
+    for name in names {
+        if let Some(line) = joined(headers.get_all(&name).iter()) {
+            headers.insert(name, line);
+        }
+    }
+}
+
+/// Adds a line, which is a part of the one there is where only one can be.
+pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, side: Side) {
+    match headers.get_mut(name) {
+        Some(line) if is_one_line(name, side) => *line = joined([&*line, &value].into_iter()).unwrap_or(value),
+        _ => drop(headers.append(name.clone(), value)),
+    }
+}
+
+fn joined<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
+    let mut text = BytesMut::new();
+    for (number, line) in lines.enumerate() {
+        if number > 0 {
+            text.extend_from_slice(b",");
+        }
+        text.extend_from_slice(line.as_bytes());
+    }
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn lines(headers: &HeaderMap) -> Vec<String> {
+        let mut lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn lines_are_joined_where_envoy_keeps_one() {
+        let twice = [("user-agent", "a"), ("x", "1"), ("user-agent", "b"), ("x", "2"), ("vary", "c"), ("vary", "d")];
+        let mut request = headers(&twice);
+        join(&mut request, Side::Request);
+        assert_eq!(lines(&request), ["user-agent: a,b", "vary: c", "vary: d", "x: 1", "x: 2"]);
+        let mut response = headers(&twice);
+        join(&mut response, Side::Response);
+        assert_eq!(lines(&response), ["user-agent: a", "user-agent: b", "vary: c,d", "x: 1", "x: 2"]);
+    }
+
+    #[test]
+    fn what_is_added_joins_the_line_there_is() {
+        let mut response = headers(&[("etag", "a"), ("set-cookie", "a")]);
+        for name in ["etag", "set-cookie", "date"] {
+            append(&mut response, &HeaderName::from_static(name), HeaderValue::from_static("b"), Side::Response);
+        }
+        assert_eq!(lines(&response), ["date: b", "etag: a,b", "set-cookie: a", "set-cookie: b"]);
+    }
+}
