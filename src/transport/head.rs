@@ -1,8 +1,9 @@
 //! The head of a request, made fit for the protocol of its connection.
 
-use http::header::{CONNECTION, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http_body::Body;
 
 use crate::service::hop::{is, is_of_a_hop, tokens};
 
@@ -26,6 +27,15 @@ pub(super) fn to_http1<B>(request: &mut Request<B>, authority: Option<&Authority
     } else {
         Uri::from(path_of(uri))
     };
+}
+
+/// Says of a request without a body that it has none, where its method makes one likely (RFC 9110, 8.6).
+pub(super) fn say_no_body<B: Body>(request: &mut Request<B>) {
+    let likely =
+        !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT);
+    if likely && request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
 }
 
 /// HTTP/2: the authority in `:authority` and nowhere else, no header that is about the connection.
