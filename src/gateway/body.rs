@@ -91,6 +91,8 @@ pin_project! {
     pub(super) struct OutboundBody<B> {
         #[pin]
         body: Option<B>,
+        // Said instead of a body.
+        words: &'static str,
         trailers: bool,
         busy: Option<Busy>,
     }
@@ -98,21 +100,28 @@ pin_project! {
 
 impl<B> OutboundBody<B> {
     pub(super) fn empty() -> Self {
-        Self { body: None, trailers: false, busy: None }
+        Self::words("")
+    }
+
+    pub(super) fn words(words: &'static str) -> Self {
+        Self { body: None, words, trailers: false, busy: None }
     }
 
     pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), trailers, busy }
+        Self { body: Some(body), words: "", trailers, busy }
     }
 }
 
-impl<B: Body> Body for OutboundBody<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes>> Body for OutboundBody<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.project();
-        let Some(body) = this.body.as_pin_mut() else { return Poll::Ready(None) };
+        let Some(body) = this.body.as_pin_mut() else {
+            let words = std::mem::take(this.words);
+            return Poll::Ready((!words.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(words.as_bytes())))));
+        };
         Poll::Ready(match ready!(body.poll_frame(cx)) {
             Some(Ok(frame)) if frame.is_trailers() && !*this.trailers => None,
             other => other,
@@ -120,10 +129,10 @@ impl<B: Body> Body for OutboundBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.body.as_ref().map_or(self.words.is_empty(), Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(self.words.len() as u64), Body::size_hint)
     }
 }

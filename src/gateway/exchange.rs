@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, SERVER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use super::idle::Busy;
 use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
+use crate::service::refusal::Refusal;
 
 /// What a gateway does with the requests of one connection before and after the mesh.
 ///
@@ -54,14 +55,15 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let number = self.requests.replace(self.requests.get() + 1);
         let version = request.version();
-        let admitted = if self.session.is_ambiguous(number) {
-            Err(Refused(StatusCode::BAD_REQUEST))
-        } else {
-            head::admit(&request)
+        let admitted = match self.session.flaw_of(number) {
+            None => head::admit(&request),
+            Some(flaw) => Err(flaw.into()),
         };
         let admitted = match admitted {
             Ok(admitted) => admitted,
-            Err(refused) => return ExchangeFuture::Refused { refused, version },
+            Err(Refused(status, body)) => {
+                return ExchangeFuture::Refused { refusal: Some(Refusal::of(&request, status, body)), version };
+            }
         };
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
         if admitted == Admitted::WebSocketStream {
@@ -82,7 +84,8 @@ pin_project! {
     /// The future of [`Exchange`].
     #[project = ExchangeProjection]
     pub(super) enum ExchangeFuture<F> {
-        Refused { refused: Refused, version: Version },
+        // `None`: it was given.
+        Refused { refusal: Option<Refusal>, version: Version },
         Forwarded { #[pin] future: F, tunnel: Option<OnUpgrade>, http2: bool, busy: Option<Busy> },
     }
 }
@@ -97,7 +100,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(Ok(match self.project() {
-            ExchangeProjection::Refused { refused, version } => reply(refused.0, *version < Version::HTTP_2),
+            ExchangeProjection::Refused { refusal, version } => match refusal.take() {
+                Some(refusal) => refuse(refusal, *version < Version::HTTP_2),
+                None => return Poll::Pending,
+            },
             ExchangeProjection::Forwarded { future, tunnel, http2, busy } => {
                 let result = ready!(future.poll(cx));
                 if !*http2 && busy.as_ref().is_some_and(|busy| busy.is_broken()) {
@@ -131,7 +137,18 @@ where
     head::backward(response.headers_mut(), switching);
     *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     match (switching, tunnel) {
-        (false, _) => response.map(|body| OutboundBody::new(body, trailers, busy)),
+        (false, tunnel) => {
+            let refused = tunnel.is_some();
+            if refused {
+                head::refuse_tunnel(response.headers_mut(), http2);
+            }
+            // Only an error may say more than that the tunnel is not there.
+            if refused && response.status().as_u16() < 400 {
+                response.headers_mut().remove(CONTENT_LENGTH);
+                return response.map(|_| OutboundBody::empty());
+            }
+            response.map(|body| OutboundBody::new(body, trailers, busy))
+        }
         (true, Some(client)) => {
             let upstream = hyper::upgrade::on(&mut response);
             if http2 {
@@ -144,6 +161,13 @@ where
         // Nobody asked for it.
         (true, None) => reply(StatusCode::BAD_GATEWAY, false),
     }
+}
+
+/// An answer at the door, with which a connection of HTTP/1.1 ends.
+fn refuse<B>(refusal: Refusal, close: bool) -> Response<OutboundBody<B>> {
+    let mut response = reply(refusal.status, close).map(|_: OutboundBody<B>| OutboundBody::words(refusal.body));
+    response.headers_mut().extend(refusal.headers);
+    response
 }
 
 /// An answer of the gateway itself, without a body.

@@ -1,11 +1,21 @@
 //! Where HTTP/1.1 requests begin and end on the wire: finds the heads that hyper repairs and Envoy refuses.
 //!
-//! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, and the second of two equal ones, before
-//! any service can see them. Envoy answers both with 400, since another proxy may frame such a message otherwise.
-//! [`Framing`] reads along, keeps nothing but a line that two reads share, and tells which request is ambiguous.
+//! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, the second of two equal ones, and what follows
+//! a `#` in the target, before any service can see them. Envoy answers all with 400, since another proxy may frame such
+//! a message otherwise, or take another path from it. [`Framing`] reads along, keeps nothing but a line that two reads
+//! share, and tells which request has such a [`Flaw`].
 
 /// How much of one line is kept; no line that decides about framing is longer.
 const LINE: usize = 128;
+
+/// What hyper would repair without a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flaw {
+    /// Its length is told in two ways.
+    Ambiguous,
+    /// Its target has a fragment.
+    Fragment,
+}
 
 /// Reads along with an HTTP/1.1 connection.
 #[derive(Debug)]
@@ -42,6 +52,7 @@ struct Head {
     length: u64,
     encoded: bool,
     tunnel: bool,
+    fragment: bool,
 }
 
 impl Framing {
@@ -49,8 +60,8 @@ impl Framing {
         Self { state: State::Start, partial: Vec::new(), heads: 0, head: Head::default() }
     }
 
-    /// Reads along `bytes`. The number (from 0) of the request whose length is ambiguous, if its head ends in them.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<u64> {
+    /// Reads along `bytes`. The number (from 0) of a request with a flaw, if its head ends in them.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<(u64, Flaw)> {
         while !bytes.is_empty() && self.state != State::Blind {
             if let State::Body(left) | State::Chunk(left) = self.state {
                 let here = left.min(bytes.len() as u64);
@@ -58,22 +69,26 @@ impl Framing {
                 self.skip(left - here);
                 continue;
             }
-            let Some(end) = memchr::memchr(b'\n', bytes) else {
-                self.keep(bytes);
+            let end = memchr::memchr(b'\n', bytes);
+            let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            if self.state == State::Start && memchr::memchr(b'#', line).is_some() {
+                self.head.fragment = true;
+            }
+            if end.is_none() {
+                self.keep(line);
                 return None;
-            };
-            let (line, rest) = bytes.split_at(end);
+            }
             bytes = rest.get(1..).unwrap_or_default();
-            let ambiguous = if self.partial.is_empty() {
+            let flaw = if self.partial.is_empty() {
                 self.line(line)
             } else {
                 self.keep(line);
                 let whole = std::mem::take(&mut self.partial);
                 self.line(&whole)
             };
-            if ambiguous {
+            if let Some(flaw) = flaw {
                 self.state = State::Blind;
-                return Some(self.heads);
+                return Some((self.heads, flaw));
             }
         }
         None
@@ -93,13 +108,14 @@ impl Framing {
         };
     }
 
-    /// Takes a line without its `\n`; whether it ends an ambiguous head.
-    fn line(&mut self, line: &[u8]) -> bool {
+    /// Takes a line without its `\n`; the flaw of the head that it ends.
+    fn line(&mut self, line: &[u8]) -> Option<Flaw> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match self.state {
             State::Start if line.is_empty() => {}
             State::Start => {
-                self.head = Head { tunnel: line.starts_with(b"CONNECT "), ..Head::default() };
+                let fragment = self.head.fragment;
+                self.head = Head { tunnel: line.starts_with(b"CONNECT "), fragment, ..Head::default() };
                 self.state = State::Fields;
             }
             State::Fields if line.is_empty() => return self.head_ends(),
@@ -112,7 +128,7 @@ impl Framing {
             State::Trailers if line.is_empty() => self.state = State::Start,
             _ => {}
         }
-        false
+        None
     }
 
     fn field(&mut self, line: &[u8]) {
@@ -134,10 +150,13 @@ impl Framing {
         }
     }
 
-    fn head_ends(&mut self) -> bool {
-        let head = self.head;
+    fn head_ends(&mut self) -> Option<Flaw> {
+        let head = std::mem::take(&mut self.head);
         if head.lengths > 1 || (head.lengths == 1 && head.encoded) {
-            return true;
+            return Some(Flaw::Ambiguous);
+        }
+        if head.fragment {
+            return Some(Flaw::Fragment);
         }
         self.heads += 1;
         self.state = if head.tunnel {
@@ -149,7 +168,7 @@ impl Framing {
         } else {
             State::Start
         };
-        false
+        None
     }
 }
 
@@ -167,11 +186,11 @@ mod tests {
     const TWO: &str = "POST / HTTP/1.1\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\nabc";
     const BOTH: &str = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n";
 
-    fn at_once(text: &str) -> Option<u64> {
+    fn at_once(text: &str) -> Option<(u64, Flaw)> {
         Framing::new().read(text.as_bytes())
     }
 
-    fn byte_by_byte(text: &str) -> Option<u64> {
+    fn byte_by_byte(text: &str) -> Option<(u64, Flaw)> {
         let mut framing = Framing::new();
         text.as_bytes().chunks(1).find_map(|byte| framing.read(byte))
     }
@@ -199,6 +218,22 @@ mod tests {
             (format!("GET / HTTP/1.1\r\ncookie: {long}\r\n\r\n{TWO}"), Some(1)),
             (format!("GET / HTTP/1.1\nhost: a\n\n{TWO}"), Some(1)),
         ] {
+            let expected = expected.map(|number| (number, Flaw::Ambiguous));
+            assert_eq!(at_once(&text), expected, "{text}");
+            assert_eq!(byte_by_byte(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_is_seen_in_the_target_alone() {
+        let long = "x".repeat(1000);
+        for (text, expected) in [
+            ("GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n".to_owned(), Some(0)),
+            (format!("{GET}GET /{long}?c=d#b HTTP/1.1\r\n\r\n"), Some(1)),
+            (format!("GET / HTTP/1.1\r\nx: #\r\n\r\n{GET}"), None),
+            ("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n#a#GET / HTTP/1.1\r\n\r\n".to_owned(), None),
+        ] {
+            let expected = expected.map(|number| (number, Flaw::Fragment));
             assert_eq!(at_once(&text), expected, "{text}");
             assert_eq!(byte_by_byte(&text), expected, "{text}");
         }

@@ -9,8 +9,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Versio
 use hyper::ext::Protocol;
 
 use super::forwarded;
+use super::framing::Flaw;
 use super::session::Session;
 use crate::dice::Draws;
+use crate::route::one_line::{self, Side};
 use crate::service::hop::{drop_hop_by_hop, is, is_of_a_hop, tokens};
 
 /// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
@@ -21,6 +23,8 @@ const MAX_HEADERS: usize = 100;
 const ISTIO_ENVOY: HeaderValue = HeaderValue::from_static("istio-envoy");
 const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
 const X_FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers with which a client could steer the proxy; what follows `x-envoy-`.
@@ -58,36 +62,102 @@ pub(super) enum Admitted {
     WebSocketStream,
 }
 
-/// A request that is answered at the door.
+/// A request that is answered at the door, with a status and a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused(pub(super) StatusCode);
+pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str);
+
+impl Refused {
+    /// As Envoy's connection manager refuses.
+    const fn with(status: StatusCode) -> Self {
+        Self(status, "")
+    }
+
+    /// What Envoy's codec refuses, which spells the status out.
+    const BY_CODEC: Self = Self(StatusCode::BAD_REQUEST, "Bad Request");
+}
+
+impl From<Flaw> for Refused {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Ambiguous => Self::BY_CODEC,
+            Flaw::Fragment => Self::with(StatusCode::BAD_REQUEST),
+        }
+    }
+}
 
 /// Whether a request may pass, before anything is changed.
 pub(super) fn admit<B>(request: &Request<B>) -> Result<Admitted, Refused> {
     let headers = request.headers();
     if request.version() < Version::HTTP_11 {
-        return Err(Refused(StatusCode::UPGRADE_REQUIRED));
+        return Err(Refused(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"));
+    }
+    if request.version() < Version::HTTP_2 && !is_known(request.method()) {
+        return Err(Refused::BY_CODEC);
     }
     // hyper bounds HTTP/1.1 heads itself; for HTTP/2 the number is not bounded.
     if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {
-        return Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+        return Err(Refused::with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     check_host(request)?;
     if request.method() == Method::CONNECT {
         let protocol = request.extensions().get::<Protocol>();
         let websocket = protocol.is_some_and(|protocol| is(protocol.as_ref(), b"websocket"));
-        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused(StatusCode::FORBIDDEN)) };
+        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused::with(StatusCode::FORBIDDEN)) };
     }
     if !matches!(request.uri().path().as_bytes().first(), Some(b'/' | b'*')) {
         let http1 = request.version() < Version::HTTP_2;
-        return Err(Refused(if http1 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }));
+        return Err(Refused::with(if http1 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }));
     }
     match upgrade(headers) {
         None => Ok(Admitted::Plain),
         Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(Admitted::WebSocket),
         Some(protocol) if protocol.eq_ignore_ascii_case(b"h2c") => Ok(Admitted::Plain),
-        Some(_) => Err(Refused(StatusCode::FORBIDDEN)),
+        Some(_) => Err(Refused::with(StatusCode::FORBIDDEN)),
     }
+}
+
+/// Whether Envoy's parser of HTTP/1.1 takes a method.
+fn is_known(method: &Method) -> bool {
+    const OTHERS: [&str; 25] = [
+        "ACL",
+        "BIND",
+        "CHECKOUT",
+        "COPY",
+        "LINK",
+        "LOCK",
+        "MERGE",
+        "MKACTIVITY",
+        "MKCALENDAR",
+        "MKCOL",
+        "MOVE",
+        "MSEARCH",
+        "NOTIFY",
+        "PROPFIND",
+        "PROPPATCH",
+        "PURGE",
+        "REBIND",
+        "REPORT",
+        "SEARCH",
+        "SOURCE",
+        "SUBSCRIBE",
+        "UNBIND",
+        "UNLINK",
+        "UNLOCK",
+        "UNSUBSCRIBE",
+    ];
+    let usual = matches!(
+        *method,
+        Method::GET
+            | Method::POST
+            | Method::PUT
+            | Method::DELETE
+            | Method::HEAD
+            | Method::OPTIONS
+            | Method::PATCH
+            | Method::CONNECT
+            | Method::TRACE
+    );
+    usual || OTHERS.contains(&method.as_str())
 }
 
 fn size(headers: &HeaderMap) -> usize {
@@ -99,7 +169,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     let named = request.uri().authority().is_some() || first.is_some_and(|host| is_authority(host.as_bytes()));
-    if named && second.is_none() { Ok(()) } else { Err(Refused(StatusCode::BAD_REQUEST)) }
+    if named && second.is_none() { Ok(()) } else { Err(Refused::with(StatusCode::BAD_REQUEST)) }
 }
 
 /// Whether all bytes may stand in an authority (RFC 3986, 3.2), as Envoy checks them.
@@ -121,6 +191,7 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
     if headers.keys().any(is_ours) {
         clean(headers, admitted);
     }
+    one_line::join(headers, Side::Request);
     headers.reserve(4);
     forwarded::announce(headers, session);
     headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
@@ -161,6 +232,14 @@ pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) {
     }
 }
 
+/// Prepares the head of an answer that refuses a tunnel: the connection, on which one was asked for, ends with it.
+pub(super) fn refuse_tunnel(headers: &mut HeaderMap, http2: bool) {
+    headers.remove(UPSTREAM_SERVICE_TIME);
+    if !http2 {
+        headers.insert(CONNECTION, CLOSE);
+    }
+}
+
 /// Answers that the tunnel is there as HTTP/2 does.
 pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
     *response.status_mut() = StatusCode::OK;
@@ -172,6 +251,7 @@ pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
 /// Prepares the head of a response for the client.
 pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
     drop_hop_by_hop(headers, switching);
+    one_line::join(headers, Side::Response);
     headers.insert(SERVER, ISTIO_ENVOY);
 }
 
@@ -263,9 +343,9 @@ mod tests {
             assert_eq!(admitted, expected, "{target} {version:?} {:?}", headers.first());
         }
         let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
-        assert_eq!(admit(&connect), Err(Refused(StatusCode::FORBIDDEN)));
+        assert_eq!(admit(&connect), Err(Refused::with(StatusCode::FORBIDDEN)));
         for (protocol, expected) in
-            [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused(StatusCode::FORBIDDEN)))]
+            [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused::with(StatusCode::FORBIDDEN)))]
         {
             let protocol = Protocol::from_static(protocol);
             let connect = Request::connect("http://a/chat").version(Version::HTTP_2).extension(protocol);

@@ -1,12 +1,13 @@
 //! What the requests of one connection share: [`Session`].
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
 
 use super::drain::Alive;
+use super::framing::Flaw;
 use super::idle::Activity;
 use crate::dice::Dice;
 use crate::request::ListenerOrigin;
@@ -23,8 +24,8 @@ pub(super) struct Session {
     pub(super) origin: Option<Arc<ListenerOrigin>>,
     pub(super) dice: Dice,
     pub(super) activity: Activity,
-    /// The number of the first request that says its length in two ways.
-    ambiguous: AtomicU64,
+    /// The number and flaw of the first request that hyper would repair.
+    flawed: OnceLock<(u64, Flaw)>,
     /// Whether a request body broke off or was not what its framing promised.
     broken: AtomicBool,
     /// Held so that a drain waits for this connection.
@@ -35,9 +36,9 @@ impl Session {
     pub(super) fn new(peer: Option<SocketAddr>, tls: bool, dice: Dice, alive: Option<Alive>) -> Self {
         // An address is always a valid header value.
         let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
-        let (ambiguous, broken) = (AtomicU64::new(u64::MAX), AtomicBool::new(false));
+        let (flawed, broken) = (OnceLock::new(), AtomicBool::new(false));
         let activity = Activity::new();
-        Self { peer, tls, trusted: 0, origin: None, dice, activity, ambiguous, broken, _alive: alive }
+        Self { peer, tls, trusted: 0, origin: None, dice, activity, flawed, broken, _alive: alive }
     }
 
     /// Believes so many proxies of what they say about the clients of `origin`.
@@ -58,12 +59,13 @@ impl Session {
         self.behind(trusted, &Arc::new(origin))
     }
 
-    pub(super) fn mark_ambiguous(&self, request: u64) {
-        self.ambiguous.store(request, Ordering::Relaxed);
+    /// Notes the flaw of a request. None is read after the first.
+    pub(super) fn mark(&self, request: u64, flaw: Flaw) {
+        let _ = self.flawed.set((request, flaw));
     }
 
-    pub(super) fn is_ambiguous(&self, request: u64) -> bool {
-        self.ambiguous.load(Ordering::Relaxed) == request
+    pub(super) fn flaw_of(&self, request: u64) -> Option<Flaw> {
+        self.flawed.get().filter(|(number, _)| *number == request).map(|(_, flaw)| *flaw)
     }
 
     pub(super) fn mark_broken(&self) {

@@ -52,9 +52,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
 impl<IO> Wire<IO> {
     fn read_along(&mut self, bytes: &[u8]) {
         if let Some((framing, session)) = &mut self.along
-            && let Some(request) = framing.read(bytes)
+            && let Some((request, flaw)) = framing.read(bytes)
         {
-            session.mark_ambiguous(request);
+            session.mark(request, flaw);
         }
     }
 }
@@ -104,6 +104,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::framing::Flaw;
     use super::*;
 
     async fn open(bytes: &[u8]) -> (Protocol, String) {
@@ -137,13 +138,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ambiguous_request_is_marked() {
+    async fn a_request_with_a_flaw_is_marked() {
         let session = Arc::new(Session::for_tests());
         let text = b"GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\nx";
         let io = tokio_test::io::Builder::new().read(&text[..30]).read(&text[30..]).build();
         let (_, mut wire) = Wire::open(io, &session).await.unwrap().unwrap();
         wire.read_to_end(&mut Vec::new()).await.unwrap();
-        assert!(session.is_ambiguous(0));
-        assert!(!session.is_ambiguous(1));
+        assert_eq!((session.flaw_of(0), session.flaw_of(1)), (Some(Flaw::Ambiguous), None));
     }
 }

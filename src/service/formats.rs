@@ -35,10 +35,17 @@ pub(super) fn of_request(exchange: &Exchange, head: &mut Parts, operations: &Hea
     operations.apply_request(&mut head.headers, &context);
 }
 
+/// Who answered, and with what.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Answered {
+    Upstream(StatusCode),
+    Here(StatusCode),
+}
+
 /// Changes the headers of a response.
 pub(super) fn of_response(
     exchange: &Exchange,
-    status: StatusCode,
+    answered: Answered,
     headers: &mut HeaderMap,
     info: &RouteInfo,
     operations: &HeaderOps,
@@ -46,6 +53,10 @@ pub(super) fn of_response(
     if operations.is_literal() {
         return operations.apply_response(headers, &FormatContext::default());
     }
+    let (status, code) = match answered {
+        Answered::Upstream(status) => (status, Some(status)),
+        Answered::Here(status) => (status, None),
+    };
     let saved = exchange.saved.as_ref();
     let host = saved.and_then(|saved| std::str::from_utf8(saved.first(&HOST)?).ok());
     let upstream = info.endpoint.as_ref().map(|endpoint| &endpoint.address);
@@ -56,6 +67,7 @@ pub(super) fn of_response(
         authority: saved.and_then(SavedHead::authority).or(host).unwrap_or(""),
         version: exchange.version,
         status: Some(status),
+        code,
         details: info.details,
         flags: &info.flags,
         upstream: upstream.map(|address| address as _),

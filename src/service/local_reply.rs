@@ -28,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
+use super::formats::Answered;
 use super::mesh_error::{ErrorMode, MeshError};
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
@@ -47,13 +48,13 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(method: &Method, headers: &HeaderMap, mode: ErrorMode) -> Self {
-        Self { head: method == Method::HEAD, grpc: headers.get(CONTENT_TYPE).is_some_and(is_grpc), mode }
+        Self { head: method == Method::HEAD, grpc: is_grpc(headers), mode }
     }
 }
 
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
-fn is_grpc(content_type: &HeaderValue) -> bool {
-    match content_type.as_bytes().strip_prefix(b"application/grpc") {
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    match headers.get(CONTENT_TYPE).and_then(|of| of.as_bytes().strip_prefix(b"application/grpc")) {
         Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
         None => false,
     }
@@ -79,6 +80,8 @@ struct Said {
     of_a_try: bool,
     /// Whether a rule says that this is the answer: no failure.
     of_a_rule: bool,
+    /// Whether it stays as it is, whatever the rule does to responses.
+    finished: bool,
 }
 
 impl LocalReply {
@@ -94,6 +97,7 @@ impl LocalReply {
             cause: None,
             of_a_try: false,
             of_a_rule: false,
+            finished: false,
         }))
     }
 
@@ -145,10 +149,10 @@ impl LocalReply {
         reply
     }
 
-    /// A preflight that is answered with these headers.
+    /// A preflight that is answered with these headers, and no more: the rule's operations are for what it forwards.
     pub(super) fn preflight(headers: HeaderMap) -> Self {
         let mut reply = Self::direct(StatusCode::OK, Bytes::new());
-        reply.0.headers = headers;
+        (reply.0.headers, reply.0.finished) = (headers, true);
         reply
     }
 
@@ -234,21 +238,23 @@ impl LocalReply {
         Err(MeshError::new(status, info).into())
     }
 
-    /// The response without what is told of it, and that. The operations of the rule that took the request apply.
+    /// The response without what is told of it, and that.
     fn told<B>(self, mut exchange: Box<Exchange>) -> (Response<ResponseBody<B>>, RouteInfo) {
-        let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, .. } = *self.0;
+        let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, finished, .. } = *self.0;
         let asked = exchange.asked;
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
         let mut record = exchange.answered(status, info.flags);
         if asked.grpc {
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), &body);
         }
-        exchange.finish_response(status, &mut headers, &info);
+        if !finished {
+            exchange.finish_response(Answered::Here(status), &mut headers, &info);
+        }
         let body = if asked.grpc {
             headers.remove(CONTENT_LENGTH);
             Bytes::new()
         } else {
-            body_headers(&mut headers, &body);
+            body_headers(&mut headers, body.len());
             if asked.head { Bytes::new() } else { body }
         };
         if let Some(record) = &mut record {
@@ -303,18 +309,18 @@ fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
 }
 
-fn body_headers(headers: &mut HeaderMap, body: &Bytes) {
-    if body.is_empty() {
+pub(super) fn body_headers(headers: &mut HeaderMap, length: usize) {
+    if length == 0 {
         headers.remove(CONTENT_LENGTH);
         headers.remove(CONTENT_TYPE);
     } else {
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("text/plain"));
     }
 }
 
 /// A trailers-only response: all of it is in the headers.
-fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
+pub(super) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
     if !message.is_empty()
@@ -324,7 +330,7 @@ fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
     }
 }
 
-fn grpc_status(status: StatusCode) -> u16 {
+pub(super) fn grpc_status(status: StatusCode) -> u16 {
     match status.as_u16() {
         400 => 13,
         401 => 16,
@@ -362,7 +368,8 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            assert_eq!(is_grpc(&HeaderValue::from_static(value)), expected, "{value}");
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            assert_eq!(is_grpc(&headers), expected, "{value}");
         }
     }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use http::header::{EXPECT, HOST, UPGRADE};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
@@ -22,7 +22,7 @@ use super::admission::Admission;
 use super::classify;
 use super::completion::Taken;
 use super::decide::with_authority;
-use super::exchange::{Exchange, MirrorTarget};
+use super::exchange::{ATTEMPT_COUNT, Exchange, MirrorTarget};
 use super::hop;
 use super::local_reply::failure_reply;
 use super::mirror_body::MirrorBody;
@@ -30,9 +30,14 @@ use super::request_body::RequestBody;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
 use crate::outcome::Outcome;
+use crate::request::ListenerOrigin;
 use crate::route::Route;
+use crate::route::one_line::{self, Side};
 use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::Choice;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// What copies are sent through.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +139,9 @@ where
     let Some(aim) = exchange.secured.aim(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
+    if let Some(listener) = &exchange.listener {
+        announce(&mut head.headers, listener);
+    }
     let body = target.body.take().map_or_else(RequestBody::empty, RequestBody::mirror);
     let request = Request::from_parts(head, body.with_aim(aim));
     let mut published = target.published.clone();
@@ -145,6 +153,17 @@ where
         let gone = async { while published.changed().await.is_ok() {} };
         first(mirrored, gone).await;
     });
+}
+
+/// Says in the head of a copy what a gateway says there: that it is tried once, and that the gateway asks for it.
+fn announce(headers: &mut HeaderMap, listener: &ListenerOrigin) {
+    headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
+    headers.insert(INTERNAL, HeaderValue::from_static("true"));
+    if let Some(local) = listener.local
+        && let Ok(local) = HeaderValue::try_from(local.ip().to_string())
+    {
+        one_line::append(headers, &FORWARDED_FOR, local, Side::Request);
+    }
 }
 
 /// Puts the suffix of copies behind the host that a head names; `None` if that makes no name.

@@ -94,6 +94,7 @@ mod local_reply;
 mod mesh_error;
 mod mirror;
 mod mirror_body;
+pub(crate) mod refusal;
 mod request_body;
 mod request_policy;
 mod response_body;

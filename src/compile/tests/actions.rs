@@ -180,9 +180,9 @@ fn h4_commands_in_values_are_read() {
     );
     let route = route(&snapshot, "http://it.test/").unwrap();
     assert!(route.response_headers.needs_request() && !route.response_headers.is_literal());
-    let status = Some(StatusCode::OK);
+    let code = Some(StatusCode::OK);
     let mut headers = HeaderMap::new();
-    let context = FormatContext { authority: "it.test", status, ..FormatContext::default() };
+    let context = FormatContext { authority: "it.test", code, ..FormatContext::default() };
     route.response_headers.apply_response(&mut headers, &context);
     assert_eq!((&headers["x-to"], &headers["x-plain"]), (&"it.test 200".parse().unwrap(), &"50%".parse().unwrap()));
 }

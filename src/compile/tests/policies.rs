@@ -213,7 +213,7 @@ fn c2_words_of_cors_are_understood() {
     };
     let all = "allowOrigins: [{exact: 'https://a'}], allowMethods: [GET, POST], allowHeaders: [x-y], \
                exposeHeaders: [x-e], maxAge: 1m, allowCredentials: true";
-    let answer = "allow-origin=https://a allow-credentials=true allow-methods=GET,POST allow-headers=x-y max-age=60";
+    let answer = "allow-origin=https://a allow-credentials=true allow-methods=GET,POST allow-headers=x-y expose-headers=x-e max-age=60";
     assert_eq!(told(all, "https://a"), answer);
     assert_eq!(told(all, "https://b"), "goes on");
     assert_eq!(told("allowOrigin: ['https://a']", "https://a"), "allow-origin=https://a");

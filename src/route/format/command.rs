@@ -204,7 +204,7 @@ impl Command {
                 Ok(())
             }
             Command::Protocol => out.write_all(protocol(context.version)),
-            Command::ResponseCode => write!(out, "{}", context.status.map_or(0, |status| status.as_u16())),
+            Command::ResponseCode => write!(out, "{}", context.code.map_or(0, |code| code.as_u16())),
             Command::ResponseCodeDetails => out.write_all(context.details.as_bytes()),
             Command::ResponseFlags => write!(out, "{}", context.flags),
             Command::Address { side, part } => {

@@ -7,7 +7,7 @@
 //! | `%REQ_WITHOUT_QUERY(A?B):9%` | the same without what follows a `?` |
 //! | `%RESP(A?B):9%` | the same of the response |
 //! | `%PROTOCOL%` | `HTTP/1.1` or `HTTP/2` |
-//! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%` | of the response so far: `0`, nothing and `-` before there is one |
+//! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%` | of the response so far: `0`, nothing and `-` before there is one; the code of an answer made here is `0` |
 //! | `%DOWNSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_REMOTE_PORT%` | the client, `DOWNSTREAM_DIRECT_REMOTE_...` too |
 //! | `%DOWNSTREAM_LOCAL_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_LOCAL_PORT%` | this side of its connection |
 //! | `%UPSTREAM_HOST%`, `%UPSTREAM_CLUSTER%`, `%ROUTE_NAME%` | where the request goes |
@@ -114,8 +114,11 @@ pub struct FormatContext<'a> {
     pub local: Option<SocketAddr>,
     /// The headers of the response. Operations on a response read those that they change.
     pub response: &'a dyn HeaderSource,
-    /// The status of the response.
+    /// `:status` of the response.
     pub status: Option<StatusCode>,
+    /// `%RESPONSE_CODE%`: the status that an endpoint answered with, as Envoy has it when it writes headers. Of an answer
+    /// made here it is not known yet, and comes out as 0.
+    pub code: Option<StatusCode>,
     /// Why the response is what it is, in Envoy's words: `via_upstream`.
     pub details: &'a str,
     /// The response flags in Envoy's letters; `-` for none.
@@ -143,6 +146,7 @@ impl Default for FormatContext<'_> {
             local: None,
             response: &(),
             status: None,
+            code: None,
             details: "",
             flags: &"-",
             upstream: None,
@@ -312,6 +316,7 @@ mod tests {
             peer: Some("[::1]:5000".parse().unwrap()),
             local: Some("10.0.0.1:80".parse().unwrap()),
             status: Some(StatusCode::NOT_FOUND),
+            code: Some(StatusCode::NOT_FOUND),
             details: "via_upstream",
             upstream: Some(&"10.0.0.7:9080"),
             cluster: Some(&"outbound|80||a.test"),

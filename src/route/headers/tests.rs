@@ -102,8 +102,8 @@ fn h4_a_response_may_name_both_heads() {
     builder.add("y", "%RESP(b)%").unwrap();
     let request = headers(&[("a", "asked")]);
     let mut map = headers(&[("a", "answered"), ("b", "0")]);
-    let status = Some(http::StatusCode::OK);
-    let context = FormatContext { request: &request, status, ..FormatContext::default() };
+    let code = Some(http::StatusCode::OK);
+    let context = FormatContext { request: &request, code, ..FormatContext::default() };
     builder.build().apply_response(&mut map, &context);
     assert_eq!(lines(&map, "x"), ["asked/answered/200"]);
     assert!(!map.contains_key("y"), "H5");
