@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, SERVER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::body::{InboundBody, OutboundBody};
 use super::forwarded;
-use super::head::{self, Admitted, Refused};
+use super::head::{self, Admitted};
 use super::idle::Busy;
 use super::session::Session;
 use super::tunnel;
@@ -55,15 +55,9 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let number = self.requests.replace(self.requests.get() + 1);
         let version = request.version();
-        let admitted = match self.session.flaw_of(number) {
-            None => head::admit(&request),
-            Some(flaw) => Err(flaw.into()),
-        };
-        let admitted = match admitted {
+        let admitted = match head::admit(&request, self.session.flaw_of(number)) {
             Ok(admitted) => admitted,
-            Err(Refused(status, body)) => {
-                return ExchangeFuture::Refused { refusal: Some(Refusal::of(&request, status, body)), version };
-            }
+            Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
         if admitted == Admitted::WebSocketStream {
@@ -144,7 +138,9 @@ where
             }
             // Only an error may say more than that the tunnel is not there.
             if refused && response.status().as_u16() < 400 {
-                response.headers_mut().remove(CONTENT_LENGTH);
+                for name in [CONTENT_LENGTH, CONTENT_TYPE] {
+                    response.headers_mut().remove(name);
+                }
                 return response.map(|_| OutboundBody::empty());
             }
             response.map(|body| OutboundBody::new(body, trailers, busy))

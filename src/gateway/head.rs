@@ -14,6 +14,7 @@ use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
 use crate::service::hop::{drop_hop_by_hop, is, is_of_a_hop, tokens};
+use crate::service::refusal::Refusal;
 
 /// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
 pub(super) const MAX_HEAD: usize = 60 * 1024;
@@ -74,6 +75,15 @@ impl Refused {
 
     /// What Envoy's codec refuses, which spells the status out.
     const BY_CODEC: Self = Self(StatusCode::BAD_REQUEST, "Bad Request");
+
+    /// What the client is told. Before HTTP/1.1 there is no gRPC.
+    pub(super) fn answer<B>(self, request: &Request<B>) -> Refusal {
+        let Self(status, body) = self;
+        match request.version() < Version::HTTP_11 {
+            true => Refusal::plain(status, body),
+            false => Refusal::of(request, status, body),
+        }
+    }
 }
 
 impl From<Flaw> for Refused {
@@ -85,11 +95,14 @@ impl From<Flaw> for Refused {
     }
 }
 
-/// Whether a request may pass, before anything is changed.
-pub(super) fn admit<B>(request: &Request<B>) -> Result<Admitted, Refused> {
+/// Whether a request may pass, which has come with this flaw, before anything is changed.
+pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admitted, Refused> {
     let headers = request.headers();
     if request.version() < Version::HTTP_11 {
         return Err(Refused(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"));
+    }
+    if let Some(flaw) = flaw {
+        return Err(flaw.into());
     }
     if request.version() < Version::HTTP_2 && !is_known(request.method()) {
         return Err(Refused::BY_CODEC);
@@ -339,17 +352,17 @@ mod tests {
                 Ok(Admitted::Plain),
             ),
         ] {
-            let admitted = admit(&request(target, version, &headers)).map_err(|refused| refused.0.as_u16());
+            let admitted = admit(&request(target, version, &headers), None).map_err(|refused| refused.0.as_u16());
             assert_eq!(admitted, expected, "{target} {version:?} {:?}", headers.first());
         }
         let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
-        assert_eq!(admit(&connect), Err(Refused::with(StatusCode::FORBIDDEN)));
+        assert_eq!(admit(&connect, None), Err(Refused::with(StatusCode::FORBIDDEN)));
         for (protocol, expected) in
             [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused::with(StatusCode::FORBIDDEN)))]
         {
             let protocol = Protocol::from_static(protocol);
             let connect = Request::connect("http://a/chat").version(Version::HTTP_2).extension(protocol);
-            assert_eq!(admit(&connect.body(()).unwrap()), expected);
+            assert_eq!(admit(&connect.body(()).unwrap(), None), expected);
         }
     }
 

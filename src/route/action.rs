@@ -79,7 +79,7 @@ impl Forward {
 /// A fixed answer (`http[].directResponse`).
 ///
 /// An empty body goes without `content-type` and `content-length`; another is `text/plain` unless the rule's operations
-/// on the response say otherwise. A 3xx status has no `location`.
+/// on the response say otherwise. A 201 or 3xx says as its `location` what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectResponse {
     /// The status, 200 to 599.

@@ -186,11 +186,13 @@ impl CorsGrant {
     }
 }
 
+static NOTHING: HeaderValue = HeaderValue::from_static("");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 fn said<'a>(names: Option<&'a Names>, asked: Option<&'a HeaderValue>) -> Option<&'a HeaderValue> {
     match names? {
-        Names::AsAsked => asked,
+        // What was not asked for is still said to be allowed.
+        Names::AsAsked => asked.or(Some(&NOTHING)),
         Names::Listed(list) => Some(list),
     }
 }
@@ -284,7 +286,10 @@ mod tests {
     fn c3_a_lone_star_says_what_is_asked_for() {
         let cors = Cors::new(vec![StringMatcher::exact("https://a")]);
         let cors = cors.with_methods(["*"]).unwrap().with_headers(["*"]).unwrap();
-        assert_eq!(judged(&cors, "OPTIONS", &[A, GET]), "200 allow-origin: https://a; allow-methods: GET");
+        assert_eq!(
+            judged(&cors, "OPTIONS", &[A, GET]),
+            "200 allow-origin: https://a; allow-methods: GET; allow-headers: "
+        );
         let wanted = ("access-control-request-headers", "x-1, x-2");
         assert_eq!(
             judged(&cors, "OPTIONS", &[A, GET, wanted]),

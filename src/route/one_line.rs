@@ -1,4 +1,4 @@
-//! Headers of which Envoy keeps one line: what comes after the first joins it, behind a comma.
+//! Headers of which Envoy keeps one line: what comes after the first joins it, behind a comma if both say something.
 //!
 //! Rules see the joined text: `user-agent: a` and `user-agent: b` are `a,b` and match no `exact: a`. All other headers
 //! keep their lines, of which any may match.
@@ -105,8 +105,8 @@ pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderVa
 
 fn joined<'a>(lines: impl Iterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
     let mut text = BytesMut::new();
-    for (number, line) in lines.enumerate() {
-        if number > 0 {
+    for line in lines.filter(|line| !line.is_empty()) {
+        if !text.is_empty() {
             text.extend_from_slice(b",");
         }
         text.extend_from_slice(line.as_bytes());
@@ -135,13 +135,21 @@ mod tests {
 
     #[test]
     fn lines_are_joined_where_envoy_keeps_one() {
-        let twice = [("user-agent", "a"), ("x", "1"), ("user-agent", "b"), ("x", "2"), ("vary", "c"), ("vary", "d")];
+        let twice = [
+            ("user-agent", "a"),
+            ("x", "1"),
+            ("user-agent", ""),
+            ("user-agent", "b"),
+            ("x", "2"),
+            ("vary", "c"),
+            ("vary", "d"),
+        ];
         let mut request = headers(&twice);
         join(&mut request, Side::Request);
         assert_eq!(lines(&request), ["user-agent: a,b", "vary: c", "vary: d", "x: 1", "x: 2"]);
         let mut response = headers(&twice);
         join(&mut response, Side::Response);
-        assert_eq!(lines(&response), ["user-agent: a", "user-agent: b", "vary: c,d", "x: 1", "x: 2"]);
+        assert_eq!(lines(&response), ["user-agent: ", "user-agent: a", "user-agent: b", "vary: c,d", "x: 1", "x: 2"]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::request_policy::RequestPolicy;
 use super::router::Routing;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, ClusterChoice, Forward, HeaderOps, Resolution, Route, Unknown, normalize};
+use crate::route::{Action, ClusterChoice, Forward, HeaderOps, Redirect, Resolution, Route, Unknown, normalize};
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 
@@ -92,6 +92,12 @@ impl Routing {
             action => {
                 let reply = reply_of(action, &view);
                 let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
+                exchange.version = Some(head.version);
+                if let Cow::Owned(path) = path
+                    && with_path(head, path).is_none()
+                {
+                    return refuse(LocalReply::bad_path(), &self.metrics.no_route);
+                }
                 exchange.save_for_reply(head);
                 Verdict::Reply(Refusal { reply, exchange })
             }
@@ -250,7 +256,15 @@ fn reply_of(action: &Action, view: &RequestView<'_>) -> LocalReply {
             Some(location) => LocalReply::redirect(redirect.status(), location),
             None => LocalReply::bad_path(),
         },
-        Action::Respond(response) => LocalReply::direct(response.status, response.body.clone()),
+        Action::Respond(response) => {
+            let reply = LocalReply::direct(response.status, response.body.clone());
+            // As Envoy does with every answer that may say where to look.
+            let located = response.status == StatusCode::CREATED || response.status.is_redirection();
+            match located.then(|| Redirect::default().location(view)).flatten() {
+                Some(location) => reply.located(location),
+                None => reply,
+            }
+        }
         Action::Forward(_) => LocalReply::no_cluster(),
     }
 }

@@ -80,7 +80,7 @@ struct Said {
     of_a_try: bool,
     /// Whether a rule says that this is the answer: no failure.
     of_a_rule: bool,
-    /// Whether it stays as it is, whatever the rule does to responses.
+    /// Whether it stays as it is, whatever the rule does to responses and whoever asked.
     finished: bool,
 }
 
@@ -144,9 +144,14 @@ impl LocalReply {
 
     /// Another address to ask.
     pub(super) fn redirect(status: StatusCode, location: HeaderValue) -> Self {
-        let mut reply = Self::direct(status, Bytes::new());
-        reply.0.headers.insert(LOCATION, location);
-        reply
+        Self::direct(status, Bytes::new()).located(location)
+    }
+
+    /// The same, which says where to look.
+    #[must_use]
+    pub(super) fn located(mut self, location: HeaderValue) -> Self {
+        self.0.headers.insert(LOCATION, location);
+        self
     }
 
     /// A preflight that is answered with these headers, and no more: the rule's operations are for what it forwards.
@@ -241,28 +246,29 @@ impl LocalReply {
     /// The response without what is told of it, and that.
     fn told<B>(self, mut exchange: Box<Exchange>) -> (Response<ResponseBody<B>>, RouteInfo) {
         let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, finished, .. } = *self.0;
-        let asked = exchange.asked;
+        let Asked { head, grpc: by_grpc, .. } = exchange.asked;
+        let by_grpc = by_grpc && !finished;
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
         let mut record = exchange.answered(status, info.flags);
-        if asked.grpc {
+        if by_grpc {
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), &body);
         }
         if !finished {
             exchange.finish_response(Answered::Here(status), &mut headers, &info);
         }
-        let body = if asked.grpc {
+        let body = if by_grpc {
             headers.remove(CONTENT_LENGTH);
             Bytes::new()
         } else {
             body_headers(&mut headers, body.len());
-            if asked.head { Bytes::new() } else { body }
+            if head { Bytes::new() } else { body }
         };
         if let Some(record) = &mut record {
             record.trailers(&headers);
         }
         exchange.tell(&mut info);
         let mut response = Response::new(ResponseBody::local(body, Completion::new(None, record)));
-        *response.status_mut() = if asked.grpc { StatusCode::OK } else { status };
+        *response.status_mut() = if by_grpc { StatusCode::OK } else { status };
         *response.headers_mut() = headers;
         (response, info)
     }

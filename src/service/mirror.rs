@@ -139,6 +139,7 @@ where
     let Some(aim) = exchange.secured.aim(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
+    exchange.deadline.announce(&mut head.headers, exchange.asked.grpc, exchange.listener.is_some());
     if let Some(listener) = &exchange.listener {
         announce(&mut head.headers, listener);
     }

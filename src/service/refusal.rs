@@ -16,11 +16,17 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// `status` with `body`; a client that speaks gRPC gets both in headers.
     pub(crate) fn of<B>(request: &Request<B>, status: StatusCode, body: &'static str) -> Self {
-        let mut headers = HeaderMap::new();
         if is_grpc(request.headers()) {
+            let mut headers = HeaderMap::new();
             grpc_headers(&mut headers, grpc_status(status), body.as_bytes());
             return Self { status: StatusCode::OK, headers, body: "" };
         }
+        Self::plain(status, body)
+    }
+
+    /// `status` with `body`, whatever the client speaks.
+    pub(crate) fn plain(status: StatusCode, body: &'static str) -> Self {
+        let mut headers = HeaderMap::new();
         body_headers(&mut headers, body.len());
         Self { status, headers, body }
     }
