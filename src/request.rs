@@ -98,11 +98,13 @@ impl<'a> RequestView<'a> {
             Some(authority) => authority.as_str(),
             None => headers.get(HOST).and_then(|host| std::str::from_utf8(host.as_bytes()).ok()).unwrap_or(""),
         };
+        // The application's own URI may say who it is; on the wire that is a part of the name, as for Envoy.
         // Byte by byte: names are too short for a search by words to pay.
-        let authority = match authority.bytes().rposition(|byte| byte == b'@') {
-            Some(at) => &authority[at + 1..],
-            None => authority,
+        let user = match origin {
+            Origin::Mesh => authority.bytes().rposition(|byte| byte == b'@'),
+            Origin::Listener(_) | Origin::Gateway(_) => None,
         };
+        let authority = user.map_or(authority, |at| &authority[at + 1..]);
         let scheme = uri.scheme_str();
         let tls = match origin {
             Origin::Listener(listener) => listener.tls,
@@ -144,7 +146,7 @@ impl<'a> RequestView<'a> {
         self.tls
     }
 
-    /// `:authority` as sent, with its port, without user information.
+    /// `:authority` as sent, with its port; of an application's own request without user information.
     pub fn authority(&self) -> &'a str {
         self.authority
     }
@@ -170,14 +172,11 @@ impl<'a> RequestView<'a> {
     }
 }
 
-/// Splits `host:port`; a port that is no number stays part of the host.
+/// Splits `host:port`. What is no number in the place of a port is none, and no part of the host either.
 fn split_port(authority: &str) -> (&str, Option<u16>) {
     let colon = authority.bytes().rposition(|byte| byte == b':');
     match colon.map(|at| (&authority[..at], &authority[at + 1..])) {
-        Some((host, port)) if !host.is_empty() && !port.contains(']') => match port.parse() {
-            Ok(port) => (host, Some(port)),
-            Err(_) => (authority, None),
-        },
+        Some((host, port)) if !host.is_empty() && !port.contains(']') => (host, port.parse().ok()),
         _ => (authority, None),
     }
 }
@@ -193,6 +192,17 @@ mod tests {
         assert_eq!(split_port("[::1]:80"), ("[::1]", Some(80)));
         assert_eq!(split_port("[::1]"), ("[::1]", None));
         assert_eq!(split_port(":80"), (":80", None));
-        assert_eq!(split_port("a:b"), ("a:b", None));
+        for odd in ["a:b", "a:", "a:99999"] {
+            assert_eq!(split_port(odd), ("a", None));
+        }
+    }
+
+    #[test]
+    fn who_asks_is_no_part_of_the_name_that_an_application_calls() {
+        let uri = Uri::from_static("http://u:p@a.test:81/");
+        let headers = HeaderMap::new();
+        let host = |origin: &Origin| RequestView::new(&Method::GET, &uri, &headers, origin).host().to_owned();
+        assert_eq!(host(&Origin::Mesh), "a.test");
+        assert_eq!(host(&Origin::Listener(Arc::new(ListenerOrigin::new("http.81", 81)))), "u:p@a.test");
     }
 }

@@ -23,6 +23,9 @@ use super::session::Session;
 use super::wire::{Protocol, Wire};
 use crate::error::BoxError;
 
+/// How many requests of one HTTP/2 connection are served at once, as by Envoy.
+const MAX_STREAMS: u32 = 1024;
+
 /// How connections are served; made once a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
@@ -39,6 +42,7 @@ impl Protocols {
         http1.header_read_timeout(None).max_header_size(MAX_HEAD);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
+        http2.max_concurrent_streams(MAX_STREAMS);
         if let Some(buffer) = buffer {
             http1.max_buf_size(buffer);
             http2.max_send_buf_size(buffer);

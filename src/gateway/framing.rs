@@ -1,8 +1,8 @@
 //! Where HTTP/1.1 requests begin and end on the wire: finds the heads that hyper repairs and Envoy refuses.
 //!
-//! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, the second of two equal ones, and what follows
-//! a `#` in the target, before any service can see them. Envoy answers all with 400, since another proxy may frame such
-//! a message otherwise, or take another path from it. [`Framing`] reads along, keeps nothing but a line that two reads
+//! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, the second of two equal ones, what stands
+//! before `chunked`, and what follows a `#` in the target, before any service can see them. Envoy refuses all of these,
+//! since another proxy may frame such a message otherwise, or take another path from it. [`Framing`] reads along, keeps nothing but a line that two reads
 //! share, and tells which request has such a [`Flaw`].
 
 /// How much of one line is kept; no line that decides about framing is longer.
@@ -15,6 +15,8 @@ pub(super) enum Flaw {
     Ambiguous,
     /// Its target has a fragment.
     Fragment,
+    /// Its body is encoded otherwise than in chunks.
+    Encoded,
 }
 
 /// Reads along with an HTTP/1.1 connection.
@@ -51,6 +53,7 @@ struct Head {
     lengths: u32,
     length: u64,
     encoded: bool,
+    otherwise: bool,
     tunnel: bool,
     fragment: bool,
 }
@@ -144,6 +147,7 @@ impl Framing {
             // What is no number is refused by hyper.
             self.head.length = digits.parse().unwrap_or(0);
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            self.head.otherwise = self.head.encoded || !value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             self.head.encoded = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
             self.head.tunnel = true;
@@ -157,6 +161,9 @@ impl Framing {
         }
         if head.fragment {
             return Some(Flaw::Fragment);
+        }
+        if head.otherwise {
+            return Some(Flaw::Encoded);
         }
         self.heads += 1;
         self.state = if head.tunnel {
@@ -234,6 +241,22 @@ mod tests {
             ("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n#a#GET / HTTP/1.1\r\n\r\n".to_owned(), None),
         ] {
             let expected = expected.map(|number| (number, Flaw::Fragment));
+            assert_eq!(at_once(&text), expected, "{text}");
+            assert_eq!(byte_by_byte(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_body_comes_in_chunks_or_not_at_all() {
+        for (lines, expected) in [
+            ("transfer-encoding: chunked", None),
+            ("Transfer-Encoding:\tCHUNKED ", None),
+            ("transfer-encoding: gzip, chunked", Some(0)),
+            ("transfer-encoding: chunked\r\ntransfer-encoding: chunked", Some(0)),
+            ("transfer-encoding: gzip\r\ntransfer-encoding: chunked", Some(0)),
+        ] {
+            let text = format!("POST / HTTP/1.1\r\n{lines}\r\n\r\n0\r\n\r\n{GET}");
+            let expected = expected.map(|number| (number, Flaw::Encoded));
             assert_eq!(at_once(&text), expected, "{text}");
             assert_eq!(byte_by_byte(&text), expected, "{text}");
         }

@@ -4,7 +4,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{CONNECTION, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 
@@ -29,7 +31,7 @@ const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstr
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers with which a client could steer the proxy; what follows `x-envoy-`.
-const STEERING: [&str; 20] = [
+const STEERING: [&str; 21] = [
     "decorator-operation",
     "downstream-service-cluster",
     "downstream-service-node",
@@ -50,6 +52,7 @@ const STEERING: [&str; 20] = [
     "upstream-alt-stat-name",
     "upstream-rq-per-try-timeout-ms",
     "upstream-rq-timeout-ms",
+    "upstream-stream-duration-ms",
 ];
 const STEERING_TIMEOUT: &str = "upstream-rq-timeout-alt-response";
 
@@ -91,6 +94,7 @@ impl From<Flaw> for Refused {
         match flaw {
             Flaw::Ambiguous => Self::BY_CODEC,
             Flaw::Fragment => Self::with(StatusCode::BAD_REQUEST),
+            Flaw::Encoded => Self(StatusCode::NOT_IMPLEMENTED, "Not Implemented"),
         }
     }
 }
@@ -112,12 +116,21 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admit
         return Err(Refused::with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
     }
     check_host(request)?;
+    if headers.len() != headers.keys_len() && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+        return Err(Refused::BY_CODEC);
+    }
     if request.method() == Method::CONNECT {
         let protocol = request.extensions().get::<Protocol>();
         let websocket = protocol.is_some_and(|protocol| is(protocol.as_ref(), b"websocket"));
-        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused::with(StatusCode::FORBIDDEN)) };
+        // A rule would have to match it by `connect_matcher`, which Istio has no word for.
+        let refused = if protocol.is_some() { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
+        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused::with(refused)) };
     }
-    if !matches!(request.uri().path().as_bytes().first(), Some(b'/' | b'*')) {
+    let path = request.uri().path();
+    if path == "*" && request.method() != Method::OPTIONS {
+        return Err(Refused::with(StatusCode::BAD_REQUEST));
+    }
+    if !matches!(path.as_bytes().first(), Some(b'/' | b'*')) {
         let http1 = request.version() < Version::HTTP_2;
         return Err(Refused::with(if http1 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }));
     }
@@ -339,7 +352,8 @@ mod tests {
             ("http://a/", Version::HTTP_11, vec![], Ok(Admitted::Plain)),
             ("http://a/", Version::HTTP_2, vec![], Ok(Admitted::Plain)),
             ("a:80", Version::HTTP_11, vec![("host", "a")], Err(400)),
-            ("*", Version::HTTP_11, vec![("host", "a")], Ok(Admitted::Plain)),
+            ("*", Version::HTTP_11, vec![("host", "a")], Err(400)),
+            ("/", Version::HTTP_2, vec![("host", "a"), ("content-length", "3"), ("content-length", "3")], Err(400)),
             ("/", Version::HTTP_11, many, Err(431)),
             ("/", Version::HTTP_2, vec![("host", "a"), ("b", &big)], Err(431)),
             ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::WebSocket)),
@@ -356,7 +370,7 @@ mod tests {
             assert_eq!(admitted, expected, "{target} {version:?} {:?}", headers.first());
         }
         let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
-        assert_eq!(admit(&connect, None), Err(Refused::with(StatusCode::FORBIDDEN)));
+        assert_eq!(admit(&connect, None), Err(Refused::with(StatusCode::NOT_FOUND)));
         for (protocol, expected) in
             [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused::with(StatusCode::FORBIDDEN)))]
         {
@@ -382,8 +396,8 @@ mod tests {
             (vec![("upgrade", "h2c"), ("connection", "upgrade, http2-settings"), ("http2-settings", "x")], vec![]),
             (vec![("expect", "100-Continue")], vec![]),
             (
-                vec![("x-envoy-retry-on", "5xx"), ("x-envoy-upstream-stream-duration-ms", "1")],
-                vec!["x-envoy-upstream-stream-duration-ms: 1"],
+                vec![("x-envoy-retry-on", "5xx"), ("x-envoy-upstream-stream-duration-ms", "1"), ("x-envoy-own", "1")],
+                vec!["x-envoy-own: 1"],
             ),
             (vec![("x-forwarded-client-cert", "forged"), ("x-forwarded-host", "b")], vec!["x-forwarded-host: b"]),
         ] {

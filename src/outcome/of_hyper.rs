@@ -45,6 +45,8 @@ fn classify_http2(error: &h2::Error) -> Failure {
     let unprocessed = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));
     if unprocessed {
         Failure::RefusedStream
+    } else if error.is_remote() && error.reason() == Some(h2::Reason::PROTOCOL_ERROR) {
+        Failure::ProtocolError
     } else if error.is_remote() {
         Failure::RemoteReset
     } else if error.is_library() {

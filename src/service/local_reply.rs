@@ -19,6 +19,7 @@
 //! for them.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,7 +56,7 @@ impl Asked {
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     match headers.get(CONTENT_TYPE).and_then(|of| of.as_bytes().strip_prefix(b"application/grpc")) {
-        Some(rest) => matches!(rest.first(), None | Some(b'+' | b';')),
+        Some(rest) => matches!(rest.first(), None | Some(b'+')),
         None => false,
     }
 }
@@ -192,7 +193,9 @@ impl LocalReply {
     /// The answer for a try that came to `failure` by `cause`; `retried`: it was not the first.
     pub(super) fn failure(failure: Failure, cause: BoxError, retried: bool) -> Self {
         let cause: Arc<dyn Error + Send + Sync> = Arc::from(cause);
-        let transport = (failure == Failure::ConnectRefused).then(|| root(&*cause).to_string());
+        // What the system says of a socket Envoy keeps to itself.
+        let told = failure == Failure::ConnectRefused && !is_of_system(root(&*cause));
+        let transport = told.then(|| root(&*cause).to_string());
         let mut reply = Self::of_failure(failure, retried, transport.as_deref());
         reply.0.cause = Some(cause);
         reply
@@ -310,6 +313,10 @@ pub(super) fn failure_reply(failure: Failure) -> (StatusCode, ResponseFlags, &'s
     (status, flags, details)
 }
 
+fn is_of_system(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error().is_some())
+}
+
 /// The error at the end of the chain.
 fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
@@ -370,7 +377,7 @@ mod tests {
         for (value, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
-            ("application/grpc;charset=utf-8", true),
+            ("application/grpc;charset=utf-8", false),
             ("application/grpc-web", false),
             ("application/json", false),
         ] {

@@ -86,6 +86,11 @@ fn is_local(error: &io::Error) -> bool {
         || cfg!(unix) && error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
 }
 
+/// An answer came that says its length in more than one way.
+pub(super) fn of_unsound_answer() -> FailureError {
+    FailureError::new(Failure::ProtocolError, "the answer says its length in more than one way")
+}
+
 /// A request was sent, or about to be, and no answer came.
 pub(super) fn of_exchange(error: hyper::Error) -> FailureError {
     FailureError::new(of_hyper(&error), error)

@@ -68,7 +68,7 @@ impl<B: Upload> Future for TransportFuture<B> {
             return Poll::Pending;
         };
         match reply {
-            Ok(response) => Poll::Ready(Ok(answered(line, response, tunnel, admission))),
+            Ok(response) => Poll::Ready(answered(line, response, tunnel, admission).map_err(Into::into)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => self.again(line, target, unsent, admission, cx),
                 None => Poll::Ready(Err(failure::of_exchange(error.into_error()).into())),

@@ -29,12 +29,19 @@ pub(super) fn to_http1<B>(request: &mut Request<B>, authority: Option<&Authority
     };
 }
 
-/// Says of a request without a body that it has none, where its method makes one likely (RFC 9110, 8.6).
-pub(super) fn say_no_body<B: Body>(request: &mut Request<B>) {
+/// Says of a request what its method leaves open: without a body that it has none, where one is likely (RFC 9110, 8.6),
+/// and with one that it is there, where hyper would take the method's word for it.
+pub(super) fn say_body<B: Body>(request: &mut Request<B>) {
     let likely =
         !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT);
-    if likely && request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+    let ends = request.body().is_end_stream();
+    if ends != likely || request.headers().contains_key(CONTENT_LENGTH) {
+        return;
+    }
+    if likely {
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    } else if request.body().size_hint().exact().is_none() && request.method() != Method::CONNECT {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
@@ -63,8 +70,23 @@ pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority
     *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
 }
 
+/// One that is empty, as of an HTTP/2 request whose path was but a fragment, is `/`.
 fn path_of(uri: Uri) -> PathAndQuery {
-    uri.into_parts().path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"))
+    let path = uri.into_parts().path_and_query.filter(|path| path.as_str() != "/");
+    path.unwrap_or_else(|| PathAndQuery::from_static("/"))
+}
+
+/// Whether an answer of HTTP/1 says its length in one way only: where another reader would see another end, nobody can
+/// be told what it says.
+pub(super) fn is_sound(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH);
+    match headers.get(TRANSFER_ENCODING) {
+        None => length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit)),
+        Some(coding) => {
+            let only = headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
+            only && length.is_none() && is(coding.as_bytes().trim_ascii(), b"chunked")
+        }
+    }
 }
 
 fn set_host(headers: &mut HeaderMap, authority: Option<&Authority>, fallback: &Authority) {
@@ -125,10 +147,53 @@ fn remove_all_but_te(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty, Full};
+
     use super::*;
 
     fn fallback() -> Authority {
         Authority::from_static("10.0.0.1:80")
+    }
+
+    #[test]
+    fn an_answer_says_its_length_once() {
+        for (lines, sound) in [
+            (&[][..], true),
+            (&[("content-length", "5")], true),
+            (&[("transfer-encoding", "chunked")], true),
+            (&[("content-length", "5, 5")], false),
+            (&[("content-length", "5"), ("transfer-encoding", "chunked")], false),
+            (&[("transfer-encoding", "gzip, chunked")], false),
+            (&[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(is_sound(&headers), sound, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_method_leaves_open_is_said() {
+        fn said<B: Body>(method: &str, body: B) -> Vec<&'static str> {
+            let mut request = Request::builder().method(method).body(body).unwrap();
+            say_body(&mut request);
+            let names = [(CONTENT_LENGTH, "length"), (TRANSFER_ENCODING, "chunks")];
+            names.iter().filter(|(name, _)| request.headers().contains_key(name)).map(|(_, word)| *word).collect()
+        }
+        let unknown = || BodyExt::map_frame(Full::new(Bytes::from_static(b"x")), |frame| frame);
+        for (method, empty, whole, stream) in [
+            ("GET", "", "", "chunks"),
+            ("OPTIONS", "length", "", ""),
+            ("DELETE", "", "", "chunks"),
+            ("CONNECT", "", "", ""),
+        ] {
+            assert_eq!(said(method, Empty::<Bytes>::new()).concat(), empty, "{method}");
+            assert_eq!(said(method, Full::new(Bytes::from_static(b"x"))).concat(), whole, "{method}");
+            assert_eq!(said(method, unknown()).concat(), stream, "{method}");
+        }
     }
 
     #[test]

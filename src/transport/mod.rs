@@ -240,7 +240,7 @@ fn send<B: Upload>(
         return TransportFuture::story(pool.send_shared(target, request.map(Payload::new), admission));
     }
     head::to_http1(&mut request, authority, target.authority());
-    head::say_no_body(&mut request);
+    head::say_body(&mut request);
     let tunnel = request.method() == Method::CONNECT;
     match pool.checkout() {
         Some(mut line) => {

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
@@ -17,6 +17,7 @@ use super::admission::Gate;
 use super::body::TransportBody;
 use super::connect::{Spoken, Target};
 use super::failure;
+use super::head;
 use super::line::{self, Line, Rest};
 use super::multiplex::Multiplex;
 use super::place::{Place, Placed, Vacancy};
@@ -155,7 +156,7 @@ impl<B: Upload> Pool<B> {
                 None => self.wait(&target, &gate, fresh).await?,
             };
             match exchange(line, request, self.clone(), &gate).await {
-                Ok(response) => return Ok(response),
+                Ok(answered) => return answered.map_err(Into::into),
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if !is_fresh => (request, fresh) = (unsent, true),
                     _ => return Err(failure::of_exchange(error.into_error()).into()),
@@ -163,8 +164,10 @@ impl<B: Upload> Pool<B> {
             }
         }
         let (line, _) = self.wait(&target, &gate, true).await?;
-        let answered = exchange(line, request, self, &gate).await;
-        answered.map_err(|error| failure::of_exchange(error.into_error()).into())
+        match exchange(line, request, self, &gate).await {
+            Ok(answered) => answered.map_err(Into::into),
+            Err(error) => Err(failure::of_exchange(error.into_error()).into()),
+        }
     }
 
     async fn rested(&self, fresh: bool) -> Option<Line<B>> {
@@ -259,12 +262,15 @@ impl<B: Upload> Vacancy for Pool<B> {
     }
 }
 
+/// An answer that can be handed on, or why there is none.
+pub(super) type Answered = Result<Response<TransportBody>, FailureError>;
+
 async fn exchange<B: Upload>(
     mut line: Line<B>,
     request: Request<RequestBody<B>>,
     home: Arc<Pool<B>>,
     Gate(admission): &Gate,
-) -> Result<Response<TransportBody>, TrySendError<Request<RequestBody<B>>>> {
+) -> Result<Answered, TrySendError<Request<RequestBody<B>>>> {
     let tunnel = request.method() == Method::CONNECT;
     line.as_mut().start(request, home);
     let response = poll_fn(|cx| line.as_mut().poll_reply(cx)).await?;
@@ -274,16 +280,23 @@ async fn exchange<B: Upload>(
 /// The response to a request on `line`, with the connection in its body. A connection that was taken over by another
 /// protocol lives on in the upgrade, and without a sender.
 pub(super) fn answered<B: Upload>(
-    line: Line<B>,
+    mut line: Line<B>,
     response: Response<Incoming>,
     tunnel: bool,
     admission: Admission,
-) -> Response<TransportBody> {
+) -> Answered {
+    if !head::is_sound(response.headers()) {
+        return Err(failure::of_unsound_answer());
+    }
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS || tunnel && status.is_success() {
-        return response.map(TransportBody::unbound);
+        return Ok(response.map(TransportBody::unbound));
     }
-    response.map(|body| TransportBody::leased(body, line, admission))
+    if response.version() < Version::HTTP_11 {
+        // hyper would go on in the older version. Without a home it ends with its body.
+        line.as_mut().leave();
+    }
+    Ok(response.map(|body| TransportBody::leased(body, line, admission)))
 }
 
 /// A [`Pool`] whose type of body is forgotten.
