@@ -264,6 +264,10 @@ fn table(
             }
             let scope = Scope { gateway, workload, port: Some(shared.port) };
             let routes = routes::routes(meant, scope, clusters);
+            if routes.is_empty() {
+                // It does not apply here: its hosts are those of others.
+                continue;
+            }
             for host in served {
                 let place = *numbers.entry(host.to_owned()).or_insert_with(|| {
                     hosts.push((host.to_owned(), HostRoutes::default()));

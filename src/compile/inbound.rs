@@ -60,24 +60,30 @@ fn table(bound: &[Bound<'_>], clusters: &mut Clusters<'_>, workload: &Workload) 
     for (host, joined) in hosts {
         let ports: BTreeSet<u16> = joined.iter().flat_map(|bound| bound.meant.named_ports.iter().copied()).collect();
         let mut set = |port| rule_set(&joined, port, &mut builder, clusters, workload);
-        let named = ports.into_iter().map(|port| (port, set(Some(port)))).collect();
-        let other = Some(set(None));
-        builder.virtual_host(host, [host], Ports { named, other });
+        let named: Box<[_]> = ports.into_iter().filter_map(|port| Some((port, set(Some(port))?))).collect();
+        let other = set(None);
+        if other.is_some() || !named.is_empty() {
+            builder.virtual_host(host, [host], Ports { named, other });
+        }
     }
     builder.build()
 }
 
+/// `None`: none of them applies.
 fn rule_set(
     joined: &[Bound<'_>],
     port: Option<u16>,
     builder: &mut TableBuilder,
     clusters: &mut Clusters<'_>,
     workload: &Workload,
-) -> RuleSetIndex {
+) -> Option<RuleSetIndex> {
     let mut rules: Vec<(RouteMatch, Arc<Route>)> = Vec::new();
     for Bound { meant, gateway } in joined {
         rules.extend(routes::routes(meant, Scope { gateway, workload, port }, clusters));
     }
+    if rules.is_empty() {
+        return None;
+    }
     rules.sort_by_key(|(matcher, _)| matcher.is_catch_all());
-    builder.rule_set(rules)
+    Some(builder.rule_set(rules))
 }

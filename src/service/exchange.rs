@@ -336,7 +336,9 @@ impl Exchange {
         {
             grant.clone().apply(cors, headers);
         }
-        for cookie in &extras.set_cookies {
+        // Only an endpoint is worth coming back to.
+        let cookies = info.endpoint.as_ref().map_or(&[][..], |_| &extras.set_cookies);
+        for cookie in cookies {
             headers.append(http::header::SET_COOKIE, cookie.clone());
         }
     }

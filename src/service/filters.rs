@@ -158,7 +158,9 @@ impl Exchange {
         };
         let hashed = hashed(forward, head, &origin, &mut self.draws);
         self.hash = hashed.hash;
-        if !hashed.set_cookies.is_empty() {
+        // A cookie is for a balancer that looks at it.
+        let looked_at = self.cluster.as_ref().is_some_and(|cluster| cluster.settings().balancing.policy.is_by_hash());
+        if looked_at && !hashed.set_cookies.is_empty() {
             self.extras().set_cookies = hashed.set_cookies;
         }
     }

@@ -254,7 +254,8 @@ impl LocalReply {
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
         let mut record = exchange.answered(status, info.flags);
         if by_grpc {
-            grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), &body);
+            let message = if head { &[] } else { &*body };
+            grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
         }
         if !finished {
             exchange.finish_response(Answered::Here(status), &mut headers, &info);

@@ -45,7 +45,7 @@ impl Policy {
     pub const MAGLEV: Self = Self::Maglev { table_size: 65537 };
 
     /// Whether the key of a request decides.
-    pub(super) fn is_by_hash(self) -> bool {
+    pub(crate) fn is_by_hash(self) -> bool {
         matches!(self, Self::RingHash { .. } | Self::Maglev { .. })
     }
 }

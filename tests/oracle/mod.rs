@@ -230,6 +230,10 @@ fn gateway_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'
                     }
                     taken.push(key);
                     let more = candidates(vs, &name, asker, port);
+                    if more.is_empty() {
+                        // It does not apply here, and takes its host from nobody.
+                        continue;
+                    }
                     match hosts.iter_mut().find(|(known, _)| *known == host) {
                         Some((_, known)) => known.extend(more),
                         None => hosts.push((host, more)),
