@@ -23,6 +23,7 @@ use super::idle::Busy;
 use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
+use crate::service::RouteInfo;
 use crate::service::refusal::Refusal;
 
 /// What a gateway does with the requests of one connection before and after the mesh.
@@ -60,9 +61,8 @@ where
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
-        if admitted == Admitted::WebSocketStream {
-            head::ask_by_upgrade(&mut request, &self.session);
-        }
+        let keyless = admitted == Admitted::WebSocketStream && head::ask_by_upgrade(&mut request, &self.session);
+        let tunnel = tunnel.map(|client| Tunnel { client, keyless });
         forwarded::believe(&mut request, &self.session);
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
@@ -74,13 +74,20 @@ where
     }
 }
 
+/// A connection of a client that is to become a tunnel.
+pub(super) struct Tunnel {
+    client: OnUpgrade,
+    /// Whether the key of the handshake is ours.
+    keyless: bool,
+}
+
 pin_project! {
     /// The future of [`Exchange`].
     #[project = ExchangeProjection]
     pub(super) enum ExchangeFuture<F> {
         // `None`: it was given.
         Refused { refusal: Option<Refusal>, version: Version },
-        Forwarded { #[pin] future: F, tunnel: Option<OnUpgrade>, http2: bool, busy: Option<Busy> },
+        Forwarded { #[pin] future: F, tunnel: Option<Tunnel>, http2: bool, busy: Option<Busy> },
     }
 }
 
@@ -119,7 +126,7 @@ where
 
 fn finish<B>(
     mut response: Response<B>,
-    tunnel: Option<OnUpgrade>,
+    tunnel: Option<Tunnel>,
     http2: bool,
     busy: Option<Busy>,
 ) -> Response<OutboundBody<B>>
@@ -132,7 +139,8 @@ where
     *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     match (switching, tunnel) {
         (false, tunnel) => {
-            let refused = tunnel.is_some();
+            let by_upstream = |info: &RouteInfo| info.details() == RouteInfo::VIA_UPSTREAM;
+            let refused = tunnel.is_some() && response.extensions().get().is_none_or(by_upstream);
             if refused {
                 head::refuse_tunnel(response.headers_mut(), http2);
             }
@@ -145,10 +153,10 @@ where
             }
             response.map(|body| OutboundBody::new(body, trailers, busy))
         }
-        (true, Some(client)) => {
+        (true, Some(Tunnel { client, keyless })) => {
             let upstream = hyper::upgrade::on(&mut response);
             if http2 {
-                head::answer_by_stream(&mut response);
+                head::answer_by_stream(&mut response, keyless);
             }
             let (parts, body) = response.into_parts();
             tokio::spawn(tunnel::run(client, upstream, body, busy));

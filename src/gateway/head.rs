@@ -240,8 +240,8 @@ fn clean(headers: &mut HeaderMap, admitted: Admitted) {
     headers.remove(X_FORWARDED_CLIENT_CERT);
 }
 
-/// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked.
-pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) {
+/// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked. Whether its key is ours is told.
+pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) -> bool {
     *request.method_mut() = Method::GET;
     *request.version_mut() = Version::HTTP_11;
     request.extensions_mut().remove::<Protocol>();
@@ -249,13 +249,15 @@ pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) {
     headers.insert(CONNECTION, UPGRADING);
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     // HTTP/2 needs no proof that the other side means it, HTTP/1.1 does.
-    if !headers.contains_key(SEC_WEBSOCKET_KEY) {
+    let keyless = !headers.contains_key(SEC_WEBSOCKET_KEY);
+    if keyless {
         let mut draws = session.dice.draws();
         let key = [draws.next_u64().to_ne_bytes(), draws.next_u64().to_ne_bytes()].concat();
         if let Ok(key) = HeaderValue::from_maybe_shared(BASE64_STANDARD.encode(key)) {
             headers.insert(SEC_WEBSOCKET_KEY, key);
         }
     }
+    keyless
 }
 
 /// Prepares the head of an answer that refuses a tunnel: the connection, on which one was asked for, ends with it.
@@ -266,17 +268,23 @@ pub(super) fn refuse_tunnel(headers: &mut HeaderMap, http2: bool) {
     }
 }
 
-/// Answers that the tunnel is there as HTTP/2 does.
-pub(super) fn answer_by_stream<B>(response: &mut Response<B>) {
+/// Answers that the tunnel is there as HTTP/2 does, without the proof for a key of ours.
+pub(super) fn answer_by_stream<B>(response: &mut Response<B>, keyless: bool) {
     *response.status_mut() = StatusCode::OK;
-    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+    for name in [CONNECTION, UPGRADE] {
         response.headers_mut().remove(name);
+    }
+    if keyless {
+        response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
     }
 }
 
 /// Prepares the head of a response for the client.
 pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
     drop_hop_by_hop(headers, switching);
+    if switching {
+        headers.remove(UPSTREAM_SERVICE_TIME);
+    }
     one_line::join(headers, Side::Response);
     headers.insert(SERVER, ISTIO_ENVOY);
 }
@@ -444,16 +452,19 @@ mod tests {
         let protocol = Protocol::from_static("websocket");
         let connect = Request::connect("http://a.test/chat").version(Version::HTTP_2).extension(protocol);
         let mut request = connect.body(()).unwrap();
-        ask_by_upgrade(&mut request, &Session::for_tests());
+        assert!(ask_by_upgrade(&mut request, &Session::for_tests()));
+        assert!(!ask_by_upgrade(&mut request, &Session::for_tests()), "it has a key");
         forward(request.headers_mut(), Admitted::WebSocketStream, &Session::for_tests());
         assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
         assert_eq!(request.headers()[CONNECTION], "Upgrade");
         assert_eq!(request.headers()[UPGRADE], "websocket");
         assert_eq!(request.headers()[SEC_WEBSOCKET_KEY].len(), 24);
-        let mut response = Response::builder().status(101).header("upgrade", "websocket").body(()).unwrap();
-        answer_by_stream(&mut response);
-        assert_eq!(response.status(), 200);
-        assert!(response.headers().is_empty());
+        for (keyless, left) in [(false, 1), (true, 0)] {
+            let response = Response::builder().status(101).header("upgrade", "websocket");
+            let mut response = response.header("sec-websocket-accept", "proof").body(()).unwrap();
+            answer_by_stream(&mut response, keyless);
+            assert_eq!((response.status().as_u16(), response.headers().len()), (200, left));
+        }
     }
 
     #[test]

@@ -51,6 +51,9 @@ pub struct Destination<'a> {
 }
 
 impl RouteInfo {
+    /// The details of an answer that came from an endpoint.
+    pub(crate) const VIA_UPSTREAM: &'static str = "via_upstream";
+
     pub(super) fn new(flags: ResponseFlags, details: &'static str) -> Self {
         Self { route: None, cluster: None, destination: 0, endpoint: None, attempts: 0, flags, details, cause: None }
     }

@@ -18,6 +18,7 @@ use super::local_reply::LocalReply;
 use super::mirror;
 use super::request_body::{Aim, RequestBody};
 use super::response_body::ResponseBody;
+use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use super::upload::Upload;
 use crate::error::BoxError;
@@ -316,7 +317,7 @@ pub(super) fn answer<R: Body>(
     taken: Option<Taken>,
 ) -> Response<ResponseBody<R>> {
     let (mut head, body) = response.into_parts();
-    let mut info = exchange.outcome(ResponseFlags::NONE, "via_upstream");
+    let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
     info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
     if let Some(sent) = exchange.sent {
         exchange.service_time(sent, &mut head.headers);

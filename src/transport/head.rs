@@ -2,12 +2,14 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
+use hyper::ext::Protocol;
 
 use crate::service::hop::{is, is_of_a_hop, tokens};
 
 const TRAILERS: &str = "trailers";
+const WEBSOCKET: &str = "websocket";
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -35,7 +37,8 @@ pub(super) fn say_body<B: Body>(request: &mut Request<B>) {
     let likely =
         !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT);
     let ends = request.body().is_end_stream();
-    if ends != likely || request.headers().contains_key(CONTENT_LENGTH) {
+    let headers = request.headers();
+    if ends != likely || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(UPGRADE) {
         return;
     }
     if likely {
@@ -45,9 +48,29 @@ pub(super) fn say_body<B: Body>(request: &mut Request<B>) {
     }
 }
 
+/// Asks for a WebSocket as HTTP/2 does, by an extended `CONNECT` (RFC 8441), if HTTP/1.1's `Upgrade` asked for one.
+pub(super) fn ask_by_stream<B>(request: &mut Request<B>) -> bool {
+    let wish = request.headers().get(UPGRADE).is_some_and(|protocol| is(protocol.as_bytes(), WEBSOCKET.as_bytes()));
+    if wish {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
+    }
+    wish
+}
+
+/// Answers it as HTTP/1.1 does.
+pub(super) fn answer_by_upgrade<B>(response: &mut Response<B>) {
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        response.headers_mut().insert(UPGRADE, HeaderValue::from_static(WEBSOCKET));
+    }
+}
+
 /// HTTP/2: the authority in `:authority` and nowhere else, no header that is about the connection.
 ///
-/// `authority` wins over the `Host` header, and that over `fallback`. A wish to upgrade is lost.
+/// `authority` wins over the `Host` header, and that over `fallback`. A wish to upgrade is lost, unless it was asked for
+/// with [`ask_by_stream`] before.
 pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority) {
     let host = request.headers_mut().remove(HOST);
     let authority = match (authority, host) {
@@ -58,7 +81,7 @@ pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority
     remove_hop_by_hop(request.headers_mut());
     *request.version_mut() = Version::HTTP_2;
     let uri = std::mem::take(request.uri_mut());
-    if request.method() == Method::CONNECT {
+    if request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none() {
         *request.uri_mut() = Uri::from(authority);
         return;
     }

@@ -236,8 +236,17 @@ fn send<B: Upload>(
     admission: Admission,
 ) -> TransportFuture<B> {
     if http2 {
+        let tunnel = head::ask_by_stream(&mut request);
         head::to_http2(&mut request, authority, target.authority());
-        return TransportFuture::story(pool.send_shared(target, request.map(Payload::new), admission));
+        let answer = pool.send_shared(target, request.map(Payload::new), admission);
+        if tunnel {
+            return TransportFuture::story(async {
+                let mut response = answer.await?;
+                head::answer_by_upgrade(&mut response);
+                Ok(response)
+            });
+        }
+        return TransportFuture::story(answer);
     }
     head::to_http1(&mut request, authority, target.authority());
     head::say_body(&mut request);

@@ -1,3 +1,4 @@
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -80,6 +81,33 @@ async fn the_name_goes_out_and_not_the_address() {
     request.headers_mut().insert("connection", "close".parse().unwrap());
     let seen = text(send(&transport, &endpoint, request).await.unwrap()).await;
     assert_eq!(seen, "http://a.test/path?q=1 HTTP/2.0 {}");
+}
+
+#[tokio::test]
+async fn a_websocket_is_asked_for_by_an_extended_connect() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(100, |_, mut request: Request<Incoming>| async move {
+        let protocol = request.extensions().get::<hyper::ext::Protocol>().map(|protocol| protocol.as_str().to_owned());
+        let seen = format!("{} {} {protocol:?} {:?}", request.method(), request.uri(), request.headers());
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+            io.write_all(seen.as_bytes()).await.unwrap();
+            io.shutdown().await.unwrap();
+        });
+        Ok(Response::new(empty()))
+    });
+    // The settings of the other side tell whether it may be asked.
+    let plain = Request::get("/").body(empty()).unwrap();
+    drop(send(&transport, &endpoint, plain).await.unwrap());
+    settle().await;
+    let request = Request::get("/ws?a=b").header("host", "a.test").header("sec-websocket-version", "13");
+    let request = request.header("connection", "Upgrade").header("upgrade", "WebSocket").body(empty()).unwrap();
+    let mut response = send(&transport, &endpoint, request).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["upgrade"]), (101, &"websocket".parse().unwrap()));
+    let mut seen = String::new();
+    TokioIo::new(hyper::upgrade::on(&mut response).await.unwrap()).read_to_string(&mut seen).await.unwrap();
+    assert_eq!(seen, r#"CONNECT http://a.test/ws?a=b Some("websocket") {"sec-websocket-version": "13"}"#);
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ impl Net {
                 let answer = answer.clone();
                 let service = service_fn(move |request| answer(number, request));
                 let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                server.max_concurrent_streams(streams);
+                server.max_concurrent_streams(streams).enable_connect_protocol();
                 tokio::spawn(server.serve_connection(TokioIo::new(pipe), service));
             }
         });
