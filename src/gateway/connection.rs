@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use super::body::InboundBody;
+use super::door::MAX_HEAD;
 use super::drain::Draining;
 use super::exchange::Exchange;
-use super::head::MAX_HEAD;
 use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};

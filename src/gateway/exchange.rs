@@ -17,8 +17,9 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{InboundBody, OutboundBody};
+use super::door::{self, Admitted};
 use super::forwarded;
-use super::head::{self, Admitted};
+use super::head;
 use super::idle::Busy;
 use super::session::Session;
 use super::tunnel;
@@ -56,7 +57,7 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let number = self.requests.replace(self.requests.get() + 1);
         let version = request.version();
-        let admitted = match head::admit(&request, self.session.flaw_of(number)) {
+        let admitted = match door::admit(&request, self.session.flaw_of(number)) {
             Ok(admitted) => admitted,
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };

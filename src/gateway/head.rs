@@ -1,27 +1,19 @@
-//! What an HTTP proxy does to heads: refuses bad ones, drops what belongs to one hop, says who called.
+//! What an HTTP proxy does to heads: drops what belongs to one hop, says who called.
 //!
 //! It follows Envoy's connection manager as Istio configures it at a gateway (`use_remote_address`).
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE,
-};
+use http::header::{CONNECTION, EXPECT, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::ext::Protocol;
 
+use super::door::Admitted;
 use super::forwarded;
-use super::framing::Flaw;
 use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
-use crate::service::hop::{drop_hop_by_hop, is, is_of_a_hop, tokens};
-use crate::service::refusal::Refusal;
-
-/// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
-pub(super) const MAX_HEAD: usize = 60 * 1024;
-/// The most header lines a request may have.
-const MAX_HEADERS: usize = 100;
+use crate::service::hop::{drop_hop_by_hop, is, is_of_a_hop};
 
 const ISTIO_ENVOY: HeaderValue = HeaderValue::from_static("istio-envoy");
 const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
@@ -55,161 +47,6 @@ const STEERING: [&str; 21] = [
     "upstream-stream-duration-ms",
 ];
 const STEERING_TIMEOUT: &str = "upstream-rq-timeout-alt-response";
-
-/// Whether a request that may pass asks for a tunnel, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admitted {
-    Plain,
-    /// By `Upgrade` (RFC 6455).
-    WebSocket,
-    /// By an extended `CONNECT` of HTTP/2 (RFC 8441).
-    WebSocketStream,
-}
-
-/// A request that is answered at the door, with a status and a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str);
-
-impl Refused {
-    /// As Envoy's connection manager refuses.
-    const fn with(status: StatusCode) -> Self {
-        Self(status, "")
-    }
-
-    /// What Envoy's codec refuses, which spells the status out.
-    const BY_CODEC: Self = Self(StatusCode::BAD_REQUEST, "Bad Request");
-
-    /// What the client is told. Before HTTP/1.1 there is no gRPC.
-    pub(super) fn answer<B>(self, request: &Request<B>) -> Refusal {
-        let Self(status, body) = self;
-        match request.version() < Version::HTTP_11 {
-            true => Refusal::plain(status, body),
-            false => Refusal::of(request, status, body),
-        }
-    }
-}
-
-impl From<Flaw> for Refused {
-    fn from(flaw: Flaw) -> Self {
-        match flaw {
-            Flaw::Ambiguous => Self::BY_CODEC,
-            Flaw::Fragment => Self::with(StatusCode::BAD_REQUEST),
-            Flaw::Encoded => Self(StatusCode::NOT_IMPLEMENTED, "Not Implemented"),
-        }
-    }
-}
-
-/// Whether a request may pass, which has come with this flaw, before anything is changed.
-pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admitted, Refused> {
-    let headers = request.headers();
-    if request.version() < Version::HTTP_11 {
-        return Err(Refused(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"));
-    }
-    if let Some(flaw) = flaw {
-        return Err(flaw.into());
-    }
-    if request.version() < Version::HTTP_2 && !is_known(request.method()) {
-        return Err(Refused::BY_CODEC);
-    }
-    // hyper bounds HTTP/1.1 heads itself; for HTTP/2 the number is not bounded.
-    if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {
-        return Err(Refused::with(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-    }
-    check_host(request)?;
-    if headers.len() != headers.keys_len() && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
-        return Err(Refused::BY_CODEC);
-    }
-    if request.method() == Method::CONNECT {
-        let protocol = request.extensions().get::<Protocol>();
-        let websocket = protocol.is_some_and(|protocol| is(protocol.as_ref(), b"websocket"));
-        // A rule would have to match it by `connect_matcher`, which Istio has no word for.
-        let refused = if protocol.is_some() { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
-        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused::with(refused)) };
-    }
-    let path = request.uri().path();
-    if path == "*" && request.method() != Method::OPTIONS {
-        return Err(Refused::with(StatusCode::BAD_REQUEST));
-    }
-    if !matches!(path.as_bytes().first(), Some(b'/' | b'*')) {
-        let http1 = request.version() < Version::HTTP_2;
-        return Err(Refused::with(if http1 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }));
-    }
-    match upgrade(headers) {
-        None => Ok(Admitted::Plain),
-        Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(Admitted::WebSocket),
-        Some(protocol) if protocol.eq_ignore_ascii_case(b"h2c") => Ok(Admitted::Plain),
-        Some(_) => Err(Refused::with(StatusCode::FORBIDDEN)),
-    }
-}
-
-/// Whether Envoy's parser of HTTP/1.1 takes a method.
-fn is_known(method: &Method) -> bool {
-    const OTHERS: [&str; 25] = [
-        "ACL",
-        "BIND",
-        "CHECKOUT",
-        "COPY",
-        "LINK",
-        "LOCK",
-        "MERGE",
-        "MKACTIVITY",
-        "MKCALENDAR",
-        "MKCOL",
-        "MOVE",
-        "MSEARCH",
-        "NOTIFY",
-        "PROPFIND",
-        "PROPPATCH",
-        "PURGE",
-        "REBIND",
-        "REPORT",
-        "SEARCH",
-        "SOURCE",
-        "SUBSCRIBE",
-        "UNBIND",
-        "UNLINK",
-        "UNLOCK",
-        "UNSUBSCRIBE",
-    ];
-    let usual = matches!(
-        *method,
-        Method::GET
-            | Method::POST
-            | Method::PUT
-            | Method::DELETE
-            | Method::HEAD
-            | Method::OPTIONS
-            | Method::PATCH
-            | Method::CONNECT
-            | Method::TRACE
-    );
-    usual || OTHERS.contains(&method.as_str())
-}
-
-fn size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
-/// One host, in the URI or in `Host`, that is not empty.
-fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    let named = request.uri().authority().is_some() || first.is_some_and(|host| is_authority(host.as_bytes()));
-    if named && second.is_none() { Ok(()) } else { Err(Refused::with(StatusCode::BAD_REQUEST)) }
-}
-
-/// Whether all bytes may stand in an authority (RFC 3986, 3.2), as Envoy checks them.
-fn is_authority(host: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
-    !host.is_empty() && host.iter().all(allowed)
-}
-
-/// The protocol of an upgrade that is really asked for: `Upgrade` counts only if `Connection` names it.
-fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
-    let protocol = headers.get(UPGRADE)?;
-    let named = headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| is(token, b"upgrade")));
-    named.then_some(protocol.as_bytes())
-}
 
 /// Prepares the head of a request that was admitted for the next hop.
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
@@ -343,49 +180,6 @@ mod tests {
             .collect();
         lines.sort();
         lines
-    }
-
-    #[test]
-    fn bad_requests_are_refused_at_the_door() {
-        let many: Vec<_> = (0..100).map(|_| ("a", "b")).chain([("host", "a")]).collect();
-        let big = "x".repeat(MAX_HEAD);
-        let websocket = [("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
-        for (target, version, headers, expected) in [
-            ("/", Version::HTTP_11, vec![("host", "a")], Ok(Admitted::Plain)),
-            ("/", Version::HTTP_10, vec![("host", "a")], Err(426)),
-            ("/", Version::HTTP_11, vec![], Err(400)),
-            ("/", Version::HTTP_11, vec![("host", "")], Err(400)),
-            ("/", Version::HTTP_11, vec![("host", "a b")], Err(400)),
-            ("/", Version::HTTP_11, vec![("host", "a"), ("host", "a")], Err(400)),
-            ("http://a/", Version::HTTP_11, vec![], Ok(Admitted::Plain)),
-            ("http://a/", Version::HTTP_2, vec![], Ok(Admitted::Plain)),
-            ("a:80", Version::HTTP_11, vec![("host", "a")], Err(400)),
-            ("*", Version::HTTP_11, vec![("host", "a")], Err(400)),
-            ("/", Version::HTTP_2, vec![("host", "a"), ("content-length", "3"), ("content-length", "3")], Err(400)),
-            ("/", Version::HTTP_11, many, Err(431)),
-            ("/", Version::HTTP_2, vec![("host", "a"), ("b", &big)], Err(431)),
-            ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::WebSocket)),
-            ("/", Version::HTTP_11, vec![("host", "a"), ("upgrade", "foo")], Ok(Admitted::Plain)),
-            ("/", Version::HTTP_11, vec![("host", "a"), ("connection", "upgrade"), ("upgrade", "foo")], Err(403)),
-            (
-                "/",
-                Version::HTTP_11,
-                vec![("host", "a"), ("connection", "upgrade, http2-settings"), ("upgrade", "h2c")],
-                Ok(Admitted::Plain),
-            ),
-        ] {
-            let admitted = admit(&request(target, version, &headers), None).map_err(|refused| refused.0.as_u16());
-            assert_eq!(admitted, expected, "{target} {version:?} {:?}", headers.first());
-        }
-        let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
-        assert_eq!(admit(&connect, None), Err(Refused::with(StatusCode::NOT_FOUND)));
-        for (protocol, expected) in
-            [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused::with(StatusCode::FORBIDDEN)))]
-        {
-            let protocol = Protocol::from_static(protocol);
-            let connect = Request::connect("http://a/chat").version(Version::HTTP_2).extension(protocol);
-            assert_eq!(admit(&connect.body(()).unwrap(), None), expected);
-        }
     }
 
     #[test]

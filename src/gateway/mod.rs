@@ -28,6 +28,7 @@
 mod admin;
 mod body;
 mod connection;
+mod door;
 mod drain;
 mod exchange;
 mod forwarded;

@@ -85,6 +85,7 @@ mod exchange;
 mod filters;
 mod formats;
 mod future;
+mod grpc;
 mod hedge;
 pub(crate) mod hop;
 mod https;

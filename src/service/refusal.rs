@@ -3,7 +3,8 @@
 use http::header::HeaderMap;
 use http::{Request, StatusCode};
 
-use super::local_reply::{body_headers, grpc_headers, grpc_status, is_grpc};
+use super::grpc::{grpc_headers, grpc_status, is_grpc};
+use super::local_reply::body_headers;
 
 /// An answer that depends on nothing but the head it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

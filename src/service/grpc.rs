@@ -1,0 +1,80 @@
+//! gRPC as a local reply has to know it: who speaks it, and how it is answered.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+/// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    match headers.get(CONTENT_TYPE).and_then(|of| of.as_bytes().strip_prefix(b"application/grpc")) {
+        Some(rest) => matches!(rest.first(), None | Some(b'+')),
+        None => false,
+    }
+}
+
+/// A trailers-only response: all of it is in the headers.
+pub(super) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
+    if !message.is_empty()
+        && let Ok(message) = HeaderValue::try_from(percent_encoded(message))
+    {
+        headers.insert(HeaderName::from_static("grpc-message"), message);
+    }
+}
+
+pub(super) fn grpc_status(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+fn percent_encoded(message: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut encoded = String::with_capacity(message.len());
+    for &byte in message {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_by_the_content_type() {
+        for (value, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", false),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
+            assert_eq!(is_grpc(&headers), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn statuses_become_those_of_grpc() {
+        let table = [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14), (500, 2)];
+        for (http, grpc) in table {
+            assert_eq!(grpc_status(StatusCode::from_u16(http).unwrap()), grpc, "{http}");
+        }
+    }
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(percent_encoded("100% ö\n".as_bytes()), "100%25 %C3%B6%0A");
+    }
+}
