@@ -55,6 +55,9 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
         clean(headers, admitted);
     }
     one_line::join(headers, Side::Request);
+    if let Some(client_cert) = &session.client_cert {
+        headers.insert(X_FORWARDED_CLIENT_CERT, client_cert.clone());
+    }
     headers.reserve(4);
     forwarded::announce(headers, session);
     headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));

@@ -27,6 +27,7 @@
 
 mod admin;
 mod body;
+mod client_cert;
 mod connection;
 mod door;
 mod drain;

@@ -18,6 +18,8 @@ pub(super) struct Session {
     /// What `x-forwarded-for` says of the other side; `None` for a Unix socket.
     pub(super) peer: Option<HeaderValue>,
     pub(super) tls: bool,
+    /// What `x-forwarded-client-cert` says of the certificate that the other side showed.
+    pub(super) client_cert: Option<HeaderValue>,
     /// How many proxies before us are believed.
     pub(super) trusted: u32,
     /// The listener as rules see it, for requests whose client is somebody else.
@@ -38,13 +40,18 @@ impl Session {
         let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
         let (flawed, broken) = (OnceLock::new(), AtomicBool::new(false));
         let activity = Activity::new();
-        Self { peer, tls, trusted: 0, origin: None, dice, activity, flawed, broken, _alive: alive }
+        Self { peer, tls, client_cert: None, trusted: 0, origin: None, dice, activity, flawed, broken, _alive: alive }
     }
 
     /// Believes so many proxies of what they say about the clients of `origin`.
     pub(super) fn behind(mut self, trusted: u32, origin: &Arc<ListenerOrigin>) -> Self {
         (self.trusted, self.origin) = (trusted, Some(Arc::clone(origin)));
         self
+    }
+
+    /// Says so of the certificate of the client.
+    pub(super) fn showing(self, client_cert: Option<HeaderValue>) -> Self {
+        Self { client_cert, ..self }
     }
 
     #[cfg(test)]

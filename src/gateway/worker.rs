@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
@@ -196,7 +196,7 @@ async fn converse<IO, M, S, B>(
         snapshot.plain_listener(&bind).map(|listener| caller.door(&snapshot, listener, None))
     };
     match door {
-        Some(door) => caller.serve(io, door).await,
+        Some(door) => caller.serve(io, door, None).await,
         None => {
             if let Err(error) = caller.serve_secured(io, &bind).await {
                 tracing::debug!(%error, ?bind, "a TLS handshake failed");
@@ -260,15 +260,16 @@ impl<M> Caller<'_, M> {
         match ended {
             Some(ended) => {
                 let accepting = ended.accept(&hello, io);
-                let io = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
-                self.serve(io, door).await;
+                let (io, client_cert) = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
+                self.serve(io, door, client_cert).await;
             }
-            None => self.serve(io, door).await,
+            None => self.serve(io, door, None).await,
         }
         Ok(())
     }
 
-    async fn serve<IO, S, B>(self, io: IO, door: Door)
+    /// `client_cert` is what is said of the certificate that the client showed.
+    async fn serve<IO, S, B>(self, io: IO, door: Door, client_cert: Option<HeaderValue>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         M: Fn(Origin) -> S,
@@ -283,7 +284,7 @@ impl<M> Caller<'_, M> {
             Door::Http(origin) => {
                 let origin = Arc::new(origin);
                 let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
-                let session = Arc::new(session.behind(serving.trusted, &origin));
+                let session = Arc::new(session.behind(serving.trusted, &origin).showing(client_cert));
                 let service = (serving.make)(Origin::Listener(origin));
                 if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
                     tracing::debug!(%error, "a connection ended badly");

@@ -19,7 +19,7 @@ use rustls::crypto::CryptoProvider;
 pub(crate) use client::{Names, client_config, files_of};
 pub(crate) use reloaded::Reloaded;
 #[cfg(feature = "gateway")]
-pub(crate) use server::{files_of_server, server_config};
+pub(crate) use server::{ServerEnd, files_of_server, server_end};
 
 /// Who does the arithmetic.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

@@ -28,8 +28,15 @@ pub(crate) fn files_of_server(words: &ServerTls) -> Vec<PathBuf> {
     identities.chain(roots).chain(revoked).filter_map(pem::file).collect()
 }
 
+/// How a listener ends TLS.
+pub(crate) struct ServerEnd {
+    pub(crate) config: Arc<ServerConfig>,
+    /// The certificate that is shown, the first of several.
+    pub(crate) shown: Option<CertificateDer<'static>>,
+}
+
 /// The configuration for a listener, on which one of the protocols `alpn` is spoken, if that matters.
-pub(crate) fn server_config(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<ServerConfig> {
+pub(crate) fn server_end(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<ServerEnd> {
     let provider = Arc::new(CryptoProvider { cipher_suites: cipher_suites(words), ..(*provider()).clone() });
     let builder = ServerConfig::builder_with_provider(provider);
     let builder = builder.with_protocol_versions(&versions(words)).map_err(io::Error::other)?;
@@ -39,10 +46,11 @@ pub(crate) fn server_config(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<Ser
             builder.with_client_cert_verifier(Arc::new(Clients::new(words)?))
         }
     };
-    let keys = words.identities.iter().map(certified).collect::<io::Result<_>>()?;
+    let keys = words.identities.iter().map(certified).collect::<io::Result<Vec<_>>>()?;
+    let shown = keys.first().and_then(|key| key.cert.first().cloned());
     let mut config = builder.with_cert_resolver(Arc::new(Shown { keys }));
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
-    Ok(config)
+    Ok(ServerEnd { config: Arc::new(config), shown })
 }
 
 fn versions(words: &ServerTls) -> Vec<&'static SupportedProtocolVersion> {
