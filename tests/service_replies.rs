@@ -97,7 +97,7 @@ async fn every_failure_has_its_answer() {
     let start = "upstream connect error or disconnect/reset before headers. ";
     // Whether the default policy tries again after it.
     for (failure, status, flags, reason, retried) in [
-        (Failure::ConnectRefused, 503, "UF", "remote connection failure, transport failure reason: broken pipe", true),
+        (Failure::ConnectRefused, 503, "UF", "remote connection failure", true),
         (Failure::ConnectLocal, 503, "UF", "local connection failure", true),
         (Failure::ConnectTimeout, 503, "UF", "connection timeout", true),
         (Failure::ConnectionTermination, 503, "UC", "connection termination", false),

@@ -27,6 +27,8 @@ pub(crate) fn settings(
     };
     let names = if tls.subject_alt_names.is_empty() { names } else { &tls.subject_alt_names };
     settings.subject_alt_names = names.iter().map(|name| name.as_str().into()).collect();
+    // As istiod has Envoy check it: a name in the handshake is no name of the certificate.
+    settings.verify_name = tls.sni.is_empty() && tls.subject_alt_names.is_empty();
     settings.server_name = (!tls.sni.is_empty()).then(|| tls.sni.as_str().into());
     settings.skip_verify = tls.insecure_skip_verify == Some(true);
     let mutual = tls.mode == ClientTlsMode::Mutual;

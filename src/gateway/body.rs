@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::idle::Busy;
+use crate::error::BoxError;
 
 /// The body of a request as it comes from the client.
 ///
@@ -87,12 +88,15 @@ impl Body for InboundBody {
 
 pin_project! {
     /// The body of a response on its way to the client: nothing, or what the service gave.
+    ///
+    /// An error waits for one turn, in which hyper writes what came before it: the client is to see how far it came.
     #[derive(Debug)]
     pub(super) struct OutboundBody<B> {
         #[pin]
         body: Option<B>,
         // Said instead of a body.
         words: &'static str,
+        failed: Option<BoxError>,
         trailers: bool,
         busy: Option<Busy>,
     }
@@ -104,27 +108,40 @@ impl<B> OutboundBody<B> {
     }
 
     pub(super) fn words(words: &'static str) -> Self {
-        Self { body: None, words, trailers: false, busy: None }
+        Self { body: None, words, failed: None, trailers: false, busy: None }
     }
 
     pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), words: "", trailers, busy }
+        Self { body: Some(body), words: "", failed: None, trailers, busy }
     }
 }
 
-impl<B: Body<Data = Bytes>> Body for OutboundBody<B> {
+impl<B> Body for OutboundBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.project();
         let Some(body) = this.body.as_pin_mut() else {
             let words = std::mem::take(this.words);
             return Poll::Ready((!words.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(words.as_bytes())))));
         };
+        if let Some(error) = this.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         Poll::Ready(match ready!(body.poll_frame(cx)) {
             Some(Ok(frame)) if frame.is_trailers() && !*this.trailers => None,
-            other => other,
+            Some(Err(error)) => {
+                *this.failed = Some(error.into());
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Some(Ok(frame)) => Some(Ok(frame)),
+            None => None,
         })
     }
 

@@ -147,7 +147,7 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// One host, in the URI or in `Host`, that is not empty.
+/// One host, in the URI or in `Host`. One that is empty is a name like others.
 fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
@@ -158,7 +158,7 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
 /// Whether all bytes may stand in an authority (RFC 3986, 3.2), as Envoy checks them.
 fn is_authority(host: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
-    !host.is_empty() && host.iter().all(allowed)
+    host.iter().all(allowed)
 }
 
 /// The protocol of an upgrade that is really asked for: `Upgrade` counts only if `Connection` names it.
@@ -189,7 +189,7 @@ mod tests {
             ("/", Version::HTTP_11, vec![("host", "a")], Ok(Admitted::Plain)),
             ("/", Version::HTTP_10, vec![("host", "a")], Err(426)),
             ("/", Version::HTTP_11, vec![], Err(400)),
-            ("/", Version::HTTP_11, vec![("host", "")], Err(400)),
+            ("/", Version::HTTP_11, vec![("host", "")], Ok(Admitted::Plain)),
             ("/", Version::HTTP_11, vec![("host", "a b")], Err(400)),
             ("/", Version::HTTP_11, vec![("host", "a"), ("host", "a")], Err(400)),
             ("http://a/", Version::HTTP_11, vec![], Ok(Admitted::Plain)),

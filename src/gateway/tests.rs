@@ -88,7 +88,6 @@ async fn malformed_requests_are_refused() {
         ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", "426"),
         ("GET / HTTP/1.1\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
-        ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "400"),
         ("this is not http\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX Bad: 1\r\n\r\n", "400"),
         ("GET / HTTP/1.1\r\nHost: a\r\nX-Bad: a\0b\r\n\r\n", "400"),

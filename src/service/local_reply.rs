@@ -19,7 +19,6 @@
 //! for them.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -170,11 +169,11 @@ impl LocalReply {
 
     /// The answer when time ran out.
     pub(super) fn expired(expired: Expired) -> Self {
-        Self::of_failure(expired.failure(), false, None)
+        Self::of_failure(expired.failure(), false)
     }
 
     pub(super) fn overflow() -> Self {
-        Self::of_failure(Failure::Overflow, false, None)
+        Self::of_failure(Failure::Overflow, false)
     }
 
     pub(super) fn outgrown() -> Self {
@@ -186,25 +185,19 @@ impl LocalReply {
     /// The answer for a try that came to `failure` by `cause`; `retried`: it was not the first.
     pub(super) fn failure(failure: Failure, cause: BoxError, retried: bool) -> Self {
         let cause: Arc<dyn Error + Send + Sync> = Arc::from(cause);
-        // What the system says of a socket Envoy keeps to itself.
-        let told = failure == Failure::ConnectRefused && !is_of_system(root(&*cause));
-        let transport = told.then(|| root(&*cause).to_string());
-        let mut reply = Self::of_failure(failure, retried, transport.as_deref());
+        let mut reply = Self::of_failure(failure, retried);
         reply.0.cause = Some(cause);
         reply
     }
 
-    fn of_failure(failure: Failure, retried: bool, transport: Option<&str>) -> Self {
+    /// What lies below the failure is told to the application alone, in the [`RouteInfo`].
+    fn of_failure(failure: Failure, retried: bool) -> Self {
         let (status, flags, details) = failure_reply(failure);
         let mut reply = Self::new(status, "upstream request timeout", flags, details);
         if !failure.is_timeout() {
             let mut body = String::from("upstream connect error or disconnect/reset before headers. ");
             body.push_str(if retried { "retried and the latest reset reason: " } else { "reset reason: " });
             body.push_str(failure.reason());
-            if let Some(transport) = transport {
-                body.push_str(", transport failure reason: ");
-                body.push_str(transport);
-            }
             reply.0.body = Bytes::from(body);
         }
         if failure == Failure::Overflow {
@@ -305,15 +298,6 @@ pub(super) fn failure_reply(failure: Failure) -> (StatusCode, ResponseFlags, &'s
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, flags, details)
-}
-
-fn is_of_system(error: &(dyn Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error().is_some())
-}
-
-/// The error at the end of the chain.
-fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
 }
 
 pub(super) fn body_headers(headers: &mut HeaderMap, length: usize) {

@@ -17,10 +17,8 @@ use crate::upstream::{Identity, Pem, TlsSettings};
 /// What an endpoint's certificate has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Names {
-    /// One of these.
-    AnyOf(Arc<[Box<str>]>),
-    /// Whatever it says, as long as an authority vouches for it.
-    Any,
+    /// One of each list, in a certificate that an authority vouches for.
+    OneOfEach(Arc<[Box<[Box<str>]>]>),
     /// Nothing at all: every certificate is taken.
     Unverified,
 }
@@ -38,7 +36,7 @@ pub(crate) fn client_config(settings: &TlsSettings, names: &Names, alpn: &[&[u8]
     let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
     let trust = match names {
         Names::Unverified => None,
-        Names::AnyOf(_) | Names::Any => Some(Trust::new(settings.roots.as_ref(), settings.revoked.as_ref())?),
+        Names::OneOfEach(_) => Some(Trust::new(settings.roots.as_ref(), settings.revoked.as_ref())?),
     };
     let verifier = Verifier { trust, names: names.clone() };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
@@ -82,11 +80,12 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let Some(trust) = &self.trust else { return Ok(ServerCertVerified::assertion()) };
         let certificate = trust.verify(certificate, intermediates, KeyUsage::server_auth(), now)?;
+        let one_of = |names: &[Box<str>]| names.iter().any(|name| has_name(&certificate, name));
         match &self.names {
-            Names::AnyOf(names) if !names.iter().any(|name| has_name(&certificate, name)) => {
+            Names::OneOfEach(lists) if !lists.iter().all(|names| one_of(names)) => {
                 Err(Error::InvalidCertificate(CertificateError::NotValidForName))
             }
-            Names::AnyOf(_) | Names::Any | Names::Unverified => Ok(ServerCertVerified::assertion()),
+            Names::OneOfEach(_) | Names::Unverified => Ok(ServerCertVerified::assertion()),
         }
     }
 

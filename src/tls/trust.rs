@@ -92,7 +92,8 @@ impl fmt::Debug for Trust {
     }
 }
 
-/// Whether a certificate has `name`: a DNS name, for which it may have a wildcard, an address or a URI.
+/// Whether a certificate has `name`: a DNS name, for which it may have a wildcard, or that wildcard itself, an address or
+/// a URI.
 pub(crate) fn has_name(certificate: &EndEntityCert<'_>, name: &str) -> bool {
     let known = match name.parse::<IpAddr>() {
         Ok(address) => Some(ServerName::from(address)),
@@ -100,6 +101,7 @@ pub(crate) fn has_name(certificate: &EndEntityCert<'_>, name: &str) -> bool {
     };
     known.is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
         || certificate.valid_uri_names().any(|uri| uri == name)
+        || certificate.valid_dns_names().any(|dns| dns == name)
 }
 
 /// What the operating system trusts, read once.

@@ -10,8 +10,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::Upload;
+use super::failure;
 use super::line::{Lease, Line};
 use super::streams::Stream;
+use crate::outcome::FailureError;
 use crate::service::Admission;
 
 /// The body of a response that [`Transport`](super::Transport) received.
@@ -20,7 +22,7 @@ use crate::service::Admission;
 /// last frame, as far as that is known to be the last, or with the `None` after it. Dropped earlier, or after an
 /// error, it closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
 ///
-/// Its errors are those of the connection, as hyper reports them.
+/// Its errors say which [`Failure`](crate::outcome::Failure) they are, with hyper's as their source.
 pub struct TransportBody {
     body: Incoming,
     held: Held,
@@ -70,17 +72,22 @@ impl TransportBody {
 
 impl Body for TransportBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = FailureError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &frame {
+            // hyper takes a reset without an error for the end, which only the other side can say.
+            None if matches!(self.held, Held::Stream(_)) && !self.body.is_end_stream() => {
+                self.held = Held::Nothing;
+                return Poll::Ready(Some(Err(failure::of_cut_body())));
+            }
             // Nothing follows trailers, and many readers do not ask.
             Some(Ok(frame)) if !frame.is_trailers() && !self.body.is_end_stream() => {}
             Some(Ok(_)) | None => self.give_back(),
             Some(Err(_)) => self.held = Held::Nothing,
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(failure::of_exchange)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -91,6 +91,20 @@ pub(super) fn of_unsound_answer() -> FailureError {
     FailureError::new(Failure::ProtocolError, "the answer says its length in more than one way")
 }
 
+/// A body was reset without an error, before its end.
+pub(super) fn of_cut_body() -> FailureError {
+    FailureError::new(Failure::RemoteReset, "the stream was reset before the end of its body")
+}
+
+/// A request was sent, and the connection ended; something had come of an answer, or not.
+pub(super) fn of_answer(error: hyper::Error, heard: bool) -> FailureError {
+    match of_hyper(&error) {
+        // What has begun and does not go on is no HTTP.
+        Failure::ConnectionTermination if heard => FailureError::new(Failure::ProtocolError, error),
+        failure => FailureError::new(failure, error),
+    }
+}
+
 /// A request was sent, or about to be, and no answer came.
 pub(super) fn of_exchange(error: hyper::Error) -> FailureError {
     FailureError::new(of_hyper(&error), error)

@@ -71,7 +71,7 @@ impl<B: Upload> Future for TransportFuture<B> {
             Ok(response) => Poll::Ready(answered(line, response, tunnel, admission).map_err(Into::into)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => self.again(line, target, unsent, admission, cx),
-                None => Poll::Ready(Err(failure::of_exchange(error.into_error()).into())),
+                None => Poll::Ready(Err(failure::of_answer(error.into_error(), line.has_heard()).into())),
             },
         }
     }

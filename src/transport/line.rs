@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
 use super::Upload;
+use super::place::Heard;
 use super::pool::Pool;
 use super::terms::Terms;
 use crate::service::RequestBody;
@@ -49,6 +50,9 @@ pub(super) trait Exchange<B>: Lease {
     /// Sends `request`; afterwards the connection goes back to `home`.
     fn start(self: Pin<&mut Self>, request: Request<RequestBody<B>>, home: Arc<Pool<B>>);
 
+    /// Whether something came since then.
+    fn has_heard(&self) -> bool;
+
     /// The answer to it.
     fn poll_reply(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply<B>>;
 
@@ -75,20 +79,24 @@ pin_project! {
         home: Option<Arc<Pool<B>>>,
         opened: Instant,
         started: u32,
+        heard: Heard,
+        // How often before the request was sent.
+        heard_before: u64,
     }
 }
 
 /// A fresh connection.
-pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>) -> Line<B> {
-    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, send: S) -> Line<B>
+pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>, heard: Heard) -> Line<B> {
+    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, heard: Heard, send: S) -> Line<B>
     where
         B: Upload,
         S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
         F: Future<Output = Reply<B>> + Send + 'static,
     {
-        Box::pin(Connection { sender, send, reply: None, home: None, opened: Instant::now(), started: 0 })
+        let (opened, started, heard_before) = (Instant::now(), 0, 0);
+        Box::pin(Connection { sender, send, reply: None, home: None, opened, started, heard, heard_before })
     }
-    boxed(sender, |sender, request| sender.try_send_request(request))
+    boxed(sender, heard, |sender, request| sender.try_send_request(request))
 }
 
 impl<B, S, F> Lease for Connection<B, S, F>
@@ -114,8 +122,13 @@ where
         let mut this = self.project();
         *this.home = Some(home);
         *this.started = this.started.saturating_add(1);
+        *this.heard_before = this.heard.times();
         let reply = (this.send)(this.sender, request);
         this.reply.set(Some(reply));
+    }
+
+    fn has_heard(&self) -> bool {
+        self.heard.times() != self.heard_before
     }
 
     fn poll_reply(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply<B>> {

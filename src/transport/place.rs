@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
@@ -43,21 +44,47 @@ impl Drop for Place {
     }
 }
 
+/// How often something was read from a connection.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    pub(super) fn times(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn once_more(&self) {
+        // Only its own task reads a connection.
+        self.0.store(self.times().wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
 /// An open connection in its place.
 pub(super) struct Placed {
     wire: Wire,
+    heard: Heard,
     _place: Arc<Place>,
 }
 
 impl Placed {
     pub(super) fn new(wire: Wire, place: Arc<Place>) -> Self {
-        Self { wire, _place: place }
+        Self { wire, heard: Heard::default(), _place: place }
+    }
+
+    /// What it will have heard.
+    pub(super) fn heard(&self) -> Heard {
+        self.heard.clone()
     }
 }
 
 impl AsyncRead for Placed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.wire).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.wire).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.heard.once_more();
+        }
+        read
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -157,16 +156,14 @@ impl<B: Upload> Pool<B> {
             };
             match exchange(line, request, self.clone(), &gate).await {
                 Ok(answered) => return answered.map_err(Into::into),
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) if !is_fresh => (request, fresh) = (unsent, true),
-                    _ => return Err(failure::of_exchange(error.into_error()).into()),
-                },
+                Err(unsent) if !is_fresh => (request, fresh) = (unsent.request, true),
+                Err(unsent) => return Err(failure::of_exchange(unsent.why).into()),
             }
         }
         let (line, _) = self.wait(&target, &gate, true).await?;
         match exchange(line, request, self, &gate).await {
             Ok(answered) => answered.map_err(Into::into),
-            Err(error) => Err(failure::of_exchange(error.into_error()).into()),
+            Err(unsent) => Err(failure::of_exchange(unsent.why).into()),
         }
     }
 
@@ -232,11 +229,12 @@ impl<B: Upload> Pool<B> {
     async fn open(&self, target: &Target, place: &Arc<Place>) -> Result<Line<B>, FailureError> {
         let handshake = |wire| async {
             let wire = Placed::new(wire, place.clone());
+            let heard = wire.heard();
             let (sender, connection) =
                 self.settings.http1.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
             // Drives the connection until it is closed or its sender is dropped and the last exchange is over.
             tokio::spawn(connection.with_upgrades());
-            Ok(line::new(sender))
+            Ok(line::new(sender, heard))
         };
         target.open(&self.settings, &self.terms, Spoken::Http1, handshake).await
     }
@@ -270,11 +268,22 @@ async fn exchange<B: Upload>(
     request: Request<RequestBody<B>>,
     home: Arc<Pool<B>>,
     Gate(admission): &Gate,
-) -> Result<Answered, TrySendError<Request<RequestBody<B>>>> {
+) -> Result<Answered, Unsent<B>> {
     let tunnel = request.method() == Method::CONNECT;
     line.as_mut().start(request, home);
-    let response = poll_fn(|cx| line.as_mut().poll_reply(cx)).await?;
-    Ok(answered(line, response, tunnel, admission.clone()))
+    match poll_fn(|cx| line.as_mut().poll_reply(cx)).await {
+        Ok(response) => Ok(answered(line, response, tunnel, admission.clone())),
+        Err(mut error) => match error.take_message() {
+            Some(request) => Err(Unsent { request, why: error.into_error() }),
+            None => Ok(Err(failure::of_answer(error.into_error(), line.has_heard()))),
+        },
+    }
+}
+
+/// A request of which no byte was written.
+struct Unsent<B> {
+    request: Request<RequestBody<B>>,
+    why: hyper::Error,
 }
 
 /// The response to a request on `line`, with the connection in its body. A connection that was taken over by another

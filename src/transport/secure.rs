@@ -104,11 +104,8 @@ mod with_tls {
             };
             let mut tls = tls.clone();
             (tls.identity, tls.roots) = (Some(mesh.identity.clone()), Some(mesh.roots.clone()));
-            let names = match tls.subject_alt_names.is_empty() {
-                // Every workload of the mesh.
-                true => Names::Any,
-                false => Names::AnyOf(tls.subject_alt_names.iter().cloned().collect()),
-            };
+            // Without any: every workload of the mesh.
+            let names = Names::OneOfEach(given(&tls).collect());
             Some(Self::with(tls, names, host, [MESH_HTTP1, MESH_HTTP2, MESH]))
         }
 
@@ -138,15 +135,19 @@ mod with_tls {
         }
     }
 
-    /// Which names an endpoint may have: those that were given, else the one in the handshake, else that of the host.
+    /// Which names an endpoint must have: one of those that were given, and the one in the handshake if that is
+    /// verified.
     fn names(tls: &TlsSettings, host: Option<&str>) -> Names {
         if tls.skip_verify {
-            Names::Unverified
-        } else if !tls.subject_alt_names.is_empty() {
-            Names::AnyOf(tls.subject_alt_names.iter().cloned().collect())
-        } else {
-            Names::AnyOf(tls.server_name.as_deref().or(host).into_iter().map(Box::from).collect())
+            return Names::Unverified;
         }
+        let named = tls.server_name.as_deref().or(host);
+        let named = tls.verify_name.then(|| named.into_iter().map(Box::from).collect());
+        Names::OneOfEach(given(tls).chain(named).collect())
+    }
+
+    fn given(tls: &TlsSettings) -> impl Iterator<Item = Box<[Box<str>]>> {
+        (!tls.subject_alt_names.is_empty()).then(|| tls.subject_alt_names.clone()).into_iter()
     }
 
     /// Envoy's word first, and whatever its kind: nothing of the request was sent.

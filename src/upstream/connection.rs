@@ -125,8 +125,11 @@ pub struct TlsSettings {
     /// unless that is an address.
     pub server_name: Option<Box<str>>,
     /// The names of which the endpoint's certificate must have one, DNS or URI, exactly (`subjectAltNames` here, else
-    /// of the ServiceEntry). Empty: the host of the request that opens the connection.
+    /// of the ServiceEntry). Empty: any.
     pub subject_alt_names: Box<[Box<str>]>,
+    /// Whether the certificate must also be for the name in the handshake, or the host where that is none: yes. Not for a
+    /// DestinationRule that says `sni` or `subjectAltNames`, as istiod has Envoy verify it.
+    pub verify_name: bool,
     /// Whether any certificate is taken (`insecureSkipVerify`).
     pub skip_verify: bool,
 }
@@ -141,6 +144,7 @@ impl TlsSettings {
             revoked: None,
             server_name: None,
             subject_alt_names: Box::default(),
+            verify_name: true,
             skip_verify: false,
         }
     }

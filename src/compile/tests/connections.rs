@@ -165,6 +165,7 @@ fn tls_names_files_beside_its_own() {
         revoked: Some(Pem::File("/etc/ca.crl".into())),
         server_name: Some("sni.test".into()),
         subject_alt_names: Box::new(["entry.test".into()]),
+        verify_name: false,
         ..TlsSettings::new(TlsMode::Simple)
     };
     assert_eq!(simple, expected);
@@ -173,6 +174,7 @@ fn tls_names_files_beside_its_own() {
     let expected = TlsSettings {
         identity: Some(identity),
         subject_alt_names: Box::new(["rule.test".into()]),
+        verify_name: false,
         ..TlsSettings::new(TlsMode::Simple)
     };
     assert_eq!(mutual, expected);
