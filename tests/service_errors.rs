@@ -197,10 +197,10 @@ fn every_failure_comes_out_as_an_error_and_nothing_else_is_different() {
         ),
         ("http://shop.test/once", Does::Fails(ProtocolError), failed(502, "UPE", "protocol_error", 0, "1 try")),
         // The second failure ejects the endpoint.
-        ("http://shop.test/again", Does::Fails(RemoteReset), failed(503, "UR,URX", "remote_reset", 1, "2 tries")),
+        ("http://shop.test/again", Does::Fails(RemoteReset), failed(503, "URX,UR", "remote_reset", 1, "2 tries")),
         ("http://shop.test/slow", Does::Hangs, format!("504 UT response_timeout, {}, 1 try", rule(2))),
-        ("http://shop.test/tries", Does::Hangs, format!("504 UT,URX upstream_per_try_timeout, {}, 2 tries", rule(3))),
-        ("http://shop.test/held", Does::Fails(ConnectTimeout), failed(503, "UF,DI", "connection_timeout", 4, "1 try")),
+        ("http://shop.test/tries", Does::Hangs, format!("504 URX,UT upstream_per_try_timeout, {}, 2 tries", rule(3))),
+        ("http://shop.test/held", Does::Fails(ConnectTimeout), failed(503, "DI,UF", "connection_timeout", 4, "1 try")),
     ] {
         for grpc in [false, true] {
             let asked = || {

@@ -114,7 +114,7 @@ async fn every_failure_has_its_answer() {
             let response = after(error, ask(Method::GET, &format!("http://{host}/"), "text/html")).await;
             assert_eq!(response.status(), status, "{failure:?} {host}");
             let (flags, attempts, prefix) = match used_up {
-                true => (format!("{flags},URX"), 3, "retried and the latest reset reason: "),
+                true => (format!("URX,{flags}"), 3, "retried and the latest reset reason: "),
                 false => (flags.to_owned(), 1, "reset reason: "),
             };
             assert_eq!(info(&response).flags().to_string(), flags, "{failure:?} {host}");

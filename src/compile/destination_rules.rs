@@ -1,6 +1,6 @@
 //! Which DestinationRule speaks for a destination, and what it says for one port and subset.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::names;
 use super::path::Path;
@@ -52,14 +52,16 @@ impl<'a> DestinationRules<'a> {
     pub(crate) fn find(&self, service: &KnownService) -> Option<&MergedRule<'a>> {
         let client = self.workload.namespace.as_str();
         let root = self.options.root_namespace.as_str();
-        if let Some(rules) = self.of_host(client, &service.host) {
+        // Only here what is not for the client itself hides nothing.
+        let own = |rules: &[MergedRule<'a>]| rules.iter().any(|rule| self.is_exported(rule, client));
+        if let Some(rules) = self.of_host(client, &service.host, own) {
             let usable = |rule: &MergedRule<'a>| client != root || self.is_private(rule, root);
             if let Some(found) = self.choose(rules, |rule| self.is_exported(rule, client) && usable(rule)) {
                 return found;
             }
         }
         for namespace in [service.namespace.as_str(), root] {
-            if let Some(rules) = self.of_host(namespace, &service.host) {
+            if let Some(rules) = self.of_host(namespace, &service.host, |_| true) {
                 let found = self.choose(rules, |rule| self.is_exported(rule, namespace));
                 if let Some(found) = found {
                     return found;
@@ -69,13 +71,19 @@ impl<'a> DestinationRules<'a> {
         None
     }
 
-    /// The rules of the one host key of a namespace that speaks for `host`.
-    fn of_host(&self, namespace: &str, host: &str) -> Option<&[MergedRule<'a>]> {
+    /// The rules of the one host key of a namespace that speaks for `host`, among those whose rules `count`.
+    fn of_host(
+        &self,
+        namespace: &str,
+        host: &str,
+        count: impl Fn(&[MergedRule<'a>]) -> bool,
+    ) -> Option<&[MergedRule<'a>]> {
         let hosts = self.namespaces.get(namespace)?;
-        if let Some(rules) = hosts.get(host) {
+        if let Some(rules) = hosts.get(host).filter(|rules| count(rules)) {
             return Some(rules);
         }
         let wild = hosts.iter().filter(|(key, _)| names::is_wildcard(key) && names::covers(key, host));
+        let wild = wild.filter(|(_, rules)| count(rules));
         wild.min_by(|(one, _), (other, _)| names::by_specificity(one, other)).map(|(_, rules)| rules.as_slice())
     }
 
@@ -113,23 +121,26 @@ impl<'a> DestinationRules<'a> {
     }
 }
 
-/// Adds a rule to those of its host: subsets are joined (the first of a name wins), the first policy stays whole.
+/// What the selector of a rule asks for; `None`: it has none.
+fn labels_of(rule: Option<&Resource<DestinationRule>>) -> Option<&BTreeMap<String, String>> {
+    Some(&rule?.spec.workload_selector.as_ref()?.match_labels)
+}
+
+/// Adds a rule to those of its host, and of the same selector: subsets are joined (the first of a name wins), the first policy stays whole.
 fn merge<'a>(merged: &mut Vec<MergedRule<'a>>, rule: &'a Resource<DestinationRule>) {
     let export_to: BTreeSet<&str> = rule.spec.export_to.iter().map(String::as_str).collect();
     let selector = rule.spec.workload_selector.as_ref().map(|_| rule);
     let mut kept_alone = true;
-    if selector.is_none() {
-        for existing in merged.iter_mut().filter(|existing| existing.selector.is_none()) {
-            if existing.export_to == export_to || existing.export_to.is_subset(&export_to) && !export_to.is_empty() {
-                kept_alone = existing.export_to != export_to;
-                for subset in &rule.spec.subsets {
-                    if existing.subsets.iter().all(|known| known.name != subset.name) {
-                        existing.subsets.push(subset);
-                    }
+    for existing in merged.iter_mut().filter(|existing| labels_of(existing.selector) == labels_of(selector)) {
+        if existing.export_to == export_to || existing.export_to.is_subset(&export_to) && !export_to.is_empty() {
+            kept_alone = existing.export_to != export_to;
+            for subset in &rule.spec.subsets {
+                if existing.subsets.iter().all(|known| known.name != subset.name) {
+                    existing.subsets.push(subset);
                 }
-                existing.policy = existing.policy.or(rule.spec.traffic_policy.as_ref());
-                break;
             }
+            existing.policy = existing.policy.or(rule.spec.traffic_policy.as_ref());
+            break;
         }
     }
     if kept_alone {

@@ -40,8 +40,8 @@ pub(crate) fn covers(wide: &str, narrow: &str) -> bool {
     match (wide.strip_prefix('*'), narrow.strip_prefix('*')) {
         (None, None) => wide == narrow,
         (None, Some(_)) => false,
-        // The `*` of a wildcard stands for at least one byte.
-        (Some(suffix), None) => narrow.len() > suffix.len() && narrow.ends_with(suffix),
+        // For Istio the `*` may stand for nothing. Where hosts of requests are looked up it stands for a byte at least.
+        (Some(suffix), None) => narrow.ends_with(suffix),
         (Some(suffix), Some(narrower)) => narrower.ends_with(suffix),
     }
 }
@@ -115,6 +115,7 @@ mod tests {
         assert!(covers("*.foo.com", "a.b.foo.com"));
         assert!(!covers("*.foo.com", "foo.com"));
         assert!(covers("*foo.com", "barfoo.com"));
+        assert!(covers("*foo.com", "foo.com"));
         assert!(covers("*", "anything"));
         assert!(covers("*.com", "*.foo.com"));
         assert!(!covers("a.foo.com", "*.foo.com"));

@@ -146,6 +146,7 @@ const OTHERS: &[&str] = &[
     "certificates",
     "configSources",
     "defaultProviders",
+    "defaultTrafficPolicy",
     "disableEnvoyListenerLog",
     "discoverySelectors",
     "enableAutoMtls",

@@ -161,7 +161,7 @@ fn is_plain(path: &[u8]) -> bool {
             Class::Keep | Class::Unreserved => true,
             Class::Escape => false,
             Class::Special => match byte {
-                b'.' => previous != b'/' || !matches!(path.get(at + 1), None | Some(b'.' | b'/' | b'\\' | b'%')),
+                b'.' => previous != b'/' || !matches!(path.get(at + 1), None | Some(b'.' | b'/' | b'\\' | b'%' | b';')),
                 b'%' => escaped(&path[at + 1..]).is_some_and(keeps_escape),
                 _ => false,
             },
@@ -222,6 +222,20 @@ fn escaped(digits: &[u8]) -> Option<u8> {
     }
 }
 
+/// The bytes up to the next segment, if one of dots ends here. Behind plain dots it may have parameters (`..;a=b`), which
+/// go with it: a server that drops them would see the dots.
+fn segment_end(rest: &[u8], plain: bool) -> Option<usize> {
+    match rest {
+        [] => Some(0),
+        [b'/' | b'\\', ..] => Some(1),
+        [b';', ..] if plain => {
+            let end = rest.iter().position(|byte| matches!(byte, b'/' | b'\\'));
+            Some(end.map_or(rest.len(), |end| end + 1))
+        }
+        _ => None,
+    }
+}
+
 struct Output {
     text: String,
     /// Where a `%` stands that began no escape.
@@ -276,15 +290,16 @@ impl Output {
 
     /// Takes a dot, `length` bytes long, and what follows; gives the number of bytes that are done with.
     fn dot(&mut self, after: &[u8], length: usize) -> usize {
-        let is_end = |rest: &[u8]| matches!(rest, [] | [b'/' | b'\\', ..]);
         if self.text.ends_with('/') {
-            if is_end(after) {
-                return length + after.len().min(1);
+            if let Some(end) = segment_end(after, length == 1) {
+                return length + end;
             }
             let second = dot(after);
-            if second > 0 && is_end(&after[second..]) {
+            if second > 0
+                && let Some(end) = segment_end(&after[second..], length == 1 && second == 1)
+            {
                 self.up();
-                return length + second + (after.len() - second).min(1);
+                return length + second + end;
             }
         }
         self.push(b'.');
@@ -324,6 +339,14 @@ mod tests {
             ("/a/%2e%2E/b", "/b"),
             ("/a/.%2e/b", "/b"),
             ("/a/%2e/b", "/a/b"),
+            ("/a/..;/b", "/b"),
+            ("/a/..;x=1/y", "/y"),
+            ("/a/.;/y", "/a/y"),
+            ("/a/b/..;", "/a/"),
+            ("/a/b/..;x", "/a/"),
+            ("/a/%2e%2e;/y", "/a/..;/y"),
+            ("/a/...;/y", "/a/...;/y"),
+            ("/a/b..;/y;z", "/a/b..;/y;z"),
             ("/a/..b", "/a/..b"),
             ("/a/.b", "/a/.b"),
             ("/a/...", "/a/..."),

@@ -300,8 +300,8 @@ impl Exchange {
             }
             picked = pick()?;
         }
-        let admission =
-            Admission::of(cluster.limits(), self.deadline.bounds_tries()).ok_or_else(LocalReply::overflow)?;
+        let admission = Admission::of(cluster.limits(), self.deadline.bounds_tries())
+            .ok_or_else(|| LocalReply::overflow(self.attempts > 0))?;
         self.attempts += 1;
         if self.listener.is_some() {
             head.headers.insert(ATTEMPT_COUNT, number(self.attempts.into()));

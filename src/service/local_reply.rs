@@ -29,7 +29,7 @@ use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
 use super::formats::Answered;
-use super::grpc::{grpc_headers, grpc_status, is_grpc};
+use super::grpc::{APPLICATION_GRPC, grpc_headers, grpc_status, is_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
@@ -172,8 +172,9 @@ impl LocalReply {
         Self::of_failure(expired.failure(), false)
     }
 
-    pub(super) fn overflow() -> Self {
-        Self::of_failure(Failure::Overflow, false)
+    /// A limit of the cluster; `retried`: it was not the first try that met it.
+    pub(super) fn overflow(retried: bool) -> Self {
+        Self::of_failure(Failure::Overflow, retried)
     }
 
     pub(super) fn outgrown() -> Self {
@@ -247,6 +248,8 @@ impl LocalReply {
             exchange.finish_response(Answered::Here(status), &mut headers, &info);
         }
         let body = if by_grpc {
+            // Whatever the rule says it is.
+            headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
             headers.remove(CONTENT_LENGTH);
             Bytes::new()
         } else {

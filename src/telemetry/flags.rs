@@ -4,7 +4,7 @@
 //! use mesh_router::telemetry::ResponseFlags;
 //!
 //! let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
-//! assert_eq!(flags.to_string(), "UF,URX");
+//! assert_eq!(flags.to_string(), "URX,UF");
 //! assert_eq!(ResponseFlags::NONE.to_string(), "-");
 //! ```
 
@@ -24,38 +24,38 @@ macro_rules! flags {
     };
 }
 
-// In the order in which Envoy writes them.
+// Envoy writes them in the order in which they were set: what befell a request before what ended it.
 flags! {
-    /// `LR`: this side reset the request.
-    LOCAL_RESET = 0, "LR";
-    /// `UH`: no endpoint was healthy.
-    NO_HEALTHY_UPSTREAM = 1, "UH";
-    /// `UT`: a timeout of the route passed.
-    UPSTREAM_REQUEST_TIMEOUT = 2, "UT";
-    /// `UR`: the upstream reset the request.
-    UPSTREAM_REMOTE_RESET = 3, "UR";
-    /// `UF`: no connection to the upstream.
-    UPSTREAM_CONNECTION_FAILURE = 4, "UF";
-    /// `UC`: the upstream closed the connection.
-    UPSTREAM_CONNECTION_TERMINATION = 5, "UC";
-    /// `UO`: a limit of `connectionPool` was reached.
-    UPSTREAM_OVERFLOW = 6, "UO";
-    /// `NR`: no rule took the request.
-    NO_ROUTE = 7, "NR";
     /// `DI`: a fault delayed the request.
-    DELAY_INJECTED = 8, "DI";
+    DELAY_INJECTED = 0, "DI";
     /// `FI`: a fault aborted the request.
-    FAULT_INJECTED = 9, "FI";
-    /// `RL`: a rate limit refused the request.
-    RATE_LIMITED = 10, "RL";
-    /// `DC`: the client went away first.
-    DOWNSTREAM_CONNECTION_TERMINATION = 11, "DC";
+    FAULT_INJECTED = 1, "FI";
     /// `URX`: the retries are used up.
-    UPSTREAM_RETRY_LIMIT_EXCEEDED = 12, "URX";
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 2, "URX";
+    /// `UO`: a limit of `connectionPool` was reached.
+    UPSTREAM_OVERFLOW = 3, "UO";
+    /// `LR`: this side reset the request.
+    LOCAL_RESET = 4, "LR";
+    /// `UH`: no endpoint was healthy.
+    NO_HEALTHY_UPSTREAM = 5, "UH";
+    /// `UT`: a timeout of the route passed.
+    UPSTREAM_REQUEST_TIMEOUT = 6, "UT";
+    /// `UR`: the upstream reset the request.
+    UPSTREAM_REMOTE_RESET = 7, "UR";
+    /// `UF`: no connection to the upstream.
+    UPSTREAM_CONNECTION_FAILURE = 8, "UF";
+    /// `UC`: the upstream closed the connection.
+    UPSTREAM_CONNECTION_TERMINATION = 9, "UC";
+    /// `NR`: no rule took the request.
+    NO_ROUTE = 10, "NR";
+    /// `RL`: a rate limit refused the request.
+    RATE_LIMITED = 11, "RL";
     /// `UPE`: the upstream does not speak HTTP.
-    UPSTREAM_PROTOCOL_ERROR = 13, "UPE";
+    UPSTREAM_PROTOCOL_ERROR = 12, "UPE";
     /// `NC`: the destination names no known cluster.
-    NO_CLUSTER_FOUND = 14, "NC";
+    NO_CLUSTER_FOUND = 13, "NC";
+    /// `DC`: the client went away first.
+    DOWNSTREAM_CONNECTION_TERMINATION = 14, "DC";
 }
 
 impl ResponseFlags {

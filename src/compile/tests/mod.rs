@@ -6,6 +6,7 @@ mod delegates;
 mod listeners;
 mod names;
 mod policies;
+mod rule_search;
 mod tunnels;
 
 use std::sync::Arc;
