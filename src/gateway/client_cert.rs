@@ -37,7 +37,8 @@ const NAMES: [(&str, &str); 18] = [
 pub(super) fn element(client: &[u8], own: Option<&[u8]>) -> Option<HeaderValue> {
     let (_, certificate) = X509Certificate::from_der(client).ok()?;
     let mut text = String::new();
-    for name in own.map(uris).unwrap_or_default() {
+    let own = own.and_then(|own| Some(X509Certificate::from_der(own).ok()?.1));
+    for name in own.iter().flat_map(uris) {
         let _ = write!(text, "By={name};");
     }
     text.push_str("Hash=");
@@ -45,11 +46,10 @@ pub(super) fn element(client: &[u8], own: Option<&[u8]>) -> Option<HeaderValue> 
         let _ = write!(text, "{byte:02x}");
     }
     let _ = write!(text, ";Cert=\"{}\";Subject=\"{}\"", pem(client), subject(certificate.subject()));
-    let names = uris(client);
-    if names.is_empty() {
+    if uris(&certificate).next().is_none() {
         text.push_str(";URI=");
     }
-    for name in names {
+    for name in uris(&certificate) {
         let _ = write!(text, ";URI={name}");
     }
     for name in alternatives(&certificate) {
@@ -65,13 +65,11 @@ fn alternatives<'c, 'a>(certificate: &'c X509Certificate<'a>) -> &'c [GeneralNam
     extension.map_or(&[], |extension| extension.value.general_names.as_slice())
 }
 
-fn uris(der: &[u8]) -> Vec<String> {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else { return Vec::new() };
-    let uri = |name: &GeneralName<'_>| match name {
-        GeneralName::URI(uri) => Some((*uri).to_owned()),
+fn uris<'c>(certificate: &'c X509Certificate<'_>) -> impl Iterator<Item = &'c str> {
+    alternatives(certificate).iter().filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
         _ => None,
-    };
-    alternatives(&certificate).iter().filter_map(uri).collect()
+    })
 }
 
 /// PEM, of which nothing stands in the way of a header or its elements.

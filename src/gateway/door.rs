@@ -169,10 +169,10 @@ fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn request(target: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
+    pub(in super::super) fn request(target: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
         let mut builder = Request::builder().uri(target).version(version);
         for (name, value) in headers {
             builder = builder.header(*name, *value);

@@ -139,21 +139,18 @@ where
     head::backward(response.headers_mut(), switching);
     *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     match (switching, tunnel) {
-        (false, tunnel) => {
-            let by_upstream = |info: &RouteInfo| info.details() == RouteInfo::VIA_UPSTREAM;
-            let refused = tunnel.is_some() && response.extensions().get().is_none_or(by_upstream);
-            if refused {
-                head::refuse_tunnel(response.headers_mut(), http2);
+        (false, Some(_)) if response.extensions().get().is_none_or(RouteInfo::is_by_upstream) => {
+            head::refuse_tunnel(response.headers_mut(), http2);
+            if response.status().as_u16() >= 400 {
+                return response.map(|body| OutboundBody::new(body, trailers, busy));
             }
             // Only an error may say more than that the tunnel is not there.
-            if refused && response.status().as_u16() < 400 {
-                for name in [CONTENT_LENGTH, CONTENT_TYPE] {
-                    response.headers_mut().remove(name);
-                }
-                return response.map(|_| OutboundBody::empty());
+            for name in [CONTENT_LENGTH, CONTENT_TYPE] {
+                response.headers_mut().remove(name);
             }
-            response.map(|body| OutboundBody::new(body, trailers, busy))
+            response.map(|_| OutboundBody::empty())
         }
+        (false, _) => response.map(|body| OutboundBody::new(body, trailers, busy)),
         (true, Some(Tunnel { client, keyless })) => {
             let upstream = hyper::upgrade::on(&mut response);
             if http2 {

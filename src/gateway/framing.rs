@@ -2,8 +2,8 @@
 //!
 //! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, the second of two equal ones, what stands
 //! before `chunked`, and what follows a `#` in the target, before any service can see them. Envoy refuses all of these,
-//! since another proxy may frame such a message otherwise, or take another path from it. [`Framing`] reads along, keeps nothing but a line that two reads
-//! share, and tells which request has such a [`Flaw`].
+//! since another proxy may frame such a message otherwise, or take another path from it. [`Framing`] reads along, keeps
+//! nothing but a line that two reads share, and tells which request has such a [`Flaw`].
 
 /// How much of one line is kept; no line that decides about framing is longer.
 const LINE: usize = 128;

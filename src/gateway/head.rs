@@ -160,15 +160,8 @@ fn request_id(draws: &mut Draws) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::door::tests::request;
     use super::*;
-
-    fn request(target: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
-        let mut builder = Request::builder().uri(target).version(version);
-        for (name, value) in headers {
-            builder = builder.header(*name, *value);
-        }
-        builder.body(()).unwrap()
-    }
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
         request("/", Version::HTTP_11, headers).into_parts().0.headers

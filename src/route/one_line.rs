@@ -97,9 +97,10 @@ pub(crate) fn join(headers: &mut HeaderMap, side: Side) {
 
 /// Adds a line, which is a part of the one there is where only one can be.
 pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, side: Side) {
-    match headers.get_mut(name) {
-        Some(line) if is_one_line(name, side) => *line = joined([&*line, &value].into_iter()).unwrap_or(value),
-        _ => drop(headers.append(name.clone(), value)),
+    if !is_one_line(name, side) || !headers.contains_key(name) {
+        headers.append(name.clone(), value);
+    } else if let Some(line) = joined(headers.get_all(name).iter().chain([&value])) {
+        headers.insert(name.clone(), line);
     }
 }
 
@@ -159,5 +160,9 @@ mod tests {
             append(&mut response, &HeaderName::from_static(name), HeaderValue::from_static("b"), Side::Response);
         }
         assert_eq!(lines(&response), ["date: b", "etag: a,b", "set-cookie: a", "set-cookie: b"]);
+        let mut request = headers(&[("x-forwarded-for", "a"), ("x-forwarded-for", "b")]);
+        let name = HeaderName::from_static("x-forwarded-for");
+        append(&mut request, &name, HeaderValue::from_static("c"), Side::Request);
+        assert_eq!(lines(&request), ["x-forwarded-for: a,b,c"]);
     }
 }

@@ -80,24 +80,19 @@ impl Routing {
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };
+        if let Cow::Owned(path) = path
+            && with_path(head, path).is_none()
+        {
+            return refuse(LocalReply::bad_path(), &self.metrics.no_route);
+        }
         match &route.action {
             Action::Forward(forward) => {
-                if let Cow::Owned(path) = path
-                    && with_path(head, path).is_none()
-                {
-                    return refuse(LocalReply::bad_path(), &self.metrics.no_route);
-                }
                 self.forward(&snapshot, route, forward, Arrival { asked, origin, port, secured }, head)
             }
             action => {
-                let reply = reply_of(action, &view);
+                let reply = reply_of(action, &RequestView::new(&head.method, &head.uri, &head.headers, origin));
                 let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
                 exchange.version = Some(head.version);
-                if let Cow::Owned(path) = path
-                    && with_path(head, path).is_none()
-                {
-                    return refuse(LocalReply::bad_path(), &self.metrics.no_route);
-                }
                 exchange.save_for_reply(head);
                 Verdict::Reply(Refusal { reply, exchange })
             }

@@ -14,7 +14,7 @@ use super::admission::Admission;
 use super::classify::{self, Classifier};
 use super::completion::Taken;
 use super::deadline::Deadline;
-use super::formats::{self, Answered};
+use super::formats;
 use super::https::{Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
@@ -323,12 +323,12 @@ impl Exchange {
     }
 
     /// Operations on the response: the destination's, then the rule's, then what CORS allows, which wins.
-    pub(super) fn finish_response(&self, answered: Answered, headers: &mut HeaderMap, info: &RouteInfo) {
+    pub(super) fn finish_response(&self, status: StatusCode, headers: &mut HeaderMap, info: &RouteInfo) {
         let destination = self.destination().map(|destination| &destination.response_headers);
         let rule = self.route.as_ref().map(|route| &route.response_headers);
         for operations in [destination, rule].into_iter().flatten() {
             if !operations.is_empty() {
-                formats::of_response(self, answered, headers, info, operations);
+                formats::of_response(self, status, headers, info, operations);
             }
         }
         let Some(extras) = &self.extras else { return };

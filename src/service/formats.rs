@@ -35,17 +35,10 @@ pub(super) fn of_request(exchange: &Exchange, head: &mut Parts, operations: &Hea
     operations.apply_request(&mut head.headers, &context);
 }
 
-/// Who answered, and with what.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Answered {
-    Upstream(StatusCode),
-    Here(StatusCode),
-}
-
 /// Changes the headers of a response.
 pub(super) fn of_response(
     exchange: &Exchange,
-    answered: Answered,
+    status: StatusCode,
     headers: &mut HeaderMap,
     info: &RouteInfo,
     operations: &HeaderOps,
@@ -53,10 +46,6 @@ pub(super) fn of_response(
     if operations.is_literal() {
         return operations.apply_response(headers, &FormatContext::default());
     }
-    let (status, code) = match answered {
-        Answered::Upstream(status) => (status, Some(status)),
-        Answered::Here(status) => (status, None),
-    };
     let saved = exchange.saved.as_ref();
     let host = saved.and_then(|saved| std::str::from_utf8(saved.first(&HOST)?).ok());
     let upstream = info.endpoint.as_ref().map(|endpoint| &endpoint.address);
@@ -67,7 +56,7 @@ pub(super) fn of_response(
         authority: saved.and_then(SavedHead::authority).or(host).unwrap_or(""),
         version: exchange.version,
         status: Some(status),
-        code,
+        code: info.is_by_upstream().then_some(status),
         details: info.details,
         flags: &info.flags,
         upstream: upstream.map(|address| address as _),

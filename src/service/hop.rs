@@ -38,6 +38,11 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
     }
 }
 
+/// Whether HTTP/1.1's `Upgrade` names a WebSocket.
+pub(crate) fn names_websocket(headers: &HeaderMap) -> bool {
+    headers.get(UPGRADE).is_some_and(|protocol| is(protocol.as_bytes(), b"websocket"))
+}
+
 /// Whether a header concerns one connection only.
 pub(crate) fn is_of_a_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te")

@@ -28,7 +28,6 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::formats::Answered;
 use super::grpc::{APPLICATION_GRPC, grpc_headers, grpc_status, is_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
 use super::response_body::ResponseBody;
@@ -245,7 +244,7 @@ impl LocalReply {
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
         }
         if !finished {
-            exchange.finish_response(Answered::Here(status), &mut headers, &info);
+            exchange.finish_response(status, &mut headers, &info);
         }
         let body = if by_grpc {
             // Whatever the rule says it is.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{EXPECT, HOST, UPGRADE};
+use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -125,7 +125,7 @@ where
     let Some(mut head) = saved.restore() else { return };
     if exchange.inbound {
         // The head is as the server took it from the connection.
-        let websocket = head.headers.get(UPGRADE).is_some_and(|protocol| hop::is(protocol.as_bytes(), b"websocket"));
+        let websocket = hop::names_websocket(&head.headers);
         hop::drop_hop_by_hop(&mut head.headers, websocket);
         head.headers.remove(EXPECT);
     }

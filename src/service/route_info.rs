@@ -52,7 +52,12 @@ pub struct Destination<'a> {
 
 impl RouteInfo {
     /// The details of an answer that came from an endpoint.
-    pub(crate) const VIA_UPSTREAM: &'static str = "via_upstream";
+    pub(super) const VIA_UPSTREAM: &'static str = "via_upstream";
+
+    /// Whether it is about such an answer.
+    pub(crate) fn is_by_upstream(&self) -> bool {
+        self.details == Self::VIA_UPSTREAM
+    }
 
     pub(super) fn new(flags: ResponseFlags, details: &'static str) -> Self {
         Self { route: None, cluster: None, destination: 0, endpoint: None, attempts: 0, flags, details, cause: None }

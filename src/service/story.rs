@@ -12,7 +12,6 @@ use tower_service::Service;
 use super::completion::{Completion, Taken};
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::formats::Answered;
 use super::https::Secured;
 use super::local_reply::LocalReply;
 use super::mirror;
@@ -322,7 +321,7 @@ pub(super) fn answer<R: Body>(
     if let Some(sent) = exchange.sent {
         exchange.service_time(sent, &mut head.headers);
     }
-    exchange.finish_response(Answered::Upstream(head.status), &mut head.headers, &info);
+    exchange.finish_response(head.status, &mut head.headers, &info);
     let mut record = exchange.answered(head.status, info.flags);
     if let Some(record) = &mut record {
         record.trailers(&head.headers);

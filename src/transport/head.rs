@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body;
 use hyper::ext::Protocol;
 
-use crate::service::hop::{is, is_of_a_hop, tokens};
+use crate::service::hop::{is, is_of_a_hop, names_websocket, tokens};
 
 const TRAILERS: &str = "trailers";
 const WEBSOCKET: &str = "websocket";
@@ -50,7 +50,7 @@ pub(super) fn say_body<B: Body>(request: &mut Request<B>) {
 
 /// Asks for a WebSocket as HTTP/2 does, by an extended `CONNECT` (RFC 8441), if HTTP/1.1's `Upgrade` asked for one.
 pub(super) fn ask_by_stream<B>(request: &mut Request<B>) -> bool {
-    let wish = request.headers().get(UPGRADE).is_some_and(|protocol| is(protocol.as_bytes(), WEBSOCKET.as_bytes()));
+    let wish = names_websocket(request.headers());
     if wish {
         *request.method_mut() = Method::CONNECT;
         request.extensions_mut().insert(Protocol::from_static(WEBSOCKET));
