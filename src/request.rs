@@ -10,6 +10,7 @@
 //! assert_eq!((view.host(), view.port(), view.path(), view.query()), ("Reviews", 9080, "/api", Some("x=1")));
 //! ```
 
+mod downstream_tls;
 mod tunnel;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use http::header::HOST;
 use http::{HeaderMap, Method, Uri};
 
+pub use downstream_tls::{Certificate, DownstreamTls};
 pub use tunnel::{Tunnel, TunnelMethod};
 
 /// Where a request came in: it decides which rules are looked at.
@@ -62,16 +64,20 @@ pub struct ListenerOrigin {
     pub port: u16,
     /// Whether the connection is TLS: it decides the scheme.
     pub tls: bool,
-    /// The address of the other side.
+    /// The address of the client: of the other side, or what a trusted proxy there says of it.
     pub peer: Option<SocketAddr>,
+    /// The address of the other side, if `peer` is somebody else.
+    pub direct_peer: Option<SocketAddr>,
     /// The address of this side.
     pub local: Option<SocketAddr>,
+    /// What is known of the TLS of the connection, for header values that tell it.
+    pub secured: Option<Arc<DownstreamTls>>,
 }
 
 impl ListenerOrigin {
     /// The listener `listener` on `port`, without TLS and addresses.
     pub fn new(listener: impl Into<Arc<str>>, port: u16) -> Self {
-        Self { listener: listener.into(), port, tls: false, peer: None, local: None }
+        Self { listener: listener.into(), port, tls: false, peer: None, direct_peer: None, local: None, secured: None }
     }
 }
 

@@ -27,7 +27,9 @@ pub(super) fn believe<B>(request: &mut Request<B>, session: &Session) {
         return;
     }
     let mut origin = (**origin).clone();
-    origin.peer = peer.or(origin.peer);
+    if peer.is_some() {
+        origin.direct_peer = std::mem::replace(&mut origin.peer, peer);
+    }
     origin.tls = tls.unwrap_or(origin.tls);
     request.extensions_mut().insert(Origin::Listener(Arc::new(origin)));
 }

@@ -27,7 +27,7 @@
 
 mod admin;
 mod body;
-mod client_cert;
+mod certificate;
 mod connection;
 mod door;
 mod drain;

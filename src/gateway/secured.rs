@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderValue;
-use rustls::ServerConfig;
+use rustls::{CipherSuite, ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::client_cert;
+use super::certificate;
 use super::hello::{Hello, Rewound};
+use crate::request::DownstreamTls;
 use crate::snapshot::{Listener, ListenerProtocol, ServerTls};
 use crate::tls::{Reloaded, ServerEnd, files_of_server, server_end};
 
@@ -62,12 +62,12 @@ impl Ended {
         self.0.get().map(|_| ())
     }
 
-    /// Shakes hands. What is to be said of the client's certificate comes with the stream.
+    /// Shakes hands. What is known of it then comes with the stream.
     pub(super) async fn accept<IO>(
         &self,
         hello: &Hello,
         io: Rewound<IO>,
-    ) -> io::Result<(TlsStream<Rewound<IO>>, Option<HeaderValue>)>
+    ) -> io::Result<(TlsStream<Rewound<IO>>, DownstreamTls)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -79,8 +79,40 @@ impl Ended {
             config = Arc::new(silent);
         }
         let stream = TlsAcceptor::from(config).accept(io).await?;
-        let client = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let element = client.and_then(|client| client_cert::element(client, end.shown.as_deref()));
-        Ok((stream, element))
+        let secured = known(stream.get_ref().1, hello.server_name.as_deref(), end.shown.as_deref());
+        Ok((stream, secured))
+    }
+}
+
+/// What is known of a connection whose client asked for `server_name` and was shown the certificate `shown`.
+fn known(connection: &ServerConnection, server_name: Option<&str>, shown: Option<&[u8]>) -> DownstreamTls {
+    let version = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+        Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+        _ => "",
+    };
+    let client = connection.peer_certificates().and_then(|chain| chain.first());
+    DownstreamTls {
+        version: version.into(),
+        cipher: connection.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())).into(),
+        server_name: server_name.unwrap_or_default().into(),
+        peer: client.and_then(|client| certificate::read(client)),
+        local: shown.and_then(certificate::read),
+    }
+}
+
+/// The name that OpenSSL has for a cipher suite.
+fn cipher(suite: CipherSuite) -> &'static str {
+    match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
+        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
+        _ => "",
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::body::InboundBody;
+use super::certificate;
 use super::connection::Protocols;
 use super::drain::{Alive, Drain, Draining};
 use super::hello::Hello;
@@ -26,7 +27,7 @@ use super::stream::Stream;
 use crate::dice::Dice;
 use crate::error::BoxError;
 use crate::mesh::Mesh;
-use crate::request::{ListenerOrigin, Origin};
+use crate::request::{DownstreamTls, ListenerOrigin, Origin};
 use crate::snapshot::{Bind, Listener, ListenerProtocol, Snapshot};
 use crate::transport::Transport;
 
@@ -260,16 +261,16 @@ impl<M> Caller<'_, M> {
         match ended {
             Some(ended) => {
                 let accepting = ended.accept(&hello, io);
-                let (io, client_cert) = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
-                self.serve(io, door, client_cert).await;
+                let (io, secured) = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
+                self.serve(io, door, Some(secured)).await;
             }
             None => self.serve(io, door, None).await,
         }
         Ok(())
     }
 
-    /// `client_cert` is what is said of the certificate that the client showed.
-    async fn serve<IO, S, B>(self, io: IO, door: Door, client_cert: Option<HeaderValue>)
+    /// `secured` is what is known of TLS that ended here.
+    async fn serve<IO, S, B>(self, io: IO, door: Door, secured: Option<DownstreamTls>)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         M: Fn(Origin) -> S,
@@ -281,7 +282,10 @@ impl<M> Caller<'_, M> {
     {
         let Self { serving, guards: (alive, draining), .. } = self;
         match door {
-            Door::Http(origin) => {
+            Door::Http(mut origin) => {
+                let client = secured.as_ref().and_then(|tls| Some((tls.peer.as_ref()?, tls.local.as_ref())));
+                let client_cert = client.and_then(|(client, own)| certificate::element(client, own));
+                origin.secured = secured.map(Arc::new);
                 let origin = Arc::new(origin);
                 let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
                 let session = Arc::new(session.behind(serving.trusted, &origin).showing(client_cert));

@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::AuthorityRewrite;
 use super::regex::{RegexError, SearchRegex};
+
+/// Where the upstream is told the path that a rewrite took away.
+pub(crate) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
 /// What becomes of path and authority before a request is sent; once, whatever the tries.
 #[derive(Clone, Debug, Default)]

@@ -14,10 +14,9 @@ use super::local_reply::LocalReply;
 use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, Rewrite, Route};
+use crate::route::{Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_PATH, Rewrite, Route};
 use crate::upstream::Original;
 
-const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
 /// What is hashed of a request as its head stands.

@@ -29,6 +29,7 @@ pub(super) fn of_request(exchange: &Exchange, head: &mut Parts, operations: &Hea
         path_and_query: uri.path_and_query().map_or("/", PathAndQuery::as_str),
         authority: authority.or_else(|| host.as_ref()?.to_str().ok()).unwrap_or(""),
         version: Some(head.version),
+        attempts: 1,
         ..context(exchange)
     };
     let context = FormatContext { cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _), ..context };
@@ -61,6 +62,7 @@ pub(super) fn of_response(
         flags: &info.flags,
         upstream: upstream.map(|address| address as _),
         cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _),
+        attempts: exchange.attempts,
         ..context(exchange)
     };
     operations.apply_response(headers, &context);
@@ -72,6 +74,8 @@ fn context(exchange: &Exchange) -> FormatContext<'_> {
     FormatContext {
         scheme: if listener.is_some_and(|listener| listener.tls) { "https" } else { "http" },
         peer: listener.and_then(|listener| listener.peer),
+        direct_peer: listener.and_then(|listener| listener.direct_peer),
+        tls: listener.and_then(|listener| listener.secured.as_deref()),
         local: listener.and_then(|listener| listener.local),
         since_start: exchange.since_start(),
         route: exchange.route.as_ref().map_or("", |route| &route.name),

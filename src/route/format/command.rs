@@ -1,13 +1,15 @@
 //! Single commands: how they are written, and what they write.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 
 use http::Version;
 use http::header::HeaderName;
 
+use super::address::Address;
 use super::time::{self, TimeFormat};
+use super::tls_fact::TlsFact;
 use super::{FormatContext, FormatError, HeaderSource, Piece};
+use crate::route::ORIGINAL_PATH;
 
 /// A command that waits for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,11 +19,15 @@ pub(super) enum Command {
     ResponseCode,
     ResponseCodeDetails,
     ResponseFlags,
-    Address { side: Side, part: Part },
+    Address(Address),
+    Tls(TlsFact),
     UpstreamHost,
     UpstreamCluster,
     RouteName,
+    Attempts,
     StartTime(TimeFormat),
+    EmitTime(TimeFormat),
+    Duration,
 }
 
 /// A header of the request or of the response, or else another.
@@ -43,20 +49,6 @@ enum Field {
     Authority,
     Scheme,
     Status,
-}
-
-/// One end of the client's connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Peer,
-    Local,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
-    All,
-    Address,
-    Port,
 }
 
 /// A command as it is written: `NAME(argument):length`.
@@ -96,10 +88,11 @@ impl Written<'_> {
             "REQ" => self.header(true, false)?,
             "REQ_WITHOUT_QUERY" => self.header(true, true)?,
             "RESP" => self.header(false, false)?,
-            "START_TIME" => {
-                let format = self.argument.map_or_else(|| Some(TimeFormat::default()), TimeFormat::parse);
-                Command::StartTime(format.ok_or_else(|| self.wrong_argument())?)
-            }
+            "PATH" => self.path()?,
+            "START_TIME" => Command::StartTime(self.time_format()?),
+            "EMIT_TIME" => Command::EmitTime(self.time_format()?),
+            "DOWNSTREAM_PEER_CERT_V_START" => Command::Tls(TlsFact::NotBefore(self.time_format()?)),
+            "DOWNSTREAM_PEER_CERT_V_END" => Command::Tls(TlsFact::NotAfter(self.time_format()?)),
             "ENVIRONMENT" => {
                 let name = self.argument.filter(|name| !name.is_empty()).ok_or_else(|| self.wrong_argument())?;
                 let value = std::env::var(name).unwrap_or_else(|_| "-".to_owned());
@@ -117,15 +110,45 @@ impl Written<'_> {
             "RESPONSE_CODE_DETAILS" => Command::ResponseCodeDetails,
             "RESPONSE_FLAGS" => Command::ResponseFlags,
             "UPSTREAM_HOST" => Command::UpstreamHost,
-            "UPSTREAM_CLUSTER" => Command::UpstreamCluster,
+            "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Command::UpstreamCluster,
+            "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Command::Attempts,
             "ROUTE_NAME" => Command::RouteName,
+            "DURATION" => Command::Duration,
             "HOSTNAME" => return Ok(Piece::Text(hostname().into())),
-            name => address(name).ok_or_else(|| FormatError::Unknown(name.to_owned()))?,
+            name => {
+                let address = Address::named(name).map(Command::Address);
+                let command = address.or_else(|| TlsFact::named(name).map(Command::Tls));
+                command.ok_or_else(|| FormatError::Unknown(name.to_owned()))?
+            }
         };
         match (self.argument, self.longest) {
             (None, None) => Ok(Piece::Command(command)),
             _ => Err(self.wrong_argument()),
         }
+    }
+
+    fn time_format(&self) -> Result<TimeFormat, FormatError> {
+        let format = self.argument.map_or_else(|| Some(TimeFormat::default()), TimeFormat::parse);
+        format.filter(|_| self.longest.is_none()).ok_or_else(|| self.wrong_argument())
+    }
+
+    /// The path with its query or without (`WQ`, `NQ`), as it came, as it is sent, or the first of both that is known.
+    fn path(&self) -> Result<Command, FormatError> {
+        let (query, which) =
+            self.argument.unwrap_or_default().split_once(':').unwrap_or((self.argument.unwrap_or_default(), ""));
+        let without_query = match query {
+            "" | "WQ" => false,
+            "NQ" => true,
+            _ => return Err(self.wrong_argument()),
+        };
+        let original = Field::Name(ORIGINAL_PATH);
+        let (field, otherwise) = match which {
+            "" | "ORIG_OR_PATH" => (original, Some(Field::Path)),
+            "ORIG" => (original, None),
+            "PATH" => (Field::Path, None),
+            _ => return Err(self.wrong_argument()),
+        };
+        Ok(Command::Header(Header { request: true, without_query, field, otherwise, longest: self.longest }))
     }
 
     fn header(&self, request: bool, without_query: bool) -> Result<Command, FormatError> {
@@ -147,23 +170,6 @@ impl Written<'_> {
         };
         FormatError::Argument { command: self.name.to_owned(), argument }
     }
-}
-
-/// The commands that are about addresses.
-fn address(name: &str) -> Option<Command> {
-    let rest = name.strip_prefix("DOWNSTREAM_")?;
-    let remote = rest.strip_prefix("DIRECT_REMOTE_").or_else(|| rest.strip_prefix("REMOTE_"));
-    let (side, part) = match remote {
-        Some(part) => (Side::Peer, part),
-        None => (Side::Local, rest.strip_prefix("LOCAL_")?),
-    };
-    let part = match part {
-        "ADDRESS" => Part::All,
-        "ADDRESS_WITHOUT_PORT" => Part::Address,
-        "PORT" => Part::Port,
-        _ => return None,
-    };
-    Some(Command::Address { side, part })
 }
 
 /// The name of this machine, as its kernel has it.
@@ -193,7 +199,7 @@ impl Command {
     }
 
     pub(super) fn names_start(&self) -> bool {
-        matches!(self, Command::StartTime(_))
+        matches!(self, Command::StartTime(_) | Command::Duration)
     }
 
     /// Writes to a vector, which does not fail.
@@ -207,31 +213,22 @@ impl Command {
             Command::ResponseCode => write!(out, "{}", context.code.map_or(0, |code| code.as_u16())),
             Command::ResponseCodeDetails => out.write_all(context.details.as_bytes()),
             Command::ResponseFlags => write!(out, "{}", context.flags),
-            Command::Address { side, part } => {
-                let address = match side {
-                    Side::Peer => context.peer,
-                    Side::Local => context.local,
-                };
-                address.map_or(Ok(()), |address| part.write(address, out))
-            }
+            Command::Address(address) => address.render(context, out),
+            Command::Tls(fact) => context.tls.map_or(Ok(()), |tls| fact.render(tls, out)),
             Command::UpstreamHost => context.upstream.map_or(Ok(()), |host| write!(out, "{host}")),
             Command::UpstreamCluster => context.cluster.map_or(Ok(()), |cluster| write!(out, "{cluster}")),
             Command::RouteName => out.write_all(context.route.as_bytes()),
+            Command::Attempts => write!(out, "{}", context.attempts),
+            Command::Duration => write!(out, "{}", context.since_start.as_millis()),
+            Command::EmitTime(format) => {
+                format.render(time::now(), out);
+                Ok(())
+            }
             Command::StartTime(format) => {
                 format.render(time::now().saturating_sub(context.since_start), out);
                 Ok(())
             }
         };
-    }
-}
-
-impl Part {
-    fn write(self, address: SocketAddr, out: &mut Vec<u8>) -> std::io::Result<()> {
-        match self {
-            Part::All => write!(out, "{address}"),
-            Part::Address => write!(out, "{}", address.ip()),
-            Part::Port => write!(out, "{}", address.port()),
-        }
     }
 }
 

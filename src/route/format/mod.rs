@@ -9,15 +9,24 @@
 //! | `%PROTOCOL%` | `HTTP/1.1` or `HTTP/2` |
 //! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%` | of the response so far: `0`, nothing and `-` before there is one; the code of an answer made here is `0` |
 //! | `%DOWNSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_REMOTE_PORT%` | the client, `DOWNSTREAM_DIRECT_REMOTE_...` too |
-//! | `%DOWNSTREAM_LOCAL_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_LOCAL_PORT%` | this side of its connection |
-//! | `%UPSTREAM_HOST%`, `%UPSTREAM_CLUSTER%`, `%ROUTE_NAME%` | where the request goes |
-//! | `%START_TIME%`, `%START_TIME(%Y-%m-%d)%` | when it came, in UTC |
+//! | `%DOWNSTREAM_LOCAL_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_LOCAL_PORT%` | this side of its connection, `DOWNSTREAM_DIRECT_LOCAL_...` too |
+//! | `%DOWNSTREAM_TLS_VERSION%`, `%DOWNSTREAM_TLS_CIPHER%`, `%REQUESTED_SERVER_NAME%` | its TLS |
+//! | `%DOWNSTREAM_PEER_SUBJECT%`, `_ISSUER`, `_SERIAL`, `_FINGERPRINT_256`, `_FINGERPRINT_1`, `_CERT`, `_CERT_V_START`, `_CERT_V_END`, `_URI_SAN`, `_DNS_SAN`, `_IP_SAN`, `_EMAIL_SAN` | the certificate that the client showed; the two times take formats as `%START_TIME%` does |
+//! | `%DOWNSTREAM_LOCAL_SUBJECT%`, `_URI_SAN`, `_DNS_SAN`, `_IP_SAN`, `_EMAIL_SAN` | the one that it was shown |
+//! | `%PATH%`, `%PATH(NQ)%`, `%PATH(WQ:PATH):9%` | the path with its query or without (`NQ`): as it came (`ORIG`, only if it was rewritten), as it is sent (`PATH`), or the first of both |
+//! | `%UPSTREAM_HOST%`, `%UPSTREAM_CLUSTER%`, `%ROUTE_NAME%` | where the request goes, `UPSTREAM_CLUSTER_RAW` too |
+//! | `%UPSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%UPSTREAM_REMOTE_PORT%` | the endpoint |
+//! | `%UPSTREAM_REQUEST_ATTEMPT_COUNT%` | how many tries there were |
+//! | `%START_TIME%`, `%START_TIME(%Y-%m-%d)%`, `%EMIT_TIME%` | when it came, in UTC; now |
+//! | `%DURATION%` | milliseconds since it came |
 //! | `%HOSTNAME%`, `%ENVIRONMENT(NAME):9%` | of this process when the rule was read |
 //!
 //! What is not there is written as nothing.
 
+mod address;
 mod command;
 mod time;
+mod tls_fact;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -27,6 +36,8 @@ use http::header::{HeaderMap, HeaderName};
 use http::{StatusCode, Version};
 
 use command::Command;
+
+use crate::request::DownstreamTls;
 
 /// A text with commands in it.
 ///
@@ -110,8 +121,12 @@ pub struct FormatContext<'a> {
     pub version: Option<Version>,
     /// The address of the client.
     pub peer: Option<SocketAddr>,
+    /// The address that the connection comes from, if that is a proxy which said who the client is.
+    pub direct_peer: Option<SocketAddr>,
     /// The address that the client reached.
     pub local: Option<SocketAddr>,
+    /// What is known of the TLS of the client's connection.
+    pub tls: Option<&'a DownstreamTls>,
     /// The headers of the response. Operations on a response read those that they change.
     pub response: &'a dyn HeaderSource,
     /// `:status` of the response.
@@ -129,6 +144,8 @@ pub struct FormatContext<'a> {
     pub cluster: Option<&'a dyn fmt::Display>,
     /// The name of the route.
     pub route: &'a str,
+    /// How many tries there were, this one among them; 0 for an answer that was made before the first.
+    pub attempts: u32,
     /// How long ago the request came.
     pub since_start: Duration,
 }
@@ -143,7 +160,9 @@ impl Default for FormatContext<'_> {
             scheme: "",
             version: None,
             peer: None,
+            direct_peer: None,
             local: None,
+            tls: None,
             response: &(),
             status: None,
             code: None,
@@ -152,6 +171,7 @@ impl Default for FormatContext<'_> {
             upstream: None,
             cluster: None,
             route: "",
+            attempts: 0,
             since_start: Duration::ZERO,
         }
     }
@@ -253,6 +273,7 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Certificate;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -321,6 +342,8 @@ mod tests {
             upstream: Some(&"10.0.0.7:9080"),
             cluster: Some(&"outbound|80||a.test"),
             route: "r.m",
+            attempts: 2,
+            since_start: Duration::from_millis(1500),
             ..FormatContext::default()
         };
         for (format, expected, unknown) in [
@@ -339,9 +362,90 @@ mod tests {
             ("%UPSTREAM_CLUSTER%", "outbound|80||a.test", ""),
             ("%ROUTE_NAME%", "r.m", ""),
             ("%RESP(:status)%", "404", ""),
+            ("%DOWNSTREAM_DIRECT_LOCAL_PORT%", "80", ""),
+            ("%UPSTREAM_REMOTE_ADDRESS%", "10.0.0.7:9080", ""),
+            ("%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "10.0.0.7", ""),
+            ("%UPSTREAM_REMOTE_PORT%", "9080", ""),
+            ("%UPSTREAM_CLUSTER_RAW%", "outbound|80||a.test", ""),
+            ("%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "2", "0"),
+            ("%DURATION%", "1500", "0"),
         ] {
             assert_eq!(rendered(format, &context), expected, "{format}");
             assert_eq!(rendered(format, &FormatContext::default()), unknown, "{format}");
+        }
+    }
+
+    #[test]
+    fn h4_a_proxy_that_says_who_the_client_is_stays_the_direct_one() {
+        let peer = Some("192.0.2.1:0".parse().unwrap());
+        let context =
+            FormatContext { peer, direct_peer: Some("10.0.0.1:99".parse().unwrap()), ..FormatContext::default() };
+        let addresses = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%";
+        assert_eq!(rendered(addresses, &context), "192.0.2.1 10.0.0.1:99");
+    }
+
+    #[test]
+    fn h4_an_endpoint_that_is_a_path_has_no_port() {
+        let context = FormatContext { upstream: Some(&"/run/a.sock"), ..FormatContext::default() };
+        assert_eq!(
+            rendered("%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%[%UPSTREAM_REMOTE_PORT%]", &context),
+            "/run/a.sock[]"
+        );
+    }
+
+    #[test]
+    fn h4_the_path_as_it_came_and_as_it_is_sent() {
+        let rewritten = headers(&[("x-envoy-original-path", "/old?b=1")]);
+        let of = |request: &HeaderMap, format| {
+            rendered(format, &FormatContext { request, path_and_query: "/new?b=1", ..FormatContext::default() })
+        };
+        for (format, after, before) in [
+            ("%PATH%", "/old?b=1", "/new?b=1"),
+            ("%PATH(NQ)%", "/old", "/new"),
+            ("%PATH(WQ:PATH)%", "/new?b=1", "/new?b=1"),
+            ("%PATH(NQ:PATH):2%", "/n", "/n"),
+            ("%PATH(:ORIG)%", "/old?b=1", ""),
+            ("%PATH(NQ:ORIG_OR_PATH)%", "/old", "/new"),
+        ] {
+            assert_eq!(
+                (of(&rewritten, format), of(&HeaderMap::new(), format)),
+                (after.into(), before.into()),
+                "{format}"
+            );
+        }
+        assert!(Format::parse("%PATH%").unwrap().names_request());
+    }
+
+    #[test]
+    fn h4_the_tls_of_the_client() {
+        let names = |names: &[&str]| names.iter().map(|name| Box::from(*name)).collect();
+        let certificate = Certificate {
+            subject: "CN=a".into(),
+            issuer: "CN=ca".into(),
+            serial: "0f".into(),
+            uris: names(&["spiffe://a", "spiffe://b"]),
+            sha1: "51".into(),
+            not_before: Duration::from_secs(86_400),
+            ..Certificate::default()
+        };
+        let tls = DownstreamTls {
+            version: "TLSv1.2".into(),
+            cipher: "C".into(),
+            server_name: "a.test".into(),
+            peer: Some(certificate.clone()),
+            local: Some(Certificate { subject: "CN=own".into(), dns_names: names(&["own.test"]), ..certificate }),
+        };
+        for (format, expected) in [
+            ("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %REQUESTED_SERVER_NAME%", "TLSv1.2 C a.test"),
+            ("%DOWNSTREAM_PEER_SUBJECT% %DOWNSTREAM_PEER_ISSUER% %DOWNSTREAM_LOCAL_SUBJECT%", "CN=a CN=ca CN=own"),
+            ("%DOWNSTREAM_PEER_SERIAL% %DOWNSTREAM_PEER_FINGERPRINT_1%", "0f 51"),
+            ("%DOWNSTREAM_PEER_URI_SAN%[%DOWNSTREAM_PEER_DNS_SAN%]", "spiffe://a,spiffe://b[]"),
+            ("%DOWNSTREAM_LOCAL_DNS_SAN%", "own.test"),
+            ("%DOWNSTREAM_PEER_CERT_V_START% %DOWNSTREAM_PEER_CERT_V_END(%Y)%", "1970-01-02T00:00:00.000Z 1970"),
+        ] {
+            let context = FormatContext { tls: Some(&tls), ..FormatContext::default() };
+            assert_eq!(rendered(format, &context), expected, "{format}");
+            assert_eq!(rendered(format, &FormatContext::default()).trim_matches([' ', '[', ']']), "", "{format}");
         }
     }
 
@@ -369,11 +473,13 @@ mod tests {
         for text in ["50%", "a % b", "%req(x)%", "%REQ(x", "%REQ(x)", "%REQ(x):%", "%REQ(x)x%", "%(x)%", "%PROTOCOL"] {
             assert!(matches!(Format::parse(text), Err(FormatError::Syntax(_))), "{text}");
         }
-        for text in ["%DYNAMIC_METADATA(a)%", "%STREAM_ID%", "%DOWNSTREAM_PEER_SUBJECT%"] {
+        for text in ["%DYNAMIC_METADATA(a)%", "%STREAM_ID%", "%DOWNSTREAM_LOCAL_SERIAL%"] {
             assert!(matches!(Format::parse(text), Err(FormatError::Unknown(_))), "{text}");
         }
         for text in
             ["%REQ%", "%REQ()%", "%REQ(a b)%", "%REQ(:status)%", "%START_TIME(%Q)%", "%PROTOCOL(x)%", "%ENVIRONMENT%"]
+                .into_iter()
+                .chain(["%PATH(X)%", "%PATH(WQ:X)%", "%START_TIME:3%", "%DOWNSTREAM_TLS_VERSION:3%"])
         {
             assert!(matches!(Format::parse(text), Err(FormatError::Argument { .. })), "{text}");
         }

@@ -1,15 +1,21 @@
-//! What `x-forwarded-client-cert` says of a client that showed a certificate, in Envoy's words as Istio asks for them.
+//! What is read of certificates, in Envoy's words: [`read`], and what `x-forwarded-client-cert` says of the one that a
+//! client showed, as Istio asks for it: [`element`].
 
 use std::fmt::Write;
+use std::net::IpAddr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::HeaderValue;
-use ring::digest::{SHA256, digest};
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+
+use crate::request::Certificate;
 
 /// Short names of attributes; any other is written as numbers.
 const NAMES: [(&str, &str); 18] = [
@@ -33,43 +39,60 @@ const NAMES: [(&str, &str); 18] = [
     ("1.2.840.113549.1.9.1", "emailAddress"),
 ];
 
-/// The element for a client's certificate, which was shown to our own. `None`: it is none.
-pub(super) fn element(client: &[u8], own: Option<&[u8]>) -> Option<HeaderValue> {
-    let (_, certificate) = X509Certificate::from_der(client).ok()?;
+/// What is known of the certificate `der`; `None`: it is none.
+pub(super) fn read(der: &[u8]) -> Option<Certificate> {
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let since_1970 = |time: ASN1Time| Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0));
+    let extension = parsed.subject_alternative_name().ok().flatten();
+    let names = extension.map_or(&[][..], |extension| &extension.value.general_names);
+    let all = |of: fn(&GeneralName<'_>) -> Option<Box<str>>| names.iter().filter_map(of).collect();
+    Some(Certificate {
+        subject: named(parsed.subject()).into(),
+        issuer: named(parsed.issuer()).into(),
+        serial: hex(parsed.raw_serial().strip_prefix(&[0]).unwrap_or(parsed.raw_serial())),
+        uris: all(|name| if let GeneralName::URI(uri) = name { Some((*uri).into()) } else { None }),
+        dns_names: all(|name| if let GeneralName::DNSName(name) = name { Some((*name).into()) } else { None }),
+        addresses: all(|name| if let GeneralName::IPAddress(bytes) = name { address(bytes) } else { None }),
+        emails: all(|name| if let GeneralName::RFC822Name(name) = name { Some((*name).into()) } else { None }),
+        sha256: hex(digest(&SHA256, der).as_ref()),
+        sha1: hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
+        pem: pem(der).into(),
+        not_before: since_1970(parsed.validity().not_before),
+        not_after: since_1970(parsed.validity().not_after),
+    })
+}
+
+/// The element for a client's certificate, which was shown to our own.
+pub(super) fn element(client: &Certificate, own: Option<&Certificate>) -> Option<HeaderValue> {
     let mut text = String::new();
-    let own = own.and_then(|own| Some(X509Certificate::from_der(own).ok()?.1));
-    for name in own.iter().flat_map(uris) {
+    for name in own.iter().flat_map(|own| &own.uris) {
         let _ = write!(text, "By={name};");
     }
-    text.push_str("Hash=");
-    for byte in digest(&SHA256, client).as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    let _ = write!(text, ";Cert=\"{}\";Subject=\"{}\"", pem(client), subject(certificate.subject()));
-    if uris(&certificate).next().is_none() {
+    let _ = write!(text, "Hash={};Cert=\"{}\";Subject=\"{}\"", client.sha256, client.pem, client.subject);
+    if client.uris.is_empty() {
         text.push_str(";URI=");
     }
-    for name in uris(&certificate) {
+    for name in &client.uris {
         let _ = write!(text, ";URI={name}");
     }
-    for name in alternatives(&certificate) {
-        if let GeneralName::DNSName(name) = name {
-            let _ = write!(text, ";DNS={name}");
-        }
+    for name in &client.dns_names {
+        let _ = write!(text, ";DNS={name}");
     }
     HeaderValue::try_from(text).ok()
 }
 
-fn alternatives<'c, 'a>(certificate: &'c X509Certificate<'a>) -> &'c [GeneralName<'a>] {
-    let extension = certificate.subject_alternative_name().ok().flatten();
-    extension.map_or(&[], |extension| extension.value.general_names.as_slice())
+fn hex(bytes: &[u8]) -> Box<str> {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.into()
 }
 
-fn uris<'c>(certificate: &'c X509Certificate<'_>) -> impl Iterator<Item = &'c str> {
-    alternatives(certificate).iter().filter_map(|name| match name {
-        GeneralName::URI(uri) => Some(*uri),
-        _ => None,
-    })
+fn address(bytes: &[u8]) -> Option<Box<str>> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let ip = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()?;
+    Some(ip.to_string().into())
 }
 
 /// PEM, of which nothing stands in the way of a header or its elements.
@@ -91,7 +114,7 @@ fn pem(der: &[u8]) -> String {
 }
 
 /// RFC 2253, the last name first.
-fn subject(name: &X509Name<'_>) -> String {
+fn named(name: &X509Name<'_>) -> String {
     let mut names: Vec<String> =
         name.iter().map(|set| set.iter().map(attribute).collect::<Vec<_>>().join("+")).collect();
     names.reverse();
@@ -154,7 +177,7 @@ mod tests {
 
     /// All but the hash and the certificate, whose form is checked.
     fn said(client: &[u8], own: Option<&[u8]>) -> String {
-        let element = element(client, own).unwrap();
+        let element = element(&read(client).unwrap(), own.and_then(read).as_ref()).unwrap();
         let element = element.to_str().unwrap();
         let (before, rest) = element.split_once("Hash=").unwrap();
         let (hash, rest) = rest.split_once(";Cert=\"").unwrap();
@@ -184,8 +207,26 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_is_read_as_by_envoy() {
+        let email = SanType::Rfc822Name("a@b.test".try_into().unwrap());
+        let names =
+            [SanType::IpAddress("192.0.2.1".parse().unwrap()), SanType::IpAddress("::1".parse().unwrap()), email];
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names.to_vec();
+        params.serial_number = Some(vec![0xf0, 0x01].into());
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(2026, 1, 2), rcgen::date_time_ymd(2027, 1, 2));
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let certificate = read(der.der()).unwrap();
+        assert_eq!(*certificate.addresses, ["192.0.2.1".into(), "::1".into()]);
+        assert_eq!(*certificate.emails, ["a@b.test".into()]);
+        assert_eq!((&*certificate.serial, &certificate.subject), ("f001", &certificate.issuer));
+        assert_eq!(certificate.not_after - certificate.not_before, Duration::from_secs(365 * 86_400));
+        assert_eq!((certificate.sha256.len(), certificate.sha1.len()), (64, 40));
+    }
+
+    #[test]
     fn who_has_no_names_is_said_to_have_none() {
         assert_eq!(said(&certificate(&[], &[]), None), "Subject=\"\";URI=");
-        assert!(element(b"no certificate", None).is_none());
+        assert!(read(b"no certificate").is_none());
     }
 }
