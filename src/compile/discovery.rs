@@ -1,5 +1,7 @@
 //! What cannot be known of endpoints, and what is said of it.
 
+use super::Purpose;
+use super::endpoints::Sources;
 use super::kubernetes;
 use super::names;
 use super::path::Path;
@@ -7,7 +9,9 @@ use super::report::Report;
 use super::review::{self, Review};
 use super::services::{Discovery, Services, selects};
 use super::virtual_services::{MeantVirtualService, Target};
-use crate::config::{Config, DestinationRule, Resolution, Resource, Service, ServiceEntry, WorkloadEntry};
+use crate::config::{
+    Config, DestinationRule, EndpointSlice, Resolution, Resource, Service, ServiceEntry, WorkloadEntry,
+};
 use crate::error::{Problem, Severity};
 use crate::options::{MeshOptions, Workload};
 use crate::snapshot::ClusterEntry;
@@ -15,11 +19,15 @@ use crate::snapshot::ClusterEntry;
 /// Says where endpoints are not what was asked for.
 pub(crate) fn review(
     config: &Config,
+    sources: &Sources<'_>,
     services: &Services,
-    options: &MeshOptions,
-    workload: &Workload,
+    purpose: Purpose<'_>,
     report: &mut Report,
 ) {
+    let Purpose { options, workload, .. } = purpose;
+    for slice in &config.endpoint_slices {
+        review::of(slice, slice.name_of("EndpointSlice"), report, |review| pods(slice, sources, review));
+    }
     for service in &config.services {
         review::of(service, service.name_of("Service"), report, |review| locality(service, workload, review));
     }
@@ -83,6 +91,19 @@ fn locality(service: &Resource<Service>, workload: &Workload, review: &mut Revie
     }
 }
 
+/// Endpoints that are not there before their pods are.
+fn pods(slice: &Resource<EndpointSlice>, sources: &Sources<'_>, review: &mut Review<'_>) {
+    let missing = sources.pods.missing(slice);
+    let [(first, (namespace, name)), others @ ..] = missing.as_slice() else { return };
+    let more = match others.len() {
+        0 => String::new(),
+        1 => ", and so is 1 more endpoint of this slice".to_owned(),
+        others => format!(", and so are {others} more endpoints of this slice"),
+    };
+    let why = format!("it is of the Pod {namespace}/{name}, which is not among the Pods that there are{more}");
+    review.left_out(&Path::root("endpoints").index(*first), &why);
+}
+
 /// Subsets are made by the labels of pods, which an EndpointSlice only names.
 fn subsets(rule: &Resource<DestinationRule>, services: &Services, options: &MeshOptions, review: &mut Review<'_>) {
     let host = names::complete(&rule.spec.host, rule.namespace(), &options.domain);
@@ -92,8 +113,8 @@ fn subsets(rule: &Resource<DestinationRule>, services: &Services, options: &Mesh
     let labeled = rule.spec.subsets.iter().enumerate().filter(|(_, subset)| !subset.labels.is_empty());
     for (number, _) in labeled {
         let message = format!(
-            "{} of the endpoints of {host} are in no subset: subsets are made by the labels of Pods, and the Pods \
-             that their EndpointSlices name are not there",
+            "{} of the endpoints of {host} are in no subset: subsets are made by the labels of Pods, and no Pod of \
+             theirs is there",
             service.unlabeled
         );
         review.warning(&list.index(number).field("labels"), message);

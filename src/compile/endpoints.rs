@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load_balancing::{self, HOSTNAME_LABEL};
+use super::pods::{Pods, has_ended, is_ready};
 use super::ports::{KnownPort, Target};
 use super::services::{Discovery, KnownService, Labels, selects};
-use crate::config::{
-    Config, EndpointSlice, Node, Pod, PodStatus, Resource, SliceEndpoint, Subset, WorkloadEntry, WorkloadSelector,
-};
+use crate::config::{Config, EndpointSlice, Node, Pod, Resource, Subset, WorkloadEntry, WorkloadSelector};
 use crate::upstream::{
     Address, EndpointConfig, NETWORK_LABEL, NamedEndpoint, NamedEndpoints, Names, REGION_LABEL, SUBZONE_LABEL,
     ZONE_LABEL,
 };
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// The label that says of which Service an EndpointSlice is.
+pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The annotation of a WorkloadEntry whose health is probed.
 const PROBED: &str = "proxy.istio.io/health-checks-enabled";
 
@@ -146,7 +146,7 @@ pub(crate) fn of_cluster(
 /// What endpoints are made of, indexed for look-up.
 pub(crate) struct Sources<'a> {
     workloads: Vec<(&'a str, &'a Resource<WorkloadEntry>)>,
-    pods: HashMap<(&'a str, &'a str), &'a Resource<Pod>>,
+    pub(super) pods: Pods<'a>,
     nodes: HashMap<&'a str, &'a Resource<Node>>,
     slices: HashMap<(&'a str, &'a str), Vec<&'a Resource<EndpointSlice>>>,
 }
@@ -161,7 +161,7 @@ impl<'a> Sources<'a> {
         }
         Self {
             workloads: config.workload_entries.iter().map(|entry| (entry.namespace(), entry)).collect(),
-            pods: config.pods.iter().map(|pod| ((pod.namespace(), pod.meta.name.as_str()), pod)).collect(),
+            pods: Pods::new(&config.pods),
             nodes: config.nodes.iter().map(|node| (node.meta.name.as_str(), node)).collect(),
             slices,
         }
@@ -170,11 +170,8 @@ impl<'a> Sources<'a> {
     /// The workloads and pods of a namespace that have the labels.
     pub(super) fn selected(&self, selector: &WorkloadSelector, namespace: &str) -> Vec<KnownEndpoint> {
         let mut endpoints = self.selected_workloads(&selector.labels, namespace);
-        for ((pod_namespace, _), pod) in &self.pods {
-            if *pod_namespace == namespace && selects(&selector.labels, &pod.meta.labels) {
-                endpoints.extend(self.pod(pod));
-            }
-        }
+        let pods = self.pods.of_namespace(namespace).filter(|pod| selects(&selector.labels, &pod.meta.labels));
+        endpoints.extend(pods.filter_map(|pod| self.pod(pod)));
         sorted(endpoints)
     }
 
@@ -200,17 +197,10 @@ impl<'a> Sources<'a> {
         self.slices.get(&(namespace, service)).cloned().unwrap_or_default()
     }
 
-    /// The pod of an endpoint, if it is known.
-    pub(super) fn pod_of(&self, endpoint: &SliceEndpoint, namespace: &str) -> Option<&'a Resource<Pod>> {
-        let target = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod")?;
-        let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
-        self.pods.get(&(namespace, target.name.as_str())).copied()
-    }
-
     /// A pod as an endpoint; none if it has no address or has ended.
     fn pod(&self, pod: &Resource<Pod>) -> Option<KnownEndpoint> {
         let status = pod.spec.status.as_ref()?;
-        if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
+        if has_ended(pod) {
             return None;
         }
         let node = pod.spec.spec.as_ref().map_or("", |spec| spec.node_name.as_str());
@@ -270,12 +260,6 @@ impl Topology<'_> {
         }
         labels
     }
-}
-
-/// Whether the pod says that it is ready; one without conditions is.
-fn is_ready(status: &PodStatus) -> bool {
-    let ready = status.conditions.iter().find(|condition| condition.condition_type == "Ready");
-    ready.is_none_or(|condition| condition.status == "True")
 }
 
 /// Whether a workload takes requests. One that is probed does not before it was found healthy.

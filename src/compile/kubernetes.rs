@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::endpoints::{KnownEndpoint, PortNames, Sources, Topology, Where};
+use super::pods::{Behind, is_leaving, is_of_names, pod_named};
 use super::ports::KnownPort;
-use super::services::{Alias, Discovery, KnownService, Labels, ServiceRegistry, TrafficDistribution};
+use super::services::{Alias, Discovery, KnownService, ServiceRegistry, TrafficDistribution};
 use crate::config::{EndpointSlice, Metadata, Resource, Service, SliceEndpoint};
 use crate::options::{MeshOptions, Workload};
 
@@ -80,7 +81,7 @@ impl Sources<'_> {
             [] => vec![spec.cluster_ip.clone()],
             addresses => addresses.to_vec(),
         };
-        let mut endpoints = self.of_kubernetes(resource);
+        let (mut endpoints, unlabeled) = self.of_kubernetes(resource);
         // Without a node of our own every endpoint is as near as any other; the report says so.
         if is_local(spec) && !workload.node.is_empty() {
             endpoints.retain(|endpoint| *endpoint.node == *workload.node);
@@ -97,17 +98,18 @@ impl Sources<'_> {
             discovery: Discovery::Listed,
             traffic_distribution: TrafficDistribution::of(resource),
             endpoints,
-            unlabeled: self.unlabeled(resource),
+            unlabeled,
             aliases: Vec::new(),
             export_to: export_to(&resource.meta),
             created: resource.meta.creation_timestamp.clone(),
         })
     }
 
-    /// The endpoints of its EndpointSlices, and the WorkloadEntries that its selector selects.
-    fn of_kubernetes(&self, service: &Resource<Service>) -> Vec<KnownEndpoint> {
+    /// The endpoints of its EndpointSlices, and the WorkloadEntries that its selector selects; and how many of those
+    /// that the slices list are of no pod that is known.
+    fn of_kubernetes(&self, service: &Resource<Service>) -> (Vec<KnownEndpoint>, usize) {
         let namespace = service.namespace();
-        let mut listed = Listed { sources: self, service: &service.spec, pods: HashSet::new(), endpoints: Vec::new() };
+        let mut listed = Listed::new(self, &service.spec);
         let mut slices = self.slices_of(namespace, &service.meta.name);
         // A pod that has addresses of both families is one endpoint: at that of the service's own family.
         let family = |slice: &&Resource<EndpointSlice>| slice.spec.address_type.eq_ignore_ascii_case("IPv6");
@@ -116,20 +118,38 @@ impl Sources<'_> {
         for slice in slices {
             listed.slice(&slice.spec, namespace);
         }
-        let mut endpoints = listed.endpoints;
+        let unlabeled = listed.unlabeled.len();
+        let mut endpoints = once(listed.endpoints);
         if !service.spec.selector.is_empty() {
             endpoints.extend(self.selected_workloads(&service.spec.selector, namespace));
         }
         endpoints.retain(|endpoint| Discovery::Listed.takes(endpoint));
-        endpoints
+        (endpoints, unlabeled)
     }
+}
 
-    /// How many of the endpoints that EndpointSlices list for a Service are of pods that are not known.
-    fn unlabeled(&self, service: &Resource<Service>) -> usize {
-        let slices = self.slices_of(service.namespace(), &service.meta.name).into_iter();
-        let endpoints = slices.flat_map(|slice| &slice.spec.endpoints);
-        endpoints.filter(|endpoint| self.pod_of(endpoint, service.namespace()).is_none()).count()
+/// Endpoints, each port of an address in one of them only: slices may list an endpoint twice while it moves from one to
+/// another. Which of them is the fresh one is not known: one that is ready counts before one that is not, then the first.
+fn once(mut endpoints: Vec<KnownEndpoint>) -> Vec<KnownEndpoint> {
+    let mut order: Vec<usize> = (0..endpoints.len()).collect();
+    order.sort_by_key(|&number| !endpoints[number].healthy);
+    let mut taken: HashSet<(IpAddr, &str)> = HashSet::new();
+    let mut fewer = Vec::new();
+    for number in order {
+        let KnownEndpoint { address: Where::Ip(ip), ports: PortNames::Only(ports), .. } = &endpoints[number] else {
+            continue;
+        };
+        let left: Vec<_> = ports.iter().filter(|port| taken.insert((*ip, port.0.as_str()))).collect();
+        if left.len() < ports.len() {
+            let left = left.into_iter().map(|(name, port)| (name.clone(), *port));
+            fewer.push((number, left.collect::<BTreeMap<_, _>>()));
+        }
     }
+    for (number, left) in fewer {
+        endpoints[number].ports = PortNames::Only(Arc::new(left));
+    }
+    endpoints.retain(|endpoint| !matches!(&endpoint.ports, PortNames::Only(ports) if ports.is_empty()));
+    endpoints
 }
 
 /// The endpoints that the slices of one Service list.
@@ -139,11 +159,17 @@ struct Listed<'s, 'a> {
     /// Pods with the families that have been listed: namespace, name, whether another family came first.
     pods: HashSet<(String, String, bool)>,
     endpoints: Vec<KnownEndpoint>,
+    /// The addresses of those whose pods, and so whose labels, are not known.
+    unlabeled: HashSet<IpAddr>,
 }
 
-impl Listed<'_, '_> {
+impl<'s, 'a> Listed<'s, 'a> {
+    fn new(sources: &'s Sources<'a>, service: &'s Service) -> Self {
+        Self { sources, service, pods: HashSet::new(), endpoints: Vec::new(), unlabeled: HashSet::new() }
+    }
+
     fn slice(&mut self, slice: &EndpointSlice, namespace: &str) {
-        if slice.address_type.eq_ignore_ascii_case("fqdn") {
+        if is_of_names(slice) {
             return;
         }
         let ports: BTreeMap<String, u16> =
@@ -151,40 +177,54 @@ impl Listed<'_, '_> {
         let ports = PortNames::Only(Arc::new(ports));
         for endpoint in &slice.endpoints {
             let Some(healthy) = self.health(endpoint) else { continue };
-            let pod = self.sources.pod_of(endpoint, namespace);
-            let labels = pod.map_or_else(BTreeMap::new, |pod| pod.meta.labels.clone());
-            let locality = self.sources.locality(&labels, &endpoint.node_name);
-            let topology = Topology { locality: &locality, node: &endpoint.node_name, network: "" };
-            let labels: Labels = Arc::new(topology.added_to(labels));
-            let addresses = endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok());
-            let addresses: Vec<_> = addresses.filter(|ip| self.is_first_family(endpoint, namespace, *ip)).collect();
-            self.endpoints.extend(addresses.into_iter().map(|ip| KnownEndpoint {
-                address: Where::Ip(ip),
-                ports: ports.clone(),
-                labels: labels.clone(),
-                locality: locality.as_str().into(),
-                node: endpoint.node_name.as_str().into(),
-                weight: 1,
-                healthy,
-            }));
+            for ip in endpoint.addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok()) {
+                self.address(endpoint, ip, namespace, &ports, healthy);
+            }
         }
+    }
+
+    /// One of the addresses of an endpoint. One whose pod is still to come would be without the labels that decide which
+    /// requests it takes: it is not listed before.
+    fn address(&mut self, endpoint: &SliceEndpoint, ip: IpAddr, namespace: &str, ports: &PortNames, healthy: bool) {
+        let pod = match self.sources.pods.behind(endpoint, ip, namespace) {
+            Behind::Missing => return,
+            Behind::Pod(pod) => Some(pod),
+            Behind::Nothing => None,
+        };
+        if !self.is_first_family(endpoint, namespace, ip) {
+            return;
+        }
+        if pod.is_none() {
+            self.unlabeled.insert(ip);
+        }
+        let labels = pod.map_or_else(BTreeMap::new, |pod| pod.meta.labels.clone());
+        let locality = self.sources.locality(&labels, &endpoint.node_name);
+        let topology = Topology { locality: &locality, node: &endpoint.node_name, network: "" };
+        self.endpoints.push(KnownEndpoint {
+            address: Where::Ip(ip),
+            ports: ports.clone(),
+            labels: Arc::new(topology.added_to(labels)),
+            locality: locality.as_str().into(),
+            node: endpoint.node_name.as_str().into(),
+            weight: 1,
+            healthy,
+        });
     }
 
     /// Whether an endpoint takes requests; `None`: it is on its way out and not known any more. One that is not ready
     /// and stays is known, and used in panic only.
     fn health(&self, endpoint: &SliceEndpoint) -> Option<bool> {
-        let conditions = endpoint.conditions.clone().unwrap_or_default();
-        if conditions.ready.unwrap_or(true) || self.service.publish_not_ready_addresses {
+        let is_ready = endpoint.conditions.as_ref().is_none_or(|conditions| conditions.ready.unwrap_or(true));
+        if is_ready || self.service.publish_not_ready_addresses {
             return Some(true);
         }
-        (!conditions.terminating.unwrap_or(true)).then_some(false)
+        (!is_leaving(endpoint)).then_some(false)
     }
 
     /// Whether the pod of an endpoint has not been listed with an address of the other family.
     fn is_first_family(&mut self, endpoint: &SliceEndpoint, namespace: &str, ip: IpAddr) -> bool {
-        let Some(target) = endpoint.target_ref.as_ref().filter(|target| target.kind == "Pod") else { return true };
-        let namespace = if target.namespace.is_empty() { namespace } else { &target.namespace };
-        let key = |v6| (namespace.to_owned(), target.name.clone(), v6);
+        let Some((namespace, name)) = pod_named(endpoint, namespace) else { return true };
+        let key = |v6| (namespace.to_owned(), name.to_owned(), v6);
         if self.pods.contains(&key(!ip.is_ipv6())) {
             return false;
         }

@@ -30,6 +30,7 @@ mod mesh_options;
 mod names;
 mod outlier;
 mod path;
+mod pods;
 mod policies;
 mod ports;
 mod publication;
@@ -50,6 +51,7 @@ pub(crate) use publication::{GivenChange, Judged, NeededNames, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;
+use endpoints::Sources;
 use given::Given;
 use load_balancing::Own;
 use report::Report;
@@ -85,11 +87,12 @@ fn compile(
     report: &mut Report,
 ) -> Snapshot {
     let Purpose { options, workload, .. } = purpose;
-    let services = Services::new(config, options, workload);
+    let sources = Sources::new(config);
+    let services = Services::new(config, &sources, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let secrets = Secrets::new(config, workload);
     let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
-    discovery::review(config, &services, options, workload, report);
+    discovery::review(config, &sources, &services, purpose, report);
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);

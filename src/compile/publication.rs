@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::given::Given;
 use super::report::{Quarantined, Report};
-#[cfg(feature = "file")]
-use super::services::Services;
 use super::{Purpose, certificate_paths, compile, names, validate};
+#[cfg(feature = "file")]
+use super::{endpoints::Sources, services::Services};
 use crate::config::{Config, Resource};
 use crate::dice::Dice;
 use crate::error::{Error, ErrorKind, ResourceName};
@@ -84,7 +84,7 @@ impl Publication {
     /// The names that the services of a configuration need.
     #[cfg(feature = "file")]
     pub(crate) fn names_of(&self, judged: &Judged, options: &MeshOptions, workload: &Workload) -> NeededNames {
-        let services = Services::new(&judged.good, options, workload);
+        let services = Services::new(&judged.good, &Sources::new(&judged.good), options, workload);
         let visible = services.visible();
         let names = visible.iter().flat_map(|service| service.names());
         let mut names: NeededNames = names.map(|name| self.names.get(name)).collect();

@@ -170,8 +170,7 @@ pub(crate) struct Services {
 
 impl Services {
     /// Gathers the services of `config`.
-    pub(crate) fn new(config: &Config, options: &MeshOptions, workload: &Workload) -> Self {
-        let sources = Sources::new(config);
+    pub(crate) fn new(config: &Config, sources: &Sources<'_>, options: &MeshOptions, workload: &Workload) -> Self {
         let mut services: Vec<_> =
             config.services.iter().filter_map(|service| sources.kubernetes(service, options, workload)).collect();
         services.extend(config.service_entries.iter().flat_map(|entry| sources.service_entry(entry)));

@@ -51,6 +51,35 @@ fn es1_a_port_without_a_name_is_matched_by_one() {
 }
 
 #[test]
+fn an_address_serves_a_named_port_once_and_what_is_ready_counts_before_what_is_not() {
+    let slices = [
+        (
+            "IPv4",
+            HTTP,
+            "[{addresses: [10.0.0.1]}, {addresses: [10.0.0.2], conditions: {ready: false, terminating: false}}]",
+        ),
+        (
+            "IPv4",
+            "[{name: http, port: 8081}, {name: admin, port: 9090}]",
+            "[{addresses: [10.0.0.1]}, {addresses: [10.0.0.2]}]",
+        ),
+    ];
+    let ports = "ports: [{port: 80, name: http}, {port: 90, name: admin}]";
+    let published = with_slices(ports, &slices, "");
+    assert_eq!(published.addresses(KEY), list(&["10.0.0.1:8080", "10.0.0.2:8081"]));
+    let admin = published.addresses("outbound|90||a.default.svc.cluster.local");
+    assert_eq!(admin, list(&["10.0.0.1:9090", "10.0.0.2:9090"]));
+}
+
+#[test]
+fn two_named_ports_of_an_address_may_be_one_number() {
+    let slices = [("IPv4", "[{name: http, port: 8080}, {name: web, port: 8080}]", "[{addresses: [10.0.0.1]}]")];
+    let published = with_slices("ports: [{port: 80, name: http}, {port: 81, name: web}]", &slices, "");
+    assert_eq!(published.addresses(KEY), list(&["10.0.0.1:8080"]));
+    assert_eq!(published.addresses("outbound|81||a.default.svc.cluster.local"), list(&["10.0.0.1:8080"]));
+}
+
+#[test]
 fn es2_conditions_say_who_is_sent_requests_and_who_is_known() {
     let endpoints = "[
   {addresses: [10.0.0.1]},
@@ -138,9 +167,52 @@ spec:
     assert_eq!(
         published.warnings(),
         ["mesh.yaml:21:5: warning: DestinationRule default/a: spec.subsets[1].labels: 1 of the endpoints of \
-         a.default.svc.cluster.local are in no subset: subsets are made by the labels of Pods, and the Pods that their \
-         EndpointSlices name are not there"]
+         a.default.svc.cluster.local are in no subset: subsets are made by the labels of Pods, and no Pod of theirs is \
+         there"]
     );
     let known = [("IPv4", HTTP, "[{addresses: [10.0.0.1], targetRef: {kind: Pod, name: p1}}]")];
     assert!(with_slices(ONE_PORT, &known, &format!("{rule}{POD}")).warnings().is_empty());
+}
+
+#[test]
+fn an_endpoint_of_a_pod_that_is_not_there_is_left_out_where_others_are() {
+    let of = |last: u8, pod: &str, more: &str| {
+        format!("{{addresses: [10.0.0.{last}], targetRef: {{kind: Pod, name: {pod}}}{more}}}")
+    };
+    let leaving = ", conditions: {ready: false}";
+    let endpoints = [of(1, "p1", ""), of(2, "gone", leaving), of(3, "p3", ""), of(4, "p4", "")].join(", ");
+    let endpoints = format!("[{endpoints}, {{addresses: [10.0.0.5], targetRef: {{kind: VirtualMachine, name: p5}}}}]");
+    let slices = [("IPv4", HTTP, endpoints.as_str())];
+    let published = with_slices(ONE_PORT, &slices, POD);
+    assert_eq!(published.addresses(KEY), list(&["10.0.0.1:8080", "10.0.0.5:8080"]));
+    assert_eq!(
+        published.warnings(),
+        ["mesh.yaml:11:161: warning: EndpointSlice default/a-0: endpoints[2]: left out: it is of the Pod default/p3, \
+         which is not among the Pods that there are, and so is 1 more endpoint of this slice"]
+    );
+    let failed = format!("{POD}apiVersion: v1\nkind: Pod\nmetadata: {{name: p3}}\nstatus: {{phase: Failed}}\n---\n");
+    assert_eq!(with_slices(ONE_PORT, &slices, &failed).addresses(KEY), list(&["10.0.0.1:8080", "10.0.0.5:8080"]));
+    let without = with_slices(ONE_PORT, &slices, "");
+    let all = ["10.0.0.1:8080", "10.0.0.3:8080", "10.0.0.4:8080", "10.0.0.5:8080"];
+    assert_eq!(without.addresses(KEY), list(&all));
+    assert!(without.warnings().is_empty());
+}
+
+#[test]
+fn an_endpoint_that_names_no_pod_has_the_labels_of_the_one_with_its_address() {
+    let pod = |name: &str, namespace: &str, status: &str| {
+        format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}, labels: {{pod: {name}}}}}\n\
+             status: {{podIP: 10.0.0.1, {status}}}\n---\n"
+        )
+    };
+    let pods = [
+        pod("elsewhere", "other", "phase: Running"),
+        pod("ended", "default", "phase: Succeeded"),
+        pod("starting", "default", "conditions: [{type: Ready, status: 'False'}]"),
+        pod("p1", "default", "phase: Running, conditions: [{type: Ready, status: 'True'}]"),
+    ];
+    let slices = [("IPv4", HTTP, "[{addresses: [10.0.0.1]}]")];
+    let published = with_slices(ONE_PORT, &slices, &pods.concat());
+    assert_eq!(published.labels(KEY).get("pod").map(String::as_str), Some("p1"));
 }
