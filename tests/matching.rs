@@ -144,7 +144,7 @@ prop_compose! {
     fn a_config()(
         mut virtual_services in vec(a_virtual_service(), 1..6),
         services in vec((select(vec!["a", "b"]), select(vec!["default", "other"]), vec(select(vec![80u32, 81, 8080]), 1..3)), 0..4),
-        entries in vec((text(&["a.test", "b.test", "*.a.test"]), vec(select(vec![80u32, 81, 443, 8080]), 1..3), 0..4u8), 0..3),
+        entries in vec((text(&["a.test", "b.test", "x.a.test", "*.a.test"]), vec(select(vec![80u32, 81, 443, 8080]), 1..3), 0..4u8), 0..3),
         servers in vec(vec(text(&["*", "a.test", "*.test", "./a.test", "other/*", "*/b.test"]), 1..3), 1..3),
     ) -> Config {
         for (number, resource) in virtual_services.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! Route tables: which rules hold for which host and port, for the mesh and for each listener.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::clusters::Clusters;
@@ -17,10 +17,14 @@ use crate::route::{
     Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
 };
 
+/// The port on which a VirtualService holds for a host that no service has there.
+const PLAIN: u16 = 80;
+
 /// The table of the clients of the mesh.
 ///
 /// A service belongs to the most specific VirtualService host that covers it; of several VirtualServices with one
-/// host the first has it. A service that no rule is left for on a port has one implicit route there.
+/// host the first has it on each port that it has rules for. A service that no rule is left for on a port has one
+/// implicit route there.
 pub(crate) fn mesh(
     meant: &[&MeantVirtualService<'_>],
     services: &Services,
@@ -32,29 +36,28 @@ pub(crate) fn mesh(
         OutboundTrafficPolicy::AllowAny => Unknown::PassThrough,
         OutboundTrafficPolicy::RegistryOnly => Unknown::Refuse,
     };
-    let mut table = MeshTable { builder: TableBuilder::new(unknown), sets: HashMap::new(), clusters, workload };
-    let owners = Owners::new(meant);
     let visible = services.visible();
-    let mut owned: HashMap<usize, Vec<&KnownService>> = HashMap::new();
-    let mut covered: HashMap<&str, bool> = HashMap::new();
+    let mut table = MeshTable::new(TableBuilder::new(unknown), meant, &visible, clusters, workload);
+    let owners = Owners::new(meant);
+    let known: HashSet<&str> = visible.iter().map(|service| service.host.as_str()).collect();
+    let mut owned: HashMap<usize, Vec<(&KnownService, Claim<'_>)>> = HashMap::new();
     let mut free = Vec::new();
-    for service in visible {
+    for service in &visible {
         match owners.of(&service.host) {
-            Some((host, owner)) => {
-                covered.insert(host, true);
-                owned.entry(owner).or_default().push(service);
-            }
+            Some(claim) => owned.entry(claim.first()).or_default().push((service, claim)),
             None => free.push(service),
         }
     }
     for (number, meant) in meant.iter().enumerate() {
-        for service in owned.remove(&number).into_iter().flatten() {
-            table.service(Some((number, meant)), service, options);
+        for (service, claim) in owned.remove(&number).into_iter().flatten() {
+            table.service(Some(claim), service, options);
         }
         for host in &meant.hosts {
-            let is_owner = owners.hosts.get(host.as_str()) == Some(&number);
-            if is_owner && !covered.contains_key(host.as_str()) {
-                table.foreign_host(host, (number, meant));
+            if let Some(claim) = owners.hosts.get_key_value(host.as_str()).map(Claim::new)
+                && claim.first() == number
+                && !known.contains(claim.host)
+            {
+                table.foreign_host(claim);
             }
         }
     }
@@ -73,13 +76,13 @@ pub(crate) fn mesh_https(
     options: &MeshOptions,
     workload: &Workload,
 ) -> RouteTable {
-    let builder = TableBuilder::new(Unknown::PassThrough);
-    let mut table = MeshTable { builder, sets: HashMap::new(), clusters, workload };
+    let visible = services.visible();
+    let mut table = MeshTable::new(TableBuilder::new(Unknown::PassThrough), meant, &visible, clusters, workload);
     let owners = Owners::new(meant);
-    for service in services.visible() {
-        let Some((_, owner)) = owners.of(&service.host) else { continue };
+    for service in &visible {
+        let Some(claim) = owners.of(&service.host) else { continue };
         let ports = service.ports.iter().filter(|port| port.protocol.is_tls());
-        let ruled = |port: &KnownPort| Some((port.number, table.set((owner, meant[owner]), Some(port.number))?));
+        let ruled = |port: &KnownPort| Some((port.number, table.first_set(claim, Some(port.number))?));
         let named: Box<[_]> = ports.filter_map(ruled).collect();
         if !named.is_empty() {
             let domains = service.domains(&workload.namespace, &options.domain);
@@ -89,18 +92,37 @@ pub(crate) fn mesh_https(
     table.builder.build()
 }
 
-/// Which VirtualService owns which host of the mesh.
+/// Which VirtualServices own which host of the mesh.
 struct Owners<'a> {
-    hosts: HashMap<&'a str, usize>,
+    /// For each host, those that name it, in order.
+    hosts: HashMap<&'a str, Vec<usize>>,
     wildcards: Vec<&'a str>,
+}
+
+/// A host, and the VirtualServices of which the first with rules for a port has it there.
+#[derive(Clone, Copy)]
+struct Claim<'o> {
+    host: &'o str,
+    owners: &'o [usize],
+}
+
+impl<'o> Claim<'o> {
+    fn new((host, owners): (&&'o str, &'o Vec<usize>)) -> Self {
+        Self { host, owners }
+    }
+
+    /// The VirtualService whose place it has.
+    fn first(self) -> usize {
+        self.owners.first().copied().unwrap_or_default()
+    }
 }
 
 impl<'a> Owners<'a> {
     fn new(meant: &[&'a MeantVirtualService<'_>]) -> Self {
-        let mut hosts = HashMap::new();
+        let mut hosts: HashMap<_, Vec<usize>> = HashMap::new();
         for (number, meant) in meant.iter().enumerate() {
             for host in &meant.hosts {
-                hosts.entry(host.as_str()).or_insert(number);
+                hosts.entry(host.as_str()).or_default().push(number);
             }
         }
         let mut wildcards: Vec<&str> = hosts.keys().copied().filter(|host| names::is_wildcard(host)).collect();
@@ -108,34 +130,49 @@ impl<'a> Owners<'a> {
         Self { hosts, wildcards }
     }
 
-    /// The host that claims `service`, and its owner.
-    fn of(&self, service: &str) -> Option<(&'a str, usize)> {
-        if let Some((&host, &owner)) = self.hosts.get_key_value(service) {
-            return Some((host, owner));
+    /// The host that claims `service`. A service that is claimed by a wildcard is the first owner's alone.
+    fn of<'o>(&'o self, service: &str) -> Option<Claim<'o>> {
+        if let Some(exact) = self.hosts.get_key_value(service) {
+            return Some(Claim::new(exact));
         }
         let host = self.wildcards.iter().copied().find(|wide| names::covers(wide, service))?;
-        self.hosts.get(host).map(|&owner| (host, owner))
+        let owners = self.hosts.get(host)?;
+        Some(Claim { host, owners: owners.get(..1)? })
     }
 }
 
 struct MeshTable<'t, 'c> {
     builder: TableBuilder,
+    meant: &'t [&'t MeantVirtualService<'t>],
+    services: &'t [&'t KnownService],
     /// The rules of a VirtualService for a port; `None`: none is left for it.
     sets: HashMap<(usize, Option<u16>), Option<RuleSetIndex>>,
     clusters: &'t mut Clusters<'c>,
     workload: &'t Workload,
 }
 
-impl MeshTable<'_, '_> {
-    fn service(
-        &mut self,
-        owner: Option<(usize, &MeantVirtualService<'_>)>,
-        service: &KnownService,
-        options: &MeshOptions,
-    ) {
+impl<'t, 'c> MeshTable<'t, 'c> {
+    fn new(
+        builder: TableBuilder,
+        meant: &'t [&'t MeantVirtualService<'t>],
+        services: &'t [&'t KnownService],
+        clusters: &'t mut Clusters<'c>,
+        workload: &'t Workload,
+    ) -> Self {
+        Self { builder, meant, services, sets: HashMap::new(), clusters, workload }
+    }
+
+    /// Whether no service that a wildcard covers has the port.
+    fn is_free(&self, wildcard: &str, port: u16) -> bool {
+        let mut there = self.services.iter().filter(|service| service.port(port).is_some());
+        there.all(|service| !names::covers(wildcard, &service.host))
+    }
+
+    fn service(&mut self, claim: Option<Claim<'_>>, service: &KnownService, options: &MeshOptions) {
         let mut ports = Vec::new();
         for port in &service.ports {
-            let ruled = owner.filter(|_| port.protocol.is_http()).and_then(|owner| self.set(owner, Some(port.number)));
+            let http = claim.filter(|_| port.protocol.is_http());
+            let ruled = http.and_then(|claim| self.first_set(claim, Some(port.number)));
             let set = match ruled {
                 Some(set) => set,
                 None => {
@@ -149,32 +186,50 @@ impl MeshTable<'_, '_> {
             ports.push((port.number, set));
         }
         let domains = service.domains(&self.workload.namespace, &options.domain);
-        let ports = Ports { named: ports.into(), other: None };
-        self.builder.virtual_host(&service.host, domains.iter().map(String::as_str), ports);
-    }
-
-    /// A host that is no service: its rules hold on every port.
-    fn foreign_host(&mut self, host: &str, owner: (usize, &MeantVirtualService<'_>)) {
-        let other = self.set(owner, None);
-        let mut named = Vec::new();
-        for &number in &owner.1.named_ports {
-            if let Some(set) = self.set(owner, Some(number)) {
-                named.push((number, set));
-            }
+        let domains = domains.iter().map(String::as_str);
+        let own = claim.filter(|claim| claim.host == service.host && service.port(PLAIN).is_none());
+        let own = own.filter(|claim| !names::is_wildcard(claim.host) || self.is_free(claim.host, PLAIN));
+        if let Some(set) = own.and_then(|claim| self.first_set(claim, Some(PLAIN))) {
+            // On the port that the service has not, the host is one as of no service: by no other name.
+            let named = ports.iter().copied().chain([(PLAIN, set)]).collect();
+            self.builder.virtual_host(&service.host, [&*service.host], Ports { named, other: None });
         }
-        self.builder.virtual_host(host, [host], Ports { named: named.into(), other });
+        self.builder.virtual_host(&service.host, domains, Ports { named: ports.into(), other: None });
     }
 
-    fn set(&mut self, owner: (usize, &MeantVirtualService<'_>), port: Option<u16>) -> Option<RuleSetIndex> {
+    /// A host that is no service: its rules hold on every port. A wildcard that covers services has rules of its own on
+    /// one port only, where none of those is.
+    fn foreign_host(&mut self, claim: Claim<'_>) {
+        let covers = |service: &&KnownService| names::covers(claim.host, &service.host);
+        let meant = self.meant;
+        let owners = claim.owners.iter().filter_map(|&owner| meant.get(owner));
+        let (other, numbers): (_, BTreeSet<u16>) = if names::is_wildcard(claim.host) && self.services.iter().any(covers)
+        {
+            (None, self.is_free(claim.host, PLAIN).then_some(PLAIN).into_iter().collect())
+        } else {
+            (self.first_set(claim, None), owners.flat_map(|meant| meant.named_ports.iter().copied()).collect())
+        };
+        let named = numbers.into_iter().filter_map(|number| Some((number, self.first_set(claim, Some(number))?)));
+        let named = named.collect();
+        self.builder.virtual_host(claim.host, [claim.host], Ports { named, other });
+    }
+
+    /// The rules of the first owner that has some for a port.
+    fn first_set(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<RuleSetIndex> {
+        claim.owners.iter().find_map(|&owner| self.set(owner, port))
+    }
+
+    fn set(&mut self, owner: usize, port: Option<u16>) -> Option<RuleSetIndex> {
+        let meant = self.meant.get(owner)?;
         // A port that no rule names has the rules of every other such port.
-        let port = port.filter(|port| owner.1.named_ports.contains(port));
-        if let Some(set) = self.sets.get(&(owner.0, port)) {
+        let port = port.filter(|port| meant.named_ports.contains(port));
+        if let Some(set) = self.sets.get(&(owner, port)) {
             return *set;
         }
         let scope = Scope { gateway: names::MESH, workload: self.workload, port };
-        let routes = routes::routes(owner.1, scope, self.clusters);
+        let routes = routes::routes(meant, scope, self.clusters);
         let set = if routes.is_empty() { None } else { Some(self.builder.rule_set(routes)) };
-        self.sets.insert((owner.0, port), set);
+        self.sets.insert((owner, port), set);
         set
     }
 }

@@ -83,18 +83,33 @@ impl<T> HostIndex<T> {
     ///
     /// Allocates only for a name that has upper-case letters and is longer than any DNS name can be.
     pub fn get(&self, host: &str) -> Option<&T> {
+        self.find_map(host, Some)
+    }
+
+    /// What `take` makes of the values of the domains that cover `host`, the most specific first: the first that is
+    /// something.
+    ///
+    /// ```
+    /// use mesh_router::route::HostIndex;
+    ///
+    /// let mut hosts = HostIndex::new();
+    /// hosts.insert("*.example.com", 1);
+    /// hosts.insert("www.example.com", 2);
+    /// assert_eq!(hosts.find_map("www.example.com", |value| (value % 2 == 1).then_some(value)), Some(&1));
+    /// ```
+    pub fn find_map<'t, R>(&'t self, host: &str, take: impl Fn(&'t T) -> Option<R>) -> Option<R> {
         // Without a way out in between the loop looks at many bytes at once.
         if !host.bytes().fold(false, |upper, byte| upper | byte.is_ascii_uppercase()) {
-            return self.get_folded(host);
+            return self.find_folded(host, take);
         }
         let mut buffer = [0u8; 256];
         match buffer.get_mut(..host.len()) {
             Some(folded) => {
                 folded.copy_from_slice(host.as_bytes());
                 folded.make_ascii_lowercase();
-                self.get_folded(std::str::from_utf8(folded).unwrap_or_default())
+                self.find_folded(std::str::from_utf8(folded).unwrap_or_default(), take)
             }
-            None => self.get_folded(&host.to_ascii_lowercase()),
+            None => self.find_folded(&host.to_ascii_lowercase(), take),
         }
     }
 
@@ -108,12 +123,12 @@ impl<T> HostIndex<T> {
         self.exact.len() + self.suffixes.values.len() + self.prefixes.values.len() + usize::from(self.any.is_some())
     }
 
-    fn get_folded(&self, host: &str) -> Option<&T> {
-        self.exact
-            .get(host)
-            .or_else(|| self.suffixes.get(host, |length| host.get(host.len() - length..)))
-            .or_else(|| self.prefixes.get(host, |length| host.get(..length)))
-            .or(self.any.as_ref())
+    fn find_folded<'t, R>(&'t self, host: &str, take: impl Fn(&'t T) -> Option<R>) -> Option<R> {
+        let exact = self.exact.get(host).and_then(&take);
+        exact
+            .or_else(|| self.suffixes.find_map(host, |length| host.get(host.len() - length..), &take))
+            .or_else(|| self.prefixes.find_map(host, |length| host.get(..length), &take))
+            .or_else(|| self.any.as_ref().and_then(&take))
     }
 }
 
@@ -129,10 +144,15 @@ impl<T> Wildcards<T> {
         insert_new(&mut self.values, key.into(), value)
     }
 
-    /// The longest key that `part` of the host, given a length, is; the wildcard covers at least one byte.
-    fn get<'a>(&self, host: &str, part: impl Fn(usize) -> Option<&'a str>) -> Option<&T> {
+    /// The keys that `part` of the host, given a length, is, the longest first; the wildcard covers at least one byte.
+    fn find_map<'t, 'a, R>(
+        &'t self,
+        host: &str,
+        part: impl Fn(usize) -> Option<&'a str>,
+        take: impl Fn(&'t T) -> Option<R>,
+    ) -> Option<R> {
         let shorter = self.lengths.iter().filter(|length| **length < host.len());
-        shorter.filter_map(|length| part(*length)).find_map(|key| self.values.get(key))
+        shorter.filter_map(|length| part(*length)).find_map(|key| self.values.get(key).and_then(&take))
     }
 }
 

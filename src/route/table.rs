@@ -52,7 +52,8 @@ pub struct VirtualHost {
 pub struct Ports {
     /// Ports with rules of their own.
     pub named: Box<[(u16, RuleSetIndex)]>,
-    /// The rules for all other ports; without them a request for such a port is one for an unknown host.
+    /// The rules for all other ports; without them the host is not there on such a port, and a wider one that covers it
+    /// may be.
     pub other: Option<RuleSetIndex>,
 }
 
@@ -123,7 +124,7 @@ pub enum Resolution {
 }
 
 impl RouteTable {
-    /// Whether there are rules for `port` of `host`, which is without a port.
+    /// Whether the most specific domain that covers `host`, which is without a port, has rules for `port`.
     pub fn knows(&self, host: &str, port: u16) -> bool {
         let found = self.hosts.get(host).and_then(|index| self.virtual_hosts.get(index.0 as usize));
         found.is_some_and(|host| host.ports.get(port).is_some())
@@ -133,12 +134,16 @@ impl RouteTable {
     ///
     /// (A regular expression allocates its work space on its first uses.)
     pub fn resolve<T: Trace>(&self, request: &RequestView<'_>, trace: &mut T) -> Resolution {
-        let found = self.hosts.get(request.host()).and_then(|index| self.virtual_hosts.get(index.0 as usize));
-        let rules = found.and_then(|host| host.ports.get(request.port()));
+        let found = self.hosts.find_map(request.host(), |index| {
+            let host = self.virtual_hosts.get(index.0 as usize)?;
+            let rules = host.ports.get(request.port());
+            (rules.is_some() || host.https_only).then_some((host, rules))
+        });
+        let rules = found.and_then(|(_, rules)| rules);
         if T::RECORDS {
-            trace.host(HostFound::new(request, found, rules));
+            trace.host(HostFound::new(request, found.map(|(host, _)| host).or_else(|| self.known(request)), rules));
         }
-        if found.is_some_and(|host| host.https_only) && !request.is_tls() {
+        if found.is_some_and(|(host, _)| host.https_only) && !request.is_tls() {
             return Resolution::HttpsOnly;
         }
         let Some(rules) = rules else { return Resolution::Unknown(self.unknown) };
@@ -146,6 +151,11 @@ impl RouteTable {
             Some(route) => Resolution::Route(route),
             None => Resolution::NoRoute,
         }
+    }
+
+    /// The virtual host of a request, with or without rules for its port.
+    fn known(&self, request: &RequestView<'_>) -> Option<&VirtualHost> {
+        self.virtual_hosts.get(self.hosts.get(request.host())?.0 as usize)
     }
 
     /// The route at `index`.
@@ -162,6 +172,12 @@ mod tests {
     use crate::request::Origin;
     use crate::route::{Explanation, RouteMatch, StringMatcher};
 
+    /// Rules on the ports that are tried, but not on `none`.
+    fn but(none: u16) -> Ports {
+        let ports = [80, 81, 82, 83, 8080].into_iter().filter(|port| *port != none);
+        Ports { named: ports.map(|port| (port, RuleSetIndex(1))).collect(), other: None }
+    }
+
     fn table() -> RouteTable {
         let mut hosts = HostIndex::new();
         hosts.insert("reviews.default.svc.cluster.local", VirtualHostIndex(0));
@@ -175,7 +191,7 @@ mod tests {
                     ports: Ports { named: Box::new([(80, RuleSetIndex(0)), (81, RuleSetIndex(9))]), other: None },
                     https_only: false,
                 },
-                VirtualHost { name: "*.local".into(), ports: Ports::any(RuleSetIndex(1)), https_only: false },
+                VirtualHost { name: "*.local".into(), ports: but(82), https_only: false },
             ],
             rule_sets: vec![RuleSet::new(vec![only("/a", 3)]), RuleSet::new(vec![only("/", 4)])],
             routes: vec![],
@@ -207,6 +223,21 @@ mod tests {
     fn t13_a_port_without_rules_is_an_unknown_host() {
         assert_eq!(resolve("http://reviews.default.svc.cluster.local:82/a"), Resolution::Unknown(Unknown::Refuse));
         assert_eq!(resolve("http://elsewhere/a"), Resolution::Unknown(Unknown::Refuse));
+    }
+
+    #[test]
+    fn a_port_without_rules_leaves_the_host_to_a_wider_one() {
+        let route = Resolution::Route(RouteIndex(4));
+        assert_eq!(resolve("http://reviews.default.svc.cluster.local:83/a"), route);
+    }
+
+    #[test]
+    fn a_host_for_https_only_is_not_left_to_a_wider_one() {
+        let mut table = table();
+        table.virtual_hosts[0].https_only = true;
+        let request = Request::get("http://reviews.default.svc.cluster.local:83/a").body(()).unwrap();
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        assert_eq!(table.resolve(&view, &mut ()), Resolution::HttpsOnly);
     }
 
     #[test]

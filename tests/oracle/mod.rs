@@ -54,8 +54,7 @@ pub(crate) fn decide(config: &Config, asker: &Asker, asked: &Asked) -> Decision 
     };
     let host = host_of(&asked.authority).to_ascii_lowercase();
     let Some(found) = look_up(&hosts, &host) else { return Decision::Unknown };
-    let Some(candidates) = &found.candidates else { return Decision::Unknown };
-    for candidate in candidates {
+    for candidate in &found.candidates {
         let holds = match candidate.entry {
             None => uri_holds(None, false, asked),
             Some((_, entry)) => match_holds(entry, asked),
@@ -74,10 +73,10 @@ struct Candidate<'a> {
     entry: Option<(usize, &'a HttpMatchRequest)>,
 }
 
-/// Some names and the rules behind them; none for this port is an unknown host.
+/// Some names and the rules behind them.
 struct Host<'a> {
     names: Vec<String>,
-    candidates: Option<Vec<Candidate<'a>>>,
+    candidates: Vec<Candidate<'a>>,
 }
 
 fn look_up<'h, 'a>(hosts: &'h [Host<'a>], host: &str) -> Option<&'h Host<'a>> {
@@ -98,49 +97,47 @@ fn look_up<'h, 'a>(hosts: &'h [Host<'a>], host: &str) -> Option<&'h Host<'a>> {
 
 // -- the mesh
 
+/// The hosts that listen on `port`, each VirtualService in turn.
 fn mesh_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>> {
     let services = services(config, asker);
+    let here: Vec<_> = services.iter().filter(|service| service.protocol(port).is_some()).collect();
     let rules: Vec<_> =
         visible(config, asker).into_iter().filter(|vs| gateways(vs).contains(&"mesh".to_owned())).collect();
-    // Of several VirtualServices with one host the first has it.
-    let mut owners: Vec<(String, &Resource<VirtualService>)> = Vec::new();
-    for vs in &rules {
-        for host in &vs.spec.hosts {
-            let host = complete(host, namespace(vs));
-            if owners.iter().all(|(known, _)| *known != host) {
-                owners.push((host, vs));
-            }
-        }
-    }
     let mut hosts = Vec::new();
-    let mut claiming: Vec<String> = Vec::new();
-    let mut unclaimed = Vec::new();
-    let mut claimed = Vec::new();
-    for service in &services {
-        let mut covering: Vec<_> = owners.iter().filter(|(host, _)| covers(host, &service.host)).collect();
-        covering.sort_by_key(|(host, _)| (host.starts_with('*'), std::cmp::Reverse(host.len())));
-        match covering.first() {
-            Some((host, vs)) => {
-                claiming.push(host.clone());
-                claimed.push((service, *vs));
-            }
-            None => unclaimed.push(service),
-        }
-    }
     for vs in &rules {
-        for (service, _) in claimed.iter().filter(|(_, owner)| std::ptr::eq(*owner, *vs)) {
-            hosts.push(service_host(service, Some(vs), asker, port));
+        let candidates = candidates(vs, "mesh", asker, port);
+        if candidates.is_empty() {
+            continue;
         }
-        for host in vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))) {
-            let owns = owners.iter().any(|(known, owner)| *known == host && std::ptr::eq(*owner, *vs));
-            if owns && !claiming.contains(&host) {
-                let candidates = candidates(vs, "mesh", asker, port);
-                hosts.push(Host { names: vec![host], candidates: (!candidates.is_empty()).then_some(candidates) });
+        let host = |names: Vec<String>| Host { names, candidates: candidates.clone() };
+        for wanted in vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))) {
+            let on_port: Vec<_> = here.iter().filter(|service| covers(&wanted, &service.host)).collect();
+            // There is no listener of Istio's for a host that is no service but on port 80; here there is on every port.
+            let known = services.iter().any(|service| covers(&wanted, &service.host));
+            if on_port.is_empty() && (port == 80 || !known) {
+                hosts.push(host(vec![wanted.clone()]));
+            }
+            for service in on_port.into_iter().filter(|service| service.protocol(port) == Some(true)) {
+                if !wanted.starts_with('*')
+                    || owner(&rules, &service.host).is_some_and(|owner| std::ptr::eq(owner, *vs))
+                {
+                    hosts.push(host(service.names.clone()));
+                }
             }
         }
     }
-    hosts.extend(unclaimed.into_iter().map(|service| service_host(service, None, asker, port)));
+    for service in here {
+        let implicit = Candidate { decision: Decision::Service(service.host.clone()), entry: None };
+        hosts.push(Host { names: service.names.clone(), candidates: vec![implicit] });
+    }
     hosts
+}
+
+/// The first VirtualService with the most specific host that covers a service, whatever its rules.
+fn owner<'a>(rules: &[&'a Resource<VirtualService>], service: &str) -> Option<&'a Resource<VirtualService>> {
+    let hosts = rules.iter().flat_map(|vs| vs.spec.hosts.iter().map(|host| (complete(host, namespace(vs)), *vs)));
+    let covering = hosts.filter(|(host, _)| covers(host, service));
+    covering.min_by_key(|(host, _)| (host.starts_with('*'), std::cmp::Reverse(host.len()))).map(|(_, vs)| vs)
 }
 
 struct Known {
@@ -150,19 +147,11 @@ struct Known {
     ports: Vec<(u16, bool)>,
 }
 
-fn service_host<'a>(
-    service: &Known,
-    owner: Option<&'a Resource<VirtualService>>,
-    asker: &Asker,
-    port: u16,
-) -> Host<'a> {
-    let Some((_, http)) = service.ports.iter().find(|(number, _)| *number == port) else {
-        return Host { names: service.names.clone(), candidates: None };
-    };
-    let ruled = owner.filter(|_| *http).map(|vs| candidates(vs, "mesh", asker, port)).unwrap_or_default();
-    let implicit = vec![Candidate { decision: Decision::Service(service.host.clone()), entry: None }];
-    let candidates = if ruled.is_empty() { implicit } else { ruled };
-    Host { names: service.names.clone(), candidates: Some(candidates) }
+impl Known {
+    /// Whether a port of it speaks HTTP; `None`: it has no such port.
+    fn protocol(&self, port: u16) -> Option<bool> {
+        self.ports.iter().find(|(number, _)| *number == port).map(|(_, http)| *http)
+    }
 }
 
 fn services(config: &Config, asker: &Asker) -> Vec<Known> {
@@ -246,7 +235,7 @@ fn gateway_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'
         let all = |candidate: &Candidate<'_>| candidate.entry.is_none_or(|(_, entry)| is_catch_all(entry));
         let (last, mut first): (Vec<_>, Vec<_>) = candidates.into_iter().partition(all);
         first.extend(last);
-        Host { names: vec![host], candidates: Some(first) }
+        Host { names: vec![host], candidates: first }
     };
     hosts.into_iter().map(catch_alls_last).collect()
 }

@@ -4,6 +4,7 @@ mod actions;
 mod connections;
 mod delegates;
 mod listeners;
+mod mesh_hosts;
 mod names;
 mod policies;
 mod rule_search;
