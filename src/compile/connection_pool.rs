@@ -33,7 +33,7 @@ pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options:
 }
 
 /// The client's own protocol beats an upgrade, and that beats the port's. The mesh upgrades only ports that say HTTP/1.
-fn protocol(http: Option<&HttpSettings>, port: PortProtocol, options: &MeshOptions) -> Protocol {
+pub(super) fn protocol(http: Option<&HttpSettings>, port: PortProtocol, options: &MeshOptions) -> Protocol {
     let upgrade = http.map_or(H2UpgradePolicy::Default, |http| http.h2_upgrade_policy);
     match http {
         Some(http) if http.use_client_protocol => Protocol::SameAsDownstream,

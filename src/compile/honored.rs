@@ -2,13 +2,14 @@
 //! as read elsewhere (`_`) or said aloud where it is set.
 
 use super::destination_rules::{self, PolicyOf};
+use super::load_balancing;
 use super::path::Path;
 use super::review::{IsSet, Review};
 use super::server_tls;
 use super::services::PortProtocol;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpRoute,
-    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, TcpSettings, TrafficPolicy,
+    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, SimpleLb, TcpSettings, TrafficPolicy,
     VirtualService, WorkloadEntry, ZoneAwareLoadBalancerSetting,
 };
 
@@ -153,13 +154,24 @@ fn client_tls(tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Rev
 fn load_balancer(settings: Option<&LoadBalancerSettings>, path: &Path<'_>, review: &mut Review<'_>) {
     let Some(settings) = settings else { return };
     let LoadBalancerSettings {
-        simple: _,
-        consistent_hash: _,
+        simple,
+        consistent_hash,
         locality_lb_setting: _,
         zone_aware_lb_setting,
-        warmup_duration_secs: _,
-        warmup: _,
+        warmup_duration_secs,
+        warmup,
     } = settings;
+    let warmups = [("warmup", warmup.is_set()), ("warmupDurationSecs", warmup_duration_secs.is_set())];
+    if consistent_hash.is_some() || matches!(simple, Some(SimpleLb::Random)) {
+        let why = "only ROUND_ROBIN and LEAST_REQUEST give an endpoint that is new less than its share";
+        review.all_without_effect(path, &warmups, why);
+    } else if warmup.is_some() {
+        review.all_without_effect(path, &warmups[1..], "`warmup` takes its place");
+    }
+    if consistent_hash.as_ref().is_some_and(|hash| load_balancing::hash_policy(hash).is_none()) {
+        let message = "there is no key: nothing of a request is hashed, and endpoints are picked at random";
+        review.warning(&path.field("consistentHash"), message);
+    }
     let Some(zones) = zone_aware_lb_setting else { return };
     let ZoneAwareLoadBalancerSetting { enabled: _, failover: _, failover_priority: _, min_cluster_size } = zones;
     review.not_honored(&path.field("zoneAwareLbSetting").field("minClusterSize"), min_cluster_size);

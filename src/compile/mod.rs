@@ -20,6 +20,7 @@ mod gateways;
 mod given;
 mod headers;
 mod honored;
+mod http1;
 mod inbound;
 mod kubernetes;
 mod l4;
@@ -109,8 +110,9 @@ fn compile(
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
     tunnels::review(config, &clusters.tunnels, report);
-    if options.foreign_client {
-        foreign::review(config, report);
+    match options.foreign_client {
+        true => foreign::review(config, report),
+        false => http1::review(config, &services, options, report),
     }
     discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;

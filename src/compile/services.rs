@@ -213,6 +213,11 @@ impl Services {
         self.of(host)?.first().map(|&number| &self.services[number])
     }
 
+    /// Every service of this host that the workload sees, by whatever name.
+    pub(crate) fn every(&self, host: &str) -> impl Iterator<Item = &KnownService> {
+        self.of(host).unwrap_or_default().iter().map(|&number| &self.services[number])
+    }
+
     /// The same, one of `namespace` first, as gateways look destinations up.
     pub(crate) fn find_near(&self, host: &str, namespace: &str) -> Option<&KnownService> {
         let numbers = self.of(host)?;

@@ -102,11 +102,11 @@ fn text(text: &str) -> Pem {
 
 #[test]
 fn every_word_of_connection_pool_arrives() {
-    let settings = whole(
-        "{connectionPool: {tcp: {connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, \
+    let policy = "{connectionPool: {tcp: {connectTimeout: 1s, tcpKeepalive: {probes: 3, time: 60s, interval: 5s}, \
          maxConnectionDuration: 2h, idleTimeout: 7s}, http: {maxRequestsPerConnection: 9, idleTimeout: 90s, \
-         maxConcurrentStreams: 10, http2KeepAlive: {interval: 30s, timeout: 3s}}}, proxyProtocol: {version: V2}}",
-    );
+         maxConcurrentStreams: 10, http2KeepAlive: {interval: 30s, timeout: 3s}}}, proxyProtocol: {version: V2}}";
+    let (settings, of_subset, report) = of_policy(policy, 81);
+    assert_eq!((problems(&report), &settings), (Vec::new(), &of_subset));
     let keepalive = TcpKeepalive {
         probes: NonZeroU32::new(3),
         time: Some(Duration::from_secs(60)),
@@ -114,7 +114,7 @@ fn every_word_of_connection_pool_arrives() {
     };
     let expected = ConnectionSettings {
         connect_timeout: Duration::from_secs(1),
-        protocol: Protocol::Http1,
+        protocol: Protocol::Http2,
         tls: None,
         keepalive: Some(keepalive),
         idle_timeout: Some(Duration::from_secs(90)),
@@ -284,4 +284,42 @@ spec:
         assert!(!named(false).iter().any(|named| named == path), "{path} is honored by the transport");
     }
     assert!(!foreign.iter().any(|path| path.contains("http2MaxRequests")), "{foreign:?}");
+}
+
+#[test]
+fn settings_of_http2_for_connections_of_http1_are_named() {
+    const HTTP: &str = "maxConcurrentStreams: 10, http2KeepAlive: {interval: 30s, timeout: 3s}";
+    let named = |host: &str, policy: &str| {
+        let rule = format!(
+            "{ENTRY}
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: it}}
+spec: {{host: '{host}', trafficPolicy: {policy}}}
+---
+"
+        );
+        let (_, report) = published(&rule, MeshOptions::default());
+        let without = report.problems().iter().filter(|problem| problem.message.contains("speak HTTP/1"));
+        without.map(|problem| problem.path.clone()).collect::<Vec<_>>()
+    };
+    let pool = |more: &str| format!("connectionPool: {{http: {{{more}{HTTP}}}}}");
+    let at = |port: u16, more: &str| format!("{{portLevelSettings: [{{port: {{number: {port}}}, {}}}]}}", pool(more));
+    let of_host =
+        ["maxConcurrentStreams", "http2KeepAlive"].map(|f| format!("spec.trafficPolicy.connectionPool.http.{f}"));
+    let of_port = of_host.clone().map(|path| path.replace("trafficPolicy.", "trafficPolicy.portLevelSettings[0]."));
+    assert_eq!(named("a.test", &format!("{{{}}}", pool(""))), of_host);
+    assert_eq!(named("up.test", &at(80, "")), of_port);
+    for (host, policy) in [
+        ("a.test", format!("{{{}}}", pool("h2UpgradePolicy: UPGRADE, "))),
+        ("a.test", format!("{{{}}}", pool("useClientProtocol: true, "))),
+        ("*.test", format!("{{{}}}", pool(""))),
+        ("gone.test", format!("{{{}}}", pool(""))),
+        ("up.test", format!("{{{}}}", pool(""))),
+        ("up.test", at(81, "")),
+        ("up.test", at(82, "")),
+        ("up.test", at(99, "")),
+    ] {
+        assert_eq!(named(host, &policy), [""; 0], "{host} {policy}");
+    }
 }

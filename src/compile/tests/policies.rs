@@ -223,3 +223,30 @@ fn c2_words_of_cors_are_understood() {
     assert_eq!(told(ignored, "https://b"), "allow-methods=GET");
     assert!(matches!(judged(all, &Method::GET, "https://a"), CorsVerdict::Actual(_)));
 }
+
+#[test]
+fn what_a_balancer_has_no_use_for_is_named() {
+    let named = |words: &str| {
+        let rule = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\n\
+             spec: {{host: a.test, trafficPolicy: {{loadBalancer: {words}}}}}\n---\n"
+        );
+        let (_, report) = published(&rule, MeshOptions::default());
+        let problem = |problem: &crate::error::Problem| problem.path.rsplit('.').next().map(str::to_owned);
+        report.problems().iter().filter_map(problem).collect::<Vec<_>>()
+    };
+    for (words, expected) in [
+        ("{warmup: {duration: 60s}}", &[][..]),
+        ("{simple: ROUND_ROBIN, warmupDurationSecs: 60s}", &[]),
+        ("{simple: RANDOM, warmup: {duration: 60s}}", &["warmup"]),
+        ("{simple: RANDOM, warmupDurationSecs: 60s}", &["warmupDurationSecs"]),
+        ("{consistentHash: {httpHeaderName: a}, warmup: {duration: 60s}}", &["warmup"]),
+        ("{warmup: {duration: 60s}, warmupDurationSecs: 5s}", &["warmupDurationSecs"]),
+        ("{consistentHash: {httpQueryParameterName: a}}", &[]),
+        ("{consistentHash: {useSourceIp: true}}", &[]),
+        ("{consistentHash: {}}", &["consistentHash"]),
+        ("{consistentHash: {useSourceIp: false, ringHash: {}}}", &["consistentHash"]),
+    ] {
+        assert_eq!(named(words), expected, "{words}");
+    }
+}
