@@ -130,12 +130,12 @@ prop_compose! {
         http in vec(a_rule(), 1..6),
         export_to in select(vec![vec![], vec!["."], vec!["*"], vec!["other"]]),
         namespace in select(vec!["default", "other"]),
-        created in select(vec![None, Some("2024-01-01T00:00:00Z"), Some("2025-01-01T00:00:00Z")]),
+        created in select(vec![None, Some("2024-01-01T00:00:00Z"), Some("2024-01-01T01:00:00+02:00")]),
     ) -> Resource<VirtualService> {
         let export_to = export_to.into_iter().map(str::to_owned).collect();
         let mut resource =
             Resource::new("", Some(namespace), VirtualService { hosts, gateways, http, export_to, ..VirtualService::default() });
-        resource.meta.creation_timestamp = created.map(str::to_owned);
+        resource.meta.creation_timestamp = created.map(|created| created.parse().unwrap());
         resource
     }
 }

@@ -101,7 +101,7 @@ impl Sources<'_> {
             unlabeled,
             aliases: Vec::new(),
             export_to: export_to(&resource.meta),
-            created: resource.meta.creation_timestamp.clone(),
+            created: resource.meta.creation_timestamp,
         })
     }
 

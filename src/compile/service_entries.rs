@@ -37,7 +37,7 @@ impl Sources<'_> {
             unlabeled: 0,
             aliases: Vec::new(),
             export_to: spec.export_to.clone(),
-            created: resource.meta.creation_timestamp.clone(),
+            created: resource.meta.creation_timestamp,
         };
         spec.hosts.iter().map(service).collect()
     }

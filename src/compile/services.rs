@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::endpoints::{KnownEndpoint, Sources};
 use super::names;
+use crate::config::units::Timestamp;
 use crate::config::{Config, Resource};
 use crate::options::{MeshOptions, Workload};
 
@@ -36,7 +37,7 @@ pub(crate) struct KnownService {
     /// Hosts of Services of type ExternalName that are other names of it.
     pub(crate) aliases: Vec<String>,
     pub(crate) export_to: Vec<String>,
-    pub(crate) created: Option<String>,
+    pub(crate) created: Option<Timestamp>,
 }
 
 /// Which registry a service comes from; Kubernetes beats ServiceEntries.
@@ -143,8 +144,8 @@ impl KnownService {
     }
 
     /// The order in which services of one host and namespace are preferred: Kubernetes, then the older.
-    fn rank(&self) -> (ServiceRegistry, Option<&str>, &str, &str) {
-        (self.registry, self.created.as_deref(), &self.name, &self.namespace)
+    fn rank(&self) -> (ServiceRegistry, Option<Timestamp>, &str, &str) {
+        (self.registry, self.created, &self.name, &self.namespace)
     }
 }
 
@@ -307,6 +308,6 @@ pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<Str
 }
 
 /// Orders resources as Istio does: by the time of their creation, then name, then namespace.
-pub(crate) fn by_age<'a, T>(resource: &'a Resource<T>, namespace: &'a str) -> (Option<&'a str>, &'a str, &'a str) {
-    (resource.meta.creation_timestamp.as_deref(), &resource.meta.name, namespace)
+pub(crate) fn by_age<'a, T>(resource: &'a Resource<T>, namespace: &'a str) -> (Option<Timestamp>, &'a str, &'a str) {
+    (resource.meta.creation_timestamp, &resource.meta.name, namespace)
 }

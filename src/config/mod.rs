@@ -41,6 +41,7 @@ mod resource;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod timestamp;
 mod yaml;
 
 pub mod destination_rule;

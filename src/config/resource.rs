@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::kubernetes::Condition;
 use super::message::message;
 use super::places::Places;
+use super::units::Timestamp;
 use crate::error::{Place, ResourceName};
 
 message! {
@@ -19,8 +20,8 @@ message! {
         pub labels: BTreeMap<String, String> = "labels",
         /// Annotations.
         pub annotations: BTreeMap<String, String> = "annotations",
-        /// When it was created, in RFC 3339. Of two resources that claim the same host the older one wins.
-        pub creation_timestamp: Option<String> = "creationTimestamp",
+        /// When it was created. Of two resources that claim the same host the older one wins.
+        pub creation_timestamp: Option<Timestamp> = "creationTimestamp",
         /// The version that the API server gave it.
         pub resource_version: Option<String> = "resourceVersion",
     }

@@ -1,4 +1,4 @@
-//! Values that YAML has no type for: durations and bytes.
+//! Values that YAML has no type for: durations, points in time and bytes.
 //!
 //! ```
 //! use mesh_router::config::units::Duration;
@@ -16,6 +16,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::leaf::{Fault, Leaf, Scalar, decode_leaf, leaf};
+pub use super::timestamp::{ParseTimestampError, Timestamp};
 
 /// A length of time as Istio writes it: `1.5s`, `100ms`, `1h30m`, and `-1s`, which decodes and is invalid later.
 ///

@@ -148,6 +148,21 @@ fn se7_the_oldest_definition_is_the_service_and_all_give_endpoints() {
 }
 
 #[test]
+fn what_is_older_goes_by_the_instant_not_by_its_text() {
+    let dated = |name: &str, created: &str| {
+        entry(
+            &format!("{name}, creationTimestamp: '{created}'"),
+            &format!("{{hosts: [a.test], resolution: STATIC, {HTTP}, endpoints: [{{address: 10.0.0.1}}]}}"),
+        )
+    };
+    let older = |one: &str, other: &str| publish(&(dated("one", one) + &dated("other", other))).taken_by("a.test");
+    let of = |name: &str| Some(format!("ServiceEntry default/{name}"));
+    assert_eq!(older("2024-01-01T00:00:00Z", "2024-01-01T01:00:00+02:00"), of("other"));
+    assert_eq!(older("2024-01-01T00:00:00-02:00", "2024-01-01T01:00:00Z"), of("other"));
+    assert_eq!(older("2024-01-01T02:00:00.5+02:00", "2024-01-01T00:00:00Z"), of("one"), "one second, then by name");
+}
+
+#[test]
 fn se7_a_service_of_kubernetes_beats_any_service_entry() {
     let service = "
 apiVersion: v1

@@ -199,7 +199,7 @@ fn from_entry(entry: &Resource<ServiceEntry>) -> Vec<Known> {
 
 fn gateway_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>> {
     let mut all: Vec<_> = config.gateways.iter().collect();
-    all.sort_by_key(|gateway| (gateway.meta.creation_timestamp.clone(), gateway.meta.name.clone(), namespace(gateway)));
+    all.sort_by_key(|gateway| (gateway.meta.creation_timestamp, gateway.meta.name.clone(), namespace(gateway)));
     let mut hosts: Vec<(String, Vec<Candidate<'a>>)> = Vec::new();
     let mut taken: Vec<(String, String, *const Resource<VirtualService>)> = Vec::new();
     for gateway in all {
@@ -264,8 +264,7 @@ fn visible<'a>(config: &'a Config, asker: &Asker) -> Vec<&'a Resource<VirtualSer
         .iter()
         .filter_map(|vs| Some((is_exported(&vs.spec.export_to, namespace(vs), &asker.namespace)?, vs)))
         .collect();
-    visible
-        .sort_by_key(|(group, vs)| (*group, vs.meta.creation_timestamp.clone(), vs.meta.name.clone(), namespace(vs)));
+    visible.sort_by_key(|(group, vs)| (*group, vs.meta.creation_timestamp, vs.meta.name.clone(), namespace(vs)));
     visible.into_iter().map(|(_, vs)| vs).collect()
 }
 

@@ -1,4 +1,4 @@
-use super::told;
+use super::{told, virtual_service};
 use crate::config::{Config, TargetPort};
 use crate::error::Severity;
 
@@ -277,4 +277,28 @@ status: {capacity: {cpu: 2}}
     assert_eq!(config.nodes[0].meta.labels["topology.kubernetes.io/zone"], "z");
     let wrong = told_one("apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: http}]}\n");
     assert!(wrong.contains("spec.ports[0].port: expected a whole number"), "{wrong}");
+}
+
+#[test]
+fn a_creation_that_is_no_point_in_time_is_told() {
+    let of = |created: &str| {
+        virtual_service("route: []").replace("name: a", &format!("name: a, creationTimestamp: {created}"))
+    };
+    for created in ["null", "2024-01-01T00:00:00Z", "'2024-01-01T02:00:00.25+02:00'"] {
+        assert_eq!(told(&of(created)), [""; 0], "{created}");
+    }
+    assert_eq!(
+        told(&of("2024-01-01")),
+        [
+            "a.yaml:3:21: error: VirtualService default/a: metadata.creationTimestamp: \"2024-01-01\" is no point in time \
+          (write it as \"2024-01-31T09:30:00Z\")"
+        ]
+    );
+    assert_eq!(
+        told(&of("2024")),
+        [
+            "a.yaml:3:21: error: VirtualService default/a: metadata.creationTimestamp: expected a point in time, found the \
+          number 2024"
+        ]
+    );
 }
