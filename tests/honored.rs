@@ -107,6 +107,14 @@ spec:
   hosts: [dr.test]
   gateways: [mesh, it]
   http: [{route: [{destination: {host: dr.test, subset: s}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: passed}
+spec:
+  hosts: [passed.test]
+  gateways: [it]
+  tls: [{match: [{sniHosts: [passed.test]}], route: [{destination: {host: all.test, port: {number: 80}}}]}]
 ";
 
 /// Where a word stands, at several places where it means several things: the kind of the resource and the path below it.
@@ -402,7 +410,11 @@ fn every_field_changes_what_is_published_or_is_named() {
 fn what_means_nothing_as_it_stands_is_named_and_nothing_else_is() {
     let never = "a percentage of 0, as it is without one, is of no request";
     let plain = "connections are in plain text without it too: no mutual TLS is set up by itself";
+    let slow = "only ROUND_ROBIN and LEAST_REQUEST give an endpoint that is new less than its share";
+    let http1 = "its connections speak HTTP/1: neither the protocol of the port nor `h2UpgradePolicy` asks for HTTP/2";
+    let passed = "no `tls` rule of a VirtualService is for this server, which passes nothing on then";
     let (fault, tls) = ("spec.http.0.fault", "spec.trafficPolicy.tls");
+    let (balancer, pool) = ("spec.trafficPolicy.loadBalancer", "spec.trafficPolicy.connectionPool.http");
     for (kind, fields, expected) in [
         ("VirtualService", vec![("spec.http.0.mirrorPercentage", "{value: 5}")], "there is no `mirror`"),
         (
@@ -422,6 +434,11 @@ fn what_means_nothing_as_it_stands_is_named_and_nothing_else_is() {
         ("Gateway", vec![("spec.servers.1.tls.subjectAltNames", "[a]")], "SIMPLE asks clients for no certificate"),
         ("Gateway", vec![("spec.servers.2.tls.subjectAltNames", "[a]")], ""),
         ("Gateway", vec![("spec.servers.0.tls.httpsRedirect", "true")], ""),
+        ("Gateway", vec![("spec.servers.3.hosts", "[other.test]")], passed),
+        ("DestinationRule", vec![(balancer, "{simple: RANDOM, warmup: {duration: 1s}}")], slow),
+        ("DestinationRule", vec![(balancer, "{simple: ROUND_ROBIN, warmup: {duration: 1s}}")], ""),
+        ("DestinationRule", vec![(pool, "{maxConcurrentStreams: 1}")], http1),
+        ("DestinationRule", vec![(pool, "{maxConcurrentStreams: 1, h2UpgradePolicy: UPGRADE}")], ""),
     ] {
         let (_, report) = publish(kind, &fields);
         let found = report.problems().iter().find_map(|problem| problem.message.strip_prefix("without effect: "));

@@ -17,7 +17,7 @@ use super::services::{PortProtocol, by_age, selects};
 use super::tables::TableBuilder;
 use super::virtual_services::MeantVirtualService;
 use crate::config::{Config, Gateway, Resource, Server, ServerTlsMode};
-use crate::error::{Place, ResourceName};
+use crate::error::{Place, Problem, ResourceName, Severity};
 use crate::options::Workload;
 use crate::route::{Ports, Route, RouteMatch, RouteTable, StreamTable, Unknown};
 use crate::snapshot::{Bind, Listener, ListenerProtocol};
@@ -29,6 +29,8 @@ struct Shared<'a> {
     port: u16,
     kind: Kind,
     gateway: ResourceName,
+    /// The first server's.
+    path: String,
     place: Option<Place>,
     /// Several only of HTTP in plaintext.
     servers: Vec<SharedServer<'a>>,
@@ -74,7 +76,24 @@ pub(crate) fn listeners(
             share(gateway, namespace, &mut shared, report);
         }
     }
-    shared.into_iter().map(|shared| listener(shared, meant, secrets, clusters, workload)).collect()
+    let listeners = shared.into_iter().map(|shared| {
+        let passed = (shared.kind == Kind::Passed).then(|| shared.path.clone());
+        let listener = listener(shared, meant, secrets, clusters, workload);
+        if let Some(path) = passed.filter(|_| listener.server_names.is_empty()) {
+            report.push(nothing_passed(path, &listener));
+        }
+        listener
+    });
+    listeners.collect()
+}
+
+/// A server that leaves TLS to those behind it is for `tls` rules: what `http` rules look at it does not see.
+fn nothing_passed(server: String, listener: &Listener) -> Problem {
+    let message = "without effect: no `tls` rule of a VirtualService is for this server, which passes nothing on then";
+    Problem::new(Severity::Warning, server + ".tls.mode", message)
+        .with_resource(listener.gateway.clone())
+        .with_place(listener.place.clone())
+        .with_help("write a `tls` rule with `sniHosts`, or end TLS here with `mode: SIMPLE`")
 }
 
 fn listener(
@@ -166,7 +185,8 @@ fn share<'a>(gateway: &'a Resource<Gateway>, namespace: &'a str, shared: &mut Ve
                 port: number,
                 kind,
                 gateway: resource.clone(),
-                place: gateway.place(&path.to_string()),
+                place: gateway.place(&path.text()),
+                path: path.text(),
                 servers: vec![entry],
             }),
             Err(why) => review::of(gateway, resource.clone(), report, |review| review.left_out(&path, &why)),

@@ -158,6 +158,23 @@ fn tls_rules_go_by_the_most_specific_name_and_the_first_of_two_has_it() {
 }
 
 #[test]
+fn a_server_that_passes_tls_on_and_has_no_tls_rule_is_named() {
+    let servers = "
+- {port: {number: 443, name: p, protocol: TLS}, hosts: [a.test], tls: {mode: PASSTHROUGH}}
+- {port: {number: 444, name: q, protocol: HTTPS}, hosts: [b.test], tls: {mode: PASSTHROUGH}}
+- {port: {number: 445, name: r, protocol: HTTPS}, hosts: [b.test], tls: {mode: SIMPLE, credentialName: c}}
+";
+    let route = "route: [{destination: {host: up.test, port: {number: 90}}}]";
+    let passed = format!("hosts: [a.test]\ngateways: [gw]\ntls: [{{match: [{{sniHosts: [a.test]}}], {route}}}]");
+    let blind = format!("hosts: [b.test]\ngateways: [gw]\nhttp: [{{{route}}}]");
+    let rules = virtual_service("passed", &passed) + &virtual_service("blind", &blind);
+    let (_, report) = publish(&(gateway("gw", servers) + &rules));
+    let named = report.problems().iter().filter(|problem| problem.message.contains("passes nothing on"));
+    let named: Vec<&str> = named.map(|problem| problem.path.as_str()).collect();
+    assert_eq!(named, ["spec.servers[1].tls.mode"], "{report}");
+}
+
+#[test]
 fn streams_have_the_time_of_their_first_destination() {
     use std::time::Duration;
 
