@@ -331,6 +331,48 @@ async fn a_websocket_of_http2_is_a_tunnel_to_http1() {
 }
 
 #[tokio::test]
+async fn a_websocket_of_http2_that_a_rule_answers_has_the_body_of_the_answer() {
+    let port = free_port();
+    let text = format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: vs}}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http: [{{directResponse: {{status: 200, body: {{string: closed today}}}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: gw}}
+spec:
+  servers: [{{port: {{number: {port}, name: http, protocol: HTTP}}, bind: 127.0.0.1, hosts: ['*']}}]
+"
+    );
+    let mesh = Mesh::new();
+    mesh.apply_strict(Config::from_yaml(&text, "rules.yaml").unwrap()).unwrap();
+    let _server = start(&mesh).await;
+    let stream = TokioIo::new(TcpStream::connect(local(port)).await.unwrap());
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let first = sender.send_request(Request::get("http://a.test/").body(Empty::<Bytes>::new()).unwrap());
+    assert_eq!(first.await.unwrap().status(), 200);
+    let ask = |protocol| {
+        let connect = Request::connect("http://a.test/ws").extension(Protocol::from_static(protocol));
+        connect.body(Empty::new()).unwrap()
+    };
+    let response = sender.send_request(ask("websocket")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    let mut body = String::new();
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(response).await.unwrap());
+    tunnel.read_to_string(&mut body).await.unwrap();
+    assert_eq!(body, "closed today");
+    let refused = sender.send_request(ask("connect-ip")).await.unwrap();
+    assert_eq!(refused.status(), 403, "nothing of it is served");
+}
+
+#[tokio::test]
 async fn an_early_answer_needs_no_body() {
     let port = free_port();
     let mut upstream = Upstream::start().await;

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
-use hyper::ext::Protocol;
+use hyper::ext;
 
 use super::framing::Flaw;
 use crate::service::hop::{is, tokens};
@@ -18,9 +18,33 @@ const MAX_HEADERS: usize = 100;
 pub(super) enum Admitted {
     Plain,
     /// By `Upgrade` (RFC 6455).
-    WebSocket,
+    Upgrade(Protocol),
     /// By an extended `CONNECT` of HTTP/2 (RFC 8441).
-    WebSocketStream,
+    Stream(Protocol),
+}
+
+/// What is to be spoken in a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    WebSocket,
+    /// None that is served: whoever asks for it is refused by the rule that takes the request.
+    Other,
+}
+
+impl Protocol {
+    /// What is asked for by this name at `path`.
+    fn of(name: &[u8], path: &str) -> Result<Self, Refused> {
+        if is(name, b"websocket") {
+            Ok(Self::WebSocket)
+        } else if !is(name, b"connect-udp") {
+            Ok(Self::Other)
+        } else if names_host_and_port(path) {
+            // A rule would have to match it by `connect_matcher`, which Istio has no word for.
+            Err(Refused::with(StatusCode::NOT_FOUND))
+        } else {
+            Err(Refused(StatusCode::NOT_FOUND, "The path is incorrect for CONNECT-UDP"))
+        }
+    }
 }
 
 /// A request that is answered at the door, with a status and a body.
@@ -77,11 +101,9 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admit
         return Err(Refused::BY_CODEC);
     }
     if request.method() == Method::CONNECT {
-        let protocol = request.extensions().get::<Protocol>();
-        let websocket = protocol.is_some_and(|protocol| is(protocol.as_ref(), b"websocket"));
-        // A rule would have to match it by `connect_matcher`, which Istio has no word for.
-        let refused = if protocol.is_some() { StatusCode::FORBIDDEN } else { StatusCode::NOT_FOUND };
-        return if websocket { Ok(Admitted::WebSocketStream) } else { Err(Refused::with(refused)) };
+        let protocol = request.extensions().get::<ext::Protocol>();
+        let protocol = protocol.ok_or(Refused::with(StatusCode::NOT_FOUND))?.as_ref();
+        return Protocol::of(protocol, request.uri().path()).map(Admitted::Stream);
     }
     let path = request.uri().path();
     if path == "*" && request.method() != Method::OPTIONS {
@@ -93,9 +115,8 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admit
     }
     match upgrade(headers) {
         None => Ok(Admitted::Plain),
-        Some(protocol) if protocol.eq_ignore_ascii_case(b"websocket") => Ok(Admitted::WebSocket),
-        Some(protocol) if protocol.eq_ignore_ascii_case(b"h2c") => Ok(Admitted::Plain),
-        Some(_) => Err(Refused::with(StatusCode::FORBIDDEN)),
+        Some(protocol) if is(protocol, b"h2c") => Ok(Admitted::Plain),
+        Some(protocol) => Protocol::of(protocol, path).map(Admitted::Upgrade),
     }
 }
 
@@ -141,6 +162,13 @@ fn is_known(method: &Method) -> bool {
             | Method::TRACE
     );
     usual || OTHERS.contains(&method.as_str())
+}
+
+/// Whether a path says where UDP is to go (RFC 9298, 3).
+fn names_host_and_port(path: &str) -> bool {
+    let ends = path.strip_prefix("/.well-known/masque/udp/").and_then(|ends| ends.strip_suffix('/'));
+    let ends = ends.and_then(|ends| ends.split_once('/'));
+    ends.is_some_and(|(host, port)| !host.is_empty() && !port.is_empty() && !port.contains('/'))
 }
 
 fn size(headers: &HeaderMap) -> usize {
@@ -199,9 +227,20 @@ pub(super) mod tests {
             ("/", Version::HTTP_2, vec![("host", "a"), ("content-length", "3"), ("content-length", "3")], Err(400)),
             ("/", Version::HTTP_11, many, Err(431)),
             ("/", Version::HTTP_2, vec![("host", "a"), ("b", &big)], Err(431)),
-            ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::WebSocket)),
+            ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::Upgrade(Protocol::WebSocket))),
             ("/", Version::HTTP_11, vec![("host", "a"), ("upgrade", "foo")], Ok(Admitted::Plain)),
-            ("/", Version::HTTP_11, vec![("host", "a"), ("connection", "upgrade"), ("upgrade", "foo")], Err(403)),
+            (
+                "/",
+                Version::HTTP_11,
+                vec![("host", "a"), ("connection", "upgrade"), ("upgrade", "foo")],
+                Ok(Admitted::Upgrade(Protocol::Other)),
+            ),
+            (
+                "/",
+                Version::HTTP_11,
+                vec![("host", "a"), ("connection", "upgrade"), ("upgrade", "Connect-UDP")],
+                Err(404),
+            ),
             (
                 "/",
                 Version::HTTP_11,
@@ -214,12 +253,17 @@ pub(super) mod tests {
         }
         let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
         assert_eq!(admit(&connect, None), Err(Refused::with(StatusCode::NOT_FOUND)));
-        for (protocol, expected) in
-            [("websocket", Ok(Admitted::WebSocketStream)), ("connect-udp", Err(Refused::with(StatusCode::FORBIDDEN)))]
-        {
-            let protocol = Protocol::from_static(protocol);
-            let connect = Request::connect("http://a/chat").version(Version::HTTP_2).extension(protocol);
-            assert_eq!(admit(&connect.body(()).unwrap(), None), expected);
+        let misled = Refused(StatusCode::NOT_FOUND, "The path is incorrect for CONNECT-UDP");
+        for (protocol, path, expected) in [
+            ("websocket", "/chat", Ok(Admitted::Stream(Protocol::WebSocket))),
+            ("connect-ip", "/chat", Ok(Admitted::Stream(Protocol::Other))),
+            ("connect-udp", "/chat", Err(misled)),
+            ("connect-udp", "/.well-known/masque/udp/b/", Err(misled)),
+            ("connect-udp", "/.well-known/masque/udp/b/53/", Err(Refused::with(StatusCode::NOT_FOUND))),
+        ] {
+            let connect = Request::connect(format!("http://a{path}")).version(Version::HTTP_2);
+            let connect = connect.extension(ext::Protocol::from_static(protocol));
+            assert_eq!(admit(&connect.body(()).unwrap(), None), expected, "{protocol} {path}");
         }
     }
 }

@@ -17,7 +17,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::body::{InboundBody, OutboundBody};
-use super::door::{self, Admitted};
+use super::door::{self, Admitted, Protocol};
 use super::forwarded;
 use super::head;
 use super::idle::Busy;
@@ -25,7 +25,7 @@ use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
 use crate::service::RouteInfo;
-use crate::service::refusal::Refusal;
+use crate::service::refusal::{Refusal, UnservedUpgrade};
 
 /// What a gateway does with the requests of one connection before and after the mesh.
 ///
@@ -62,8 +62,11 @@ where
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
-        let keyless = admitted == Admitted::WebSocketStream && head::ask_by_upgrade(&mut request, &self.session);
+        let keyless = matches!(admitted, Admitted::Stream(_)) && head::ask_by_upgrade(&mut request, &self.session);
         let tunnel = tunnel.map(|client| Tunnel { client, keyless });
+        if matches!(admitted, Admitted::Upgrade(Protocol::Other) | Admitted::Stream(Protocol::Other)) {
+            request.extensions_mut().insert(UnservedUpgrade);
+        }
         forwarded::believe(&mut request, &self.session);
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
@@ -139,9 +142,17 @@ where
     head::backward(response.headers_mut(), switching);
     *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
     match (switching, tunnel) {
-        (false, Some(_)) if response.extensions().get().is_none_or(RouteInfo::is_by_upstream) => {
+        (false, Some(Tunnel { client, .. })) => {
             head::refuse_tunnel(response.headers_mut(), http2);
-            if response.status().as_u16() >= 400 {
+            let by_upstream = response.extensions().get().is_none_or(RouteInfo::is_by_upstream);
+            if !by_upstream && http2 && response.status().is_success() {
+                // hyper takes it for the tunnel, and what comes through that for the body.
+                response.headers_mut().remove(CONTENT_LENGTH);
+                let (parts, body) = response.into_parts();
+                tokio::spawn(tunnel::say(client, body));
+                return Response::from_parts(parts, OutboundBody::empty());
+            }
+            if !by_upstream || response.status().as_u16() >= 400 {
                 return response.map(|body| OutboundBody::new(body, trailers, busy));
             }
             // Only an error may say more than that the tunnel is not there.
@@ -150,7 +161,7 @@ where
             }
             response.map(|_| OutboundBody::empty())
         }
-        (false, _) => response.map(|body| OutboundBody::new(body, trailers, busy)),
+        (false, None) => response.map(|body| OutboundBody::new(body, trailers, busy)),
         (true, Some(Tunnel { client, keyless })) => {
             let upstream = hyper::upgrade::on(&mut response);
             if http2 {

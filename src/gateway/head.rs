@@ -84,10 +84,11 @@ fn clean(headers: &mut HeaderMap, admitted: Admitted) {
 pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) -> bool {
     *request.method_mut() = Method::GET;
     *request.version_mut() = Version::HTTP_11;
-    request.extensions_mut().remove::<Protocol>();
+    let protocol = request.extensions_mut().remove::<Protocol>();
+    let protocol = protocol.and_then(|protocol| HeaderValue::from_bytes(protocol.as_ref()).ok());
     let headers = request.headers_mut();
     headers.insert(CONNECTION, UPGRADING);
-    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(UPGRADE, protocol.unwrap_or(HeaderValue::from_static("websocket")));
     // HTTP/2 needs no proof that the other side means it, HTTP/1.1 does.
     let keyless = !headers.contains_key(SEC_WEBSOCKET_KEY);
     if keyless {
@@ -100,7 +101,7 @@ pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) -> 
     keyless
 }
 
-/// Prepares the head of an answer that refuses a tunnel: the connection, on which one was asked for, ends with it.
+/// Prepares the head of an answer that is no tunnel: the connection, on which one was asked for, ends with it.
 pub(super) fn refuse_tunnel(headers: &mut HeaderMap, http2: bool) {
     headers.remove(UPSTREAM_SERVICE_TIME);
     if !http2 {
@@ -160,7 +161,7 @@ fn request_id(draws: &mut Draws) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::super::door::tests::request;
+    use super::super::door::{self, tests::request};
     use super::*;
 
     fn map(headers: &[(&str, &str)]) -> HeaderMap {
@@ -231,7 +232,7 @@ mod tests {
     #[test]
     fn a_tunnel_keeps_its_upgrade() {
         let mut headers = map(&[("connection", "keep-alive, Upgrade, x-a"), ("x-a", "1"), ("upgrade", "websocket")]);
-        forward(&mut headers, Admitted::WebSocket, &Session::for_tests());
+        forward(&mut headers, Admitted::Upgrade(door::Protocol::WebSocket), &Session::for_tests());
         assert_eq!(headers[CONNECTION], "Upgrade");
         assert_eq!(headers[UPGRADE], "websocket");
         assert!(!headers.contains_key("x-a"));
@@ -244,7 +245,7 @@ mod tests {
         let mut request = connect.body(()).unwrap();
         assert!(ask_by_upgrade(&mut request, &Session::for_tests()));
         assert!(!ask_by_upgrade(&mut request, &Session::for_tests()), "it has a key");
-        forward(request.headers_mut(), Admitted::WebSocketStream, &Session::for_tests());
+        forward(request.headers_mut(), Admitted::Stream(door::Protocol::WebSocket), &Session::for_tests());
         assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
         assert_eq!(request.headers()[CONNECTION], "Upgrade");
         assert_eq!(request.headers()[UPGRADE], "websocket");
@@ -255,6 +256,15 @@ mod tests {
             answer_by_stream(&mut response, keyless);
             assert_eq!((response.status().as_u16(), response.headers().len()), (200, left));
         }
+    }
+
+    #[test]
+    fn another_tunnel_of_http2_is_asked_for_by_its_name() {
+        let connect = Request::connect("http://a.test/").extension(Protocol::from_static("connect-ip"));
+        let mut request = connect.body(()).unwrap();
+        ask_by_upgrade(&mut request, &Session::for_tests());
+        forward(request.headers_mut(), Admitted::Stream(door::Protocol::Other), &Session::for_tests());
+        assert_eq!(request.headers()[UPGRADE], "connect-ip");
     }
 
     #[test]

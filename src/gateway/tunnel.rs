@@ -1,7 +1,11 @@
 //! What follows a `101 Switching Protocols`: bytes both ways until one side ends.
 
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
 use super::idle::Busy;
 
@@ -19,4 +23,20 @@ pub(super) async fn run<B>(client: OnUpgrade, upstream: OnUpgrade, held: B, busy
         tracing::debug!(%error, "a tunnel broke off");
     }
     drop((held, busy));
+}
+
+/// Sends the body of an answer through what its client may take for a tunnel.
+pub(super) async fn say<B>(client: OnUpgrade, body: B)
+where
+    B: Body<Data = Bytes>,
+{
+    let Ok(client) = client.await else { return };
+    let (mut client, mut body) = (TokioIo::new(client), std::pin::pin!(body));
+    while let Some(data) = body.frame().await.and_then(|frame| frame.ok()?.into_data().ok()) {
+        if client.write_all(&data).await.is_err() {
+            return;
+        }
+    }
+    // One that cannot be ended is gone.
+    let _ = client.shutdown().await;
 }

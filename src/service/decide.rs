@@ -13,6 +13,7 @@ use super::exchange::{Exchange, MirrorTarget};
 use super::filters::hashed;
 use super::https::{self, OpaqueRules, Secured};
 use super::local_reply::{Asked, LocalReply};
+use super::refusal::UnservedUpgrade;
 use super::request_policy::RequestPolicy;
 use super::router::Routing;
 use crate::dice::Draws;
@@ -89,6 +90,7 @@ impl Routing {
             Action::Forward(forward) => {
                 self.forward(&snapshot, route, forward, Arrival { asked, origin, port, secured }, head)
             }
+            _ if is_unserved(head) => refuse(LocalReply::unserved_upgrade(), &self.metrics.no_route),
             action => {
                 let reply = reply_of(action, &RequestView::new(&head.method, &head.uri, &head.headers, origin));
                 let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
@@ -115,6 +117,10 @@ impl Routing {
         let port = arrival.port;
         let mut exchange = self.drawn(snapshot, route, (forward, draw), arrival, head);
         exchange.draws = draws;
+        if is_unserved(head) {
+            exchange.save_for_reply(head);
+            return Verdict::Reply(Refusal { reply: LocalReply::unserved_upgrade(), exchange });
+        }
         if !forward.mirrors.is_empty() {
             let mirrors = match self.copies.go(route) {
                 true => self.mirrors(snapshot, forward, draw, port, head),
@@ -242,6 +248,11 @@ struct Arrival<'a> {
     origin: &'a Origin,
     port: u16,
     secured: Secured,
+}
+
+/// Whether it asks for a tunnel that nobody here can make.
+fn is_unserved(head: &Parts) -> bool {
+    head.extensions.get::<UnservedUpgrade>().is_some()
 }
 
 /// The answer of a rule that does not forward.

@@ -8,6 +8,7 @@
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
 //! | a [`Failure`] | 503, a protocol error 502 | `upstream connect error ...` | of the failure | `upstream_reset_before_response_started{..}` |
 //! | a path that cannot be normalized | 400 | | | `path_normalization_failed` |
+//! | an upgrade that is not served | 403 | | | `upgrade_failed` |
 //! | a redirect or direct response | of the rule | of the rule | | `direct_response` |
 //! | a fault aborts | of the rule | `fault filter abort` | `FI` | `fault_filter_abort` |
 //! | a preflight | 200 | | | `direct_response` |
@@ -124,6 +125,10 @@ impl LocalReply {
 
     pub(super) fn bad_path() -> Self {
         Self::new(StatusCode::BAD_REQUEST, "", ResponseFlags::NONE, "path_normalization_failed")
+    }
+
+    pub(super) fn unserved_upgrade() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "", ResponseFlags::NONE, "upgrade_failed")
     }
 
     /// The status and body of a rule.
