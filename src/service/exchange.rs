@@ -66,8 +66,8 @@ pub(super) struct Exchange {
     pub(super) tried: Vec<EndpointId>,
     /// Its place among the retries of the cluster, while it is one.
     pub(super) retry_place: Option<Permit>,
-    /// When the last try was sent, if that is told.
-    pub(super) sent: Option<Instant>,
+    /// When it had been read to its end, if it is told how long after that the answer came.
+    pub(super) read_at: Option<Instant>,
     /// Whether it asks for a tunnel, as far as that matters.
     pub(super) upgrade: bool,
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
@@ -144,7 +144,7 @@ impl Exchange {
             deadline: Deadline::default(),
             tried: Vec::new(),
             retry_place: None,
-            sent: None,
+            read_at: None,
             upgrade: false,
             saved: None,
             hash: None,
@@ -318,7 +318,6 @@ impl Exchange {
             https.tunnel = self.forward().and_then(|forward| forward.tunnel.clone());
         }
         self.deadline.begin_try(&admission);
-        self.sent = self.listener.is_some().then(Instant::now);
         Ok((Taken { picked, admission }, aim))
     }
 
@@ -367,10 +366,17 @@ impl Exchange {
         retry.map_or(Duration::ZERO, |retry| retry.backoff(self.attempts, &mut self.draws))
     }
 
-    /// Says how long the upstream took, as a gateway does.
-    pub(super) fn service_time(&self, sent: Instant, headers: &mut HeaderMap) {
-        let milliseconds = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+    /// Says how long the answer took, as a gateway does: all tries of it, from the end of the request on. If it came
+    /// before that end, what the upstream says stays.
+    pub(super) fn service_time(&self, headers: &mut HeaderMap) {
+        let Some(read_at) = self.read_at else { return };
+        let milliseconds = u64::try_from(read_at.elapsed().as_millis()).unwrap_or(u64::MAX);
         headers.insert(SERVICE_TIME, number(milliseconds));
+    }
+
+    /// Whether it is told when it had been read.
+    pub(super) fn tells_service_time(&self) -> bool {
+        self.listener.is_some()
     }
 
     /// What is told of it, with these details.

@@ -43,8 +43,6 @@ struct Second<F> {
     call: Pin<Box<F>>,
     /// What it holds of the cluster; `None` once the first try is over, for then that is the story's.
     taken: Option<Taken>,
-    /// When it was sent, if that is told.
-    sent: Option<Instant>,
     /// Its place among the retries of the cluster.
     _place: Permit,
 }
@@ -222,14 +220,12 @@ impl<F> Hedge<F> {
         B::Error: Into<BoxError>,
     {
         let Step::Waiting(place) = mem::replace(&mut self.step, Step::Over) else { return };
-        let first_sent = story.exchange.sent;
         let beside = story.beside();
         let Some(service) = &mut story.again else { return };
         match beside {
             Some((request, taken)) => {
                 let call = Box::pin(service.call(request));
-                let sent = mem::replace(&mut story.exchange.sent, first_sent);
-                self.step = Step::Sent(Second { call, taken: Some(taken), sent, _place: place });
+                self.step = Step::Sent(Second { call, taken: Some(taken), _place: place });
             }
             None => {
                 // What was reserved with the service that is ready is given up.
@@ -265,11 +261,9 @@ impl<F> Hedge<F> {
         let given_up = match which {
             Which::First => {
                 call.set(None);
-                story.exchange.sent = second.sent;
                 story.taken.replace(taken)
             }
             Which::Second if takes => {
-                story.exchange.sent = second.sent;
                 story.taken = Some(taken);
                 return Some(ended);
             }

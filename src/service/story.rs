@@ -271,9 +271,12 @@ where
 
     /// The answer for the client, or the error in its place.
     pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
-        let Self { exchange, taken, upload, .. } = self;
+        let Self { mut exchange, taken, upload, .. } = self;
         if let Some(upload) = &upload {
             upload.keep_no_more();
+            if exchange.tells_service_time() {
+                exchange.read_at = upload.read_at();
+            }
         }
         let retried = exchange.attempts > 1;
         let reply = match ended {
@@ -296,13 +299,14 @@ where
 {
     if body.is_end_stream() {
         exchange.deadline.begin();
+        exchange.read_at = exchange.tells_service_time().then(Instant::now);
         return (RequestBody::new(body), None);
     }
     let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies());
     let hedging = exchange.hedge().is_some();
     let end = end.or_else(|| hedging.then(Arc::default));
     let keeping = hedging || exchange.retry().is_some();
-    if !keeping && taps.is_empty() && end.is_none() {
+    if !keeping && taps.is_empty() && end.is_none() && !exchange.tells_service_time() {
         return (RequestBody::new(body), None);
     }
     let upload = Upload::new(body, keeping, taps, end);
@@ -318,9 +322,7 @@ pub(super) fn answer<R: Body>(
     let (mut head, body) = response.into_parts();
     let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
     info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
-    if let Some(sent) = exchange.sent {
-        exchange.service_time(sent, &mut head.headers);
-    }
+    exchange.service_time(&mut head.headers);
     exchange.finish_response(head.status, &mut head.headers, &info);
     let mut record = exchange.answered(head.status, info.flags);
     if let Some(record) = &mut record {

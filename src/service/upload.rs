@@ -35,6 +35,8 @@ struct State<B> {
     generation: u32,
     /// Whether a reader has come to what was still to come.
     begun: bool,
+    /// When all of it had been read.
+    read_at: Option<Instant>,
     keeping: bool,
     outgrown: bool,
     failed: bool,
@@ -66,6 +68,7 @@ where
             source: Some(Box::pin(body)),
             generation: 0,
             begun: false,
+            read_at: None,
             keeping,
             outgrown: false,
             failed: false,
@@ -140,6 +143,11 @@ impl<B> Upload<B> {
         state.keeping && !state.failed
     }
 
+    /// When all of it had been read, if it has been.
+    pub(super) fn read_at(&self) -> Option<Instant> {
+        self.lock().read_at
+    }
+
     /// No try follows: what was kept is forgotten as it is read.
     pub(super) fn keep_no_more(&self) {
         self.lock().keeping = false;
@@ -202,6 +210,12 @@ where
         for tap in self.taps.drain(..) {
             tap.finish(self.trailers.clone());
         }
+        self.note_end(end);
+    }
+
+    /// Nothing more comes, whether or not the source says so.
+    fn note_end(&mut self, end: Option<&UploadEnd>) {
+        self.read_at.get_or_insert_with(Instant::now);
         if let Some(end) = end {
             end.ended();
         }
@@ -228,6 +242,10 @@ where
         match ready!(state.poll_source(self.upload.end.as_deref(), cx)) {
             Some(Ok(chunk)) => {
                 self.delivered += chunk.len() as u64;
+                // Whoever sends a body of a known length may not ask for more.
+                if self.upload.length == Some(self.delivered) {
+                    state.note_end(self.upload.end.as_deref());
+                }
                 if state.keeping {
                     self.position = kept + 1;
                 } else {
@@ -375,6 +393,38 @@ mod tests {
         assert_eq!(read.to_bytes().len(), 1);
         assert!(waiting.is_woken());
         assert_eq!(waiting.poll(), Poll::Ready(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_known_with_the_last_byte_of_a_length_that_was_announced() {
+        struct Announced(Listed, u64);
+        impl Body for Announced {
+            type Data = Bytes;
+            type Error = io::Error;
+
+            fn poll_frame(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+            ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+                Pin::new(&mut self.0).poll_frame(cx)
+            }
+
+            fn size_hint(&self) -> SizeHint {
+                SizeHint::with_exact(self.1)
+            }
+        }
+        let end = Arc::new(UploadEnd::default());
+        let upload = Upload::new(Announced(listed([data(3), data(4)]), 7), true, vec![], Some(end.clone()));
+        let mut body = RequestBody::shared(upload.read());
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(upload.read_at(), None);
+        body.frame().await.unwrap().unwrap();
+        let read_at = upload.read_at();
+        assert_eq!(read_at, Some(Instant::now()));
+        assert!(end.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        assert!(body.frame().await.is_none());
+        assert_eq!(upload.read_at(), read_at, "once");
     }
 
     #[tokio::test]
