@@ -7,6 +7,8 @@ use std::task::{Context, Poll};
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use crate::transport::Cut;
+
 /// What a client asks for before anybody has answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -60,6 +62,18 @@ pub(super) struct Rewound<IO> {
     first: Vec<u8>,
     read: usize,
     io: IO,
+}
+
+impl<IO: Cut> Cut for Rewound<IO> {
+    fn cut(&self) {
+        self.io.cut();
+    }
+}
+
+impl<IO: Cut> Cut for tokio_rustls::server::TlsStream<Rewound<IO>> {
+    fn cut(&self) {
+        self.get_ref().0.cut();
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {

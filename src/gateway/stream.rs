@@ -16,7 +16,7 @@ use crate::dice::Draws;
 use crate::outcome::{FailureError, Outcome};
 use crate::route::StreamRoute;
 use crate::snapshot::{Listener, Snapshot};
-use crate::transport::Transport;
+use crate::transport::{Cut, Transport};
 use crate::upstream::{Choice, Cluster};
 
 /// One connection of a client, and where it goes.
@@ -50,11 +50,12 @@ impl Stream {
         Some(Self { route: route.clone(), cluster: cluster.clone(), client, draws })
     }
 
-    /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over. Where there is no
-    /// endpoint, or none that can be reached, the connection is closed: there is one attempt.
+    /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over: a reset of one is
+    /// one of the other. Where there is no endpoint, or none that can be reached, the connection is closed: there is one
+    /// attempt.
     pub(super) async fn pass_on<IO>(self, io: IO, transport: &Transport)
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: AsyncRead + AsyncWrite + Cut + Unpin,
     {
         let Self { route, cluster, client, mut draws } = self;
         let closed = |why: &str| tracing::debug!(cluster = %cluster.key, "closed: {why}");
@@ -65,7 +66,7 @@ impl Stream {
         let Some(picked) = cluster.pick(&mut draws, &choice) else { return closed("no healthy upstream (UH)") };
         let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
         let endpoint = picked.endpoint();
-        let upstream = match transport.connect(endpoint, &cluster.key.host, client, route.tunnel.as_ref()).await {
+        let upstream = match transport.open(endpoint, &cluster.key.host, client, route.tunnel.as_ref()).await {
             Ok(upstream) => upstream,
             Err(error) => {
                 cluster.report(endpoint, Outcome::Failure(error.failure()));
@@ -89,11 +90,11 @@ fn root(error: &FailureError) -> String {
     root.to_string()
 }
 
-/// Copies both ways until both have ended, nothing has moved for `idle`, or `longest` is over.
+/// Copies both ways until both have ended, one is reset, nothing has moved for `idle`, or `longest` is over.
 async fn timed<A, B>(one: A, other: B, idle: Option<Duration>, longest: Option<Duration>) -> io::Result<()>
 where
-    A: AsyncRead + AsyncWrite + Unpin,
-    B: AsyncRead + AsyncWrite + Unpin,
+    A: AsyncRead + AsyncWrite + Cut + Unpin,
+    B: AsyncRead + AsyncWrite + Cut + Unpin,
 {
     let clock = Arc::new(Clock { started: Instant::now(), moved: AtomicU64::new(0) });
     let mut one = Watched { io: one, clock: clock.clone() };
@@ -104,11 +105,17 @@ where
             None => std::future::pending().await,
         }
     };
-    tokio::select! {
+    let ended = tokio::select! {
         copied = copy_bidirectional(&mut one, &mut other) => copied.map(|_| ()),
         () = clock.silent_for(idle) => Err(io::Error::new(io::ErrorKind::TimedOut, "it was silent for too long")),
         () = over => Err(io::Error::new(io::ErrorKind::TimedOut, "it was as old as it may become")),
+    };
+    if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
+        // Whichever it was, it has no need of it any more.
+        one.io.cut();
+        other.io.cut();
     }
+    ended
 }
 
 /// When a byte last moved.
@@ -188,9 +195,21 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+
+    impl Cut for DuplexStream {
+        fn cut(&self) {}
+    }
+
+    /// Both ends of a connection.
+    async fn connected() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
 
     /// Two clients' ends of a connection that is passed on, and how it ends.
     fn joined(
@@ -214,6 +233,29 @@ mod tests {
         client.read_to_string(&mut answered).await.unwrap();
         assert_eq!((sent.as_str(), answered.as_str()), ("ping", "pong"));
         passing.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_reset_of_one_side_is_one_of_the_other_and_an_end_is_an_end() {
+        for client_breaks in [true, false] {
+            for reset in [true, false] {
+                let ((client, near), (far, server)) = (connected().await, connected().await);
+                let passing = tokio::spawn(timed(near, far, None, None));
+                let (mut breaks, mut sees) = if client_breaks { (client, server) } else { (server, client) };
+                breaks.write_all(b"last").await.unwrap();
+                let mut last = [0; 4];
+                sees.read_exact(&mut last).await.unwrap();
+                if reset {
+                    breaks.set_zero_linger().unwrap();
+                }
+                drop(breaks);
+                let seen = sees.read_u8().await.unwrap_err().kind();
+                let expected = if reset { io::ErrorKind::ConnectionReset } else { io::ErrorKind::UnexpectedEof };
+                assert_eq!(seen, expected, "by the client: {client_breaks}");
+                drop(sees);
+                assert_eq!(passing.await.unwrap().is_err(), reset);
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,7 +29,7 @@ use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::request::{DownstreamTls, ListenerOrigin, Origin};
 use crate::snapshot::{Bind, Listener, ListenerProtocol, Snapshot};
-use crate::transport::Transport;
+use crate::transport::{Cut, Transport};
 
 /// How long a TLS handshake may take (Envoy's `listener_filters_timeout`).
 const HANDSHAKE: Duration = Duration::from_secs(15);
@@ -182,7 +182,7 @@ async fn converse<IO, M, S, B>(
     serving: Arc<Serving<M>>,
     guards: (Alive, Draining),
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
     M: Fn(Origin) -> S,
     S: Service<Request<InboundBody>, Response = Response<B>>,
     S::Error: Into<BoxError>,
@@ -236,7 +236,7 @@ impl<M> Caller<'_, M> {
     /// Ends TLS, or passes it on, by the server name that the client asks for.
     async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
         M: Fn(Origin) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
         S::Error: Into<BoxError>,
@@ -272,7 +272,7 @@ impl<M> Caller<'_, M> {
     /// `secured` is what is known of TLS that ended here.
     async fn serve<IO, S, B>(self, io: IO, door: Door, secured: Option<DownstreamTls>)
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
         M: Fn(Origin) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
         S::Error: Into<BoxError>,

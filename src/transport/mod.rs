@@ -77,6 +77,8 @@ pub(crate) use joined::poll_write_joined;
 #[cfg(feature = "tls")]
 pub use settings::MeshCertificates;
 pub use settings::TransportBuilder;
+#[cfg(feature = "gateway")]
+pub(crate) use wire::Cut;
 
 use connect::{Host, Spoken, Target};
 use multiplex::Payload;
@@ -160,6 +162,17 @@ impl Transport {
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FailureError> {
+        self.open(endpoint, host, client, tunnel).await
+    }
+
+    /// The same as what it is.
+    pub(crate) async fn open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        host: &str,
+        client: Option<(SocketAddr, SocketAddr)>,
+        tunnel: Option<&Arc<Tunnel>>,
+    ) -> Result<wire::Wire, FailureError> {
         let connection = endpoint.connection();
         let variant = Variant {
             name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),

@@ -12,13 +12,47 @@ use tokio::net::UnixStream;
 
 use super::joined::poll_write_joined;
 
+/// A connection that can be broken off.
+#[cfg(feature = "gateway")]
+pub(crate) trait Cut {
+    /// Has whoever is at the other end see a reset once it is dropped, as far as it can do that; what is still to be
+    /// sent is lost.
+    fn cut(&self);
+}
+
+#[cfg(feature = "gateway")]
+impl Cut for TcpStream {
+    fn cut(&self) {
+        // One that has been reset itself may refuse it, and needs it no more.
+        let _ = self.set_zero_linger();
+    }
+}
+
+#[cfg(all(unix, feature = "gateway"))]
+impl Cut for UnixStream {
+    fn cut(&self) {}
+}
+
+#[cfg(feature = "gateway")]
+impl Cut for Wire {
+    fn cut(&self) {
+        match self {
+            Wire::Tcp(stream) => stream.cut(),
+            Wire::Tls(stream) => stream.get_ref().0.cut(),
+            #[cfg(unix)]
+            Wire::Unix(stream) => stream.cut(),
+            Wire::Own(_) => {}
+        }
+    }
+}
+
 /// Both directions of a user's own connection.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// An open connection. An enum, so that sockets are not read through a table of functions.
-pub(super) enum Wire {
+pub(crate) enum Wire {
     Tcp(TcpStream),
     #[cfg(unix)]
     Unix(UnixStream),
