@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use super::session::Session;
 use crate::request::Origin;
+use crate::route::one_line::{self, Side};
+use crate::service::names::X_FORWARDED_FOR;
 
-pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
@@ -41,11 +42,7 @@ pub(super) fn announce(headers: &mut HeaderMap, session: &Session) {
         trusted => client(headers, trusted).and_then(|ip| HeaderValue::try_from(ip.to_string()).ok()),
     };
     if let Some(peer) = &session.peer {
-        let chain = match headers.get(&X_FORWARDED_FOR) {
-            None => peer.clone(),
-            Some(_) => joined(headers, peer),
-        };
-        headers.insert(X_FORWARDED_FOR, chain);
+        one_line::append(headers, &X_FORWARDED_FOR, peer.clone(), Side::Request);
     }
     if let Some(client) = client.or_else(|| session.peer.clone()) {
         headers.insert(EXTERNAL_ADDRESS, client);
@@ -59,7 +56,7 @@ pub(super) fn announce(headers: &mut HeaderMap, session: &Session) {
 /// The address that the first of `trusted` proxies was called from: the last one appended it for the one before it, and
 /// so on. `None` if there are not so many, or it is no address.
 fn client(headers: &HeaderMap, trusted: u32) -> Option<IpAddr> {
-    let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev();
+    let lines = headers.get_all(X_FORWARDED_FOR).into_iter().rev().filter(|line| !line.is_empty());
     let mut entries = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
     let entry = entries.nth(usize::try_from(trusted).ok()?.checked_sub(1)?)?;
     std::str::from_utf8(entry.trim_ascii()).ok()?.parse().ok()
@@ -70,17 +67,6 @@ fn is_https(headers: &HeaderMap) -> Option<bool> {
     let scheme = headers.get(&X_FORWARDED_PROTO)?.as_bytes();
     let https = scheme.eq_ignore_ascii_case(b"https");
     (https || scheme.eq_ignore_ascii_case(b"http")).then_some(https)
-}
-
-/// All lines of `x-forwarded-for` and the peer, as one.
-fn joined(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
-    let mut chain = Vec::new();
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        chain.extend_from_slice(value.as_bytes());
-        chain.push(b',');
-    }
-    chain.extend_from_slice(peer.as_bytes());
-    HeaderValue::from_maybe_shared(chain).unwrap_or_else(|_| peer.clone())
 }
 
 #[cfg(test)]
@@ -137,9 +123,16 @@ mod tests {
 
     #[test]
     fn gw22_what_is_no_address_is_nobody() {
-        for entry in ["unknown", "", "10.0.0.1:80", "[::1]"] {
+        for entry in ["unknown", ",", "10.0.0.1,", "10.0.0.1:80", "[::1]"] {
             let chain = format!("{entry},192.0.2.7");
             assert_eq!(announced(&[("x-forwarded-for", entry)], 1), lines("192.0.2.7", &chain, "http"), "{entry}");
+        }
+        for lines_of_none in [&[("x-forwarded-for", "")][..], &[("x-forwarded-for", ""), ("x-forwarded-for", "")]] {
+            assert_eq!(announced(lines_of_none, 1), lines("192.0.2.7", "192.0.2.7", "http"));
+        }
+        for with_none in [["10.0.0.1", ""], ["", "10.0.0.1"]] {
+            let sent = with_none.map(|line| ("x-forwarded-for", line));
+            assert_eq!(announced(&sent, 1), lines("10.0.0.1", "10.0.0.1,192.0.2.7", "http"), "{with_none:?}");
         }
         let chain = "2001:db8::1,192.0.2.7";
         assert_eq!(announced(&[("x-forwarded-for", "2001:db8::1")], 1), lines("2001:db8::1", chain, "http"));

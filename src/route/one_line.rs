@@ -97,7 +97,7 @@ pub(crate) fn join(headers: &mut HeaderMap, side: Side) {
 
 /// Adds a line, which is a part of the one there is where only one can be.
 pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, side: Side) {
-    if !is_one_line(name, side) || !headers.contains_key(name) {
+    if !headers.contains_key(name) || !is_one_line(name, side) {
         headers.append(name.clone(), value);
     } else if let Some(line) = joined(headers.get_all(name).iter().chain([&value])) {
         headers.insert(name.clone(), line);

@@ -18,6 +18,7 @@ use super::formats;
 use super::https::{Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
+use super::names::UPSTREAM_SERVICE_TIME;
 use super::request_body::Aim;
 use super::request_policy::Asks;
 use super::route_info::RouteInfo;
@@ -31,7 +32,6 @@ use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
 use crate::upstream::{Choice, Cluster, EndpointId, Original, Permit};
 
 pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
-const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// What is known of a request. It holds no snapshot, only what was chosen of it.
 #[derive(Debug)]
@@ -371,7 +371,7 @@ impl Exchange {
     pub(super) fn service_time(&self, headers: &mut HeaderMap) {
         let Some(read_at) = self.read_at else { return };
         let milliseconds = u64::try_from(read_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        headers.insert(SERVICE_TIME, number(milliseconds));
+        headers.insert(UPSTREAM_SERVICE_TIME, number(milliseconds));
     }
 
     /// Whether it is told when it had been read.

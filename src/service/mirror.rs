@@ -26,6 +26,7 @@ use super::exchange::{ATTEMPT_COUNT, Exchange, MirrorTarget};
 use super::hop;
 use super::local_reply::failure_reply;
 use super::mirror_body::MirrorBody;
+use super::names::X_FORWARDED_FOR;
 use super::request_body::RequestBody;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
@@ -36,7 +37,6 @@ use crate::route::one_line::{self, Side};
 use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::Choice;
 
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
 
 /// What copies are sent through.
@@ -163,7 +163,7 @@ fn announce(headers: &mut HeaderMap, listener: &ListenerOrigin) {
     if let Some(local) = listener.local
         && let Ok(local) = HeaderValue::try_from(local.ip().to_string())
     {
-        one_line::append(headers, &FORWARDED_FOR, local, Side::Request);
+        one_line::append(headers, &X_FORWARDED_FOR, local, Side::Request);
     }
 }
 

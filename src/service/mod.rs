@@ -95,6 +95,7 @@ mod local_reply;
 mod mesh_error;
 mod mirror;
 mod mirror_body;
+pub(crate) mod names;
 pub(crate) mod refusal;
 mod request_body;
 mod request_policy;
