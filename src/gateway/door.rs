@@ -1,6 +1,6 @@
 //! Who is let in: [`admit`] refuses what Envoy refuses before any rule is asked.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper::ext;
 
@@ -12,6 +12,12 @@ use crate::service::refusal::Refusal;
 pub(super) const MAX_HEAD: usize = 60 * 1024;
 /// The most header lines a request may have.
 const MAX_HEADERS: usize = 100;
+/// The most words that `Connection` may have, all its lines together.
+const MAX_NAMED: usize = 9;
+/// How long `te` may be if `Connection` names it.
+const MAX_CODINGS: usize = 255;
+/// What it may not name.
+const NOT_TO_NAME: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto"];
 
 /// Whether a request that may pass asks for a tunnel, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,9 +119,8 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admit
         let http1 = request.version() < Version::HTTP_2;
         return Err(Refused::with(if http1 { StatusCode::BAD_REQUEST } else { StatusCode::NOT_FOUND }));
     }
-    match upgrade(headers) {
-        None => Ok(Admitted::Plain),
-        Some(protocol) if is(protocol, b"h2c") => Ok(Admitted::Plain),
+    match upgrade(headers).filter(|protocol| !is(protocol, b"h2c")) {
+        None => check_connection(headers).map(|()| Admitted::Plain),
         Some(protocol) => Protocol::of(protocol, path).map(Admitted::Upgrade),
     }
 }
@@ -183,6 +188,20 @@ fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
     if named && second.is_none() { Ok(()) } else { Err(Refused::with(StatusCode::BAD_REQUEST)) }
 }
 
+/// What `Connection` names ends here: little enough, and nothing that says whose request it is or where it goes.
+fn check_connection(headers: &HeaderMap) -> Result<(), Refused> {
+    let mut names_host = false;
+    for (number, name) in headers.get_all(CONNECTION).iter().flat_map(tokens).enumerate() {
+        let forwarded = || NOT_TO_NAME.iter().any(|forwarded| is(name, forwarded));
+        let long = || is(name, b"te") && headers.get(TE).is_some_and(|codings| codings.len() > MAX_CODINGS);
+        if number >= MAX_NAMED || name.starts_with(b":") || forwarded() || long() {
+            return Err(Refused::BY_CODEC);
+        }
+        names_host |= is(name, b"host");
+    }
+    if names_host { Err(Refused::with(StatusCode::BAD_REQUEST)) } else { Ok(()) }
+}
+
 /// Whether all bytes may stand in an authority (RFC 3986, 3.2), as Envoy checks them.
 fn is_authority(host: &[u8]) -> bool {
     let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
@@ -206,6 +225,29 @@ pub(super) mod tests {
             builder = builder.header(*name, *value);
         }
         builder.body(()).unwrap()
+    }
+
+    #[test]
+    fn connection_may_not_name_everything() {
+        let nine = "a,b,c,d,,e,f,g,h,i";
+        let long = "x".repeat(256);
+        for (headers, refused) in [
+            (vec![("connection", nine)], None),
+            (vec![("connection", nine), ("connection", "close")], Some("Bad Request")),
+            (vec![("connection", "close, X-Forwarded-For")], Some("Bad Request")),
+            (vec![("connection", ":path")], Some("Bad Request")),
+            (vec![("connection", "te"), ("te", "trailers")], None),
+            (vec![("connection", "te"), ("te", &long)], Some("Bad Request")),
+            (vec![("te", &long)], None),
+            (vec![("connection", "host")], Some("")),
+            (vec![("connection", "upgrade, host"), ("upgrade", "websocket")], None),
+            (vec![("connection", "upgrade, host"), ("upgrade", "h2c")], Some("")),
+        ] {
+            let headers = [&[("host", "a")][..], &headers].concat();
+            let admitted = admit(&request("/", Version::HTTP_11, &headers), None);
+            let expected = refused.map(|words| Refused(StatusCode::BAD_REQUEST, words));
+            assert_eq!(admitted.err(), expected, "{headers:?}");
+        }
     }
 
     #[test]

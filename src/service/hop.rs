@@ -1,40 +1,67 @@
 //! Header lines that concern one connection only, which nobody hands on.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
-const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
+pub(crate) const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
+const TRAILERS: &str = "trailers";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
-/// Drops the headers that concern one connection only (RFC 9110, 7.6.1); a tunnel keeps its `Upgrade`.
+/// Drops the headers of a request that concern one connection only (RFC 9110, 7.6.1), but `te: trailers`; a tunnel
+/// keeps its `Upgrade`.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
-    // One look at the names, since most heads have none of these.
-    if !headers.keys().any(is_of_a_hop) {
-        return;
-    }
-    if headers.contains_key(CONNECTION) {
-        drop_named(headers);
-        if tunnel {
-            headers.insert(CONNECTION, UPGRADING);
-        } else {
-            headers.remove(CONNECTION);
+    // One look at the names, since most heads have none of these, or only `te`.
+    let (mut others, mut codings) = (false, false);
+    for name in headers.keys() {
+        match *name == TE {
+            true => codings = true,
+            false => others |= is_of_a_hop(name),
         }
     }
+    if others {
+        if headers.contains_key(CONNECTION) {
+            drop_named(headers);
+        }
+        drop_all_but_te(headers, tunnel);
+    }
+    if codings {
+        keep_trailers(headers);
+    }
+}
+
+/// The same of a response, of which what `Connection` names stays, as by Envoy.
+pub(crate) fn drop_hop_by_hop_of_response(headers: &mut HeaderMap, tunnel: bool) {
+    if headers.keys().any(is_of_a_hop) {
+        drop_all_but_te(headers, tunnel);
+    }
+}
+
+fn drop_all_but_te(headers: &mut HeaderMap, tunnel: bool) {
     if !tunnel {
+        headers.remove(CONNECTION);
         headers.remove(UPGRADE);
+    } else if headers.contains_key(CONNECTION) {
+        headers.insert(CONNECTION, UPGRADING);
     }
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
     headers.remove(TRANSFER_ENCODING);
-    if let Some(te) = headers.get(TE) {
-        let trailers = tokens(te).any(|token| is(token, b"trailers"));
-        if trailers {
-            headers.insert(TE, HeaderValue::from_static("trailers"));
-        } else {
-            headers.remove(TE);
-        }
+}
+
+/// Of all that a client takes, only whether it takes trailers is told on.
+fn keep_trailers(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(TE).iter();
+    if let (Some(only), None) = (lines.next(), lines.next())
+        && only == TRAILERS
+    {
+        return;
+    }
+    if headers.get_all(TE).iter().flat_map(tokens).any(|coding| is(coding, TRAILERS.as_bytes())) {
+        headers.insert(TE, HeaderValue::from_static(TRAILERS));
+    } else {
+        headers.remove(TE);
     }
 }
 
@@ -48,7 +75,8 @@ pub(crate) fn is_of_a_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "upgrade" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "te")
 }
 
-/// Drops the headers that `Connection` names, but not those that say where the message goes and how long it is.
+/// Drops the headers that `Connection` names: not the one that says where the message goes, and `te` has a word to say
+/// itself.
 fn drop_named(headers: &mut HeaderMap) {
     let one = |value: &HeaderValue| is(value.as_bytes(), b"keep-alive") || is(value.as_bytes(), b"close");
     if headers.get_all(CONNECTION).iter().all(one) {
@@ -56,7 +84,7 @@ fn drop_named(headers: &mut HeaderMap) {
     }
     let lines: Vec<HeaderValue> = headers.get_all(CONNECTION).iter().cloned().collect();
     for name in lines.iter().flat_map(tokens).filter_map(|token| HeaderName::from_bytes(token).ok()) {
-        if ![CONNECTION, UPGRADE, TE, HOST, CONTENT_LENGTH].contains(&name) {
+        if ![CONNECTION, UPGRADE, TE, HOST].contains(&name) {
             headers.remove(name);
         }
     }
@@ -73,4 +101,53 @@ pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
 /// Whether a value is this word, in any case.
 pub(crate) fn is(value: &[u8], word: &[u8]) -> bool {
     value.eq_ignore_ascii_case(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lines that are left of these of a request, sorted.
+    fn left(lines: &[(&'static str, &'static str)], drop: fn(&mut HeaderMap, bool)) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        drop(&mut headers, false);
+        let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
+        let mut left: Vec<_> = headers.iter().map(line).collect();
+        left.sort();
+        left
+    }
+
+    #[test]
+    fn of_what_a_client_takes_only_trailers_are_told_on() {
+        for (lines, expected) in [
+            (&["trailers"][..], &["te: trailers"][..]),
+            (&["gzip, Trailers"], &["te: trailers"]),
+            (&["gzip", "trailers"], &["te: trailers"]),
+            (&["trailers", "gzip"], &["te: trailers"]),
+            (&["gzip", "deflate"], &[]),
+            (&["trailers;q=0.5"], &[]),
+        ] {
+            let lines: Vec<_> = lines.iter().map(|line| ("te", *line)).collect();
+            assert_eq!(left(&lines, drop_hop_by_hop), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_goes_with_a_request() {
+        let lines = [
+            ("connection", "x-a, te, Content-Length"),
+            ("connection", "host"),
+            ("content-length", "3"),
+            ("host", "a"),
+            ("te", "trailers"),
+            ("x-a", "1"),
+            ("x-b", "1"),
+        ];
+        assert_eq!(left(&lines, drop_hop_by_hop), ["host: a", "te: trailers", "x-b: 1"]);
+        let all_but_connection = ["content-length: 3", "host: a", "te: trailers", "x-a: 1", "x-b: 1"];
+        assert_eq!(left(&lines, drop_hop_by_hop_of_response), all_but_connection);
+    }
 }

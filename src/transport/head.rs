@@ -1,17 +1,14 @@
 //! The head of a request, made fit for the protocol of its connection.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::ext::Protocol;
 
-use crate::service::hop::{is, is_of_a_hop, names_websocket, tokens};
+use crate::service::hop::{drop_hop_by_hop, is, names_websocket};
 
-const TRAILERS: &str = "trailers";
 const WEBSOCKET: &str = "websocket";
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// HTTP/1.1: the path alone in the request line, the authority in `Host`.
 ///
@@ -78,7 +75,7 @@ pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority
         (None, Some(host)) => Authority::try_from(host.as_bytes()).unwrap_or_else(|_| fallback.clone()),
         (None, None) => fallback.clone(),
     };
-    remove_hop_by_hop(request.headers_mut());
+    drop_hop_by_hop(request.headers_mut(), false);
     *request.version_mut() = Version::HTTP_2;
     let uri = std::mem::take(request.uri_mut());
     if request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none() {
@@ -136,41 +133,10 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // One look at the names, since most heads have none of these.
-    if headers.keys().any(|name| is_of_a_hop(name) && *name != TE) {
-        remove_all_but_te(headers);
-    }
-    let mut codings = headers.get_all(TE).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => return,
-        (Some(only), None) if only == TRAILERS => return,
-        _ => {}
-    }
-    if headers.get_all(TE).iter().flat_map(tokens).any(|coding| is(coding, TRAILERS.as_bytes())) {
-        headers.insert(TE, HeaderValue::from_static(TRAILERS));
-    } else {
-        headers.remove(TE);
-    }
-}
-
-fn remove_all_but_te(headers: &mut HeaderMap) {
-    for connection in headers.get_all(CONNECTION).iter().cloned().collect::<Vec<_>>() {
-        for name in connection.to_str().unwrap_or_default().split(',') {
-            // What `Connection` names goes with it; `te: trailers` is allowed all the same.
-            if !name.trim().eq_ignore_ascii_case("te") {
-                headers.remove(name.trim());
-            }
-        }
-    }
-    for name in [&CONNECTION, &KEEP_ALIVE, &PROXY_CONNECTION, &TRANSFER_ENCODING, &UPGRADE] {
-        headers.remove(name);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::HeaderName;
     use http_body_util::{BodyExt, Empty, Full};
 
     use super::*;
