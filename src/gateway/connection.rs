@@ -26,6 +26,10 @@ use crate::error::BoxError;
 /// How many requests of one HTTP/2 connection are served at once, as by Envoy.
 const MAX_STREAMS: u32 = 1024;
 
+/// Up to this size a head of HTTP/1.1 comes to the door, which says of one that is too large what Envoy says. hyper
+/// takes no larger target, of which it would say something else than of a head.
+const HEAD_FOR_DOOR: usize = u16::MAX as usize;
+
 /// How connections are served; made once a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
@@ -39,7 +43,7 @@ impl Protocols {
     pub(super) fn new(idle: Duration, buffer: Option<usize>) -> Self {
         let mut http1 = http1::Builder::new();
         // What it would do for a timeout of heads, a timer for each request among it, the idle watch does as well.
-        http1.header_read_timeout(None).max_header_size(MAX_HEAD);
+        http1.header_read_timeout(None).max_header_size(HEAD_FOR_DOOR);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
         http2.max_concurrent_streams(MAX_STREAMS);

@@ -1,7 +1,7 @@
 //! Who is let in: [`admit`] refuses what Envoy refuses before any rule is asked.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
 use hyper::ext;
 
 use super::framing::Flaw;
@@ -66,6 +66,8 @@ impl Refused {
     /// What Envoy's codec refuses, which spells the status out.
     const BY_CODEC: Self = Self(StatusCode::BAD_REQUEST, "Bad Request");
 
+    const TOO_LARGE: Self = Self(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large");
+
     /// What the client is told. Before HTTP/1.1 there is no gRPC.
     pub(super) fn answer<B>(self, request: &Request<B>) -> Refusal {
         let Self(status, body) = self;
@@ -82,6 +84,7 @@ impl From<Flaw> for Refused {
             Flaw::Ambiguous => Self::BY_CODEC,
             Flaw::Fragment => Self::with(StatusCode::BAD_REQUEST),
             Flaw::Encoded => Self(StatusCode::NOT_IMPLEMENTED, "Not Implemented"),
+            Flaw::TooLarge => Self::TOO_LARGE,
         }
     }
 }
@@ -95,12 +98,12 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>) -> Result<Admit
     if let Some(flaw) = flaw {
         return Err(flaw.into());
     }
-    if request.version() < Version::HTTP_2 && !is_known(request.method()) {
+    if request.version() < Version::HTTP_2 && !(is_known(request.method()) && is_ascii(request.uri())) {
         return Err(Refused::BY_CODEC);
     }
-    // hyper bounds HTTP/1.1 heads itself; for HTTP/2 the number is not bounded.
+    // Heads of HTTP/1.1 are weighed as they come; for HTTP/2 the number is not bounded.
     if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {
-        return Err(Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large"));
+        return Err(Refused::TOO_LARGE);
     }
     check_host(request)?;
     if headers.len() != headers.keys_len() && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
@@ -174,6 +177,11 @@ fn names_host_and_port(path: &str) -> bool {
     let ends = path.strip_prefix("/.well-known/masque/udp/").and_then(|ends| ends.strip_suffix('/'));
     let ends = ends.and_then(|ends| ends.split_once('/'));
     ends.is_some_and(|(host, port)| !host.is_empty() && !port.is_empty() && !port.contains('/'))
+}
+
+/// Whether a target has no bytes that should be written otherwise.
+fn is_ascii(uri: &Uri) -> bool {
+    uri.path_and_query().is_none_or(|path| path.as_str().is_ascii())
 }
 
 fn size(headers: &HeaderMap) -> usize {
@@ -265,6 +273,9 @@ pub(super) mod tests {
             ("http://a/", Version::HTTP_11, vec![], Ok(Admitted::Plain)),
             ("http://a/", Version::HTTP_2, vec![], Ok(Admitted::Plain)),
             ("a:80", Version::HTTP_11, vec![("host", "a")], Err(400)),
+            ("/\u{e4}", Version::HTTP_11, vec![("host", "a")], Err(400)),
+            ("/?\u{e4}", Version::HTTP_11, vec![("host", "a")], Err(400)),
+            ("/\u{e4}", Version::HTTP_2, vec![("host", "a")], Ok(Admitted::Plain)),
             ("*", Version::HTTP_11, vec![("host", "a")], Err(400)),
             ("/", Version::HTTP_2, vec![("host", "a"), ("content-length", "3"), ("content-length", "3")], Err(400)),
             ("/", Version::HTTP_11, many, Err(431)),

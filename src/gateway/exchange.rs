@@ -113,7 +113,7 @@ where
                 let result = ready!(future.poll(cx));
                 if !*http2 && busy.as_ref().is_some_and(|busy| busy.is_broken()) {
                     // Whatever came of it: the client did not send what it announced.
-                    reply(StatusCode::BAD_REQUEST, true)
+                    refuse(Refusal::plain(StatusCode::BAD_REQUEST, "Bad Request"), true)
                 } else {
                     match result {
                         Ok(response) => finish(response, tunnel.take(), *http2, busy.take()),

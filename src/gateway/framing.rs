@@ -3,12 +3,16 @@
 //! hyper drops a `Content-Length` that stands next to `Transfer-Encoding`, the second of two equal ones, what stands
 //! before `chunked`, and what follows a `#` in the target, before any service can see them. Envoy refuses all of these,
 //! since another proxy may frame such a message otherwise, or take another path from it. [`Framing`] reads along, keeps
-//! nothing but a line that two reads share, and tells which request has such a [`Flaw`].
+//! nothing but a line that two reads share, and tells which request has such a [`Flaw`]. It weighs heads too: of one
+//! that is too large hyper would say so itself, and otherwise than Envoy does.
+
+use super::door::MAX_HEAD;
+use crate::service::hop::is;
 
 /// How much of one line is kept; no line that decides about framing is longer.
 const LINE: usize = 128;
 
-/// What hyper would repair without a word.
+/// What hyper would repair without a word, or refuse in its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// Its length is told in two ways.
@@ -17,6 +21,8 @@ pub(super) enum Flaw {
     Fragment,
     /// Its body is encoded otherwise than in chunks.
     Encoded,
+    /// Its head is larger than one may be.
+    TooLarge,
 }
 
 /// Reads along with an HTTP/1.1 connection.
@@ -50,11 +56,16 @@ enum State {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
+    /// In bytes, as far as it was read.
+    size: usize,
     lengths: u32,
     length: u64,
     encoded: bool,
     otherwise: bool,
-    tunnel: bool,
+    connects: bool,
+    /// Whether it says what to upgrade to, and that it is to be done: both make a tunnel.
+    websocket: bool,
+    upgrades: bool,
     fragment: bool,
 }
 
@@ -76,6 +87,9 @@ impl Framing {
             let (line, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             if self.state == State::Start && memchr::memchr(b'#', line).is_some() {
                 self.head.fragment = true;
+            }
+            if matches!(self.state, State::Start | State::Fields) {
+                self.head.size = self.head.size.saturating_add(line.len() + usize::from(end.is_some()));
             }
             if end.is_none() {
                 self.keep(line);
@@ -115,10 +129,9 @@ impl Framing {
     fn line(&mut self, line: &[u8]) -> Option<Flaw> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match self.state {
-            State::Start if line.is_empty() => {}
+            State::Start if line.is_empty() => self.head = Head::default(),
             State::Start => {
-                let fragment = self.head.fragment;
-                self.head = Head { tunnel: line.starts_with(b"CONNECT "), fragment, ..Head::default() };
+                self.head.connects = line.starts_with(b"CONNECT ");
                 self.state = State::Fields;
             }
             State::Fields if line.is_empty() => return self.head_ends(),
@@ -150,12 +163,17 @@ impl Framing {
             self.head.otherwise = self.head.encoded || !value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             self.head.encoded = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.head.tunnel = true;
+            self.head.websocket = is(value.trim_ascii(), b"websocket");
+        } else if name.eq_ignore_ascii_case(b"connection") {
+            self.head.upgrades |= value.split(|byte| *byte == b',').any(|word| is(word.trim_ascii(), b"upgrade"));
         }
     }
 
     fn head_ends(&mut self) -> Option<Flaw> {
         let head = std::mem::take(&mut self.head);
+        if head.size > MAX_HEAD {
+            return Some(Flaw::TooLarge);
+        }
         if head.lengths > 1 || (head.lengths == 1 && head.encoded) {
             return Some(Flaw::Ambiguous);
         }
@@ -166,7 +184,7 @@ impl Framing {
             return Some(Flaw::Encoded);
         }
         self.heads += 1;
-        self.state = if head.tunnel {
+        self.state = if head.connects || (head.websocket && head.upgrades) {
             State::Blind
         } else if head.encoded {
             State::ChunkSize
@@ -263,9 +281,33 @@ mod tests {
     }
 
     #[test]
+    fn what_makes_no_tunnel_is_read_on() {
+        for lines in ["Upgrade: websocket", "Connection: upgrade\r\nUpgrade: h2c", "Connection: upgrade"] {
+            let text = format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n{TWO}");
+            assert_eq!(at_once(&text), Some((1, Flaw::Ambiguous)), "{text}");
+            assert_eq!(byte_by_byte(&text), Some((1, Flaw::Ambiguous)), "{text}");
+        }
+    }
+
+    #[test]
+    fn heads_are_weighed_as_they_came() {
+        let head = |size: usize| {
+            let rest = "GET / HTTP/1.1\r\nx: \r\n\r\n".len();
+            format!("\r\n{GET}GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(size - rest))
+        };
+        for (size, expected) in [(MAX_HEAD, None), (MAX_HEAD + 1, Some((1, Flaw::TooLarge)))] {
+            assert_eq!(at_once(&head(size)), expected);
+            assert_eq!(byte_by_byte(&head(size)), expected);
+        }
+        let body = "y".repeat(MAX_HEAD);
+        let text = format!("POST / HTTP/1.1\r\ncontent-length: {MAX_HEAD}\r\n\r\n{body}{GET}");
+        assert_eq!(at_once(&text), None, "a body is none");
+    }
+
+    #[test]
     fn tunnels_and_nonsense_are_not_read() {
         for text in [
-            format!("GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n{TWO}"),
+            format!("GET / HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: keep-alive, upgrade\r\n\r\n{TWO}"),
             format!("CONNECT a:1 HTTP/1.1\r\n\r\n{TWO}"),
             format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{TWO}"),
         ] {
