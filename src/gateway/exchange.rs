@@ -25,7 +25,8 @@ use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
 use crate::service::RouteInfo;
-use crate::service::refusal::{Refusal, UnservedUpgrade};
+use crate::service::https::UnservedUpgrade;
+use crate::service::refusal::Refusal;
 
 /// What a gateway does with the requests of one connection before and after the mesh.
 ///

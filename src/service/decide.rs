@@ -11,9 +11,8 @@ use http::{HeaderValue, Method, StatusCode, Uri};
 
 use super::exchange::{Exchange, MirrorTarget};
 use super::filters::hashed;
-use super::https::{self, OpaqueRules, Secured};
+use super::https::{self, OpaqueRules, Secured, is_unserved};
 use super::local_reply::{Asked, LocalReply};
-use super::refusal::UnservedUpgrade;
 use super::request_policy::RequestPolicy;
 use super::router::Routing;
 use crate::dice::Draws;
@@ -248,11 +247,6 @@ struct Arrival<'a> {
     origin: &'a Origin,
     port: u16,
     secured: Secured,
-}
-
-/// Whether it asks for a tunnel that nobody here can make.
-fn is_unserved(head: &Parts) -> bool {
-    head.extensions.get::<UnservedUpgrade>().is_some()
 }
 
 /// The answer of a rule that does not forward.

@@ -32,6 +32,7 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
 }
 
 /// The same of a response, of which what `Connection` names stays, as by Envoy.
+#[cfg(feature = "gateway")]
 pub(crate) fn drop_hop_by_hop_of_response(headers: &mut HeaderMap, tunnel: bool) {
     if headers.keys().any(is_of_a_hop) {
         drop_all_but_te(headers, tunnel);

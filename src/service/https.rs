@@ -69,6 +69,15 @@ pub(super) fn is_upgrade(head: &Parts) -> bool {
     head.method == Method::CONNECT || head.headers.contains_key(UPGRADE)
 }
 
+/// In the extensions of a request that asks for a tunnel of which nothing is known: the rule that takes it refuses it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UnservedUpgrade;
+
+/// Whether it asks for a tunnel that nobody here can make.
+pub(super) fn is_unserved(head: &Parts) -> bool {
+    head.extensions.get::<UnservedUpgrade>().is_some()
+}
+
 /// Whether the http rules of a client do not see a request: TLS that the application opens itself, and tunnels.
 pub(super) fn is_opaque(head: &Parts) -> bool {
     head.uri.scheme() == Some(&Scheme::HTTPS) || head.method == Method::CONNECT

@@ -90,7 +90,7 @@ mod future;
 mod grpc;
 mod hedge;
 pub(crate) mod hop;
-mod https;
+pub(crate) mod https;
 mod inbound;
 mod layer;
 mod local_reply;
@@ -98,6 +98,7 @@ mod mesh_error;
 mod mirror;
 mod mirror_body;
 pub(crate) mod names;
+#[cfg(feature = "gateway")]
 pub(crate) mod refusal;
 mod request_body;
 mod request_policy;

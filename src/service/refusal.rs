@@ -1,14 +1,10 @@
-//! What a proxy says of a request before any rule is asked: [`Refusal`], and [`UnservedUpgrade`].
+//! What a proxy says of a request before any rule is asked: [`Refusal`].
 
 use http::header::HeaderMap;
 use http::{Request, StatusCode};
 
 use super::grpc::{grpc_headers, grpc_status, is_grpc};
 use super::local_reply::body_headers;
-
-/// In the extensions of a request that asks for a tunnel of which nothing is known: the rule that takes it refuses it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct UnservedUpgrade;
 
 /// An answer that depends on nothing but the head it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -96,15 +96,19 @@ fn path_of(uri: Uri) -> PathAndQuery {
     path.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
-/// Whether an answer of HTTP/1 says its length in one way only: where another reader would see another end, nobody can
-/// be told what it says.
-pub(super) fn is_sound(headers: &HeaderMap) -> bool {
+/// Whether an answer of HTTP/1 says its length in one way only, and one that has no content says none: where another
+/// reader would see another end, nobody can be told what it says.
+pub(super) fn is_sound(status: StatusCode, headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
+    let empty = status == StatusCode::NO_CONTENT;
     match headers.get(TRANSFER_ENCODING) {
-        None => length.is_none_or(|length| length.as_bytes().iter().all(u8::is_ascii_digit)),
+        None => length.is_none_or(|length| match empty {
+            true => length == "0",
+            false => length.as_bytes().iter().all(u8::is_ascii_digit),
+        }),
         Some(coding) => {
             let only = headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
-            only && length.is_none() && is(coding.as_bytes().trim_ascii(), b"chunked")
+            only && !empty && length.is_none() && is(coding.as_bytes().trim_ascii(), b"chunked")
         }
     }
 }
@@ -160,7 +164,23 @@ mod tests {
             for (name, value) in lines {
                 headers.append(*name, HeaderValue::from_static(value));
             }
-            assert_eq!(is_sound(&headers), sound, "{lines:?}");
+            assert_eq!(is_sound(StatusCode::OK, &headers), sound, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_content_says_no_length() {
+        let with = |name: &'static str, value| {
+            HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+        };
+        for (headers, sound) in [
+            (HeaderMap::new(), true),
+            (with("content-length", "0"), true),
+            (with("content-length", "5"), false),
+            (with("transfer-encoding", "chunked"), false),
+        ] {
+            assert_eq!(is_sound(StatusCode::NO_CONTENT, &headers), sound, "{headers:?}");
+            assert!(is_sound(StatusCode::NOT_MODIFIED, &headers));
         }
     }
 

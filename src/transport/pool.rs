@@ -294,7 +294,7 @@ pub(super) fn answered<B: Upload>(
     tunnel: bool,
     admission: Admission,
 ) -> Answered {
-    if !head::is_sound(response.headers()) {
+    if !head::is_sound(response.status(), response.headers()) {
         return Err(failure::of_unsound_answer());
     }
     let status = response.status();
