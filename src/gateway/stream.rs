@@ -65,6 +65,7 @@ impl Stream {
         let choice = Choice { hash, ..Choice::default() };
         let Some(picked) = cluster.pick(&mut draws, &choice) else { return closed("no healthy upstream (UH)") };
         let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
+        let Some(pending) = cluster.limits().pending() else { return closed("overflow (UO)") };
         let endpoint = picked.endpoint();
         let upstream = match transport.open(endpoint, &cluster.key.host, client, route.tunnel.as_ref()).await {
             Ok(upstream) => upstream,
@@ -73,6 +74,7 @@ impl Stream {
                 return closed(&format!("{error}: {} (UF)", root(&error)));
             }
         };
+        drop(pending);
         // A connection that stands is all that can be said of bytes.
         cluster.report(endpoint, Outcome::Status(StatusCode::OK));
         if let Err(error) = timed(io, upstream, route.idle_timeout, route.max_duration).await {
@@ -199,6 +201,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
+    use crate::config::Config;
+    use crate::mesh::Mesh;
 
     impl Cut for DuplexStream {
         fn cut(&self) {}
@@ -233,6 +237,59 @@ mod tests {
         client.read_to_string(&mut answered).await.unwrap();
         assert_eq!((sent.as_str(), answered.as_str()), ("ping", "pong"));
         passing.await.unwrap().unwrap();
+    }
+
+    const RULES: &str = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  tcp: [{route: [{destination: {host: a.test}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: se}
+spec:
+  hosts: [a.test]
+  ports: [{number: 80, name: tcp, protocol: TCP}]
+  resolution: STATIC
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: dr}
+spec:
+  host: a.test
+  trafficPolicy: {connectionPool: {tcp: {connectTimeout: 3s}, http: {http1MaxPendingRequests: 1}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  servers: [{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}]
+";
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_wait_for_their_upstream() {
+        let mesh = Mesh::new();
+        mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+        let snapshot = mesh.snapshot();
+        // It never has a connection.
+        let transport = Transport::builder().connector(|_| std::future::pending::<io::Result<DuplexStream>>()).build();
+        let began = Instant::now();
+        let closed = |_: u8| {
+            let stream = Stream::new(&snapshot, &snapshot.listeners()[0], None, None, mesh.dice().draws()).unwrap();
+            let transport = transport.clone();
+            async move {
+                let (near, _far) = duplex(64);
+                stream.pass_on(near, &transport).await;
+                began.elapsed().as_secs()
+            }
+        };
+        assert_eq!(tokio::join!(closed(1), closed(2), closed(3)), (3, 0, 0));
+        assert_eq!(closed(4).await, 6);
     }
 
     #[tokio::test]
