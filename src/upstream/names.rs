@@ -236,8 +236,18 @@ impl NamedEndpoints {
 
     /// The endpoints by the latest answers. Answers come in changing orders, which would be a change of endpoints:
     /// addresses of one name are sorted.
+    ///
+    /// Several entries of a locality may lead to one address, which then has the weight of all of them.
     pub(crate) fn expand(&self) -> Vec<EndpointConfig> {
-        self.entries.iter().flat_map(|entry| self.expand_one(entry)).collect()
+        let mut all: Vec<EndpointConfig> = Vec::new();
+        for one in self.entries.iter().flat_map(|entry| self.expand_one(entry)) {
+            let same = |other: &&mut EndpointConfig| (&other.address, &other.locality) == (&one.address, &one.locality);
+            match all.iter_mut().find(same) {
+                Some(known) => known.weight = known.weight.max(1).saturating_add(one.weight.max(1)),
+                None => all.push(one),
+            }
+        }
+        all
     }
 
     fn expand_one(&self, entry: &NamedEndpoint) -> Vec<EndpointConfig> {
@@ -252,6 +262,7 @@ impl NamedEndpoints {
         }
         let mut addresses = name.addresses();
         addresses.sort_unstable();
+        addresses.dedup();
         addresses.into_iter().map(|ip| at(Address::Tcp(SocketAddr::new(ip, port)))).collect()
     }
 }
@@ -312,6 +323,20 @@ mod tests {
         let expanded: Vec<_> = endpoints.expand().iter().map(|each| (each.address.to_string(), each.weight)).collect();
         let expected = [("10.0.0.1:80", 3), ("10.0.0.2:80", 3), ("10.0.0.9:81", 1)];
         assert_eq!(expanded, expected.map(|(address, weight)| (address.to_owned(), weight)));
+    }
+
+    #[test]
+    fn entries_that_lead_to_one_address_have_the_weight_of_all_of_them() {
+        let names = Names::default();
+        let (one, other) = (names.get("one.test"), names.get("other.test"));
+        one.answered(Some(vec![ip(1), ip(2), ip(1)]));
+        other.answered(Some(vec![ip(1)]));
+        let mut elsewhere = like(9);
+        elsewhere.locality = "far".into();
+        let named = |name: &Arc<ResolvedName>, like| NamedEndpoint::Named { name: name.clone(), port: 80, like };
+        let entries = vec![named(&one, like(2)), named(&other, like(0)), named(&other, elsewhere)];
+        let weights: Vec<_> = NamedEndpoints::strict(entries).expand().iter().map(|each| each.weight).collect();
+        assert_eq!(weights, [3, 2, 9], "one answer names an address once, and localities stay apart");
     }
 
     #[test]
