@@ -364,6 +364,37 @@ async fn a_mirror_that_fails_is_ejected_and_gets_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_mirror_that_takes_too_long_is_ejected_and_gets_no_more() {
+    let (mesh, client) = (mesh("mirror: {host: shadow.test}\ntimeout: 300ms"), Client::new(1000, 200));
+    let router = inbound(&mesh, &client);
+    for _ in 0..9 {
+        assert_eq!(ask(&router, get("/")).await.status(), StatusCode::OK);
+        sleep(Duration::from_millis(400)).await;
+    }
+    assert_eq!(client.take().len(), 3);
+    nothing_is_left(&mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_whose_answer_breaks_off_is_ejected_and_gets_no_more() {
+    let strict = SHADOW.replace("consecutive5xxErrors: 3", "consecutive5xxErrors: 1");
+    let mesh = shop::published(&format!("{strict}    mirror: {{host: shadow.test}}\n"));
+    let copies = Arc::new(AtomicUsize::new(0));
+    let count = copies.clone();
+    let router =
+        MeshRouter::inbound(&mesh, "web/front").with_mirrors(service_fn(move |_: Request<RequestBody<MirrorBody>>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let broken = StreamBody::new(tokio_stream::once(Err::<Frame<Bytes>, _>(io::Error::other("broken"))));
+            std::future::ready(Ok::<_, BoxError>(Response::new(broken)))
+        }));
+    for _ in 0..5 {
+        assert_eq!(ask(&router, get("/")).await.status(), StatusCode::OK);
+        settle().await;
+    }
+    assert_eq!(copies.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_need_only_be_sent() {
     #[derive(Clone)]
     struct NotShared(Arc<Mutex<Vec<Copied>>>, Cell<u32>);

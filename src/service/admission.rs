@@ -9,11 +9,14 @@ use crate::upstream::{Limits, Permit};
 
 /// A request's place among the requests that a cluster admits at a time (`http2MaxRequests`).
 ///
-/// The router takes the place when it sends a request on. A transport that has to wait for a connection first gives it
-/// [back](Self::release) while the request waits, and [takes it again](Self::acquire) once the request has its
-/// connection; `perTryTimeout` runs from then on, as in Envoy. Over a client that does neither it runs from the start.
-/// Clones are the same place. Without a limit and without such a timeout there is nothing to hold and nothing is
-/// allocated.
+/// The router takes the place when it sends a request on. A transport that [looks after it](Self::claim) gives it
+/// [back](Self::release) while the request waits for a connection, and [takes it again](Self::acquire) once the request
+/// has one; `perTryTimeout` runs from then on, as in Envoy. To such a transport requests are also sent on when every
+/// place is taken: where no connection is idle they wait for both. Over a client that does nothing of this a request
+/// without a place is refused, and the timeout runs from the start.
+///
+/// Clones are the same place. Without a limit, and as long as nothing asks when a request has its connection, there is
+/// nothing to hold and nothing is allocated.
 #[derive(Clone, Debug, Default)]
 pub struct Admission {
     slot: Option<Arc<Slot>>,
@@ -29,20 +32,56 @@ struct Slot {
 #[derive(Debug)]
 struct Place {
     permit: Option<Permit>,
+    /// Whether the request has been counted as one that began.
+    begun: bool,
+    /// Whether a transport looks after it.
+    claimed: bool,
     /// When the request got its connection, as far as is known; `None` while it waits for one.
     connected: Option<Instant>,
     waker: Option<Waker>,
 }
 
 impl Admission {
-    /// A place in `limits`; `None` if there is none. `timed`: somebody asks when the request gets its connection.
-    pub(crate) fn of(limits: &Arc<Limits>, timed: bool) -> Option<Self> {
+    /// A place in `limits`. `None` if there is none, but where the request `waits` for one. `timed`: somebody asks when it
+    /// gets its connection.
+    pub(crate) fn of(limits: &Arc<Limits>, timed: bool, waits: bool) -> Option<Self> {
         let settings = limits.settings();
         if settings.requests.is_none() && settings.retry_budget.is_none() && !timed {
             return Some(Self::default());
         }
-        let place = Place { permit: Some(limits.request()?), connected: timed.then(Instant::now), waker: None };
+        let permit = limits.request();
+        if permit.is_none() && !waits {
+            return None;
+        }
+        let (begun, claimed, connected) = (permit.is_some(), false, Some(Instant::now()));
+        let place = Place { permit, begun, claimed, connected, waker: None };
         Some(Self { slot: Some(Arc::new(Slot { limits: Arc::clone(limits), place: Mutex::new(place) })) })
+    }
+
+    /// Says that whoever has it [acquires](Self::acquire) it before the request is on a connection. A transport does so
+    /// as soon as it is called.
+    pub fn claim(&self) {
+        if let Some(slot) = &self.slot {
+            slot.lock().claimed = true;
+        }
+    }
+
+    /// Whether it has been claimed; where there is nothing to hold nobody can tell.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| slot.lock().claimed)
+    }
+
+    /// Whether there was no place and nobody who looks after that.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| {
+            let place = slot.lock();
+            place.permit.is_none() && !place.claimed
+        })
+    }
+
+    /// Whether the request has its connection, as far as is known.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.slot.as_ref().is_none_or(|slot| slot.lock().connected.is_some())
     }
 
     /// Gives the place back: the request waits for a connection.
@@ -54,13 +93,14 @@ impl Admission {
         }
     }
 
-    /// Takes a place again: the request has its connection. `false`: there is none, and the request has to fail as an
-    /// [overflow](crate::outcome::Failure::Overflow).
+    /// Takes a place if it has none: the request has its connection. `false`: there is none, and the request has to fail
+    /// as an [overflow](crate::outcome::Failure::Overflow).
     pub fn acquire(&self) -> bool {
         let Some(slot) = &self.slot else { return true };
         let mut place = slot.lock();
         if place.permit.is_none() {
-            place.permit = slot.limits.request_again();
+            place.permit = if place.begun { slot.limits.request_again() } else { slot.limits.request() };
+            place.begun |= place.permit.is_some();
         }
         if place.connected.is_none() {
             place.connected = Some(Instant::now());

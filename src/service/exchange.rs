@@ -70,6 +70,8 @@ pub(super) struct Exchange {
     pub(super) read_at: Option<Instant>,
     /// Whether it asks for a tunnel, as far as that matters.
     pub(super) upgrade: bool,
+    /// Whether the service has it wait where the cluster admits no more.
+    pub(super) waits: bool,
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,
     pub(super) hash: Option<u64>,
@@ -146,6 +148,7 @@ impl Exchange {
             retry_place: None,
             read_at: None,
             upgrade: false,
+            waits: false,
             saved: None,
             hash: None,
             extras: None,
@@ -300,7 +303,9 @@ impl Exchange {
             }
             picked = pick()?;
         }
-        let admission = Admission::of(cluster.limits(), self.deadline.bounds_tries())
+        // Outlier detection asks whether a timeout was that of an endpoint.
+        let timed = self.deadline.bounds_tries() || !self.deadline.is_none() && cluster.settings().outlier.is_some();
+        let admission = Admission::of(cluster.limits(), timed, self.waits)
             .ok_or_else(|| LocalReply::overflow(self.attempts > 0))?;
         self.attempts += 1;
         if self.listener.is_some() {

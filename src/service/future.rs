@@ -223,10 +223,14 @@ where
         Ok(request) => request,
         Err(reply) => return Poll::Ready(Err(Ended::Refused(reply))),
     };
-    story.send_mirrors();
     if let Some(service) = story.again.as_mut() {
         call.set(Some(service.call(request)));
     }
+    if story.is_refused() {
+        call.set(None);
+        return Poll::Ready(Err(Ended::Refused(LocalReply::overflow(story.exchange.attempts > 1))));
+    }
+    story.send_mirrors();
     story.phase = Phase::Trying;
     Poll::Ready(Ok(()))
 }

@@ -225,6 +225,9 @@ impl<F> Hedge<F> {
         match beside {
             Some((request, taken)) => {
                 let call = Box::pin(service.call(request));
+                if taken.admission.is_refused() {
+                    return;
+                }
                 self.step = Step::Sent(Second { call, taken: Some(taken), _place: place });
             }
             None => {

@@ -56,6 +56,7 @@ impl InboundRouter {
             settings: Settings::default(),
             mirrors: Arc::default(),
             copies: Copies::Nowhere(Arc::new(AtomicBool::new(false))),
+            waits: Arc::default(),
         };
         Self { routing: Arc::new(routing) }
     }

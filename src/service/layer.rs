@@ -72,6 +72,7 @@ impl MeshRouter {
             settings: Settings::default(),
             mirrors: Arc::default(),
             copies: Copies::default(),
+            waits: Arc::default(),
         };
         Self { routing: Arc::new(routing) }
     }

@@ -9,13 +9,13 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use tower_service::Service;
 
 use super::admission::Admission;
@@ -30,7 +30,7 @@ use super::names::X_FORWARDED_FOR;
 use super::request_body::RequestBody;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::request::ListenerOrigin;
 use crate::route::Route;
 use crate::route::one_line::{self, Side};
@@ -135,7 +135,9 @@ where
     let mut draws = exchange.draws.clone();
     let choice = Choice { hash: exchange.hash, original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
-    let Some(admission) = Admission::of(target.cluster.limits(), false) else { return };
+    let timeout = exchange.forward().and_then(|forward| forward.timeout).filter(|timeout| !timeout.is_zero());
+    let timed = timeout.is_some() && target.cluster.settings().outlier.is_some();
+    let Some(admission) = Admission::of(target.cluster.limits(), timed, exchange.waits) else { return };
     let Some(aim) = exchange.secured.aim(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
@@ -147,8 +149,14 @@ where
     let request = Request::from_parts(head, body.with_aim(aim));
     let mut published = target.published.clone();
     let record = RequestRecord::new(&target.metrics, exchange.asked.grpc);
-    let timeout = exchange.forward().and_then(|forward| forward.timeout);
-    let mirrored = bounded(mirrored(service.clone(), (request, exchange.asked.grpc), target, taken, record), timeout);
+    let shadow = Shadow {
+        target,
+        taken,
+        record,
+        grpc: exchange.asked.grpc,
+        ends: timeout.map(|timeout| Instant::now() + timeout),
+    };
+    let mirrored = shadow.send(service.clone(), request);
     runtime.spawn(async move {
         // The versions end with the mesh.
         let gone = async { while published.changed().await.is_ok() {} };
@@ -188,46 +196,76 @@ fn shadow_of(authority: &[u8]) -> Vec<u8> {
     [host, b"-shadow", port].concat()
 }
 
-/// One copy, from the service's readiness to the end of the answer.
-async fn mirrored<S, B, R>(
-    mut service: S,
-    (request, grpc): (Request<RequestBody<B>>, bool),
+/// One copy on its way.
+struct Shadow {
     target: MirrorTarget,
     taken: Taken,
-    mut record: RequestRecord,
-) where
-    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
-    S::Error: Into<BoxError>,
-    R: Body,
-{
-    let ready: Result<(), BoxError> = std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into);
-    let answer: Result<_, BoxError> = match ready {
-        Ok(()) => service.call(request).await.map_err(Into::into),
-        Err(error) => Err(error),
-    };
-    match answer {
-        Ok(response) => {
-            record.answered(response.status(), ResponseFlags::NONE);
-            let outcome = Outcome::of_answer(response.status(), response.headers(), grpc);
-            target.cluster.report(taken.picked.endpoint(), outcome);
-            let mut body = pin!(response.into_body());
-            while let Some(Ok(_)) = std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {}
-        }
-        Err(error) => {
-            let failure = classify::failure(&*error);
-            target.cluster.report(taken.picked.endpoint(), Outcome::Failure(failure));
-            let (status, flags, _) = failure_reply(failure);
-            record.answered(status, flags);
-        }
-    }
-    drop((target.slot, taken, record));
+    record: RequestRecord,
+    grpc: bool,
+    /// When its time is over.
+    ends: Option<Instant>,
 }
 
-async fn bounded(future: impl Future<Output = ()>, timeout: Option<Duration>) {
-    match timeout.filter(|timeout| !timeout.is_zero()) {
-        // Cut off without a word: nobody waits for it.
-        Some(timeout) => drop(tokio::time::timeout(timeout, future).await),
-        None => future.await,
+impl Shadow {
+    /// From the service's readiness to the end of the answer.
+    async fn send<S, B, R>(mut self, mut service: S, request: Request<RequestBody<B>>)
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        S::Error: Into<BoxError>,
+        R: Body,
+    {
+        let answer = async {
+            std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+            let call = service.call(request);
+            if self.taken.admission.is_refused() {
+                return Ok(None);
+            }
+            call.await.map(Some).map_err(Into::into)
+        };
+        let answer: Option<Result<_, BoxError>> = self.in_time(answer).await;
+        let response = match answer {
+            Some(Ok(Some(response))) => response,
+            Some(Ok(None)) => return,
+            Some(Err(error)) => return self.fail(classify::failure(&*error)),
+            None => return self.fail(Failure::Timeout),
+        };
+        self.record.answered(response.status(), ResponseFlags::NONE);
+        self.report(Outcome::of_answer(response.status(), response.headers(), self.grpc));
+        let mut body = pin!(response.into_body());
+        let read = async {
+            loop {
+                match std::future::poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => return true,
+                    None => return false,
+                }
+            }
+        };
+        // Late, it is cut off without a word; broken off, it is the endpoint's fault.
+        if self.in_time(read).await == Some(true) {
+            self.report(Outcome::Failure(Failure::RemoteReset));
+        }
+    }
+
+    /// What comes of `future` in time.
+    async fn in_time<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        match self.ends {
+            Some(ends) => tokio::time::timeout_at(ends, future).await.ok(),
+            None => Some(future.await),
+        }
+    }
+
+    fn fail(mut self, failure: Failure) {
+        // Before it has a connection it is nobody's fault.
+        if failure != Failure::Timeout || self.taken.admission.is_connected() {
+            self.report(Outcome::Failure(failure));
+        }
+        let (status, flags, _) = failure_reply(failure);
+        self.record.answered(status, flags);
+    }
+
+    fn report(&self, outcome: Outcome) {
+        self.target.cluster.report(self.taken.picked.endpoint(), outcome);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
@@ -11,6 +12,7 @@ use tower_service::Service;
 use super::decide::{Refusal, Verdict};
 use super::future::ResponseFuture;
 use super::layer::Settings;
+use super::local_reply::LocalReply;
 use super::mirror::Copies;
 use super::mirror_body::MirrorLoad;
 use super::request_body::RequestBody;
@@ -43,6 +45,8 @@ pub(super) struct Routing {
     pub(super) settings: Settings,
     pub(super) mirrors: Arc<MirrorLoad>,
     pub(super) copies: Copies,
+    /// Whether the inner service looks after the [`Admission`](super::Admission) of requests, as far as is known.
+    pub(super) waits: Arc<AtomicBool>,
 }
 
 impl<S> MeshService<S> {
@@ -99,9 +103,18 @@ where
                 match story.first_try(&mut head, body) {
                     Ok(body) => {
                         story.again = story.exchange.may_send_more().then(|| self.inner.clone());
-                        story.send_mirrors();
                         // The service that is ready is called in place: no clone of it is ready.
-                        ResponseFuture::forward(Some(self.inner.call(Request::from_parts(head, body))), story)
+                        let call = self.inner.call(Request::from_parts(head, body));
+                        if story.is_refused() {
+                            // Nothing has been sent: nothing was polled.
+                            let reply = LocalReply::overflow(false);
+                            return ResponseFuture::reply(Refusal { reply, exchange: story.exchange });
+                        }
+                        if story.is_claimed() {
+                            self.routing.waits.store(true, Ordering::Relaxed);
+                        }
+                        story.send_mirrors();
+                        ResponseFuture::forward(Some(call), story)
                     }
                     Err(reply) => {
                         self.release();

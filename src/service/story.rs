@@ -101,6 +101,16 @@ where
         Ok(body.with_aim(aim?))
     }
 
+    /// Whether the cluster admits no more, and the service does not have the try wait.
+    pub(super) fn is_refused(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| taken.admission.is_refused())
+    }
+
+    /// Whether the service looks after what the cluster admits, as far as it can be told.
+    pub(super) fn is_claimed(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| !self.exchange.waits && taken.admission.is_claimed())
+    }
+
     /// Takes an endpoint for a try.
     fn aim(&mut self, head: &mut Parts) -> Result<Aim, LocalReply> {
         let (taken, aim) = self.exchange.aim(head, false)?;
@@ -190,7 +200,7 @@ where
 
     /// Tells outlier detection what came of a try.
     pub(super) fn report<R>(&self, taken: &Taken, ended: &Ended<R>) -> Option<Outcome> {
-        let outcome = self.outcome(ended);
+        let outcome = self.outcome(taken, ended);
         if let Some((outcome, cluster)) = outcome.zip(self.exchange.cluster.as_ref()) {
             cluster.report(taken.picked.endpoint(), outcome);
         }
@@ -198,7 +208,7 @@ where
     }
 
     /// What outlier detection is told.
-    fn outcome<R>(&self, ended: &Ended<R>) -> Option<Outcome> {
+    fn outcome<R>(&self, taken: &Taken, ended: &Ended<R>) -> Option<Outcome> {
         let whole = self.exchange.secured == Secured::Whole;
         Some(match ended {
             // Of what is sealed only its connection is judged.
@@ -210,8 +220,9 @@ where
                 Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
             }
             Ended::Error(error) => Outcome::Failure(self.exchange.classify(&**error)),
-            Ended::Expired(expired) => Outcome::Failure(expired.failure()),
-            Ended::Refused(_) => return None,
+            // Before it has a connection it is nobody's fault.
+            Ended::Expired(expired) if taken.admission.is_connected() => Outcome::Failure(expired.failure()),
+            Ended::Expired(_) | Ended::Refused(_) => return None,
         })
     }
 

@@ -22,6 +22,6 @@ impl Gate {
 
     /// Joins those on a connection.
     pub(super) fn enter(&self) -> Result<(), FailureError> {
-        if self.0.acquire() { Ok(()) } else { Err(failure::of_overflow("too many requests are under way")) }
+        if self.0.acquire() { Ok(()) } else { Err(failure::of_full_cluster()) }
     }
 }

@@ -70,6 +70,12 @@ impl TransportBody {
     }
 }
 
+impl Drop for TransportBody {
+    fn drop(&mut self) {
+        self.admission.release();
+    }
+}
+
 impl Body for TransportBody {
     type Data = Bytes;
     type Error = FailureError;

@@ -54,6 +54,11 @@ pub(super) fn of_overflow(what: &'static str) -> FailureError {
     FailureError::new(Failure::Overflow, what)
 }
 
+/// The cluster admits no more requests to its connections.
+pub(super) fn of_full_cluster() -> FailureError {
+    of_overflow("too many requests are under way")
+}
+
 /// The transport went away under a request that waited.
 pub(super) fn of_lost_turn() -> FailureError {
     FailureError::new(Failure::ConnectLocal, "the transport was taken down")

@@ -216,6 +216,7 @@ where
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
             Some(Aim { endpoint, authority, admission, client, https }) => {
+                admission.claim();
                 let is_whole = https.as_ref().is_some_and(|https| https.is_whole);
                 let http2 = match endpoint.connection().protocol {
                     _ if is_whole => request.version() == Version::HTTP_2,
@@ -265,6 +266,10 @@ fn send<B: Upload>(
     head::say_body(&mut request);
     let tunnel = request.method() == Method::CONNECT;
     match pool.checkout() {
+        Some(line) if !admission.acquire() => {
+            pool.park(line);
+            TransportFuture::failed(failure::of_full_cluster())
+        }
         Some(mut line) => {
             line.as_mut().start(request, pool);
             TransportFuture::sending(line, target, tunnel, admission)

@@ -135,6 +135,7 @@ impl<B: Upload> Pool<B> {
         if queue.is_empty()
             && let Some(claimed) = self.multiplex.claim(&self.terms)
         {
+            gate.enter()?;
             return Ok(claimed);
         }
         let pending = gate.wait(target)?;

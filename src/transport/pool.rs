@@ -151,7 +151,13 @@ impl<B: Upload> Pool<B> {
         let gate = Gate(admission);
         for _ in 1..TRIES {
             let (line, is_fresh) = match self.rested(fresh).await {
-                Some(line) => (line, false),
+                Some(line) => match gate.enter() {
+                    Ok(()) => (line, false),
+                    Err(full) => {
+                        self.park(line);
+                        return Err(full.into());
+                    }
+                },
                 None => self.wait(&target, &gate, fresh).await?,
             };
             match exchange(line, request, self.clone(), &gate).await {

@@ -193,11 +193,35 @@ async fn who_waits_is_not_under_way() {
         let busy = admitted(&transport, &endpoint, "/busy").unwrap();
         settle().await;
         assert_eq!(endpoint.limits().in_use().requests, 1);
-        // The router admits no second one.
-        assert!(admitted(&transport, &endpoint, "/").is_none());
-        gate.add_permits(1);
+        // There is neither a place nor a connection for a second one, and it gets both at once.
+        let next = admitted(&transport, &endpoint, "/next").unwrap();
+        settle().await;
+        assert_eq!((endpoint.limits().in_use().requests, endpoint.limits().in_use().pending), (1, 0));
+        gate.add_permits(2);
         assert_eq!(busy.await.unwrap().as_deref(), Ok("1/busy"));
+        assert_eq!(next.await.unwrap().as_deref(), Ok("1/next"));
         assert_eq!(endpoint.limits().in_use().requests, 0, "over before the router says so");
+    }
+}
+
+#[tokio::test]
+async fn who_finds_a_connection_and_no_place_is_refused() {
+    for protocol in BOTH {
+        let net = Net::new();
+        let transport = net.transport();
+        let limits = LimitSettings { requests: some(1), ..LimitSettings::default() };
+        let endpoint = limited(limits, over(protocol));
+        let gate = serve_gated(&net, protocol);
+        // One connection is idle before the place is taken; HTTP/2 has streams left on it.
+        gate.add_permits(1);
+        assert_eq!(asking(&transport, &endpoint, "/").await.unwrap().as_deref(), Ok("1/"));
+        let place = endpoint.limits().request().unwrap();
+        let refused = admitted(&transport, &endpoint, "/full").unwrap();
+        assert_eq!(refused.await.unwrap(), Err(Failure::Overflow), "{protocol:?}");
+        drop(place);
+        gate.add_permits(1);
+        let next = admitted(&transport, &endpoint, "/next").unwrap();
+        assert_eq!(next.await.unwrap().as_deref(), Ok("1/next"), "{protocol:?}: the connection is still there");
     }
 }
 
@@ -207,7 +231,7 @@ fn admitted(
     endpoint: &Arc<Endpoint>,
     path: &str,
 ) -> Option<JoinHandle<Result<String, Failure>>> {
-    let admission = Admission::of(endpoint.limits(), false)?;
+    let admission = Admission::of(endpoint.limits(), false, true)?;
     let mut request = aimed(endpoint, get(path));
     let aim = request.body_mut().take_aim().unwrap().with_admission(admission);
     let request = request.map(|body| body.with_aim(aim));

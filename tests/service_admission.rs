@@ -1,0 +1,142 @@
+//! Who waits where a cluster admits no more requests, and what is nobody's fault while a request has no connection:
+//! over clients that look after the admission of requests, as `Transport` does, and over one that does not.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/shop.rs"]
+mod shop;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{Empty, Full};
+use mesh_router::outcome::{Failure, FailureError};
+use mesh_router::service::{Admission, MeshRouter, RequestBody, ResponseBody, ResponseFlags, RouteInfo};
+use mesh_router::{BoxError, Mesh};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+use tower::util::BoxCloneService;
+use tower::{Layer, ServiceExt, service_fn};
+
+type Sent = Request<RequestBody<Empty<Bytes>>>;
+type Rules = BoxCloneService<Request<Empty<Bytes>>, Response<ResponseBody<Full<Bytes>>>, BoxError>;
+
+const ONE: &str = "connectionPool: {http: {http2MaxRequests: 1}}";
+const STRICT: &str = "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}";
+
+/// A client with so many connections, each of which takes a second for an answer.
+#[derive(Clone)]
+struct Client {
+    connections: Arc<Semaphore>,
+    /// Whether it looks after the admission of its requests.
+    admits: bool,
+    /// How often it was called.
+    called: Arc<AtomicUsize>,
+}
+
+impl Client {
+    fn new(connections: usize, admits: bool) -> Self {
+        Self { connections: Arc::new(Semaphore::new(connections)), admits, called: Arc::default() }
+    }
+
+    fn called(&self) -> usize {
+        self.called.load(Ordering::Relaxed)
+    }
+
+    fn under(&self, mesh: &Mesh) -> Rules {
+        let client = self.clone();
+        BoxCloneService::new(MeshRouter::new(mesh).layer(service_fn(move |mut request: Sent| {
+            client.called.fetch_add(1, Ordering::Relaxed);
+            let admission = request.body_mut().take_aim().filter(|_| client.admits).map(|aim| aim.admission);
+            admission.iter().for_each(Admission::claim);
+            client.clone().answer(admission)
+        })))
+    }
+
+    async fn answer(self, admission: Option<Admission>) -> Result<Response<Full<Bytes>>, FailureError> {
+        admission.iter().for_each(Admission::release);
+        let connection = self.connections.acquire().await.unwrap();
+        if admission.as_ref().is_some_and(|admission| !admission.acquire()) {
+            return Err(FailureError::new(Failure::Overflow, "full"));
+        }
+        sleep(Duration::from_secs(1)).await;
+        // Before the next one has the connection.
+        admission.iter().for_each(Admission::release);
+        drop(connection);
+        Ok(Response::new(Full::from("x")))
+    }
+}
+
+fn get(path: &str) -> Request<Empty<Bytes>> {
+    Request::get(format!("http://shop.test{path}")).body(Empty::new()).unwrap()
+}
+
+/// The statuses of so many requests at once.
+async fn burst(rules: &Rules, requests: usize) -> Vec<u16> {
+    let ask = |_| tokio::spawn(rules.clone().oneshot(get("/")));
+    let asks: Vec<_> = (0..requests).map(ask).collect();
+    let mut statuses = Vec::new();
+    for asked in asks {
+        statuses.push(asked.await.unwrap().unwrap().status().as_u16());
+    }
+    statuses.sort_unstable();
+    statuses
+}
+
+fn ejected(mesh: &Mesh) -> usize {
+    mesh.endpoints().iter().filter(|endpoint| endpoint.ejected.is_some()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_wait_for_a_connection_also_where_no_more_are_admitted() {
+    let (mesh, client) = (shop::mesh(1, "retries: {attempts: 0}", ONE), Client::new(1, true));
+    let rules = client.under(&mesh);
+    // The first one shows that the client looks after them.
+    assert_eq!(burst(&rules, 1).await, [200]);
+    let began = Instant::now();
+    assert_eq!(burst(&rules, 4).await, [200; 4]);
+    assert_eq!(began.elapsed(), Duration::from_secs(4));
+    shop::nothing_is_left(&mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_a_connection_each_no_more_are_admitted_than_the_limit_says() {
+    for admits in [true, false] {
+        let (mesh, client) = (shop::mesh(1, "retries: {attempts: 0}", ONE), Client::new(9, admits));
+        let rules = client.under(&mesh);
+        assert_eq!(burst(&rules, 1).await, [200]);
+        assert_eq!(burst(&rules, 4).await, [200, 503, 503, 503], "{admits}");
+        // Who is known not to look after them is not called in vain.
+        assert_eq!(client.called(), if admits { 5 } else { 2 });
+        shop::nothing_is_left(&mesh);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_refused_says_so() {
+    let (mesh, client) = (shop::mesh(1, "retries: {attempts: 0}", ONE), Client::new(1, false));
+    let rules = client.under(&mesh);
+    let busy = tokio::spawn(rules.clone().oneshot(get("/")));
+    sleep(Duration::from_millis(1)).await;
+    let refused = rules.oneshot(get("/")).await.unwrap();
+    assert_eq!(refused.headers()["x-envoy-overloaded"], "true");
+    let info = refused.extensions().get::<RouteInfo>().unwrap();
+    assert_eq!((info.flags(), info.attempts()), (ResponseFlags::UPSTREAM_OVERFLOW, 0));
+    assert_eq!(busy.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_before_there_is_a_connection_is_nobodys_fault() {
+    // A connection is all that there is, or none: what waits for one does so in vain.
+    for (connections, expected) in [(0, 0), (2, 1)] {
+        let (mesh, client) = (shop::mesh(1, "timeout: 300ms", STRICT), Client::new(connections, true));
+        assert_eq!(burst(&client.under(&mesh), 2).await, [504, 504]);
+        assert_eq!(ejected(&mesh), expected);
+    }
+    // A client that says nothing of connections is taken to have them.
+    let (mesh, client) = (shop::mesh(1, "timeout: 300ms", STRICT), Client::new(0, false));
+    assert_eq!(burst(&client.under(&mesh), 2).await, [504, 504]);
+    assert_eq!(ejected(&mesh), 1);
+}
