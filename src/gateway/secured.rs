@@ -11,7 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate;
 use super::hello::{Hello, Rewound};
-use crate::request::DownstreamTls;
+use crate::request::{Certificate, DownstreamTls};
 use crate::snapshot::{Listener, ListenerProtocol, ServerTls};
 use crate::tls::{Reloaded, ServerEnd, files_of_server, server_end};
 
@@ -33,7 +33,20 @@ struct Made {
 
 /// How a listener ends TLS.
 #[derive(Clone, Debug)]
-pub(super) struct Ended(Arc<Reloaded<ServerEnd>>);
+pub(super) struct Ended(Arc<Reloaded<End>>);
+
+/// The same at one moment, with what is known of the certificate that is shown.
+#[derive(Debug)]
+struct End {
+    config: Arc<ServerConfig>,
+    own: Option<Arc<Certificate>>,
+}
+
+impl From<ServerEnd> for End {
+    fn from(ServerEnd { config, shown }: ServerEnd) -> Self {
+        Self { config, own: shown.as_deref().and_then(certificate::read).map(Arc::new) }
+    }
+}
 
 impl Configs {
     /// How `listener` ends TLS. `None`: it does not.
@@ -48,7 +61,7 @@ impl Configs {
         let alpn = if listener.protocol == ListenerProtocol::Http { HTTP } else { &[] };
         let make = {
             let words = words.clone();
-            move || server_end(&words, alpn)
+            move || server_end(&words, alpn).map(End::from)
         };
         let ended = Ended(Arc::new(Reloaded::new(files_of_server(words), make)));
         by_listener.insert(listener.name.clone(), Made { words: words.clone(), ended: ended.clone() });
@@ -79,13 +92,13 @@ impl Ended {
             config = Arc::new(silent);
         }
         let stream = TlsAcceptor::from(config).accept(io).await?;
-        let secured = known(stream.get_ref().1, hello.server_name.as_deref(), end.shown.as_deref());
+        let secured = known(stream.get_ref().1, hello.server_name.as_deref(), end.own.clone());
         Ok((stream, secured))
     }
 }
 
-/// What is known of a connection whose client asked for `server_name` and was shown the certificate `shown`.
-fn known(connection: &ServerConnection, server_name: Option<&str>, shown: Option<&[u8]>) -> DownstreamTls {
+/// What is known of a connection whose client asked for `server_name` and was shown the certificate `own`.
+fn known(connection: &ServerConnection, server_name: Option<&str>, own: Option<Arc<Certificate>>) -> DownstreamTls {
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
@@ -97,7 +110,7 @@ fn known(connection: &ServerConnection, server_name: Option<&str>, shown: Option
         cipher: connection.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())).into(),
         server_name: server_name.unwrap_or_default().into(),
         peer: client.and_then(|client| certificate::read(client)),
-        local: shown.and_then(certificate::read),
+        local: own,
     }
 }
 

@@ -283,7 +283,7 @@ impl<M> Caller<'_, M> {
         let Self { serving, guards: (alive, draining), .. } = self;
         match door {
             Door::Http(mut origin) => {
-                let client = secured.as_ref().and_then(|tls| Some((tls.peer.as_ref()?, tls.local.as_ref())));
+                let client = secured.as_ref().and_then(|tls| Some((tls.peer.as_ref()?, tls.local.as_deref())));
                 let client_cert = client.and_then(|(client, own)| certificate::element(client, own));
                 origin.secured = secured.map(Arc::new);
                 let origin = Arc::new(origin);

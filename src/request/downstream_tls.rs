@@ -1,5 +1,6 @@
 //! What is known of the TLS of a client's connection: [`DownstreamTls`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The TLS of a client's connection, as header values may tell it (`%DOWNSTREAM_TLS_VERSION%` and its like).
@@ -25,7 +26,7 @@ pub struct DownstreamTls {
     /// The certificate that the client showed.
     pub peer: Option<Certificate>,
     /// The certificate that it was shown.
-    pub local: Option<Certificate>,
+    pub local: Option<Arc<Certificate>>,
 }
 
 /// What is known of a certificate. Empty is what it does not have.

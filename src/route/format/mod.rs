@@ -273,6 +273,8 @@ impl Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::request::Certificate;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -433,7 +435,11 @@ mod tests {
             cipher: "C".into(),
             server_name: "a.test".into(),
             peer: Some(certificate.clone()),
-            local: Some(Certificate { subject: "CN=own".into(), dns_names: names(&["own.test"]), ..certificate }),
+            local: Some(Arc::new(Certificate {
+                subject: "CN=own".into(),
+                dns_names: names(&["own.test"]),
+                ..certificate
+            })),
         };
         for (format, expected) in [
             ("%DOWNSTREAM_TLS_VERSION% %DOWNSTREAM_TLS_CIPHER% %REQUESTED_SERVER_NAME%", "TLSv1.2 C a.test"),

@@ -97,7 +97,7 @@ impl Side {
     fn certificate(self, tls: &DownstreamTls) -> Option<&Certificate> {
         match self {
             Self::Peer => tls.peer.as_ref(),
-            Self::Local => tls.local.as_ref(),
+            Self::Local => tls.local.as_deref(),
         }
     }
 }
