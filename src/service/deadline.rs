@@ -81,10 +81,10 @@ impl Deadline {
         self.timeout
     }
 
-    /// The request has been read to its end already.
-    pub(super) fn begin(&mut self) {
+    /// The request has been read to its end already, at `read_at` if that was looked at.
+    pub(super) fn begin(&mut self, read_at: Option<Instant>) {
         if !self.is_none() {
-            self.read_at = Some(Instant::now());
+            self.read_at = read_at.or_else(|| Some(Instant::now()));
         }
     }
 

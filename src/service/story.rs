@@ -309,8 +309,8 @@ where
     B::Error: Into<BoxError>,
 {
     if body.is_end_stream() {
-        exchange.deadline.begin();
         exchange.read_at = exchange.tells_service_time().then(Instant::now);
+        exchange.deadline.begin(exchange.read_at);
         return (RequestBody::new(body), None);
     }
     let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies());
