@@ -1,6 +1,9 @@
 //! How long a gateway says that an answer took, under a clock that stands still.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/shop.rs"]
+mod shop;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,8 +14,6 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use mesh_router::Mesh;
-use mesh_router::config::Config;
 use mesh_router::request::{ListenerOrigin, Origin};
 use mesh_router::service::{MeshRouter, RequestBody};
 use tokio::time::sleep;
@@ -64,8 +65,7 @@ fn slow() -> Body {
 /// What the header says where the first `failing` tries are answered with 503, each 200 ms after it has read the
 /// request, if it reads it at all.
 async fn told(retries: &str, body: Body, reads: bool, failing: u32) -> String {
-    let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(&RULES.replace("RETRIES", retries), "rules.yaml").unwrap()).unwrap();
+    let mesh = shop::published(&RULES.replace("RETRIES", retries));
     let tries = Arc::new(AtomicU32::new(0));
     let inner = service_fn(move |request: Request<RequestBody<Body>>| {
         let tries = tries.clone();

@@ -10,7 +10,8 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
-use super::exchange::{Exchange, MirrorTarget};
+use super::exchange::Exchange;
+use super::extras::MirrorTarget;
 use super::filters::hashed;
 use super::https::{self, OpaqueRules, Secured, is_unserved};
 use super::local_reply::{Asked, LocalReply};

@@ -4,34 +4,30 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
 use http::{StatusCode, Version};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::admission::Admission;
-use super::classify::{self, Classifier};
+use super::classify;
 use super::completion::Taken;
 use super::deadline::Deadline;
+use super::extras::Extras;
 use super::formats;
 use super::https::{Secured, is_upgrade};
 use super::local_reply::{Asked, LocalReply};
-use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
-use super::names::UPSTREAM_SERVICE_TIME;
+use super::names::{ATTEMPT_COUNT, UPSTREAM_SERVICE_TIME};
 use super::request_body::Aim;
-use super::request_policy::Asks;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use super::spares::Spares;
 use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::ListenerOrigin;
-use crate::route::{Action, CorsGrant, Forward, RetryPolicy, Route, WeightedCluster};
-use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
-use crate::upstream::{Choice, Cluster, EndpointId, Original, Permit};
-
-pub(super) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+use crate::route::{Action, Forward, RetryPolicy, Route, WeightedCluster};
+use crate::telemetry::{RequestRecord, ResponseFlags};
+use crate::upstream::{Choice, Cluster, EndpointId, Permit};
 
 /// What is known of a request. It holds no snapshot, only what was chosen of it.
 #[derive(Debug)]
@@ -75,7 +71,7 @@ pub(super) struct Exchange {
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,
     pub(super) hash: Option<u64>,
-    extras: Option<Box<Extras>>,
+    pub(super) extras: Option<Box<Extras>>,
 }
 
 /// A number as it stands in a header; small ones, as most are, are not written anew each time.
@@ -90,35 +86,6 @@ const PICKS_BESIDE: u32 = 3;
 
 thread_local! {
     static SPARES: Spares<Box<Exchange>> = const { Spares::new() };
-}
-
-/// What few requests have, apart so that the others are light.
-#[derive(Debug, Default)]
-pub(super) struct Extras {
-    mirrors: Vec<MirrorTarget>,
-    /// Where it leads by itself, if a cluster passes through.
-    pub(super) original: Option<Original>,
-    /// Cookies that keep the client with its endpoint.
-    pub(super) set_cookies: Vec<HeaderValue>,
-    pub(super) grant: Option<CorsGrant>,
-    classifier: Option<Classifier>,
-    asks: Asks,
-    /// When it came, if a header says that.
-    started: Option<Instant>,
-}
-
-/// A cluster that gets a copy of the request.
-#[derive(Debug)]
-pub(super) struct MirrorTarget {
-    pub(super) cluster: Arc<Cluster>,
-    pub(super) metrics: ClusterMetrics,
-    pub(super) slot: MirrorSlot,
-    /// Whether its host gets the suffix of copies.
-    pub(super) suffixed: bool,
-    /// The versions of the mesh, which end with it.
-    pub(super) published: watch::Receiver<u64>,
-    /// Its copy of the body, if there is one.
-    pub(super) body: Option<MirrorBody>,
 }
 
 impl Exchange {
@@ -177,63 +144,6 @@ impl Exchange {
         Some(record)
     }
 
-    pub(super) fn extras(&mut self) -> &mut Extras {
-        self.extras.get_or_insert_default()
-    }
-
-    /// The clusters that get a copy.
-    pub(super) fn mirrors(&self) -> &[MirrorTarget] {
-        self.extras.as_ref().map_or(&[], |extras| &extras.mirrors)
-    }
-
-    pub(super) fn set_mirrors(&mut self, mirrors: Vec<MirrorTarget>) {
-        if !mirrors.is_empty() {
-            self.extras().mirrors = mirrors;
-        }
-    }
-
-    /// Gives every mirror a copy of the body; what is returned feeds them.
-    pub(super) fn copies(&mut self) -> Vec<Tap> {
-        let mirrors = self.extras.as_mut().map_or(&mut [][..], |extras| &mut extras.mirrors);
-        let pairs = mirrors.iter_mut().map(|target| {
-            let (tap, body) = mirror_body::copy(target.slot.load());
-            target.body = Some(body);
-            tap
-        });
-        pairs.collect()
-    }
-
-    /// Has the copies sent that are due, once.
-    pub(super) fn send_mirrors(&mut self, send: impl Fn(&SavedHead, &Self, MirrorTarget)) {
-        let mirrors = self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default();
-        if let Some(saved) = &self.saved {
-            mirrors.into_iter().for_each(|target| send(saved, self, target));
-        }
-    }
-
-    /// How long ago it came, if a header says that.
-    pub(super) fn since_start(&self) -> Duration {
-        let started = self.extras.as_ref().and_then(|extras| extras.started);
-        started.map_or(Duration::ZERO, |started| started.elapsed())
-    }
-
-    /// Notes that it came now.
-    pub(super) fn start(&mut self) {
-        self.extras().started = Some(Instant::now());
-    }
-
-    /// Where it leads by itself, if a cluster passes through.
-    pub(super) fn original(&self) -> Option<&Original> {
-        self.extras.as_ref()?.original.as_ref()
-    }
-
-    /// What the application says about errors.
-    pub(super) fn set_classifier(&mut self, classifier: Option<&Classifier>) {
-        if let Some(classifier) = classifier {
-            self.extras().classifier = Some(classifier.clone());
-        }
-    }
-
     /// What the rule says of forwarding, if it forwards.
     pub(super) fn forward(&self) -> Option<&Forward> {
         match &self.route.as_ref()?.action {
@@ -251,20 +161,6 @@ impl Exchange {
         let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
         let retry = own.or(self.forward()?.retry.as_ref());
         retry.filter(|retry| !self.inbound && retry.attempts > 0)
-    }
-
-    pub(super) fn set_asks(&mut self, asks: Asks) {
-        self.extras().asks = asks;
-    }
-
-    /// Whether the request itself says that it may be sent more than once, or not.
-    pub(super) fn idempotent(&self) -> Option<bool> {
-        self.extras.as_ref()?.asks.idempotent
-    }
-
-    /// After how long without an answer a second try is sent beside the first, if that is asked for.
-    pub(super) fn hedge(&self) -> Option<Duration> {
-        self.extras.as_ref()?.asks.hedge
     }
 
     /// Whether more than the first try may be sent: further ones, or copies.

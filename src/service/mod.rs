@@ -85,6 +85,7 @@ mod deadline;
 mod deadline_budget;
 mod decide;
 mod exchange;
+mod extras;
 mod filters;
 mod formats;
 mod future;

@@ -45,7 +45,7 @@ pub(super) struct Routing {
     pub(super) settings: Settings,
     pub(super) mirrors: Arc<MirrorLoad>,
     pub(super) copies: Copies,
-    /// Whether the inner service looks after the [`Admission`](super::Admission) of requests, as far as is known.
+    /// Whether the inner service looks after the [`Admission`](super::Admission) of requests, as one was seen to do.
     pub(super) waits: Arc<AtomicBool>,
 }
 

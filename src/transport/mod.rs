@@ -118,7 +118,7 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
 /// called within its runtime.
 ///
-/// Every error is a [`FailureError`] with Envoy's class of the failure; errors of a response's body are hyper's.
+/// Every error is a [`FailureError`] with Envoy's class of the failure, those of a response's body too.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,

@@ -134,8 +134,8 @@ impl Written<'_> {
 
     /// The path with its query or without (`WQ`, `NQ`), as it came, as it is sent, or the first of both that is known.
     fn path(&self) -> Result<Command, FormatError> {
-        let (query, which) =
-            self.argument.unwrap_or_default().split_once(':').unwrap_or((self.argument.unwrap_or_default(), ""));
+        let argument = self.argument.unwrap_or_default();
+        let (query, which) = argument.split_once(':').unwrap_or((argument, ""));
         let without_query = match query {
             "" | "WQ" => false,
             "NQ" => true,

@@ -1,0 +1,119 @@
+//! What few requests have: [`Extras`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::classify::Classifier;
+use super::exchange::Exchange;
+use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
+use super::request_policy::Asks;
+use super::saved_head::SavedHead;
+use crate::route::CorsGrant;
+use crate::telemetry::ClusterMetrics;
+use crate::upstream::{Cluster, Original};
+
+/// What few requests have, apart so that the others are light.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    mirrors: Vec<MirrorTarget>,
+    /// Where it leads by itself, if a cluster passes through.
+    pub(super) original: Option<Original>,
+    /// Cookies that keep the client with its endpoint.
+    pub(super) set_cookies: Vec<HeaderValue>,
+    pub(super) grant: Option<CorsGrant>,
+    pub(super) classifier: Option<Classifier>,
+    pub(super) asks: Asks,
+    /// When it came, if a header says that.
+    started: Option<Instant>,
+}
+
+/// A cluster that gets a copy of the request.
+#[derive(Debug)]
+pub(super) struct MirrorTarget {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) metrics: ClusterMetrics,
+    pub(super) slot: MirrorSlot,
+    /// Whether its host gets the suffix of copies.
+    pub(super) suffixed: bool,
+    /// The versions of the mesh, which end with it.
+    pub(super) published: watch::Receiver<u64>,
+    /// Its copy of the body, if there is one.
+    pub(super) body: Option<MirrorBody>,
+}
+
+impl Exchange {
+    pub(super) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    /// The clusters that get a copy.
+    pub(super) fn mirrors(&self) -> &[MirrorTarget] {
+        self.extras.as_ref().map_or(&[], |extras| &extras.mirrors)
+    }
+
+    pub(super) fn set_mirrors(&mut self, mirrors: Vec<MirrorTarget>) {
+        if !mirrors.is_empty() {
+            self.extras().mirrors = mirrors;
+        }
+    }
+
+    /// Gives every mirror a copy of the body; what is returned feeds them.
+    pub(super) fn copies(&mut self) -> Vec<Tap> {
+        let mirrors = self.extras.as_mut().map_or(&mut [][..], |extras| &mut extras.mirrors);
+        let pairs = mirrors.iter_mut().map(|target| {
+            let (tap, body) = mirror_body::copy(target.slot.load());
+            target.body = Some(body);
+            tap
+        });
+        pairs.collect()
+    }
+
+    /// Has the copies sent that are due, once.
+    pub(super) fn send_mirrors(&mut self, send: impl Fn(&SavedHead, &Self, MirrorTarget)) {
+        let mirrors = self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default();
+        if let Some(saved) = &self.saved {
+            mirrors.into_iter().for_each(|target| send(saved, self, target));
+        }
+    }
+
+    /// How long ago it came, if a header says that.
+    pub(super) fn since_start(&self) -> Duration {
+        let started = self.extras.as_ref().and_then(|extras| extras.started);
+        started.map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    /// Notes that it came now.
+    pub(super) fn start(&mut self) {
+        self.extras().started = Some(Instant::now());
+    }
+
+    /// Where it leads by itself, if a cluster passes through.
+    pub(super) fn original(&self) -> Option<&Original> {
+        self.extras.as_ref()?.original.as_ref()
+    }
+
+    /// What the application says about errors.
+    pub(super) fn set_classifier(&mut self, classifier: Option<&Classifier>) {
+        if let Some(classifier) = classifier {
+            self.extras().classifier = Some(classifier.clone());
+        }
+    }
+
+    pub(super) fn set_asks(&mut self, asks: Asks) {
+        self.extras().asks = asks;
+    }
+
+    /// Whether the request itself says that it may be sent more than once, or not.
+    pub(super) fn idempotent(&self) -> Option<bool> {
+        self.extras.as_ref()?.asks.idempotent
+    }
+
+    /// After how long without an answer a second try is sent beside the first, if that is asked for.
+    pub(super) fn hedge(&self) -> Option<Duration> {
+        self.extras.as_ref()?.asks.hedge
+    }
+}
