@@ -225,7 +225,9 @@ fn grpc_text(milliseconds: u64) -> String {
     let units = [(1, 'm'), (1000, 'S'), (60_000, 'M'), (3_600_000, 'H')];
     let fitting = units.into_iter().find(|(size, _)| milliseconds / size <= MOST);
     let (size, unit) = fitting.unwrap_or((3_600_000, 'H'));
-    format!("{}{unit}", (milliseconds / size).min(MOST))
+    let mut text = (milliseconds / size).min(MOST).to_string();
+    text.push(unit);
+    text
 }
 
 #[cfg(test)]

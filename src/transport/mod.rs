@@ -32,6 +32,7 @@
 mod admission;
 mod body;
 mod connect;
+mod executor;
 mod failure;
 mod future;
 mod head;

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::Upload;
 use super::admission::Gate;
 use super::body::TransportBody;
 use super::connect::{Spoken, Target};
+use super::executor::Executor;
 use super::failure;
 use super::place::{Place, Placed};
 use super::pool::Pool;
@@ -198,7 +199,7 @@ impl<B: Upload> Pool<B> {
 
 /// Drives a connection until the other side closes it or nobody needs it any more.
 async fn drive<B: Upload>(
-    connection: http2::Connection<TokioIo<Placed>, Payload<B>, TokioExecutor>,
+    connection: http2::Connection<TokioIo<Placed>, Payload<B>, Executor>,
     streams: Arc<Streams>,
     most: usize,
 ) {

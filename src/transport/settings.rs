@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::connect::{Connect, Connector};
+use super::executor::Executor;
 use super::{Inner, Transport};
 #[cfg(feature = "tls")]
 use crate::upstream::{Identity, Pem};
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::TokioTimer;
 
 /// The smallest buffer hyper takes.
 const MIN_BUF_SIZE: usize = 8 * 1024;
@@ -19,7 +20,7 @@ const MIN_BUF_SIZE: usize = 8 * 1024;
 pub(super) struct Settings {
     pub(super) connector: Connector,
     pub(super) http1: http1::Builder,
-    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) http2: http2::Builder<Executor>,
     pub(super) nodelay: bool,
     /// For destinations that come without an endpoint; an endpoint has its own.
     pub(super) connect_timeout: Duration,
@@ -67,7 +68,7 @@ pub struct MeshCertificates {
 pub struct TransportBuilder {
     connector: Connector,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2: http2::Builder<Executor>,
     nodelay: bool,
     connect_timeout: Duration,
     idle_timeout: Option<Duration>,
@@ -80,7 +81,7 @@ pub struct TransportBuilder {
 
 impl TransportBuilder {
     pub(super) fn new() -> Self {
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let mut http2 = http2::Builder::new(Executor);
         http2.timer(TokioTimer::new());
         Self {
             connector: Connector::Sockets,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::client::conn::http2;
-use hyper_util::rt::TokioExecutor;
 
+use super::executor::Executor;
 use super::secure::Secure;
 use super::settings::Settings;
 use crate::request::Tunnel;
@@ -37,7 +37,7 @@ pub(super) struct Terms {
     pub(super) most_requests: Option<u32>,
     /// How many requests share an HTTP/2 connection.
     pub(super) streams: usize,
-    pub(super) http2: http2::Builder<TokioExecutor>,
+    pub(super) http2: http2::Builder<Executor>,
     pub(super) connect_timeout: Duration,
     pub(super) keepalive: Option<TcpKeepalive>,
     pub(super) proxy: Option<Proxy>,

@@ -4,9 +4,9 @@ use std::io;
 
 use http::StatusCode;
 use hyper::client::conn::http2;
-use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
+use super::executor::Executor;
 use super::terms::Through;
 use super::tunnel_http2;
 use super::wire::Wire;
@@ -18,7 +18,7 @@ const LONGEST: u64 = 64 * 1024;
 const BUFFER: usize = 1024;
 
 /// Asks the proxy at the other end of `wire` for a tunnel.
-pub(super) async fn open(wire: Wire, through: &Through, http2: &http2::Builder<TokioExecutor>) -> io::Result<Wire> {
+pub(super) async fn open(wire: Wire, through: &Through, http2: &http2::Builder<Executor>) -> io::Result<Wire> {
     let Through { tunnel, http2: is_http2 } = through;
     match is_http2 {
         true => tunnel_http2::open(wire, tunnel, http2).await,

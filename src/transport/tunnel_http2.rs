@@ -10,10 +10,11 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::Builder;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
 
 use super::Upload;
+use super::executor::Executor;
 use super::tunnel::judge;
 use super::wire::Wire;
 use crate::request::{Tunnel, TunnelMethod};
@@ -22,14 +23,14 @@ use crate::request::{Tunnel, TunnelMethod};
 const BUFFER: usize = 16 * 1024;
 
 /// Asks for a tunnel on `wire`, as `http2` says.
-pub(super) async fn open(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io::Result<Wire> {
+pub(super) async fn open(wire: Wire, tunnel: &Tunnel, http2: &Builder<Executor>) -> io::Result<Wire> {
     match tunnel.method {
         TunnelMethod::Connect => connect(wire, tunnel, http2).await,
         TunnelMethod::Post => post(wire, tunnel, http2).await,
     }
 }
 
-async fn connect(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io::Result<Wire> {
+async fn connect(wire: Wire, tunnel: &Tunnel, http2: &Builder<Executor>) -> io::Result<Wire> {
     let request = Request::connect(tunnel.authority.as_str()).body(Empty::<Bytes>::new()).map_err(invalid)?;
     let response = ask(wire, request, http2).await?;
     judge(tunnel, response.status())?;
@@ -38,7 +39,7 @@ async fn connect(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) ->
 }
 
 /// The bytes of either direction are a body.
-async fn post(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io::Result<Wire> {
+async fn post(wire: Wire, tunnel: &Tunnel, http2: &Builder<Executor>) -> io::Result<Wire> {
     let scheme = match wire {
         #[cfg(feature = "tls")]
         Wire::Tls(_) => "https",
@@ -58,7 +59,7 @@ async fn post(wire: Wire, tunnel: &Tunnel, http2: &Builder<TokioExecutor>) -> io
 async fn ask<B: Upload + Unpin>(
     wire: Wire,
     request: Request<B>,
-    http2: &Builder<TokioExecutor>,
+    http2: &Builder<Executor>,
 ) -> io::Result<Response<Incoming>> {
     let (mut sender, connection) = http2.handshake(TokioIo::new(wire)).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
