@@ -47,6 +47,7 @@ mod tables;
 mod tunnels;
 mod validate;
 mod virtual_services;
+mod wildcards;
 
 pub(crate) use publication::{GivenChange, Judged, NeededNames, Publication};
 
@@ -96,6 +97,7 @@ fn compile(
     discovery::review(config, &sources, &services, purpose, report);
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, report);
+    wildcards::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes);

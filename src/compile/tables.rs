@@ -162,10 +162,10 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         Self { builder, meant, services, sets: HashMap::new(), clusters, workload }
     }
 
-    /// Whether no service that a wildcard covers has the port.
+    /// Whether no service that a wildcard covers, or that covers it, has the port.
     fn is_free(&self, wildcard: &str, port: u16) -> bool {
         let mut there = self.services.iter().filter(|service| service.port(port).is_some());
-        there.all(|service| !names::covers(wildcard, &service.host))
+        there.all(|service| names::intersection(wildcard, &service.host).is_none())
     }
 
     fn service(&mut self, claim: Option<Claim<'_>>, service: &KnownService, options: &MeshOptions) {
@@ -197,13 +197,13 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         self.builder.virtual_host(&service.host, domains, Ports { named: ports.into(), other: None });
     }
 
-    /// A host that is no service: its rules hold on every port. A wildcard that covers services has rules of its own on
-    /// one port only, where none of those is.
+    /// A host that is no service: its rules hold on every port. A wildcard that covers services, or that a service
+    /// covers, has rules of its own on one port only, where none of those is.
     fn foreign_host(&mut self, claim: Claim<'_>) {
-        let covers = |service: &&KnownService| names::covers(claim.host, &service.host);
+        let meets = |service: &&KnownService| names::intersection(claim.host, &service.host).is_some();
         let meant = self.meant;
         let owners = claim.owners.iter().filter_map(|&owner| meant.get(owner));
-        let (other, numbers): (_, BTreeSet<u16>) = if names::is_wildcard(claim.host) && self.services.iter().any(covers)
+        let (other, numbers): (_, BTreeSet<u16>) = if names::is_wildcard(claim.host) && self.services.iter().any(meets)
         {
             (None, self.is_free(claim.host, PLAIN).then_some(PLAIN).into_iter().collect())
         } else {

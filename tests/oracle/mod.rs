@@ -111,9 +111,13 @@ fn mesh_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>>
         }
         let host = |names: Vec<String>| Host { names, candidates: candidates.clone() };
         for wanted in vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))) {
-            let on_port: Vec<_> = here.iter().filter(|service| covers(&wanted, &service.host)).collect();
+            // A wildcard meets what it covers and what covers it.
+            let meets = |service: &Known| {
+                covers(&wanted, &service.host) || wanted.starts_with('*') && covers(&service.host, &wanted)
+            };
+            let on_port: Vec<_> = here.iter().filter(|service| meets(service)).collect();
             // There is no listener of Istio's for a host that is no service but on port 80; here there is on every port.
-            let known = services.iter().any(|service| covers(&wanted, &service.host));
+            let known = services.iter().any(meets);
             if on_port.is_empty() && (port == 80 || !known) {
                 hosts.push(host(vec![wanted.clone()]));
             }

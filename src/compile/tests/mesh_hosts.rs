@@ -81,3 +81,24 @@ fn a_wildcard_that_covers_services_is_a_host_where_none_of_them_is() {
     assert_eq!(taken(&own, "http://x.example/").as_deref(), Some("exact"));
     assert_eq!(taken(&own, "http://x.example:81/"), None);
 }
+
+#[test]
+fn a_wildcard_that_a_service_covers_is_a_host_where_that_is_not() {
+    let narrow = rules("narrow", "'*.a.example'", None);
+    let here = [entry("*.example", &[80, 81]), narrow.clone()];
+    assert_eq!(taken(&here, "http://x.a.example/").as_deref(), Some("wildxexample"), "the service's own route");
+    assert_eq!(taken(&here, "http://x.a.example:81/").as_deref(), Some("wildxexample"));
+    let elsewhere = [entry("*.example", &[81]), narrow];
+    assert_eq!(taken(&elsewhere, "http://x.a.example/").as_deref(), Some("narrow"));
+    assert_eq!(taken(&elsewhere, "http://x.a.example:81/").as_deref(), Some("wildxexample"));
+    let exact = [entry("*.example", &[80]), rules("exact", "x.example", None)];
+    assert_eq!(taken(&exact, "http://x.example/").as_deref(), Some("exact"));
+    let warned = |documents: &[String]| {
+        let (_, report) = published(&documents.concat(), MeshOptions::default());
+        report.problems().iter().any(|problem| problem.to_string().contains("of the service *.example: rules hold"))
+    };
+    assert!(warned(&here) && !warned(&exact));
+    let own = [entry("*.example", &[80]), entry("*.a.example", &[80]), rules("narrow", "'*.a.example'", None)];
+    assert_eq!(taken(&own, "http://x.a.example/").as_deref(), Some("narrow"));
+    assert!(!warned(&own));
+}
