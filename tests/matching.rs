@@ -67,6 +67,7 @@ const VS_HOSTS: &[&str] = &[
     "b.test",
     "*.test",
     "*.a.test",
+    "*.x.a.test",
     "*.example",
     "a.other.svc.cluster.local",
     "nowhere.example",
