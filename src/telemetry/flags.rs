@@ -5,6 +5,7 @@
 //!
 //! let flags = ResponseFlags::UPSTREAM_CONNECTION_FAILURE | ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
 //! assert_eq!(flags.to_string(), "URX,UF");
+//! assert_eq!(format!("{flags:#}"), "UpstreamRetryLimitExceeded,UpstreamConnectionFailure");
 //! assert_eq!(ResponseFlags::NONE.to_string(), "-");
 //! ```
 
@@ -16,10 +17,11 @@ use std::ops::{BitOr, BitOrAssign};
 pub struct ResponseFlags(u32);
 
 macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:literal, $letters:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal, $letters:literal, $word:literal;)*) => {
         impl ResponseFlags {
             $($(#[$doc])* pub const $name: ResponseFlags = ResponseFlags(1 << $bit);)*
-            const LETTERS: &[(ResponseFlags, &str)] = &[$((ResponseFlags::$name, $letters)),*];
+            /// Each with its letters and its word.
+            const NAMES: &[(ResponseFlags, &str, &str)] = &[$((ResponseFlags::$name, $letters, $word)),*];
         }
     };
 }
@@ -27,35 +29,35 @@ macro_rules! flags {
 // Envoy writes them in the order in which they were set: what befell a request before what ended it.
 flags! {
     /// `DI`: a fault delayed the request.
-    DELAY_INJECTED = 0, "DI";
+    DELAY_INJECTED = 0, "DI", "DelayInjected";
     /// `FI`: a fault aborted the request.
-    FAULT_INJECTED = 1, "FI";
+    FAULT_INJECTED = 1, "FI", "FaultInjected";
     /// `URX`: the retries are used up.
-    UPSTREAM_RETRY_LIMIT_EXCEEDED = 2, "URX";
+    UPSTREAM_RETRY_LIMIT_EXCEEDED = 2, "URX", "UpstreamRetryLimitExceeded";
     /// `UO`: a limit of `connectionPool` was reached.
-    UPSTREAM_OVERFLOW = 3, "UO";
+    UPSTREAM_OVERFLOW = 3, "UO", "UpstreamOverflow";
     /// `LR`: this side reset the request.
-    LOCAL_RESET = 4, "LR";
+    LOCAL_RESET = 4, "LR", "LocalReset";
     /// `UH`: no endpoint was healthy.
-    NO_HEALTHY_UPSTREAM = 5, "UH";
+    NO_HEALTHY_UPSTREAM = 5, "UH", "NoHealthyUpstream";
     /// `UT`: a timeout of the route passed.
-    UPSTREAM_REQUEST_TIMEOUT = 6, "UT";
+    UPSTREAM_REQUEST_TIMEOUT = 6, "UT", "UpstreamRequestTimeout";
     /// `UR`: the upstream reset the request.
-    UPSTREAM_REMOTE_RESET = 7, "UR";
+    UPSTREAM_REMOTE_RESET = 7, "UR", "UpstreamRemoteReset";
     /// `UF`: no connection to the upstream.
-    UPSTREAM_CONNECTION_FAILURE = 8, "UF";
+    UPSTREAM_CONNECTION_FAILURE = 8, "UF", "UpstreamConnectionFailure";
     /// `UC`: the upstream closed the connection.
-    UPSTREAM_CONNECTION_TERMINATION = 9, "UC";
+    UPSTREAM_CONNECTION_TERMINATION = 9, "UC", "UpstreamConnectionTermination";
     /// `NR`: no rule took the request.
-    NO_ROUTE = 10, "NR";
+    NO_ROUTE = 10, "NR", "NoRouteFound";
     /// `RL`: a rate limit refused the request.
-    RATE_LIMITED = 11, "RL";
+    RATE_LIMITED = 11, "RL", "RateLimited";
     /// `UPE`: the upstream does not speak HTTP.
-    UPSTREAM_PROTOCOL_ERROR = 12, "UPE";
+    UPSTREAM_PROTOCOL_ERROR = 12, "UPE", "UpstreamProtocolError";
     /// `NC`: the destination names no known cluster.
-    NO_CLUSTER_FOUND = 13, "NC";
+    NO_CLUSTER_FOUND = 13, "NC", "NoClusterFound";
     /// `DC`: the client went away first.
-    DOWNSTREAM_CONNECTION_TERMINATION = 14, "DC";
+    DOWNSTREAM_CONNECTION_TERMINATION = 14, "DC", "DownstreamConnectionTermination";
 }
 
 impl ResponseFlags {
@@ -87,15 +89,16 @@ impl BitOrAssign for ResponseFlags {
     }
 }
 
+/// In Envoy's letters (`%RESPONSE_FLAGS%`), in the alternate form (`{:#}`) in its words (`%RESPONSE_FLAGS_LONG%`).
 impl fmt::Display for ResponseFlags {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_empty() {
             return f.write_str("-");
         }
         let mut separator = "";
-        for (flag, letters) in Self::LETTERS {
+        for (flag, letters, word) in Self::NAMES {
             if self.contains(*flag) {
-                write!(f, "{separator}{letters}")?;
+                write!(f, "{separator}{}", if f.alternate() { word } else { letters })?;
                 separator = ",";
             }
         }
@@ -111,11 +114,11 @@ mod tests {
     fn every_flag_is_its_own_bit_with_its_own_letters() {
         let mut all = ResponseFlags::NONE;
         let mut letters = std::collections::BTreeSet::new();
-        for (flag, word) in ResponseFlags::LETTERS {
-            assert!(!all.contains(*flag), "{word} shares its bit");
-            assert!(letters.insert(word), "{word} twice");
+        for (flag, short, long) in ResponseFlags::NAMES {
+            assert!(!all.contains(*flag), "{short} shares its bit");
+            assert!(letters.insert(short) && letters.insert(long), "{short} or {long} twice");
             all |= *flag;
-            assert_eq!(flag.to_string(), *word);
+            assert_eq!((flag.to_string().as_str(), format!("{flag:#}").as_str()), (*short, *long));
         }
         assert!(all.contains(ResponseFlags::NO_ROUTE) && !ResponseFlags::NONE.contains(ResponseFlags::NO_ROUTE));
     }

@@ -157,7 +157,7 @@ fn w9_and_h8_the_authority_of_the_rule_comes_first() {
 fn h3_and_h4_operations_that_cannot_be_keep_the_rule_back() {
     for (words, path) in [
         ("set: {x: '%NO_SUCH_COMMAND%'}", "set.x"),
-        ("add: {x: '%STREAM_ID%'}", "add.x"),
+        ("add: {x: '%CONNECTION_ID%'}", "add.x"),
         ("set: {x: '%START_TIME(%Q)%'}", "set.x"),
         ("set: {host: 'a b'}", "set.host"),
     ] {

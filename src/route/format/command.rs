@@ -6,19 +6,25 @@ use http::Version;
 use http::header::HeaderName;
 
 use super::address::Address;
+use super::query::{Query, QueryPart};
 use super::time::{self, TimeFormat};
 use super::tls_fact::TlsFact;
 use super::{FormatContext, FormatError, HeaderSource, Piece};
 use crate::route::ORIGINAL_PATH;
 
+/// What a gateway names a request by, and so the stream that it is.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// A command that waits for a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Header(Header),
+    Query(Query),
     Protocol,
     ResponseCode,
     ResponseCodeDetails,
     ResponseFlags,
+    ResponseFlagsLong,
     Address(Address),
     Tls(TlsFact),
     UpstreamHost,
@@ -28,6 +34,8 @@ pub(super) enum Command {
     StartTime(TimeFormat),
     EmitTime(TimeFormat),
     Duration,
+    /// What is never there when headers are written.
+    Nothing,
 }
 
 /// A header of the request or of the response, or else another.
@@ -89,12 +97,19 @@ impl Written<'_> {
             "REQ_WITHOUT_QUERY" => self.header(true, true)?,
             "RESP" => self.header(false, false)?,
             "PATH" => self.path()?,
+            "QUERY_PARAM" => self.query(QueryPart::Parameter(self.needed_argument()?.into())),
+            "QUERY_PARAMS" => match self.argument {
+                None | Some("" | "ORIG") => self.query(QueryPart::Whole),
+                Some(_) => return Err(self.wrong_argument()),
+            },
+            // There are none yet when headers are written.
+            "TRAILER" => self.needed_argument().map(|_| Command::Nothing)?,
             "START_TIME" => Command::StartTime(self.time_format()?),
             "EMIT_TIME" => Command::EmitTime(self.time_format()?),
             "DOWNSTREAM_PEER_CERT_V_START" => Command::Tls(TlsFact::NotBefore(self.time_format()?)),
             "DOWNSTREAM_PEER_CERT_V_END" => Command::Tls(TlsFact::NotAfter(self.time_format()?)),
             "ENVIRONMENT" => {
-                let name = self.argument.filter(|name| !name.is_empty()).ok_or_else(|| self.wrong_argument())?;
+                let name = self.needed_argument()?;
                 let value = std::env::var(name).unwrap_or_else(|_| "-".to_owned());
                 return Ok(Piece::Text(cut_text(&value, self.longest).into()));
             }
@@ -104,27 +119,25 @@ impl Written<'_> {
     }
 
     fn without_argument(self) -> Result<Piece, FormatError> {
-        let command = match self.name {
-            "PROTOCOL" => Command::Protocol,
-            "RESPONSE_CODE" => Command::ResponseCode,
-            "RESPONSE_CODE_DETAILS" => Command::ResponseCodeDetails,
-            "RESPONSE_FLAGS" => Command::ResponseFlags,
-            "UPSTREAM_HOST" => Command::UpstreamHost,
-            "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Command::UpstreamCluster,
-            "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Command::Attempts,
-            "ROUTE_NAME" => Command::RouteName,
-            "DURATION" => Command::Duration,
+        let piece = match self.name {
             "HOSTNAME" => return Ok(Piece::Text(hostname().into())),
-            name => {
-                let address = Address::named(name).map(Command::Address);
-                let command = address.or_else(|| TlsFact::named(name).map(Command::Tls));
-                command.ok_or_else(|| FormatError::Unknown(name.to_owned()))?
-            }
+            // No body is sent before headers are, and nothing of it again.
+            "BYTES_SENT" | "BYTES_RETRANSMITTED" | "PACKETS_RETRANSMITTED" => Piece::Text("0".into()),
+            name => Piece::Command(Command::named(name).ok_or_else(|| FormatError::Unknown(name.to_owned()))?),
         };
         match (self.argument, self.longest) {
-            (None, None) => Ok(Piece::Command(command)),
+            (None, None) => Ok(piece),
             _ => Err(self.wrong_argument()),
         }
+    }
+
+    /// The argument of a command that says nothing without one.
+    fn needed_argument(&self) -> Result<&str, FormatError> {
+        self.argument.filter(|argument| !argument.is_empty()).ok_or_else(|| self.wrong_argument())
+    }
+
+    fn query(&self, part: QueryPart) -> Command {
+        Command::Query(Query { part, longest: self.longest })
     }
 
     fn time_format(&self) -> Result<TimeFormat, FormatError> {
@@ -194,8 +207,36 @@ impl Field {
 }
 
 impl Command {
+    /// A command that takes no argument.
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "PROTOCOL" => Command::Protocol,
+            "RESPONSE_CODE" => Command::ResponseCode,
+            "RESPONSE_CODE_DETAILS" => Command::ResponseCodeDetails,
+            "RESPONSE_FLAGS" => Command::ResponseFlags,
+            "RESPONSE_FLAGS_LONG" => Command::ResponseFlagsLong,
+            "STREAM_ID" => Command::Header(Header {
+                request: true,
+                without_query: false,
+                field: Field::Name(REQUEST_ID),
+                otherwise: None,
+                longest: None,
+            }),
+            "UPSTREAM_HOST" => Command::UpstreamHost,
+            "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Command::UpstreamCluster,
+            "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Command::Attempts,
+            "ROUTE_NAME" => Command::RouteName,
+            "DURATION" => Command::Duration,
+            // Of QUIC, of listeners that look into handshakes, and of virtual clusters, none of which Istio sets up.
+            "ROUNDTRIP_DURATION" | "TLS_JA3_FINGERPRINT" | "TLS_JA4_FINGERPRINT" | "VIRTUAL_CLUSTER_NAME" => {
+                Command::Nothing
+            }
+            name => Address::named(name).map(Command::Address).or_else(|| TlsFact::named(name).map(Command::Tls))?,
+        })
+    }
+
     pub(super) fn names_request(&self) -> bool {
-        matches!(self, Command::Header(Header { request: true, .. }))
+        matches!(self, Command::Header(Header { request: true, .. }) | Command::Query(_))
     }
 
     pub(super) fn names_start(&self) -> bool {
@@ -209,16 +250,22 @@ impl Command {
                 header.render(context, out);
                 Ok(())
             }
+            Command::Query(query) => {
+                query.render(context, out);
+                Ok(())
+            }
             Command::Protocol => out.write_all(protocol(context.version)),
             Command::ResponseCode => write!(out, "{}", context.code.map_or(0, |code| code.as_u16())),
             Command::ResponseCodeDetails => out.write_all(context.details.as_bytes()),
             Command::ResponseFlags => write!(out, "{}", context.flags),
+            Command::ResponseFlagsLong => write!(out, "{:#}", context.flags),
             Command::Address(address) => address.render(context, out),
             Command::Tls(fact) => context.tls.map_or(Ok(()), |tls| fact.render(tls, out)),
             Command::UpstreamHost => context.upstream.map_or(Ok(()), |host| write!(out, "{host}")),
             Command::UpstreamCluster => context.cluster.map_or(Ok(()), |cluster| write!(out, "{cluster}")),
             Command::RouteName => out.write_all(context.route.as_bytes()),
             Command::Attempts => write!(out, "{}", context.attempts),
+            Command::Nothing => Ok(()),
             Command::Duration => write!(out, "{}", context.since_start.as_millis()),
             Command::EmitTime(format) => {
                 format.render(time::now(), out);
