@@ -300,9 +300,21 @@ mod tests {
             "name.TEST:81",
             "münchen.test",
         ] {
-            for path in
-                ["", "/", "/a/b", "/a/../b", "/a//%2e%2e/c", "/a%20b;c=d", "/ü", "/a\\b", "/?", "/a?b=c&d='e'", "?x"]
-            {
+            for path in [
+                "",
+                "/",
+                "/a/b",
+                "/a/../b",
+                "/a//%2e%2e/c",
+                "/a%20b;c=d",
+                "/ü",
+                "/a\\b",
+                "/?",
+                "/a?b=c&d='e'",
+                "//other.test/x",
+                "/.//x",
+                "?x",
+            ] {
                 let Ok(uri) = format!("http://{address}{path}").parse::<Uri>() else { continue };
                 let parsed = Url::parse(&uri.to_string()).ok();
                 assert!(parsed.is_some());
