@@ -12,7 +12,6 @@ use super::virtual_services::{MeantVirtualService, Target};
 use crate::config::{
     Config, DestinationRule, EndpointSlice, Resolution, Resource, Service, ServiceEntry, WorkloadEntry,
 };
-use crate::error::{Problem, Severity};
 use crate::options::{MeshOptions, Workload};
 use crate::snapshot::ClusterEntry;
 
@@ -48,15 +47,14 @@ pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], serv
         for Target { host, path, .. } in meant.rules.iter().flat_map(|rule| &rule.destinations).map(|to| &to.target) {
             let service = services.find_near(host, &meant.name.namespace);
             if service.is_some_and(|service| service.discovery == Discovery::Dialled) {
-                let path = format!("{path}.host");
                 let message = format!(
                     "{host} has resolution NONE, which leads where the client connected to: clients of a gateway \
                      connect to the gateway, and their requests get 503"
                 );
-                let problem = Problem::new(Severity::Warning, path.as_str(), message)
-                    .with_resource(meant.name.clone())
-                    .with_place(meant.resource.place(&path));
-                report.push(problem.with_help("write `resolution: DNS`"));
+                review::of(meant.resource, meant.name.clone(), report, |review| {
+                    let help = "write `resolution: DNS`".to_owned();
+                    review.warning_with_help(&Path::root(path).field("host"), message, help);
+                });
             }
         }
     }

@@ -103,8 +103,7 @@ fn compile(
     delegate::expand(&mut meant, options, regexes);
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
-    let of_mesh: Vec<_> =
-        visible.iter().copied().filter(|meant| meant.gateways.iter().any(|gateway| gateway == names::MESH)).collect();
+    let of_mesh: Vec<_> = visible.iter().copied().filter(|meant| meant.is_of_mesh()).collect();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
     let mesh_https = tables::mesh_https(&of_mesh, &services, &mut clusters, options, workload);
     let mesh_tls = l4::mesh(&of_mesh, &services, &mut clusters, workload);

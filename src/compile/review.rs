@@ -46,6 +46,12 @@ impl<'r> Review<'r> {
         self.push(Severity::Warning, path, message.into());
     }
 
+    /// The same, with what to write instead.
+    pub(crate) fn warning_with_help(&mut self, path: &Path<'_>, message: String, help: String) {
+        let problem = self.problem(Severity::Warning, path, message).with_help(help);
+        self.report.push(problem);
+    }
+
     /// A field is set that nothing reads yet; `why` is added where there is more to say.
     pub(crate) fn not_honored(&mut self, path: &Path<'_>, value: &impl IsSet) {
         if value.is_set() {
@@ -76,9 +82,13 @@ impl<'r> Review<'r> {
     }
 
     fn push(&mut self, severity: Severity, path: &Path<'_>, message: String) {
-        let place = self.place(path);
+        let problem = self.problem(severity, path, message);
+        self.report.push(problem);
+    }
+
+    fn problem(&self, severity: Severity, path: &Path<'_>, message: String) -> Problem {
         let problem = Problem::new(severity, path.text(), message);
-        self.report.push(problem.with_resource(self.name.clone()).with_place(place));
+        problem.with_resource(self.name.clone()).with_place(self.place(path))
     }
 }
 

@@ -33,6 +33,13 @@ pub(crate) struct MeantVirtualService<'a> {
     pub(crate) tls: Vec<StreamRule>,
 }
 
+impl MeantVirtualService<'_> {
+    /// Whether it holds for the clients of the mesh.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.gateways.iter().any(|gateway| gateway == names::MESH)
+    }
+}
+
 /// One entry of `http`. Of several actions a redirect counts before a direct response, and that before destinations.
 #[derive(Clone)]
 pub(crate) struct Rule<'a> {
