@@ -15,7 +15,7 @@ pub(super) struct TimeFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(Box<str>),
-    /// A letter of `strftime` that is written by itself: `%Y`.
+    /// What `strftime` writes by itself: `%Y`.
     Letter(Box<str>),
     /// `%f`, `%3f`: digits of the part of a second.
     Fraction(usize),
@@ -24,16 +24,6 @@ enum Piece {
     /// `%s`, and `%3s` to `%9s` in finer units: since 1970.
     Epoch(usize),
 }
-
-/// The pieces that some letters stand for.
-const COMPOSED: [(char, &str); 6] = [
-    ('F', "%Y-%m-%d"),
-    ('T', "%H:%M:%S"),
-    ('R', "%H:%M"),
-    ('D', "%m/%d/%y"),
-    ('h', "%b"),
-    ('c', "%a %b %e %H:%M:%S %Y"),
-];
 
 /// `2026-11-21T09:30:00.123Z`.
 impl Default for TimeFormat {
@@ -92,10 +82,16 @@ fn parse_onto(text: &str, pieces: &mut Vec<Piece>) -> Option<()> {
             ('t', ..) => pieces.push(Piece::Text("\t".into())),
             ('z', ..) => pieces.push(Piece::Text("+0000".into())),
             ('Z', ..) => pieces.push(Piece::Text("UTC".into())),
-            ('Y' | 'y' | 'm' | 'd' | 'e' | 'H' | 'I' | 'M' | 'S' | 'p' | 'j' | 'a' | 'A' | 'b' | 'B', ..) => {
+            (
+                'Y' | 'y' | 'm' | 'd' | 'e' | 'H' | 'I' | 'M' | 'S' | 'p' | 'j' | 'a' | 'A' | 'b' | 'B' | 'h' | 'F'
+                | 'T' | 'R' | 'D',
+                ..,
+            ) => {
                 pieces.push(Piece::Letter(format!("%{letter}").into()));
             }
-            _ => parse_onto(COMPOSED.iter().find(|(name, _)| *name == letter)?.1, pieces)?,
+            // jiff writes it another way.
+            ('c', ..) => parse_onto("%a %b %e %H:%M:%S %Y", pieces)?,
+            _ => return None,
         }
     }
     if !rest.is_empty() {
