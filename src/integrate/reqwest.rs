@@ -186,9 +186,8 @@ where
     // Which protocol it goes out in is the client's to choose.
     *request.version_mut() = Version::HTTP_11;
     // What is in the extensions only reqwest itself can take over.
-    let (true, Some(url)) = (request.extensions().is_empty(), url_of(request.uri())) else {
-        return request.try_into();
-    };
+    let plain = request.extensions().is_empty();
+    let Some(url) = plain.then(|| url_of(request.uri())).flatten() else { return request.try_into() };
     let (head, body) = request.into_parts();
     let mut request = reqwest::Request::new(head.method, url);
     *request.headers_mut() = head.headers;
