@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
@@ -22,6 +22,7 @@ use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};
 use crate::error::BoxError;
+use crate::transport::executor::Executor;
 
 /// How many requests of one HTTP/2 connection are served at once, as by Envoy.
 const MAX_STREAMS: u32 = 1024;
@@ -34,7 +35,7 @@ const HEAD_FOR_DOOR: usize = u16::MAX as usize;
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2: http2::Builder<Executor>,
     idle: Duration,
 }
 
@@ -44,7 +45,7 @@ impl Protocols {
         let mut http1 = http1::Builder::new();
         // What it would do for a timeout of heads, a timer for each request among it, the idle watch does as well.
         http1.header_read_timeout(None).max_header_size(HEAD_FOR_DOOR);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        let mut http2 = http2::Builder::new(Executor);
         http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
         http2.max_concurrent_streams(MAX_STREAMS);
         if let Some(buffer) = buffer {

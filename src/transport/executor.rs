@@ -2,10 +2,11 @@
 
 use std::future::Future;
 
-/// Spawns on tokio's runtime, boxed: what hyper hands over for each request has room for a whole connection, some two
-/// kilobytes, and tokio moves it nine times between here and its end.
+/// Spawns on tokio's runtime, boxed: what hyper hands over for each request is large, in a client with room for a whole
+/// connection, in a server with all that is done for the request, and tokio moves it several times between here and its
+/// end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Executor;
+pub(crate) struct Executor;
 
 impl<F> hyper::rt::Executor<F> for Executor
 where

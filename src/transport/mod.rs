@@ -32,7 +32,7 @@
 mod admission;
 mod body;
 mod connect;
-mod executor;
+pub(crate) mod executor;
 mod failure;
 mod future;
 mod head;
