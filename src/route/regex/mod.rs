@@ -14,6 +14,7 @@
 //! | `\<`, `\>` are plain characters, `{,3}` is plain text | word boundaries, a repetition | written out as plain text |
 //! | `a**`, `a{2}{3}` are refused | taken | refused |
 //! | repetitions over 1000, also nested ones, are refused | taken up to the size limit | refused |
+//! | two groups may have one name, and names any letters | one name each, other names | refused, as by Istio's webhook, which asks Go; ASCII |
 //! | `\p{...}` takes categories and scripts | also other properties | categories and scripts |
 //!
 //! The whole text must match ([`SearchRegex`] aside, which looks for parts): the pattern is compiled as `\A(?:...)\z`, for the end of a match says nothing (`a|ab`

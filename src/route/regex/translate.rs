@@ -1,5 +1,6 @@
 //! From RE2's syntax to that of the `regex` crate; what differs is listed in the module above.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::iter::Peekable;
 use std::str::Chars;
@@ -14,7 +15,8 @@ const MAX_REPEAT: u32 = 1000;
 
 /// Writes `pattern` anew; the message says what RE2 would not take.
 pub(super) fn translate(pattern: &str) -> Result<String, String> {
-    let mut translator = Translator { rest: Rest(pattern), out: String::with_capacity(pattern.len() + 16) };
+    let out = String::with_capacity(pattern.len() + 16);
+    let mut translator = Translator { rest: Rest(pattern), out, names: HashSet::new() };
     let mut repeatable = true;
     while let Some(character) = translator.rest.next() {
         let is_repetition = translator.one(character)?;
@@ -86,6 +88,8 @@ impl<'a> Rest<'a> {
 struct Translator<'a> {
     rest: Rest<'a>,
     out: String,
+    /// The names of groups so far.
+    names: HashSet<&'a str>,
 }
 
 impl Translator<'_> {
@@ -146,12 +150,15 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// A group. Names are dropped: nothing refers to them, and RE2 allows more of them.
+    /// A group. Names are dropped: nothing refers to them, and the crate takes fewer of them.
     fn group(&mut self) -> Result<(), String> {
         if self.rest.take("?P<") || self.rest.take("?<") {
             let name = self.rest.take_until(">").unwrap_or_default();
-            if name.is_empty() || !name.chars().all(|character| character == '_' || character.is_alphanumeric()) {
+            if name.is_empty() || !name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
                 return Err("a group has no proper name, or looks behind, which is not supported".to_owned());
+            }
+            if !self.names.insert(name) {
+                return Err(format!("two groups have the name {name}"));
             }
             self.out.push('(');
         } else if self.rest.take("?") {
@@ -393,7 +400,7 @@ mod tests {
     fn groups_have_names_or_none() {
         check("(?P<name>a)(?<x>b)(?P<1>c)(?:d)(e)", &[b"abcde"], &[]);
         check("(|a)", &[b"", b"a"], &[]);
-        for pattern in ["(a", "a)", "(?P<>a)", "(?P<a b>c)", "(?P<a"] {
+        for pattern in ["(a", "a)", "(?P<>a)", "(?P<a b>c)", "(?P<a", "(?P<a>b)(?<a>c)", "(?P<é>a)"] {
             refused(pattern);
         }
     }
