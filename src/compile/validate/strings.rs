@@ -162,53 +162,49 @@ fn check_format(mut value: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The length of `arguments)%`: a text, or a JSON list of texts. A backslash hides the byte after it.
+/// What is read next of the arguments of a command.
+#[derive(Clone, Copy)]
+enum Arguments {
+    /// Their first byte: `[` begins a list, and every other one is text, `)` and `"` too.
+    First,
+    Text,
+    /// In a list: the `"` that begins a text.
+    Quote,
+    /// After the `"` that ends a text: `,` or `]`.
+    Delimiter,
+    /// The `)` behind a list.
+    Close,
+    /// The `%` at the end.
+    End,
+}
+
+/// The length of `arguments)%`: a text, or a JSON list of texts. A backslash hides the byte after it; a `)` ends the
+/// arguments within quotes too.
 fn arguments(text: &[u8]) -> Result<usize, &'static str> {
-    let first = text.iter().position(|byte| *byte != b' ').unwrap_or(text.len());
-    let end = if text.get(first) == Some(&b'[') { json_list(text, first + 1)? } else { plain(text, first)? };
-    let rest = text.get(end..).unwrap_or_default();
-    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
-    match rest.get(blanks) {
-        Some(b'%') => Ok(end + blanks + 1),
-        Some(_) => Err("after the `)` of a command comes its `%`"),
-        None => Err("a command lacks the `%` at its end"),
-    }
-}
-
-/// The index behind the `)` that ends a text.
-fn plain(text: &[u8], mut at: usize) -> Result<usize, &'static str> {
-    loop {
-        match text.get(at) {
-            None => return Err("the arguments of a command lack their `)`"),
-            Some(b')') => return Ok(at + 1),
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
-        }
-    }
-}
-
-/// The index behind `])`, for a list whose `[` stands before `at`.
-fn json_list(text: &[u8], mut at: usize) -> Result<usize, &'static str> {
-    const WRONG: &str = "the arguments of a command are not a list of texts";
-    let blanks = |at: usize| at + text.iter().skip(at).take_while(|byte| **byte == b' ').count();
-    loop {
-        at = blanks(at);
-        if text.get(at) != Some(&b'"') {
-            return Err(WRONG);
-        }
+    let (mut state, mut at) = (Arguments::First, 0);
+    while let Some(byte) = text.get(at) {
         at += 1;
-        while *text.get(at).ok_or(WRONG)? != b'"' {
-            at += if text[at] == b'\\' { 2 } else { 1 };
-        }
-        at = blanks(at + 1);
-        match text.get(at) {
-            Some(b',') => at += 1,
-            Some(b']') => break,
-            _ => return Err(WRONG),
-        }
+        state = match (state, byte) {
+            (Arguments::Text, b'\\') => {
+                at += 1;
+                Arguments::Text
+            }
+            (Arguments::Text | Arguments::Close, b')') => Arguments::End,
+            (Arguments::Text, b'"') => Arguments::Delimiter,
+            (Arguments::Text, _) | (Arguments::Quote, b'"') => Arguments::Text,
+            (Arguments::End, b'%') => return Ok(at),
+            (state, b' ') => state,
+            (Arguments::First, b'[') | (Arguments::Delimiter, b',') => Arguments::Quote,
+            (Arguments::First, _) => Arguments::Text,
+            (Arguments::Delimiter, b']') => Arguments::Close,
+            (Arguments::End, _) => return Err("after the `)` of a command comes its `%`"),
+            _ => return Err("the arguments of a command are not a list of texts"),
+        };
     }
-    at = blanks(at + 1);
-    if text.get(at) == Some(&b')') { Ok(at + 1) } else { Err(WRONG) }
+    Err(match state {
+        Arguments::End => "a command lacks the `%` at its end",
+        _ => "the arguments of a command lack their `)`",
+    })
 }
 
 #[cfg(test)]
@@ -226,6 +222,9 @@ mod tests {
             "%START_TIME(%Y-%m-%dT%H:%M:%S)%",
             "%DYNAMIC_METADATA([\"a\", \"b\\\"]\"])%",
             "%A( x )  %",
+            "%A( )x)%",
+            "%A(a\\)b)%",
+            "%A(a\"])%",
             "%%%HOSTNAME%%%",
         ] {
             assert_eq!(check_format(good.as_bytes()), Ok(()), "{good}");
@@ -241,6 +240,11 @@ mod tests {
             "%M([)%",
             "%M([a])%",
             "%M([\"a\"]%",
+            "%M()%",
+            "%M(a\"b)%",
+            "%M(a\\",
+            "%M([\"a)%\"])%",
+            "%M([\"a\" \"b\"])%",
         ] {
             assert!(check_format(bad.as_bytes()).is_err(), "{bad}");
         }
