@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::names::{self, Exporter};
-use super::{Findings, metadata, numbers, traffic_policy};
+use super::{Findings, metadata, traffic_policy};
 use crate::compile::path::Path;
 use crate::config::{DestinationRule, DestinationWorkloadSelector, Resource, Subset};
 
@@ -50,11 +50,5 @@ fn subsets(subsets: &[Subset], path: &Path<'_>, own: &str, findings: &mut Findin
 }
 
 fn selector(selector: &DestinationWorkloadSelector, path: &Path<'_>, findings: &mut Findings) {
-    let labels = &selector.match_labels;
-    let path = path.field("matchLabels");
-    names::selector("VD31", &path, labels, findings);
-    numbers::at_most(&path, labels.len(), 4096, "labels", findings);
-    for (key, value) in labels.iter().filter(|(_, value)| value.len() > 63) {
-        findings.error("CRD", &path.key(key), format!("the value `{value}` is too long: at most 63 bytes"));
-    }
+    names::selector("VD31", &path.field("matchLabels"), (&selector.match_labels, 4096), findings);
 }

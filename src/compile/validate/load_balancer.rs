@@ -33,7 +33,7 @@ pub(crate) fn judge(settings: &LoadBalancerSettings, path: &Path<'_>, outlier: b
     if let Some(setting) = zone_aware_lb_setting {
         locality::zone_aware(setting, &path.field("zoneAwareLbSetting"), outlier, findings);
     }
-    numbers::duration("CRD", &path.field("warmupDurationSecs"), *warmup_duration_secs, findings);
+    numbers::at_least_a_millisecond(&path.field("warmupDurationSecs"), *warmup_duration_secs, findings);
     if let Some(warmup) = warmup {
         self::warmup(warmup, &path.field("warmup"), findings);
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::addresses::is_ip;
 use super::findings::Findings;
+use super::numbers;
 use crate::compile::path::Path;
 
 /// Letters, digits and inner dashes, 1 to 63 bytes.
@@ -155,13 +156,15 @@ pub(crate) fn labels(rule: &'static str, path: &Path<'_>, labels: &BTreeMap<Stri
     }
 }
 
-/// What may select workloads: no empty key, no `*`. Without any label it selects all of them, which is worth a warning.
+/// What may select workloads: at most `most` labels, no empty key, no `*`. Without any label it selects all of them,
+/// which is worth a warning.
 pub(crate) fn selector(
     rule: &'static str,
     path: &Path<'_>,
-    labels: &BTreeMap<String, String>,
+    (labels, most): (&BTreeMap<String, String>, usize),
     findings: &mut Findings,
 ) {
+    numbers::at_most(path, labels.len(), most, "labels", findings);
     if labels.is_empty() {
         findings.warning(rule, path, "a workloadSelector without labels selects every workload of the namespace");
     }
@@ -170,6 +173,9 @@ pub(crate) fn selector(
             findings.error(rule, path, format!("a workloadSelector cannot have an empty label name (of `{value}`)"));
         } else if key.contains('*') || value.contains('*') {
             findings.error(rule, &path.key(key), format!("a workloadSelector knows no wildcard: `{key}: {value}`"));
+        }
+        if value.len() > 63 {
+            findings.error("CRD", &path.key(key), format!("the value `{value}` is too long: at most 63 bytes"));
         }
     }
 }

@@ -33,6 +33,11 @@ pub(crate) fn duration_or_zero(rule: &'static str, path: &Path<'_>, value: Optio
     duration(rule, path, value.filter(|value| value.as_nanos().abs() >= NANOS_PER_MILLI), findings);
 }
 
+/// At least 1 ms, which is all that the API server asks for.
+pub(crate) fn at_least_a_millisecond(path: &Path<'_>, value: Option<Duration>, findings: &mut Findings) {
+    duration("CRD", path, value.filter(|value| value.as_nanos() < NANOS_PER_MILLI), findings);
+}
+
 /// 1 to 65535.
 pub(crate) fn port(rule: &'static str, path: &Path<'_>, number: u32, findings: &mut Findings) {
     if !(1..=65535).contains(&number) {

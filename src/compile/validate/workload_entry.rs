@@ -72,4 +72,11 @@ pub(crate) fn limits(entry: &WorkloadEntry, path: &Path<'_>, findings: &mut Find
     for (name, count, most, what) in limits {
         numbers::at_most(&path.field(name), count, most, what, findings);
     }
+    for name in ports.keys() {
+        numbers::at_most(&path.entry("ports", name), name.len(), 62, "bytes of a name", findings);
+    }
+    let socket = address.strip_prefix(addresses::UNIX);
+    if socket.is_some_and(|socket| socket.starts_with('@') && socket.ends_with('/')) {
+        findings.error("CRD", &path.field("address"), "the address of a unix socket cannot end with `/`");
+    }
 }

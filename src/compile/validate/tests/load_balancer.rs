@@ -132,5 +132,8 @@ fn vd23_warmup_has_a_duration() {
     wrong(&balancer("warmup: {duration: 0s}"), "VD23", "warmup.duration");
     wrong(&balancer("warmup: {duration: 1s, minimumPercent: 101}"), "VD23", "warmup.minimumPercent");
     wrong(&balancer("warmup: {duration: 1s, aggression: 0}"), "VD23", "warmup.aggression");
-    wrong(&balancer("warmupDurationSecs: 0s"), "CRD", "warmupDurationSecs");
+    good(&balancer("warmupDurationSecs: 1.0005s"));
+    for short in ["0s", "999us", "-1s"] {
+        wrong(&balancer(&format!("warmupDurationSecs: {short}")), "CRD", "warmupDurationSecs");
+    }
 }

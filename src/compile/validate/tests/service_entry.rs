@@ -22,6 +22,12 @@ fn ve1_a_selector_has_plain_labels() {
     says(&fixed("workloadSelector: {}"), &["warning VE1 spec.workloadSelector.labels"]);
     says(&fixed("workloadSelector: {labels: {'': b}}"), &["error VE1 spec.workloadSelector.labels"]);
     says(&fixed("workloadSelector: {labels: {a: 'b*'}}"), &["error VE1 spec.workloadSelector.labels.a"]);
+    let labels = |count| (0..count).map(|number| format!("a{number}: b")).collect::<Vec<_>>().join(", ");
+    good(&fixed(&format!("workloadSelector: {{labels: {{{}}}}}", labels(256))));
+    let many = fixed(&format!("workloadSelector: {{labels: {{{}}}}}", labels(257)));
+    says(&many, &["error CRD spec.workloadSelector.labels"]);
+    let long = fixed(&format!("workloadSelector: {{labels: {{a: {}}}}}", "b".repeat(64)));
+    says(&long, &["error CRD spec.workloadSelector.labels.a"]);
 }
 
 #[test]

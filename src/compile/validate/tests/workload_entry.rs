@@ -46,4 +46,8 @@ fn crd_limits_of_workloads() {
     says(&entry(&format!("address: a, ports: {{{ports}}}")), &["error CRD spec.ports"]);
     let long = "a".repeat(254);
     says(&entry(&format!("address: a, serviceAccount: {long}")), &["error CRD spec.serviceAccount"]);
+    let name = "a".repeat(62);
+    good(&entry(&format!("address: a, ports: {{{name}: 1}}")));
+    says(&entry(&format!("address: a, ports: {{{name}a: 1}}")), &[&format!("error CRD spec.ports.{name}a")]);
+    says(&entry("address: 'unix://@a/'"), &["error CRD spec.address"]);
 }
