@@ -143,6 +143,11 @@ fn host(text: &str, path: &Path<'_>, findings: &mut Findings) {
         findings.error("VG4", path, names::bad_dns_label(namespace, "a namespace")).help("or write `*` or `.`");
     }
     if addresses::is_ip(host) {
+        if !host.contains('.') {
+            findings
+                .error("VG4", path, format!("`{host}` is an IPv6 address: a Gateway takes names and IPv4 addresses"))
+                .help("write `*`");
+        }
         return;
     }
     if let Err(message) = names::check_wildcard_domain(host) {

@@ -40,21 +40,21 @@ pub(crate) fn rule(rule: &HttpRoute, path: &Path<'_>, delegate: bool, context: &
 /// Exactly one action, and nothing beside it that it cannot have.
 fn action(rule: &HttpRoute, path: &Path<'_>, delegate: bool, findings: &mut Findings) {
     let routes = !rule.route.is_empty();
-    if rule.mirror.is_some() && !rule.mirrors.is_empty() {
-        findings
-            .error("VH6", &path.field("mirrors"), "`mirror` and `mirrors` cannot be in one rule")
-            .help("write all destinations to `mirrors`");
-    }
-    if rule.delegate.is_some() && delegate {
-        findings.error("VH2", &path.field("delegate"), "a delegate cannot delegate again");
-        return;
-    }
-    if rule.delegate.is_some() {
+    if rule.delegate.is_some() && !delegate {
         for (name, set) in [("route", routes), ("redirect", rule.redirect.is_some())] {
             if set {
                 findings.error("VH1", &path.field(name), format!("`delegate` and `{name}` cannot be in one rule"));
             }
         }
+        return;
+    }
+    if rule.mirror.is_some() && !rule.mirrors.is_empty() {
+        findings
+            .error("VH6", &path.field("mirrors"), "`mirror` and `mirrors` cannot be in one rule")
+            .help("write all destinations to `mirrors`");
+    }
+    if rule.delegate.is_some() {
+        findings.error("VH2", &path.field("delegate"), "a delegate cannot delegate again");
         return;
     }
     let (id, name) = match (&rule.redirect, &rule.direct_response) {

@@ -81,7 +81,11 @@ pub(crate) fn check_wildcard_domain(name: &str) -> Result<(), String> {
     if !is_wildcard_label(first) {
         return Err(bad_label(name, first));
     }
-    rest.map_or(Ok(()), |rest| check_labels(name, rest))
+    match rest {
+        // A single label may have the trailing dot too.
+        None | Some("") => Ok(()),
+        Some(rest) => check_labels(name, rest),
+    }
 }
 
 /// A host of a VirtualService that is bound to gateways: with SNI hosts, also `outbound_.80_._.host`, the names that

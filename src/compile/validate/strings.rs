@@ -71,9 +71,10 @@ pub(crate) fn regex(
     }
 }
 
-/// Whether it is a token of RFC 7230, which every header name is.
+/// Whether it is a token of RFC 7230, which every header name is. Istio takes commas too: in `corsPolicy` several names
+/// in one text come to the same as a list of them, and a match asks for a header that nobody can send.
 fn is_token(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+,-.^_`|~".contains(&byte))
 }
 
 /// Whether a key of `headers` asks for a claim of a verified token: `@request.auth.claims.NAME` or `[NAME]`.

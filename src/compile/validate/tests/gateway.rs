@@ -37,9 +37,12 @@ fn vg3_a_server_has_hosts() {
 
 #[test]
 fn vg4_hosts_are_whole_names() {
-    good(&hosts("['*', '*/*', ./a.b, ns/a.b, '*/*.a.b', 10.0.0.1]"));
+    good(&hosts("['*', '*/*', ./a.b, ns/a.b, '*/*.a.b', 10.0.0.1, '::ffff:10.0.0.1', 'a.']"));
     for bad in ["/a.b", "ns/", "n_s/a.b", "'~/a.b'", "reviews", "a_b.c", "'*foo.com'", "ns/reviews", "'*-a.b.c'", "''"]
     {
+        says(&hosts(&format!("[{bad}]")), &["error VG4 spec.servers[0].hosts[0]"]);
+    }
+    for bad in ["'2001:db8::1'", "'ns/::1'"] {
         says(&hosts(&format!("[{bad}]")), &["error VG4 spec.servers[0].hosts[0]"]);
     }
 }

@@ -22,6 +22,7 @@ fn vh7_a_header_is_not_matched_by_null() {
 #[test]
 fn vh8_matched_headers_have_names() {
     good(&matching("{headers: {X-a_b: {}, ':method': {exact: GET}, ':path': {prefix: /}}}"));
+    good(&matching("{headers: {'x-a,x-b': {}}}"));
     says(&matching("{headers: {'a b': {}}}"), &["error VH8 spec.http[0].match[0].headers.a b"]);
     says(&matching("{headers: {'': {}}}"), &["error VH8 spec.http[0].match[0].headers[\"\"]"]);
     says(&matching("{headers: {':foo': {}}}"), &["error VH8 spec.http[0].match[0].headers.:foo"]);

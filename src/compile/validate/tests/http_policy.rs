@@ -27,7 +27,7 @@ fn v1_oneofs_of_faults_have_one_member() {
 fn vh14_cors_has_origins_methods_headers_and_an_age() {
     good(&cors(
         "{allowOrigins: [{exact: '*'}, {prefix: 'http'}, {regex: '.*'}], allowMethods: ['*', GET, TRACE], \
-         allowHeaders: ['*', x-a], exposeHeaders: [x-b], maxAge: 24h}",
+         allowHeaders: ['*', x-a], exposeHeaders: ['x-b,x-c'], maxAge: 24h}",
     ));
     let cases = [
         ("allowOrigins: [{exact: ''}]", "allowOrigins[0]"),
@@ -35,6 +35,7 @@ fn vh14_cors_has_origins_methods_headers_and_an_age() {
         ("allowOrigins: [{regex: 'a('}]", "allowOrigins[0].regex"),
         ("allowMethods: [GET, get]", "allowMethods[1]"),
         ("allowHeaders: ['a b']", "allowHeaders[0]"),
+        ("allowHeaders: ['a, b']", "allowHeaders[0]"),
         ("exposeHeaders: ['']", "exposeHeaders[0]"),
         ("maxAge: 0s", "maxAge"),
         ("maxAge: 1.5s", "maxAge"),

@@ -52,6 +52,12 @@ fn vh6_mirrors_are_written_one_way() {
     says(&routed("mirror: {host: c}, mirrors: [{destination: {host: d}}]"), &["error VH6 spec.http[0].mirrors"]);
     good(&routed("mirror: {host: c}"));
     good(&routed("mirrors: [{destination: {host: d}}]"));
+    let rule = "{mirror: {host: c}, mirrors: [{destination: {host: d}}], delegate: {name: x}}";
+    good(&http(rule));
+    says(
+        &resource("VirtualService", &format!("{{http: [{rule}]}}")),
+        &["error VH6 spec.http[0].mirrors", "error VH2 spec.http[0].delegate"],
+    );
 }
 
 #[test]
