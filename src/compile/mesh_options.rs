@@ -11,6 +11,9 @@ use crate::config::{
 use crate::error::{Error, ErrorKind};
 use crate::options::{HttpRetryPolicy, MeshOptions, OutboundTrafficPolicy, PathNormalization};
 
+/// What Istio takes for every connection; a DestinationRule may say more.
+const LONGEST_CONNECT: units::Duration = units::Duration::from_secs(3600);
+
 impl MeshOptions {
     /// Reads a file with the fields of Istio's MeshConfig; what is not set is Istio's default. The report names fields
     /// that are not known and fields that have no effect here.
@@ -51,12 +54,19 @@ fn judge(config: &MeshConfig, findings: &mut Findings) {
     for (name, duration) in [("connectTimeout", config.connect_timeout), ("dnsRefreshRate", config.dns_refresh_rate)] {
         validate::duration("MeshConfig", &path(name), duration, findings);
     }
+    if let Some(timeout) = config.connect_timeout.filter(|timeout| *timeout > LONGEST_CONNECT) {
+        let message = format!("the duration {timeout} is too long: at most {LONGEST_CONNECT}");
+        findings.error("MeshConfig", &path("connectTimeout"), message);
+    }
     if let Some(retries) = &config.default_http_retry_policy {
         validate::retries(retries, &path("defaultHttpRetryPolicy"), findings);
     }
     if let Some(settings) = &config.locality_lb_setting {
         // Whether there is outlier detection is a matter of each DestinationRule.
         validate::locality(settings, &path("localityLbSetting"), true, findings);
+    }
+    if let Some(settings) = &config.zone_aware_lb_setting {
+        validate::zone_aware(settings, &path("zoneAwareLbSetting"), true, findings);
     }
 }
 
@@ -260,6 +270,14 @@ somethingElse: 1
             ("[]", "m.yaml:1:1: error: expected the fields of MeshConfig, found a list"),
             ("connectTimeout: soon", "m.yaml:1:1: error: connectTimeout: "),
             ("connectTimeout: -1s", "m.yaml:1:1: error: connectTimeout: the duration -1s is negative"),
+            (
+                "connectTimeout: 3601s",
+                "m.yaml:1:1: error: connectTimeout: the duration 3601s is too long: at most 3600s",
+            ),
+            (
+                "zoneAwareLbSetting: {failover: [{from: a/b, to: c}]}",
+                "m.yaml:1:34: error: zoneAwareLbSetting.failover[0].from: ",
+            ),
             ("outboundTrafficPolicy: {mode: NONE}", "m.yaml:1:25: error: outboundTrafficPolicy.mode: "),
             ("rootNamespace: []", "m.yaml:1:1: error: rootNamespace: expected a string, found a list"),
             ("defaultHttpRetryPolicy: {attempts: -1}", "m.yaml:1:26: error: defaultHttpRetryPolicy.attempts: "),
@@ -269,5 +287,7 @@ somethingElse: 1
             let error = MeshOptions::from_yaml(text, "m.yaml").unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");
         }
+        let text = "connectTimeout: 1h\nzoneAwareLbSetting: {minClusterSize: 0, failover: [{from: a, to: b}]}\n";
+        assert!(MeshOptions::from_yaml(text, "m.yaml").unwrap().1.problems().is_empty());
     }
 }

@@ -31,7 +31,11 @@ pub(crate) fn judge(settings: &LoadBalancerSettings, path: &Path<'_>, outlier: b
         locality::judge(setting, &path.field("localityLbSetting"), outlier, findings);
     }
     if let Some(setting) = zone_aware_lb_setting {
-        locality::zone_aware(setting, &path.field("zoneAwareLbSetting"), outlier, findings);
+        let path = path.field("zoneAwareLbSetting");
+        locality::zone_aware(setting, &path, outlier, findings);
+        if setting.min_cluster_size == Some(0) {
+            findings.error("CRD", &path.field("minClusterSize"), "a minClusterSize of 0 is too small: at least 1");
+        }
     }
     numbers::at_least_a_millisecond(&path.field("warmupDurationSecs"), *warmup_duration_secs, findings);
     if let Some(warmup) = warmup {

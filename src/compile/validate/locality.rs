@@ -32,7 +32,7 @@ pub(crate) fn zone_aware(
     outlier: bool,
     findings: &mut Findings,
 ) {
-    let ZoneAwareLoadBalancerSetting { enabled: _, failover, failover_priority, min_cluster_size } = setting;
+    let ZoneAwareLoadBalancerSetting { enabled: _, failover, failover_priority, min_cluster_size: _ } = setting;
     topology(
         failover_priority,
         "VD22",
@@ -43,9 +43,6 @@ pub(crate) fn zone_aware(
     let pairs = failover.iter().map(|entry| (entry.from.as_str(), entry.to.as_str()));
     self::failover(pairs, path, findings);
     needs_outlier(path, (!failover.is_empty(), !failover_priority.is_empty()), outlier, findings);
-    if *min_cluster_size == Some(0) {
-        findings.error("CRD", &path.field("minClusterSize"), "a minClusterSize of 0 is too small: at least 1");
-    }
 }
 
 fn topology(priority: &[String], rule: &'static str, why: &str, path: &Path<'_>, findings: &mut Findings) {

@@ -39,7 +39,7 @@ pub(crate) use destination_rule::destination_rule;
 pub(crate) use findings::Findings;
 pub(crate) use gateway::gateway;
 pub(crate) use http_policy::retries;
-pub(crate) use locality::judge as locality;
+pub(crate) use locality::{judge as locality, zone_aware};
 pub(crate) use numbers::duration;
 pub(crate) use service_entry::service_entry;
 pub(crate) use virtual_service::virtual_service;
