@@ -106,7 +106,7 @@ impl<'a> Check<'a> {
             (Schema::Leaf { expected, check }, value) => {
                 let checked = match yaml::scalar(value) {
                     Some(scalar) => check(scalar),
-                    None => Err(Fault::new(format!("expected {expected}, found {}", yaml::describe(value)))),
+                    None => Err(no_leaf(expected, value)),
                 };
                 if let Err(fault) = checked {
                     let fault = self.ellipsis(fault, value);
@@ -225,6 +225,11 @@ impl<'a> Check<'a> {
 /// Whether a text ends with an ellipsis that stood for something left out.
 pub(crate) fn is_elided(text: &str) -> bool {
     text.ends_with(" ...") || text == "..." || text.ends_with('\u{2026}')
+}
+
+fn no_leaf(expected: &str, found: &Value) -> Fault {
+    let fault = Fault::new(format!("expected {expected}, found {}", yaml::describe(found)));
+    if yaml::ends_with_colons(found) { fault.help("put it in quotes: the last colon makes it a key") } else { fault }
 }
 
 fn no_message(message: &Message, found: &Value) -> Fault {

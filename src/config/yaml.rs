@@ -284,6 +284,13 @@ pub(crate) fn describe(value: &Value) -> String {
     }
 }
 
+/// Whether it was meant as a text with two colons at its end, `2001:db8::`, of which YAML makes a key without a value.
+pub(crate) fn ends_with_colons(value: &Value) -> bool {
+    let Value::Mapping(mapping) = value else { return false };
+    let meant = |(key, value): (&Value, &Value)| value.is_null() && key.as_str().is_some_and(|key| key.ends_with(':'));
+    mapping.len() == 1 && mapping.iter().all(meant)
+}
+
 /// The value named `name`, unless it is null.
 pub(crate) fn get<'v>(mapping: &'v Mapping, name: &str) -> Option<&'v Value> {
     mapping.get(name).filter(|value| !value.is_null())

@@ -116,6 +116,7 @@ fn one_parser_decides() {
     };
     let told = told(&slice("[1.2.3.4, 001:db8::]"));
     assert!(told.len() == 1 && told[0].contains("endpoints[0].addresses[1]: expected a string"), "{told:#?}");
+    assert!(told[0].contains("put it in quotes"), "{told:#?}");
     let config = Config::from_yaml(&slice("[1.2.3.4, '001:db8::', 001:db8::1]"), "a.yaml").unwrap();
     assert_eq!(config.problems, []);
     assert_eq!(config.endpoint_slices[0].spec.endpoints[0].addresses, ["1.2.3.4", "001:db8::", "001:db8::1"]);
