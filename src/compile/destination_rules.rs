@@ -11,20 +11,28 @@ use crate::config::{
 };
 use crate::options::{MeshOptions, Workload};
 
-/// The rules of a configuration by namespace and host, those of one host merged as Istio merges them.
+/// The rules of a configuration that a workload may meet, by namespace and host, those of one host merged as Istio
+/// merges them. Who sees a rule counts before that: with one that is not there for a client none is merged.
 pub(crate) struct DestinationRules<'a> {
-    namespaces: HashMap<String, HashMap<String, Vec<MergedRule<'a>>>>,
+    /// Those of the client's own namespace, as its own clients see them.
+    own: Hosts<'a>,
+    /// Those of every namespace that are not for its own clients only.
+    exported: HashMap<String, Hosts<'a>>,
     options: &'a MeshOptions,
     workload: &'a Workload,
 }
+
+/// The rules of a namespace by host.
+type Hosts<'a> = HashMap<String, Vec<MergedRule<'a>>>;
 
 /// Rules of one host in one namespace, merged.
 pub(crate) struct MergedRule<'a> {
     pub(crate) subsets: Vec<&'a Subset>,
     pub(crate) policy: Option<&'a TrafficPolicy>,
+    /// As the first of them says it, in its words.
     export_to: BTreeSet<&'a str>,
-    /// The client must have these labels.
-    selector: Option<&'a Resource<DestinationRule>>,
+    /// The labels that the client must have. `None`: it is for every client.
+    selector: Option<&'a BTreeMap<String, String>>,
 }
 
 impl<'a> DestinationRules<'a> {
@@ -39,113 +47,121 @@ impl<'a> DestinationRules<'a> {
             let key = |rule: &Resource<DestinationRule>| rule.spec.workload_selector.is_none();
             key(one).cmp(&key(other)).then_with(|| by_age(one, one_namespace).cmp(&by_age(other, other_namespace)))
         });
-        let mut namespaces: HashMap<String, HashMap<String, Vec<MergedRule<'a>>>> = HashMap::new();
+        let mut all = Self { own: Hosts::new(), exported: HashMap::new(), options, workload };
         for (namespace, rule) in rules {
-            let host = names::complete(&rule.spec.host, namespace, &options.domain);
-            merge(namespaces.entry(namespace.to_owned()).or_default().entry(host).or_default(), rule);
+            all.add(namespace, rule);
         }
-        Self { namespaces, options, workload }
+        all
+    }
+
+    fn add(&mut self, namespace: &'a str, rule: &'a Resource<DestinationRule>) {
+        let Self { own, exported, options, workload } = self;
+        let host = names::complete(&rule.spec.host, namespace, &options.domain);
+        let selector = rule.spec.workload_selector.as_ref().map(|selector| &selector.match_labels);
+        let export_to: BTreeSet<&str> = match selector {
+            // What is for some workloads is for none of another namespace.
+            Some(_) => BTreeSet::from(["."]),
+            None => rule.spec.export_to.iter().map(String::as_str).collect(),
+        };
+        let names_own = export_to.contains(".") || export_to.contains(namespace);
+        let is_private = match export_to.len() {
+            0 => options.default_destination_rule_export_to.iter().any(|to| to == "."),
+            1 => names_own,
+            _ => false,
+        };
+        let is_of_root = namespace == options.root_namespace;
+        let is_for_own =
+            if is_of_root { is_private } else { export_to.is_empty() || export_to.contains("*") || names_own };
+        let rule = &rule.spec;
+        if is_for_own && namespace == workload.namespace {
+            merge(own.entry(host.clone()).or_default(), rule, selector, &export_to);
+        }
+        if !is_private {
+            let rules = exported.entry(namespace.to_owned()).or_default().entry(host).or_default();
+            merge(rules, rule, selector, &export_to);
+        }
     }
 
     /// The rule for a service: of the client's namespace, else of the service's, else of the root namespace.
     /// The first namespace that has one decides; inside it an exact host hides every wildcard.
     pub(crate) fn find(&self, service: &KnownService) -> Option<&MergedRule<'a>> {
-        let client = self.workload.namespace.as_str();
-        let root = self.options.root_namespace.as_str();
-        // Only here what is not for the client itself hides nothing.
-        let own = |rules: &[MergedRule<'a>]| rules.iter().any(|rule| self.is_exported(rule, client));
-        if let Some(rules) = self.of_host(client, &service.host, own) {
-            let usable = |rule: &MergedRule<'a>| client != root || self.is_private(rule, root);
-            if let Some(found) = self.choose(rules, |rule| self.is_exported(rule, client) && usable(rule)) {
-                return found;
-            }
+        if let Some(rules) = of_host(&self.own, &service.host) {
+            return self.choose(rules.iter());
         }
-        for namespace in [service.namespace.as_str(), root] {
-            if let Some(rules) = self.of_host(namespace, &service.host, |_| true) {
-                let found = self.choose(rules, |rule| self.is_exported(rule, namespace));
-                if let Some(found) = found {
-                    return found;
-                }
+        for namespace in [&service.namespace, &self.options.root_namespace] {
+            let found = self.exported.get(namespace).and_then(|hosts| of_host(hosts, &service.host));
+            let mut seen = found.into_iter().flatten().filter(|rule| self.is_exported(rule)).peekable();
+            if seen.peek().is_some() {
+                return self.choose(seen);
             }
         }
         None
     }
 
-    /// The rules of the one host key of a namespace that speaks for `host`, among those whose rules `count`.
-    fn of_host(
-        &self,
-        namespace: &str,
-        host: &str,
-        count: impl Fn(&[MergedRule<'a>]) -> bool,
-    ) -> Option<&[MergedRule<'a>]> {
-        let hosts = self.namespaces.get(namespace)?;
-        if let Some(rules) = hosts.get(host).filter(|rules| count(rules)) {
-            return Some(rules);
-        }
-        let wild = hosts.iter().filter(|(key, _)| names::is_wildcard(key) && names::covers(key, host));
-        let wild = wild.filter(|(_, rules)| count(rules));
-        wild.min_by(|(one, _), (other, _)| names::by_specificity(one, other)).map(|(_, rules)| rules.as_slice())
-    }
-
     /// Among the rules of one host: a selector that fits the client wins, else the youngest without one.
-    /// `None`: nothing here is for this client; `Some(None)`: only selectors that do not fit, and the search ends.
-    fn choose<'r>(
-        &self,
-        rules: &'r [MergedRule<'a>],
-        usable: impl Fn(&MergedRule<'a>) -> bool,
-    ) -> Option<Option<&'r MergedRule<'a>>> {
-        let usable: Vec<_> = rules.iter().filter(|rule| usable(rule)).collect();
-        if usable.is_empty() {
-            return None;
-        }
-        let fits = |rule: &&&MergedRule<'a>| {
-            let selector = rule.selector.and_then(|rule| rule.spec.workload_selector.as_ref());
-            selector.is_some_and(|selector| selects(&selector.match_labels, &self.workload.labels))
-        };
-        let selected = usable.iter().find(fits);
-        Some(selected.or_else(|| usable.iter().rev().find(|rule| rule.selector.is_none())).copied())
-    }
-
-    fn is_exported(&self, rule: &MergedRule<'a>, own: &str) -> bool {
-        let client = self.workload.namespace.as_str();
-        if rule.selector.is_some() {
-            return own == client;
-        }
-        let to: Vec<String> = rule.export_to.iter().map(|&to| to.to_owned()).collect();
-        names::reach(&to, &self.options.default_destination_rule_export_to, own, client).is_some()
-    }
-
-    fn is_private(&self, rule: &MergedRule<'a>, root: &str) -> bool {
-        rule.selector.is_some()
-            || rule.export_to.iter().all(|&to| to == "." || to == root) && !rule.export_to.is_empty()
-    }
-}
-
-/// What the selector of a rule asks for; `None`: it has none.
-fn labels_of(rule: Option<&Resource<DestinationRule>>) -> Option<&BTreeMap<String, String>> {
-    Some(&rule?.spec.workload_selector.as_ref()?.match_labels)
-}
-
-/// Adds a rule to those of its host, and of the same selector: subsets are joined (the first of a name wins), the first policy stays whole.
-fn merge<'a>(merged: &mut Vec<MergedRule<'a>>, rule: &'a Resource<DestinationRule>) {
-    let export_to: BTreeSet<&str> = rule.spec.export_to.iter().map(String::as_str).collect();
-    let selector = rule.spec.workload_selector.as_ref().map(|_| rule);
-    let mut kept_alone = true;
-    for existing in merged.iter_mut().filter(|existing| labels_of(existing.selector) == labels_of(selector)) {
-        if existing.export_to == export_to || existing.export_to.is_subset(&export_to) && !export_to.is_empty() {
-            kept_alone = existing.export_to != export_to;
-            for subset in &rule.spec.subsets {
-                if existing.subsets.iter().all(|known| known.name != subset.name) {
-                    existing.subsets.push(subset);
-                }
+    fn choose<'r>(&self, rules: impl Iterator<Item = &'r MergedRule<'a>>) -> Option<&'r MergedRule<'a>> {
+        let mut chosen = None;
+        for rule in rules {
+            match rule.selector {
+                None => chosen = Some(rule),
+                Some(labels) if selects(labels, &self.workload.labels) => return Some(rule),
+                Some(_) => {}
             }
-            existing.policy = existing.policy.or(rule.spec.traffic_policy.as_ref());
-            break;
         }
+        chosen
     }
-    if kept_alone {
-        let subsets = rule.spec.subsets.iter().collect();
-        merged.push(MergedRule { subsets, policy: rule.spec.traffic_policy.as_ref(), export_to, selector });
+
+    /// Whether a rule of another namespace is for the client's.
+    fn is_exported(&self, rule: &MergedRule<'a>) -> bool {
+        let to = &rule.export_to;
+        to.is_empty() || to.contains("*") || to.contains(self.workload.namespace.as_str())
+    }
+}
+
+/// The rules of the one host of a namespace that speaks for `host`.
+fn of_host<'r, 'a>(hosts: &'r Hosts<'a>, host: &str) -> Option<&'r [MergedRule<'a>]> {
+    if let Some(rules) = hosts.get(host) {
+        return Some(rules);
+    }
+    let wild = hosts.iter().filter(|(key, _)| names::is_wildcard(key) && names::covers(key, host));
+    wild.min_by(|(one, _), (other, _)| names::by_specificity(one, other)).map(|(_, rules)| rules.as_slice())
+}
+
+/// Adds a rule to those of its host with which it goes: its subsets (the first of a name wins), and its policy where
+/// there was none. It stands alone too, unless the last of those with whom it was compared are for the same clients.
+fn merge<'a>(
+    merged: &mut Vec<MergedRule<'a>>,
+    rule: &'a DestinationRule,
+    selector: Option<&'a BTreeMap<String, String>>,
+    export_to: &BTreeSet<&'a str>,
+) {
+    let mut stands_alone = true;
+    for existing in merged.iter_mut() {
+        stands_alone = existing.export_to != *export_to;
+        let is_wider = !existing.export_to.is_empty() && existing.export_to.is_subset(export_to);
+        if stands_alone && !is_wider {
+            continue;
+        }
+        match (existing.selector, selector) {
+            (Some(one), Some(other)) if one != other => {
+                stands_alone = true;
+                continue;
+            }
+            (Some(_), Some(_)) | (None, None) => stands_alone = false,
+            // What holds for every client completes what holds for some.
+            _ => {}
+        }
+        for subset in &rule.subsets {
+            if existing.subsets.iter().all(|known| known.name != subset.name) {
+                existing.subsets.push(subset);
+            }
+        }
+        existing.policy = existing.policy.or(rule.traffic_policy.as_ref());
+    }
+    if stands_alone {
+        let subsets = rule.subsets.iter().collect();
+        let (policy, export_to) = (rule.traffic_policy.as_ref(), export_to.clone());
+        merged.push(MergedRule { subsets, policy, export_to, selector });
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which DestinationRule speaks for a service (DS1, DS3).
+//! Which DestinationRule speaks for a service (DS1, DS3, DS4).
 
 use super::*;
 use crate::options::Workload;
@@ -49,4 +49,81 @@ fn ds3_rules_with_one_selector_are_merged() {
     assert_eq!((balancer(&both, "v1"), balancer(&both, "v2")), (Some(Policy::Random), Some(Policy::Random)));
     let apart = [selected("one", "g", "v1", "RANDOM"), selected("two", "h", "v2", "ROUND_ROBIN")].concat();
     assert_eq!((balancer(&apart, "v1"), balancer(&apart, "v2")), (Some(Policy::Random), None));
+}
+
+/// A rule of a namespace for a host, with a subset that is called as the rule is.
+fn subset(name: &str, namespace: &str, host: &str, more: &str) -> String {
+    rule(name, &format!("{{host: '{host}', subsets: [{{name: {name}}}]{more}}}"))
+        .replace("namespace: default", &format!("namespace: {namespace}"))
+}
+
+/// The subsets of `a.test`, a service of `default`, for a client of a namespace with the label `app`.
+fn seen(documents: &[String], namespace: &str, app: &str) -> Vec<String> {
+    let mut workload = Workload { namespace: namespace.to_owned(), ..Workload::default() };
+    workload.labels.insert("app".to_owned(), app.to_owned());
+    let mesh = Mesh::builder().workload(workload).build();
+    let report =
+        mesh.apply(Config::from_yaml(&format!("{SERVICES}{}", documents.concat()), "it.yaml").unwrap()).unwrap();
+    assert_eq!(report.errors().count(), 0, "{report}");
+    let snapshot = mesh.snapshot();
+    let mut subsets: Vec<_> = snapshot
+        .clusters()
+        .filter(|cluster| &*cluster.key.host == "a.test" && !cluster.key.subset.is_empty())
+        .map(|cluster| cluster.key.subset.to_string())
+        .collect();
+    subsets.sort();
+    subsets
+}
+
+#[test]
+fn ds1_a_private_rule_hides_no_wider_one_from_others() {
+    let rules = [subset("narrow", "default", "a.test", ", exportTo: ['.']"), subset("wide", "default", "*.test", "")];
+    assert_eq!(seen(&rules, "default", ""), ["narrow"]);
+    assert_eq!(seen(&rules, "other", ""), ["wide"]);
+}
+
+#[test]
+fn ds1_clients_of_the_root_namespace_see_its_private_rules_first() {
+    let rules = [
+        subset("all", "istio-system", "a.test", ""),
+        subset("own", "istio-system", "a.test", ", exportTo: ['.']"),
+        subset("service", "default", "a.test", ", exportTo: [istio-system]"),
+    ];
+    assert_eq!(seen(&rules, "istio-system", ""), ["own"]);
+    assert_eq!(seen(&rules[..1], "istio-system", ""), ["all"]);
+    assert_eq!(seen(&[&rules[..1], &rules[2..]].concat(), "istio-system", ""), ["service"]);
+    assert_eq!(seen(&rules, "other", ""), ["all"]);
+}
+
+#[test]
+fn ds3_a_rule_for_every_client_completes_those_for_some() {
+    let selected =
+        |name, app| subset(name, "default", "a.test", &format!(", workloadSelector: {{matchLabels: {{app: {app}}}}}"));
+    let some = [selected("g1", "g"), selected("h1", "h"), selected("h2", "h")];
+    let with = |export_to| [&some[..], &[subset("x", "default", "a.test", export_to)]].concat();
+    let wider = with(", exportTo: ['.', other]");
+    assert_eq!(seen(&wider, "default", "g"), ["g1", "x"]);
+    assert_eq!(seen(&wider, "default", "h"), ["h1", "h2", "x"]);
+    assert_eq!(seen(&wider, "default", "z"), ["x"]);
+    assert_eq!(seen(&wider, "other", "g"), ["x"]);
+    let public = with("");
+    assert_eq!((seen(&public, "default", "g"), seen(&public, "default", "z")), (vec!["g1".into()], vec!["x".into()]));
+    // One for the same clients is theirs alone.
+    let private = with(", exportTo: ['.']");
+    assert_eq!(seen(&private, "default", "h"), ["h1", "h2", "x"]);
+    assert_eq!(seen(&private, "default", "z"), Vec::<String>::new());
+}
+
+#[test]
+fn ds4_a_rule_for_more_clients_is_joined_where_both_are_seen() {
+    let a = |name, export_to| subset(name, "default", "a.test", export_to);
+    let rules = [a("v1", ", exportTo: ['.']"), a("v2", ", exportTo: ['.', other]")];
+    assert_eq!(seen(&rules, "default", ""), ["v1", "v2"]);
+    assert_eq!(seen(&rules, "other", ""), ["v2"]);
+    let rules = [a("v1", ", exportTo: [one]"), a("v2", ", exportTo: [one, two]")];
+    assert_eq!(seen(&rules, "one", ""), ["v1", "v2"]);
+    assert_eq!(seen(&rules, "two", ""), Vec::<String>::new(), "it is for those of the first only");
+    let rules = [a("v1", ""), a("v2", ", exportTo: [one]")];
+    assert_eq!(seen(&rules, "default", ""), ["v1"]);
+    assert_eq!(seen(&rules, "one", ""), ["v2"], "of those that stand apart the youngest");
 }
