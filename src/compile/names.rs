@@ -73,20 +73,20 @@ pub(crate) enum Reach {
     Public,
 }
 
-/// Whether and how a resource of `own` namespace with `export_to` is seen from `client`.
+/// Whether and how a resource of `own` namespace with `export_to` is seen from `client`. Of what does not go together
+/// `*` counts before `~`, and that before names.
 pub(crate) fn reach(export_to: &[String], default: &[String], own: &str, client: &str) -> Option<Reach> {
     let export_to = if export_to.is_empty() { default } else { export_to };
-    let mut reach = None;
-    for to in export_to {
-        let seen = match to.as_str() {
-            "*" => Some(Reach::Public),
-            "~" => None,
-            "." => (own == client).then_some(Reach::Private),
-            namespace => (namespace == client).then_some(if own == client { Reach::Private } else { Reach::Named }),
-        };
-        reach = reach.or(seen);
+    let says = |word: &str| export_to.iter().any(|to| to == word);
+    if says("*") {
+        Some(Reach::Public)
+    } else if says("~") {
+        None
+    } else if own == client && (says(".") || says(own)) {
+        Some(Reach::Private)
+    } else {
+        says(client).then_some(Reach::Named)
     }
-    reach
 }
 
 #[cfg(test)]
@@ -139,5 +139,10 @@ mod tests {
         assert_eq!(reach(&to(&["."]), &everywhere, "a", "b"), None);
         assert_eq!(reach(&to(&["b"]), &everywhere, "a", "b"), Some(Reach::Named));
         assert_eq!(reach(&to(&["~"]), &everywhere, "a", "a"), None);
+        assert_eq!(reach(&to(&["b", ".", "*"]), &everywhere, "a", "b"), Some(Reach::Public));
+        assert_eq!(reach(&to(&["*", "~"]), &everywhere, "a", "b"), Some(Reach::Public));
+        assert_eq!(reach(&to(&[".", "~"]), &everywhere, "a", "a"), None);
+        assert_eq!(reach(&[], &to(&[".", "c"]), "a", "c"), Some(Reach::Named));
+        assert_eq!(reach(&[], &to(&[".", "a"]), "a", "a"), Some(Reach::Private));
     }
 }
