@@ -50,6 +50,8 @@ pub(super) enum PortNames {
     OrTarget(Arc<BTreeMap<String, u16>>),
     /// The named one, else none: an EndpointSlice lists all it has.
     Only(Arc<BTreeMap<String, u16>>),
+    /// The one for the number of the service's port, else none.
+    ByNumber(Arc<BTreeMap<u16, u16>>),
 }
 
 impl KnownEndpoint {
@@ -77,6 +79,7 @@ impl KnownEndpoint {
     fn port(&self, port: &KnownPort) -> Option<u16> {
         match (&self.ports, &port.target) {
             (PortNames::Only(ports), _) => ports.get(&port.name).copied(),
+            (PortNames::ByNumber(ports), _) => ports.get(&port.number).copied(),
             (PortNames::OrTarget(ports), Target::Number(target)) => {
                 Some(ports.get(&port.name).copied().unwrap_or(*target))
             }
@@ -84,10 +87,17 @@ impl KnownEndpoint {
         }
     }
 
-    /// The same endpoint, which serves `ports` and no others.
-    pub(crate) fn bound_to(&self, ports: &[KnownPort]) -> Self {
-        let ports = ports.iter().filter_map(|port| Some((port.name.clone(), self.port(port)?)));
-        Self { ports: PortNames::Only(Arc::new(ports.collect())), ..self.clone() }
+    /// The same endpoint, which serves `ports` and no others, as one of a service that is found by `discovery`: what is
+    /// listed is told apart by the names of ports, what is looked up by their numbers.
+    pub(crate) fn bound_to(&self, ports: &[KnownPort], discovery: Discovery) -> Self {
+        let served = ports.iter().filter_map(|port| Some((port, self.port(port)?)));
+        let ports = match discovery {
+            Discovery::Names | Discovery::LogicalName => {
+                PortNames::ByNumber(Arc::new(served.map(|(port, number)| (port.number, number)).collect()))
+            }
+            _ => PortNames::Only(Arc::new(served.map(|(port, number)| (port.name.clone(), number)).collect())),
+        };
+        Self { ports, ..self.clone() }
     }
 
     /// The name that has to be looked up for its address.

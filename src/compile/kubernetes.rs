@@ -86,11 +86,13 @@ impl Sources<'_> {
         if is_local(spec) && !workload.node.is_empty() {
             endpoints.retain(|endpoint| *endpoint.node == *workload.node);
         }
+        let ports: Vec<_> = spec.ports.iter().filter_map(KnownPort::of_kubernetes).collect();
         Some(KnownService {
             host: host(&resource.meta, namespace, options),
             namespace: namespace.to_owned(),
             name: resource.meta.name.clone(),
-            ports: spec.ports.iter().filter_map(KnownPort::of_kubernetes).collect(),
+            own_ports: ports.len(),
+            ports,
             registry: ServiceRegistry::Kubernetes,
             addresses,
             headless,
@@ -101,6 +103,7 @@ impl Sources<'_> {
             unlabeled,
             aliases: Vec::new(),
             export_to: export_to(&resource.meta),
+            labels: Default::default(),
             created: resource.meta.creation_timestamp,
         })
     }

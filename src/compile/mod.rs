@@ -22,6 +22,7 @@ mod headers;
 mod honored;
 mod http1;
 mod inbound;
+mod joined;
 mod kubernetes;
 mod l4;
 mod limits;

@@ -22,13 +22,15 @@ impl Sources<'_> {
         // Without endpoints the host is its own; a selector that selects nothing leaves none.
         let names = matches!(discovery, Discovery::Names | Discovery::LogicalName);
         let itself = names && spec.endpoints.is_empty() && spec.workload_selector.is_none();
+        let selector = spec.workload_selector.as_ref().map(|selector| selector.labels.clone()).unwrap_or_default();
         let service = |host: &String| KnownService {
             host: host.to_ascii_lowercase(),
             namespace: resource.namespace().to_owned(),
             name: resource.meta.name.clone(),
+            own_ports: ports.len(),
             ports: ports.clone(),
             registry: ServiceRegistry::ServiceEntry,
-            addresses: spec.addresses.iter().filter(|address| !address.contains('/')).cloned().collect(),
+            addresses: spec.addresses.iter().filter_map(|address| single_address(address)).map(str::to_owned).collect(),
             headless: false,
             subject_alt_names: spec.subject_alt_names.clone(),
             discovery,
@@ -37,6 +39,7 @@ impl Sources<'_> {
             unlabeled: 0,
             aliases: Vec::new(),
             export_to: spec.export_to.clone(),
+            labels: [resource.meta.labels.clone(), selector.clone()],
             created: resource.meta.creation_timestamp,
         };
         spec.hosts.iter().map(service).collect()
@@ -54,5 +57,15 @@ impl Sources<'_> {
             endpoints.truncate(1);
         }
         endpoints
+    }
+}
+
+/// The one address that is written, be it as a range of one; `None`: they are more.
+pub(crate) fn single_address(address: &str) -> Option<&str> {
+    match address.split_once('/') {
+        None => Some(address),
+        Some((ip, "32")) if !ip.contains(':') => Some(ip),
+        Some((ip, "128")) if ip.contains(':') => Some(ip),
+        Some(_) => None,
     }
 }

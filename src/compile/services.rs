@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::endpoints::{KnownEndpoint, Sources};
+use super::joined;
 use super::names;
 use crate::config::units::Timestamp;
 use crate::config::{Config, Resource};
@@ -22,6 +23,8 @@ pub(crate) struct KnownService {
     /// The name of its resource.
     pub(super) name: String,
     pub(crate) ports: Vec<KnownPort>,
+    /// How many of them, from the first, its own resource has; the others are of those that were joined to it.
+    pub(super) own_ports: usize,
     pub(crate) registry: ServiceRegistry,
     /// Addresses that stand for the service in a request's authority.
     pub(crate) addresses: Vec<String>,
@@ -37,6 +40,8 @@ pub(crate) struct KnownService {
     /// Hosts of Services of type ExternalName that are other names of it.
     pub(crate) aliases: Vec<String>,
     pub(crate) export_to: Vec<String>,
+    /// The labels of its resource, and those that a ServiceEntry selects workloads by.
+    pub(super) labels: [BTreeMap<String, String>; 2],
     pub(crate) created: Option<Timestamp>,
 }
 
@@ -142,11 +147,6 @@ impl KnownService {
         let looked_up = matches!(self.discovery, Discovery::Names | Discovery::LogicalName);
         self.endpoints.iter().filter(move |_| looked_up).filter_map(KnownEndpoint::name)
     }
-
-    /// The order in which services of one host and namespace are preferred: Kubernetes, then the older.
-    fn rank(&self) -> (ServiceRegistry, Option<Timestamp>, &str, &str) {
-        (self.registry, self.created, &self.name, &self.namespace)
-    }
 }
 
 /// Another name of a service: a Service of type ExternalName.
@@ -175,25 +175,20 @@ impl Services {
         let mut services: Vec<_> =
             config.services.iter().filter_map(|service| sources.kubernetes(service, options, workload)).collect();
         services.extend(config.service_entries.iter().flat_map(|entry| sources.service_entry(entry)));
-        join_endpoints(&mut services);
         let default = &options.default_service_export_to;
-        let is_seen = |export_to: &[String], namespace: &str| {
-            names::reach(export_to, default, namespace, &workload.namespace).is_some()
-        };
+        let reach =
+            |export_to: &[String], namespace: &str| names::reach(export_to, default, namespace, &workload.namespace);
+        let ranks = joined::ranks(&services, |service| reach(&service.export_to, &service.namespace));
+        joined::join(&mut services, &ranks);
         let mut by_host: HashMap<String, Vec<usize>> = HashMap::new();
-        for (number, service) in services.iter().enumerate() {
-            if is_seen(&service.export_to, &service.namespace) {
-                by_host.entry(service.host.clone()).or_default().push(number);
-            }
+        for (number, service) in services.iter().enumerate().filter(|(number, _)| ranks[*number].is_some()) {
+            by_host.entry(service.host.clone()).or_default().push(number);
         }
         for numbers in by_host.values_mut() {
-            numbers.sort_by_key(|&number| {
-                let service = &services[number];
-                (service.namespace != workload.namespace, service.rank())
-            });
+            numbers.sort_by_key(|&number| (services[number].namespace != workload.namespace, ranks[number]));
         }
         let aliases = config.services.iter().filter_map(|service| super::kubernetes::alias(service, options));
-        let aliases: Vec<_> = aliases.filter(|alias| is_seen(&alias.export_to, &alias.namespace)).collect();
+        let aliases: Vec<_> = aliases.filter(|alias| reach(&alias.export_to, &alias.namespace).is_some()).collect();
         let aliases = followed(&aliases);
         for (alias, target) in sorted(&aliases) {
             for number in by_host.get(target).into_iter().flatten() {
@@ -211,7 +206,7 @@ impl Services {
 
     /// The service of this host that the workload sees.
     pub(crate) fn find(&self, host: &str) -> Option<&KnownService> {
-        self.of(host)?.first().map(|&number| &self.services[number])
+        self.every(host).next()
     }
 
     /// Every service of this host that the workload sees, by whatever name.
@@ -239,26 +234,6 @@ impl Services {
     }
 }
 
-/// Of several definitions of one host in one namespace one is the service, and its endpoints are those of all.
-fn join_endpoints(services: &mut [KnownService]) {
-    let mut definitions: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
-    for (number, service) in services.iter().enumerate() {
-        definitions.entry((&service.host, &service.namespace)).or_default().push(number);
-    }
-    let mut several: Vec<_> = definitions.into_values().filter(|numbers| numbers.len() > 1).collect();
-    for numbers in &mut several {
-        numbers.sort_by_key(|&number| services[number].rank());
-        let [first, others @ ..] = numbers.as_slice() else { continue };
-        let discovery = services[*first].discovery;
-        let joined: Vec<_> = others.iter().map(|&other| &services[other]).flat_map(KnownService::bound).collect();
-        let joined = joined.into_iter().filter(|endpoint| discovery.takes(endpoint));
-        let joined: Vec<_> = joined.collect();
-        if discovery != Discovery::LogicalName {
-            services[*first].endpoints.extend(joined);
-        }
-    }
-}
-
 impl Discovery {
     /// Whether it takes such an endpoint: what is listed has addresses, not names.
     pub(crate) fn takes(self, endpoint: &KnownEndpoint) -> bool {
@@ -267,13 +242,6 @@ impl Discovery {
             Self::Names | Self::LogicalName => true,
             Self::Dialled | Self::Requested => false,
         }
-    }
-}
-
-impl KnownService {
-    /// Its endpoints with the ports that they have for it, for a service whose ports are others.
-    fn bound(&self) -> impl Iterator<Item = KnownEndpoint> {
-        self.endpoints.iter().map(|endpoint| endpoint.bound_to(&self.ports))
     }
 }
 

@@ -105,7 +105,7 @@ spec:
 #[test]
 fn se6_every_host_has_the_ports_endpoints_and_addresses() {
     let spec = format!(
-        "{{hosts: [a.test, B.test, '*.c.test'], addresses: [240.0.0.1, 'fd00::1', 10.5.0.0/16], resolution: STATIC, {HTTP},
+        "{{hosts: [a.test, B.test, '*.c.test'], addresses: [240.0.0.1, 'fd00::1', 10.5.0.0/16, 10.6.0.1/32], resolution: STATIC, {HTTP},
   endpoints: [{{address: 10.0.0.1}}]}}"
     );
     let published = publish(&entry("a", &spec));
@@ -121,6 +121,7 @@ fn se6_every_host_has_the_ports_endpoints_and_addresses() {
         ("240.0.0.1", true),
         ("[fd00::1]", true),
         ("10.5.0.7", false),
+        ("10.6.0.1", true),
         ("a.test:81", false),
     ] {
         assert_eq!(published.taken_by(authority).is_some(), taken, "{authority}");
@@ -143,8 +144,48 @@ fn se7_the_oldest_definition_is_the_service_and_all_give_endpoints() {
     let text = dated("young", 2025, young, "10.0.0.2") + &dated("old", 2024, HTTP, "10.0.0.1");
     let published = publish(&text);
     assert_eq!(published.addresses("outbound|80||a.test"), list(&["10.0.0.1:80", "10.0.0.2:9000"]));
-    assert_eq!(published.addresses("outbound|90||a.test"), None, "the younger one's port is none of the service");
-    assert_eq!(published.taken_by("a.test").as_deref(), Some("ServiceEntry default/old"));
+    assert_eq!(published.addresses("outbound|90||a.test"), list(&["10.0.0.2:90"]), "the younger one's port");
+    assert_eq!(published.taken_by("a.test:90").as_deref(), Some("ServiceEntry default/old"));
+}
+
+/// One entry for the port of HTTP and another for that of HTTPS is how the mesh is told of a site.
+#[test]
+fn entries_that_differ_in_nothing_else_give_their_ports_to_one_service() {
+    let http = "ports: [{number: 80, name: http, protocol: HTTP}]";
+    let more = "ports: [{number: 8080, name: more, protocol: HTTP}]";
+    let one =
+        entry("one", &format!("{{hosts: [a.test], resolution: DNS, {http}, endpoints: [{{address: 10.0.0.1}}]}}"));
+    let ports = |metadata: &str, spec: &str| {
+        let spec = format!("{{hosts: [a.test], {more}, endpoints: [{{address: 10.0.0.2}}], {spec}}}");
+        let published = publish(&(one.clone() + &entry(&format!("two{metadata}"), &spec)));
+        [80, 8080].map(|port| published.addresses(&format!("outbound|{port}||a.test")))
+    };
+    let (first, second) = (list(&["10.0.0.1:80"]), list(&["10.0.0.2:8080"]));
+    assert_eq!(ports("", "resolution: DNS"), [first.clone(), second.clone()]);
+    assert_eq!(ports("", "resolution: DNS_ROUND_ROBIN"), [first.clone(), None]);
+    assert_eq!(ports(", labels: {app: a}", "resolution: DNS"), [first.clone(), None]);
+    assert_eq!(ports(", namespace: other", "resolution: DNS"), [first.clone(), None]);
+    assert_eq!(ports("", "resolution: DNS, exportTo: ['.']"), [None, second], "what is for a namespace comes first");
+}
+
+/// What is looked up is told apart by the numbers of ports, what is listed by their names.
+#[test]
+fn the_endpoints_of_another_entry_serve_its_ports() {
+    let of = |resolution: &str| {
+        let entry = |name: &str, number: u16, address: &str| {
+            let port = format!("ports: [{{number: {number}, name: http, protocol: HTTP}}]");
+            let spec =
+                format!("{{hosts: [a.test], resolution: {resolution}, {port}, endpoints: [{{address: {address}}}]}}");
+            self::entry(name, &spec)
+        };
+        let published = publish(&(entry("one", 80, "10.0.0.1") + &entry("two", 8080, "10.0.0.2")));
+        (published.addresses("outbound|80||a.test"), published.addresses("outbound|8080||a.test"))
+    };
+    let both = list(&["10.0.0.1:80", "10.0.0.2:8080"]);
+    assert_eq!(of("STATIC"), (both.clone(), both));
+    let each = (list(&["10.0.0.1:80"]), list(&["10.0.0.2:8080"]));
+    assert_eq!(of("DNS"), each);
+    assert_eq!(of("DNS_ROUND_ROBIN"), each);
 }
 
 #[test]
