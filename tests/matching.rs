@@ -49,6 +49,7 @@ const AUTHORITIES: &[&str] = &[
     "a.other",
     "a.default.svc",
     "a.default.svc.cluster.local",
+    "a.test.:8080",
     "a.test",
     "a.test:8080",
     "A.Test:81",
@@ -145,7 +146,7 @@ prop_compose! {
     fn a_config()(
         mut virtual_services in vec(a_virtual_service(), 1..6),
         services in vec((select(vec!["a", "b"]), select(vec!["default", "other"]), vec(select(vec![80u32, 81, 8080]), 1..3)), 0..4),
-        entries in vec((text(&["a.test", "b.test", "x.a.test", "*.a.test"]), vec(select(vec![80u32, 81, 443, 8080]), 1..3), 0..4u8), 0..3),
+        entries in vec((text(&["a.test", "b.test", "x.a.test", "*.a.test", "a.default"]), vec(select(vec![80u32, 81, 443, 8080]), 1..3), 0..4u8), 0..3),
         servers in vec(vec(text(&["*", "a.test", "*.test", "./a.test", "other/*", "*/b.test"]), 1..3), 1..3),
     ) -> Config {
         for (number, resource) in virtual_services.iter_mut().enumerate() {

@@ -44,6 +44,18 @@ pub(crate) struct Clusters<'a> {
     pub(crate) tunnels: Vec<&'a TunnelSettings>,
 }
 
+/// Who asks for a destination, which decides what port it has if it names none.
+#[derive(Clone, Copy)]
+pub(crate) enum Asker<'a> {
+    /// An http rule for clients of the mesh: the port that was addressed, whatever ports there are.
+    Client,
+    /// An http rule for a gateway, in a VirtualService of this namespace: the only port of the service there, or of the
+    /// service where there is none of that namespace; else the port that was addressed.
+    Gateway(&'a str),
+    /// A `tcp` or `tls` rule: the only port of the service, else the one that was addressed.
+    Stream,
+}
+
 /// Why a destination has no cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Dangling {
@@ -79,28 +91,25 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    /// The cluster of a destination: of the port it names, else of the service's only port, else of the port the
-    /// client addressed.
-    pub(crate) fn choose(&mut self, destination: &Target, near: Option<&str>) -> ClusterChoice {
-        match self.locate(destination, near) {
-            Ok((service, ports)) => match ports.as_slice() {
-                [] => ClusterChoice::Missing,
-                [port] => {
-                    self.index(service, port, &destination.subset).map_or(ClusterChoice::Missing, ClusterChoice::Fixed)
-                }
-                ports => ClusterChoice::ByPort(
-                    ports
-                        .iter()
-                        .filter_map(|port| Some((port.number, self.index(service, port, &destination.subset)?)))
-                        .collect(),
-                ),
-            },
+    /// The cluster of a destination: of the port it names, else of the one that it has for those who ask.
+    pub(crate) fn choose(&mut self, destination: &Target, asker: Asker<'_>) -> ClusterChoice {
+        let subset = &destination.subset;
+        match self.locate(destination, asker) {
+            Ok((service, Some(port))) => {
+                self.index(service, port, subset).map_or(ClusterChoice::Missing, ClusterChoice::Fixed)
+            }
+            Ok((service, None)) => {
+                let ports = service.ports.iter();
+                ClusterChoice::ByPort(
+                    ports.filter_map(|port| Some((port.number, self.index(service, port, subset)?))).collect(),
+                )
+            }
             Err(_) => ClusterChoice::Missing,
         }
     }
 
     /// A destination of a rule as an entry of its split.
-    pub(crate) fn entry(&mut self, destination: &Target, near: Option<&str>) -> WeightedCluster {
+    pub(crate) fn entry(&mut self, destination: &Target, asker: Asker<'_>) -> WeightedCluster {
         let port = destination.port.and_then(|port| u16::try_from(port).ok());
         let name = DestinationName::new(&destination.host, &destination.subset, port);
         let name = match self.written.get(&name) {
@@ -111,12 +120,12 @@ impl<'a> Clusters<'a> {
                 name
             }
         };
-        WeightedCluster::new(self.choose(destination, near)).with_name(name)
+        WeightedCluster::new(self.choose(destination, asker)).with_name(name)
     }
 
     /// What is missing for a destination to have a cluster.
-    pub(crate) fn dangling(&self, destination: &Target, near: Option<&str>) -> Option<Dangling> {
-        self.locate(destination, near).err()
+    pub(crate) fn dangling(&self, destination: &Target, asker: Asker<'_>) -> Option<Dangling> {
+        self.locate(destination, asker).err()
     }
 
     /// The subsets that the rule of this host names.
@@ -132,10 +141,10 @@ impl<'a> Clusters<'a> {
 
     /// What is hashed of the requests of a rule with these destinations: each adds its own, but for those of several
     /// that have no weight.
-    pub(crate) fn hash_policies(&self, destinations: &[RuleDestination], near: Option<&str>) -> HashPolicies {
+    pub(crate) fn hash_policies(&self, destinations: &[RuleDestination]) -> HashPolicies {
         let hash = |destination: &RuleDestination| {
             let Target { host, subset, port, .. } = &destination.target;
-            load_balancing::hash_of(self.rules.find(self.service(host, near)?)?, subset, *port)
+            load_balancing::hash_of(self.rules.find(self.services.find(host)?)?, subset, *port)
         };
         if let [sole] = destinations {
             let Some(hash) = hash(sole) else { return HashPolicies::default() };
@@ -153,8 +162,8 @@ impl<'a> Clusters<'a> {
     }
 
     /// What the rule of a destination's host says of its TCP connections, whatever the port and the subset.
-    pub(crate) fn tcp_settings(&self, destination: &Target, near: Option<&str>) -> Option<&'a TcpSettings> {
-        let policy = self.rules.find(self.service(&destination.host, near)?)?.policy?;
+    pub(crate) fn tcp_settings(&self, destination: &Target) -> Option<&'a TcpSettings> {
+        let policy = self.rules.find(self.services.find(&destination.host)?)?.policy?;
         policy.connection_pool.as_ref()?.tcp.as_ref()
     }
 
@@ -163,9 +172,9 @@ impl<'a> Clusters<'a> {
     /// In Istio a tunnel is of the rule, not of a cluster. A sole destination has that of its subset if it names one,
     /// which inherits none; several have that of the first one's host, whatever their subsets. No port has one of its
     /// own, or is without.
-    pub(crate) fn tunnel(&mut self, destinations: &[RuleDestination], near: Option<&str>) -> Option<Arc<Tunnel>> {
+    pub(crate) fn tunnel(&mut self, destinations: &[RuleDestination]) -> Option<Arc<Tunnel>> {
         let Target { host, subset, .. } = &destinations.first()?.target;
-        let service = self.service(host, near)?;
+        let service = self.services.find(host)?;
         let policy = match (destinations, subset.as_str()) {
             ([_], subset) if !subset.is_empty() => self.subset(service, subset)?.traffic_policy.as_ref(),
             _ => self.rules.find(service)?.policy,
@@ -175,30 +184,27 @@ impl<'a> Clusters<'a> {
         tunnels::tunnel(words).map(Arc::new)
     }
 
-    fn service(&self, host: &str, near: Option<&str>) -> Option<&'a KnownService> {
-        match near {
-            Some(namespace) => self.services.find_near(host, namespace),
-            None => self.services.find(host),
-        }
-    }
-
+    /// The service of a destination and its port; no port: the one that was addressed.
     fn locate(
         &self,
         destination: &Target,
-        near: Option<&str>,
-    ) -> Result<(&'a KnownService, Vec<&'a KnownPort>), Dangling> {
-        let service = self.service(&destination.host, near).ok_or(Dangling::Host)?;
-        let ports = match destination.port {
-            Some(number) => {
-                let port = u16::try_from(number).ok().and_then(|number| service.port(number));
-                vec![port.ok_or(Dangling::Port(number))?]
-            }
-            None => service.ports.iter().collect(),
-        };
+        asker: Asker<'_>,
+    ) -> Result<(&'a KnownService, Option<&'a KnownPort>), Dangling> {
+        let service = self.services.find(&destination.host).ok_or(Dangling::Host)?;
+        let number = destination.port.or_else(|| match asker {
+            Asker::Client => None,
+            Asker::Stream => service.sole_port(),
+            Asker::Gateway(namespace) => match self.services.find_near(&destination.host, namespace) {
+                Some(near) => near.sole_own_port(),
+                None => service.sole_port(),
+            },
+        });
+        let port = |number| u16::try_from(number).ok().and_then(|number| service.port(number));
+        let port = number.map(|number| port(number).ok_or(Dangling::Port(number))).transpose()?;
         if !destination.subset.is_empty() && self.subset(service, &destination.subset).is_none() {
             return Err(Dangling::Subset);
         }
-        Ok((service, ports))
+        Ok((service, port))
     }
 
     fn subset(&self, service: &KnownService, name: &str) -> Option<&'a Subset> {

@@ -45,7 +45,7 @@ pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], serv
     let at_gateways = |meant: &&MeantVirtualService<'_>| meant.gateways.iter().any(|gateway| gateway != names::MESH);
     for meant in virtual_services.iter().filter(at_gateways) {
         for Target { host, path, .. } in meant.rules.iter().flat_map(|rule| &rule.destinations).map(|to| &to.target) {
-            let service = services.find_near(host, &meant.name.namespace);
+            let service = services.find(host);
             if service.is_some_and(|service| service.discovery == Discovery::Dialled) {
                 let message = format!(
                     "{host} has resolution NONE, which leads where the client connected to: clients of a gateway \

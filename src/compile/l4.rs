@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clusters::Clusters;
+use super::clusters::{Asker, Clusters};
 use super::names;
 use super::path::Path;
 use super::review::Review;
@@ -200,11 +200,11 @@ pub(crate) struct At<'a> {
 /// Where the connections of a server go whose TLS is ended, or that have none: the first VirtualService with a rule
 /// for it has all of them.
 pub(crate) fn tcp(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut Clusters<'_>) -> StreamTable {
-    let rules = meant.iter().flat_map(|meant| meant.tcp.iter().map(move |rule| (meant, rule)));
-    let admitted = |rule: &StreamRule| {
+    let mut rules = meant.iter().flat_map(|meant| &meant.tcp);
+    let admitted = |rule: &&StreamRule| {
         rule.matches.is_empty() || rule.matches.iter().any(|entry| entry.admits(at.gateway, at.port))
     };
-    let other = rules.into_iter().find(|(_, rule)| admitted(rule)).map(|(meant, rule)| route(meant, rule, clusters));
+    let other = rules.find(admitted).map(|rule| route(rule, clusters));
     StreamTable { other, ..StreamTable::default() }
 }
 
@@ -219,7 +219,7 @@ pub(crate) fn tls(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut
             if names.is_empty() {
                 continue;
             }
-            let route = route(meant, rule, clusters);
+            let route = route(rule, clusters);
             for name in names {
                 table.named.insert(name, route.clone());
             }
@@ -273,8 +273,8 @@ pub(crate) fn mesh(
 
 /// A rule as a route that does nothing but forward: no timeout, one try.
 fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
-    let mut forward = Forward::new(split(rule, None, clusters));
-    forward.tunnel = clusters.tunnel(&rule.destinations, None);
+    let mut forward = Forward::new(split(rule, clusters));
+    forward.tunnel = clusters.tunnel(&rule.destinations);
     Arc::new(Route {
         name: Arc::from("tls"),
         action: Action::Forward(forward),
@@ -284,27 +284,25 @@ fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
     })
 }
 
-fn split(rule: &StreamRule, near: Option<&str>, clusters: &mut Clusters<'_>) -> WeightedClusters {
-    let weighted = rule
-        .destinations
-        .iter()
-        .map(|destination| (u32::try_from(destination.weight).unwrap_or(0), clusters.entry(&destination.target, near)));
+fn split(rule: &StreamRule, clusters: &mut Clusters<'_>) -> WeightedClusters {
+    let weighted = rule.destinations.iter().map(|destination| {
+        (u32::try_from(destination.weight).unwrap_or(0), clusters.entry(&destination.target, Asker::Stream))
+    });
     let nowhere = || WeightedClusters::single(WeightedCluster::new(ClusterChoice::Missing));
     WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere)
 }
 
-fn route(meant: &MeantVirtualService<'_>, rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
-    let near = Some(&*meant.name.namespace);
-    let split = split(rule, near, clusters);
-    let tcp = rule.destinations.first().and_then(|first| clusters.tcp_settings(&first.target, near));
+fn route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
+    let split = split(rule, clusters);
+    let tcp = rule.destinations.first().and_then(|first| clusters.tcp_settings(&first.target));
     let idle = tcp.and_then(|tcp| tcp.idle_timeout.as_ref()).and_then(|idle| idle.to_std());
     let age = tcp.and_then(|tcp| tcp.max_connection_duration.as_ref()).and_then(|age| age.to_std());
     Arc::new(StreamRoute {
         clusters: split,
-        hash: clusters.hash_policies(&rule.destinations, near),
+        hash: clusters.hash_policies(&rule.destinations),
         idle_timeout: Some(idle.unwrap_or(IDLE)).filter(|idle| !idle.is_zero()),
         max_duration: age.filter(|age| !age.is_zero()),
-        tunnel: clusters.tunnel(&rule.destinations, near),
+        tunnel: clusters.tunnel(&rule.destinations),
         origin: rule.origin.clone(),
     })
 }

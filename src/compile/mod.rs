@@ -6,6 +6,7 @@
 //! route tables of the mesh and of each listener.
 
 mod actions;
+mod called_ports;
 mod certificate_paths;
 mod client_tls;
 mod clusters;
@@ -99,6 +100,7 @@ fn compile(
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, report);
     wildcards::review(&meant, &services, report);
+    called_ports::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes);

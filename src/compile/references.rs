@@ -1,6 +1,6 @@
 //! References to what is not there. Istio takes them and answers 503; `check` names them.
 
-use super::clusters::{Clusters, Dangling};
+use super::clusters::{Asker, Clusters, Dangling};
 use super::delegate::{Delegates, Missing};
 use super::names;
 use super::report::Report;
@@ -32,7 +32,7 @@ pub(crate) fn check(
         }
         for destination in virtual_service.tcp.iter().chain(&virtual_service.tls).flat_map(|rule| &rule.destinations) {
             let target = (&destination.target, "connections are closed");
-            if let Some(dangling) = clusters.dangling(target.0, Some(&virtual_service.name.namespace)) {
+            if let Some(dangling) = clusters.dangling(target.0, Asker::Stream) {
                 report.push(of_destination(virtual_service, target, &dangling, services, clusters));
             }
         }
@@ -40,7 +40,8 @@ pub(crate) fn check(
             let routes = rule.destinations.iter().map(|destination| (&destination.target, "requests get 503"));
             let mirrors = rule.policies.mirror_targets().map(|mirror| (mirror, "no copy is sent"));
             for (destination, effect) in routes.chain(mirrors) {
-                if let Some(dangling) = clusters.dangling(destination, Some(&virtual_service.name.namespace)) {
+                if let Some(dangling) = clusters.dangling(destination, Asker::Gateway(&virtual_service.name.namespace))
+                {
                     report.push(of_destination(virtual_service, (destination, effect), &dangling, services, clusters));
                 }
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::actions;
-use super::clusters::Clusters;
+use super::clusters::{Asker, Clusters};
 use super::headers::HeaderOperations;
 use super::names;
 use super::policies::RuleRewrite;
@@ -47,15 +47,18 @@ pub(crate) fn routes(
     scope: Scope<'_>,
     clusters: &mut Clusters<'_>,
 ) -> Vec<(RouteMatch, Arc<Route>)> {
-    let near = (scope.gateway != names::MESH).then_some(&*meant.name.namespace);
+    let asker = match scope.gateway {
+        names::MESH => Asker::Client,
+        _ => Asker::Gateway(&meant.name.namespace),
+    };
     let mut routes = Vec::new();
     for rule in &meant.rules {
         let Some(matches) = &rule.matches else {
-            routes.extend(route(rule, None, near, clusters).map(|route| (RouteMatch::builder().build(), route)));
+            routes.extend(route(rule, None, asker, clusters).map(|route| (RouteMatch::builder().build(), route)));
             return routes;
         };
         for entry in matches.iter().filter(|entry| scope.admits(entry)) {
-            routes.extend(route(rule, Some(entry), near, clusters).map(|route| (entry.matcher.clone(), route)));
+            routes.extend(route(rule, Some(entry), asker, clusters).map(|route| (entry.matcher.clone(), route)));
             if entry.matcher.is_catch_all() {
                 return routes;
             }
@@ -68,7 +71,7 @@ pub(crate) fn routes(
 fn route(
     rule: &Rule<'_>,
     entry: Option<&Match<'_>>,
-    near: Option<&str>,
+    asker: Asker<'_>,
     clusters: &mut Clusters<'_>,
 ) -> Option<Arc<Route>> {
     let uri = entry.and_then(|entry| entry.words.uri.as_ref());
@@ -80,7 +83,7 @@ fn route(
     } else if rule.destinations.is_empty() {
         return None;
     } else {
-        Action::Forward(forward(rule, uri, &request_headers, near, clusters))
+        Action::Forward(forward(rule, uri, &request_headers, asker, clusters))
     };
     let name = match entry {
         Some(entry) if !entry.words.name.is_empty() => format!("{}.{}", rule.name, entry.words.name).into(),
@@ -94,15 +97,15 @@ fn forward(
     rule: &Rule<'_>,
     uri: Option<&StringMatch>,
     request_headers: &HeaderOps,
-    near: Option<&str>,
+    asker: Asker<'_>,
     clusters: &mut Clusters<'_>,
 ) -> Forward {
     let policies = &rule.policies;
-    let hash = clusters.hash_policies(&rule.destinations, near);
+    let hash = clusters.hash_policies(&rule.destinations);
     let mirrors = policies.mirrors().filter(|(_, percent)| !percent.is_never());
-    let mirrors = mirrors.map(|(target, percent)| Mirror { destination: clusters.choose(target, near), percent });
+    let mirrors = mirrors.map(|(target, percent)| Mirror { destination: clusters.choose(target, asker), percent });
     let mirrors = mirrors.collect();
-    let mut forward = Forward::new(split(&rule.destinations, near, clusters));
+    let mut forward = Forward::new(split(&rule.destinations, asker, clusters));
     forward.rewrite = rewrite(policies.rewrite.as_ref(), uri, request_headers);
     forward.timeout = policies.timeout.filter(|timeout| !timeout.is_zero());
     forward.retry = policies.retries.as_ref().and_then(|retries| retries.policy(hash.is_of_sole_destination()));
@@ -126,9 +129,9 @@ fn rewrite(words: Option<&RuleRewrite>, uri: Option<&StringMatch>, request_heade
 
 /// The split of a rule. Of several destinations each has header operations of its own; those of a single one are part
 /// of the rule's.
-fn split(destinations: &[RuleDestination], near: Option<&str>, clusters: &mut Clusters<'_>) -> WeightedClusters {
+fn split(destinations: &[RuleDestination], asker: Asker<'_>, clusters: &mut Clusters<'_>) -> WeightedClusters {
     let weighted = destinations.iter().map(|destination| {
-        let mut cluster = clusters.entry(&destination.target, near);
+        let mut cluster = clusters.entry(&destination.target, asker);
         if destinations.len() > 1 {
             cluster.request_headers = destination.headers.request.clone();
             cluster.response_headers = destination.headers.response.clone();

@@ -86,10 +86,41 @@ pub(crate) enum TrafficDistribution {
     SameNode,
 }
 
+/// An authority that stands for a service.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    pub(crate) name: String,
+    /// Whether it is derived from the service's host. Where another service has it for its host, it is that one's.
+    pub(crate) is_derived: bool,
+}
+
+impl Domain {
+    fn own(name: String) -> Self {
+        Self { name, is_derived: false }
+    }
+
+    fn derived(name: String) -> Self {
+        Self { name, is_derived: true }
+    }
+}
+
 impl KnownService {
     /// The name of its resource.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The number of its only port; `None` if there are more, or none.
+    pub(crate) fn sole_port(&self) -> Option<u32> {
+        match self.ports.as_slice() {
+            [port] => Some(port.number.into()),
+            _ => None,
+        }
+    }
+
+    /// The number of the only port that its own resource has.
+    pub(crate) fn sole_own_port(&self) -> Option<u32> {
+        self.ports.first().filter(|_| self.own_ports == 1).map(|port| port.number.into())
     }
 
     /// The port with this number.
@@ -98,29 +129,27 @@ impl KnownService {
     }
 
     /// Every authority that stands for the service, as seen from `client` (a namespace), most common first.
-    pub(crate) fn domains(&self, client: &str, domain: &str) -> Vec<String> {
+    pub(crate) fn domains(&self, client: &str, domain: &str) -> Vec<Domain> {
         let mut domains = Vec::new();
         for host in std::iter::once(&self.host).chain(&self.aliases) {
-            domains.push(host.clone());
+            domains.push(Domain::own(host.clone()));
+            domains.push(Domain::derived(format!("{host}.")));
             let full = host.strip_suffix(domain).and_then(|rest| rest.strip_suffix(".svc."));
-            if let Some((name, namespace)) = full.and_then(|full| full.split_once('.'))
-                && name != "*"
-            {
-                domains.push(format!("{host}."));
-                domains.push(format!("{name}.{namespace}.svc"));
-                domains.push(format!("{name}.{namespace}"));
-                if namespace == client {
-                    domains.push(name.to_owned());
+            if let Some((name, namespace)) = full.and_then(|full| full.split_once('.')) {
+                domains.push(Domain::derived(format!("{name}.{namespace}.svc")));
+                domains.push(Domain::derived(format!("{name}.{namespace}")));
+                if namespace == client && name != "*" {
+                    domains.push(Domain::derived(name.to_owned()));
                 }
             }
         }
         if self.headless {
-            let pods: Vec<_> = domains.iter().map(|domain| format!("*.{domain}")).collect();
+            let pods: Vec<_> = domains.iter().map(|domain| Domain::own(format!("*.{}", domain.name))).collect();
             domains.extend(pods);
         }
         domains.extend(self.addresses.iter().map(|address| match address.contains(':') {
-            true => format!("[{address}]"),
-            false => address.clone(),
+            true => Domain::own(format!("[{address}]")),
+            false => Domain::own(address.clone()),
         }));
         domains
     }
@@ -214,11 +243,9 @@ impl Services {
         self.of(host).unwrap_or_default().iter().map(|&number| &self.services[number])
     }
 
-    /// The same, one of `namespace` first, as gateways look destinations up.
+    /// The service of this host in `namespace`, by which gateways know the port of destinations that are written there.
     pub(crate) fn find_near(&self, host: &str, namespace: &str) -> Option<&KnownService> {
-        let numbers = self.of(host)?;
-        let near = numbers.iter().find(|&&number| self.services[number].namespace == namespace);
-        near.or_else(|| numbers.first()).map(|&number| &self.services[number])
+        self.every(host).find(|service| service.namespace == namespace)
     }
 
     /// The host that `host` is another name of, if it is that and nothing else.

@@ -1,6 +1,6 @@
 //! Route tables: which rules hold for which host and port, for the mesh and for each listener.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clusters::Clusters;
@@ -18,7 +18,7 @@ use crate::route::{
 };
 
 /// The port on which a VirtualService holds for a host that no service has there.
-const PLAIN: u16 = 80;
+pub(crate) const PLAIN: u16 = 80;
 
 /// The table of the clients of the mesh.
 ///
@@ -37,9 +37,9 @@ pub(crate) fn mesh(
         OutboundTrafficPolicy::RegistryOnly => Unknown::Refuse,
     };
     let visible = services.visible();
-    let mut table = MeshTable::new(TableBuilder::new(unknown), meant, &visible, clusters, workload);
     let owners = Owners::new(meant);
-    let known: HashSet<&str> = visible.iter().map(|service| service.host.as_str()).collect();
+    let mut table = MeshTable::new(TableBuilder::new(unknown), meant, &visible, clusters, workload);
+    table.find_reached(&owners);
     let mut owned: HashMap<usize, Vec<(&KnownService, Claim<'_>)>> = HashMap::new();
     let mut free = Vec::new();
     for service in &visible {
@@ -55,9 +55,9 @@ pub(crate) fn mesh(
         for host in &meant.hosts {
             if let Some(claim) = owners.hosts.get_key_value(host.as_str()).map(Claim::new)
                 && claim.first() == number
-                && !known.contains(claim.host)
+                && !table.services.contains_key(claim.host)
             {
-                table.foreign_host(claim);
+                table.foreign_host(claim, services.target_of(claim.host).is_some());
             }
         }
     }
@@ -83,10 +83,9 @@ pub(crate) fn mesh_https(
         let Some(claim) = owners.of(&service.host) else { continue };
         let ports = service.ports.iter().filter(|port| port.protocol.is_tls());
         let ruled = |port: &KnownPort| Some((port.number, table.first_set(claim, Some(port.number))?));
-        let named: Box<[_]> = ports.filter_map(ruled).collect();
+        let named: Vec<_> = ports.filter_map(ruled).collect();
         if !named.is_empty() {
-            let domains = service.domains(&workload.namespace, &options.domain);
-            table.builder.virtual_host(&service.host, domains.iter().map(String::as_str), Ports { named, other: None });
+            table.domains(service, &named, options);
         }
     }
     table.builder.build()
@@ -144,7 +143,10 @@ impl<'a> Owners<'a> {
 struct MeshTable<'t, 'c> {
     builder: TableBuilder,
     meant: &'t [&'t MeantVirtualService<'t>],
-    services: &'t [&'t KnownService],
+    /// By host.
+    services: HashMap<&'t str, &'t KnownService>,
+    /// The ports of HTTP on which each VirtualService has a service.
+    reached: Vec<BTreeSet<u16>>,
     /// The rules of a VirtualService for a port; `None`: none is left for it.
     sets: HashMap<(usize, Option<u16>), Option<RuleSetIndex>>,
     clusters: &'t mut Clusters<'c>,
@@ -155,16 +157,28 @@ impl<'t, 'c> MeshTable<'t, 'c> {
     fn new(
         builder: TableBuilder,
         meant: &'t [&'t MeantVirtualService<'t>],
-        services: &'t [&'t KnownService],
+        services: &[&'t KnownService],
         clusters: &'t mut Clusters<'c>,
         workload: &'t Workload,
     ) -> Self {
-        Self { builder, meant, services, sets: HashMap::new(), clusters, workload }
+        let services = services.iter().map(|service| (service.host.as_str(), *service)).collect();
+        let reached = vec![BTreeSet::new(); meant.len()];
+        Self { builder, meant, services, reached, sets: HashMap::new(), clusters, workload }
+    }
+
+    /// Finds the ports on which VirtualServices have services.
+    fn find_reached(&mut self, owners: &Owners<'_>) {
+        for service in self.services.values() {
+            let ports = service.ports.iter().filter(|port| port.protocol.is_http()).map(|port| port.number);
+            for &owner in owners.of(&service.host).map_or(&[][..], |claim| claim.owners) {
+                self.reached[owner].extend(ports.clone());
+            }
+        }
     }
 
     /// Whether no service that a wildcard covers, or that covers it, has the port.
     fn is_free(&self, wildcard: &str, port: u16) -> bool {
-        let mut there = self.services.iter().filter(|service| service.port(port).is_some());
+        let mut there = self.services.values().filter(|service| service.port(port).is_some());
         there.all(|service| names::intersection(wildcard, &service.host).is_none())
     }
 
@@ -185,33 +199,64 @@ impl<'t, 'c> MeshTable<'t, 'c> {
             };
             ports.push((port.number, set));
         }
-        let domains = service.domains(&self.workload.namespace, &options.domain);
-        let domains = domains.iter().map(String::as_str);
-        let own = claim.filter(|claim| claim.host == service.host && service.port(PLAIN).is_none());
-        let own = own.filter(|claim| !names::is_wildcard(claim.host) || self.is_free(claim.host, PLAIN));
-        if let Some(set) = own.and_then(|claim| self.first_set(claim, Some(PLAIN))) {
-            // On the port that the service has not, the host is one as of no service: by no other name.
-            let named = ports.iter().copied().chain([(PLAIN, set)]).collect();
-            self.builder.virtual_host(&service.host, [&*service.host], Ports { named, other: None });
+        if let Some(claim) = claim.filter(|claim| claim.host == service.host) {
+            // On a port that the service has not, the host is one as of no service: by no other name.
+            let named = self.beside(claim, |port| service.port(port).is_some());
+            if !named.is_empty() {
+                self.builder.virtual_host(&service.host, [&*service.host], Ports { named, other: None });
+            }
         }
-        self.builder.virtual_host(&service.host, domains, Ports { named: ports.into(), other: None });
+        self.domains(service, &ports, options);
     }
 
-    /// A host that is no service: its rules hold on every port. A wildcard that covers services, or that a service
-    /// covers, has rules of its own on one port only, where none of those is.
-    fn foreign_host(&mut self, claim: Claim<'_>) {
+    /// Gives a service's names to the rules for its ports.
+    fn domains(&mut self, service: &KnownService, ports: &[(u16, RuleSetIndex)], options: &MeshOptions) {
+        let (others, all): (Vec<_>, Vec<_>) = service
+            .domains(&self.workload.namespace, &options.domain)
+            .into_iter()
+            .partition(|domain| domain.is_derived && self.services.contains_key(domain.name.as_str()));
+        let all = all.iter().map(|domain| domain.name.as_str());
+        self.builder.virtual_host(&service.host, all, Ports { named: ports.into(), other: None });
+        for domain in others {
+            let Some(namesake) = self.services.get(domain.name.as_str()) else { continue };
+            let left = ports.iter().filter(|(port, _)| namesake.port(*port).is_none()).copied().collect();
+            self.builder.virtual_host(&service.host, [&*domain.name], Ports { named: left, other: None });
+        }
+    }
+
+    /// A host that is no service: its rules hold on every port. One that is another name of a service, and a wildcard
+    /// that covers services or that a service covers, has rules of its own where none of those is.
+    fn foreign_host(&mut self, claim: Claim<'_>, is_alias: bool) {
         let meets = |service: &&KnownService| names::intersection(claim.host, &service.host).is_some();
-        let meant = self.meant;
-        let owners = claim.owners.iter().filter_map(|&owner| meant.get(owner));
-        let (other, numbers): (_, BTreeSet<u16>) = if names::is_wildcard(claim.host) && self.services.iter().any(meets)
-        {
-            (None, self.is_free(claim.host, PLAIN).then_some(PLAIN).into_iter().collect())
+        let ports = if is_alias || names::is_wildcard(claim.host) && self.services.values().any(meets) {
+            Ports { named: self.beside(claim, |_| false), other: None }
         } else {
-            (self.first_set(claim, None), owners.flat_map(|meant| meant.named_ports.iter().copied()).collect())
+            let meant = self.meant;
+            let owners = claim.owners.iter().filter_map(|&owner| meant.get(owner));
+            let numbers: BTreeSet<u16> = owners.flat_map(|meant| meant.named_ports.iter().copied()).collect();
+            let other = self.first_set(claim, None);
+            let named = numbers.into_iter().filter_map(|number| Some((number, self.first_set(claim, Some(number))?)));
+            Ports { named: named.collect(), other }
         };
-        let named = numbers.into_iter().filter_map(|number| Some((number, self.first_set(claim, Some(number))?)));
-        let named = named.collect();
-        self.builder.virtual_host(claim.host, [claim.host], Ports { named, other });
+        self.builder.virtual_host(claim.host, [claim.host], ports);
+    }
+
+    /// The rules of a host where it is no service: on port 80, and where its VirtualService has another service.
+    fn beside(&mut self, claim: Claim<'_>, is_there: impl Fn(u16) -> bool) -> Box<[(u16, RuleSetIndex)]> {
+        let reached = claim.owners.iter().flat_map(|&owner| self.reached[owner].iter().copied());
+        let mut numbers: BTreeSet<u16> = reached.chain([PLAIN]).filter(|port| !is_there(*port)).collect();
+        if names::is_wildcard(claim.host) {
+            numbers.retain(|port| self.is_free(claim.host, *port));
+        }
+        let rules = |port: u16| {
+            let mut owners = claim.owners.iter().copied();
+            let set = owners.find_map(|owner| {
+                let holds = port == PLAIN || self.reached[owner].contains(&port);
+                if holds { self.set(owner, Some(port)) } else { None }
+            });
+            Some((port, set?))
+        };
+        numbers.into_iter().filter_map(rules).collect()
     }
 
     /// The rules of the first owner that has some for a port.
@@ -253,11 +298,12 @@ fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions)
 /// A [`RouteTable`] in the making.
 pub(crate) struct TableBuilder {
     table: RouteTable,
+    domains: HashMap<String, VirtualHostIndex>,
 }
 
 impl TableBuilder {
     pub(crate) fn new(unknown: Unknown) -> Self {
-        Self { table: RouteTable { unknown, ..RouteTable::default() } }
+        Self { table: RouteTable { unknown, ..RouteTable::default() }, domains: HashMap::new() }
     }
 
     /// Adds ordered rules.
@@ -271,13 +317,36 @@ impl TableBuilder {
         RuleSetIndex(index(self.table.rule_sets.len() - 1))
     }
 
-    /// Adds a virtual host. A domain that is taken already stays where it is.
+    /// Adds a virtual host. A domain that is taken already stays what it is on the ports that it has rules for.
     pub(crate) fn virtual_host<'d>(&mut self, name: &str, domains: impl IntoIterator<Item = &'d str>, ports: Ports) {
-        let host = VirtualHostIndex(index(self.table.virtual_hosts.len()));
-        self.table.virtual_hosts.push(VirtualHost { name: name.into(), ports, https_only: false });
+        let host = self.add(VirtualHost { name: name.into(), ports, https_only: false });
         for domain in domains {
-            self.table.hosts.insert(domain, host);
+            let domain = domain.to_ascii_lowercase();
+            let taken = self.domains.get(&domain).copied();
+            let host = taken.map_or(host, |taken| self.both(taken, host));
+            self.domains.insert(domain, host);
         }
+    }
+
+    fn add(&mut self, host: VirtualHost) -> VirtualHostIndex {
+        self.table.virtual_hosts.push(host);
+        VirtualHostIndex(index(self.table.virtual_hosts.len() - 1))
+    }
+
+    /// A virtual host, with the rules of another for the ports that it has none for.
+    fn both(&mut self, taken: VirtualHostIndex, other: VirtualHostIndex) -> VirtualHostIndex {
+        let host = |index: VirtualHostIndex| &self.table.virtual_hosts[index.0 as usize];
+        let (first, second) = (host(taken), host(other));
+        let is_new = |(port, _): &&(u16, RuleSetIndex)| first.ports.get(*port).is_none();
+        let more: Vec<_> = second.ports.named.iter().filter(is_new).copied().collect();
+        let all_others = second.ports.other.filter(|_| first.ports.other.is_none());
+        if more.is_empty() && all_others.is_none() {
+            return taken;
+        }
+        let named = first.ports.named.iter().copied().chain(more).collect();
+        let ports = Ports { named, other: first.ports.other.or(all_others) };
+        let joined = VirtualHost { name: first.name.clone(), ports, https_only: first.https_only };
+        self.add(joined)
     }
 
     /// Sends requests in plaintext for `domain` to https. One that is not known yet has no rules then.
@@ -291,7 +360,11 @@ impl TableBuilder {
     }
 
     pub(crate) fn build(self) -> RouteTable {
-        self.table
+        let Self { mut table, domains } = self;
+        for (domain, host) in domains {
+            table.hosts.insert(&domain, host);
+        }
+        table
     }
 }
 

@@ -122,6 +122,9 @@ fn se6_every_host_has_the_ports_endpoints_and_addresses() {
         ("[fd00::1]", true),
         ("10.5.0.7", false),
         ("10.6.0.1", true),
+        ("10.6.0.1.", false),
+        ("a.test.", true),
+        ("x.c.test.", true),
         ("a.test:81", false),
     ] {
         assert_eq!(published.taken_by(authority).is_some(), taken, "{authority}");

@@ -110,29 +110,37 @@ fn mesh_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>>
             continue;
         }
         let host = |names: Vec<String>| Host { names, candidates: candidates.clone() };
-        for wanted in vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))) {
+        let all_wanted: Vec<_> = vs.spec.hosts.iter().map(|host| complete(host, namespace(vs))).collect();
+        // Where it has one service its other hosts are too.
+        let has = |service: &&Known| {
+            all_wanted.contains(&service.host)
+                || owner(&rules, &service.host).is_some_and(|owner| std::ptr::eq(owner, *vs))
+        };
+        let has_one =
+            here.iter().copied().filter(|service| service.protocol(port) == Some(true)).any(|known| has(&known));
+        for wanted in &all_wanted {
             // A wildcard meets what it covers and what covers it.
             let meets = |service: &Known| {
-                covers(&wanted, &service.host) || wanted.starts_with('*') && covers(&service.host, &wanted)
+                covers(wanted, &service.host) || wanted.starts_with('*') && covers(&service.host, wanted)
             };
             let on_port: Vec<_> = here.iter().filter(|service| meets(service)).collect();
             // There is no listener of Istio's for a host that is no service but on port 80; here there is on every port.
             let known = services.iter().any(meets);
-            if on_port.is_empty() && (port == 80 || !known) {
+            if on_port.is_empty() && (port == 80 || has_one || !known) {
                 hosts.push(host(vec![wanted.clone()]));
             }
             for service in on_port.into_iter().filter(|service| service.protocol(port) == Some(true)) {
                 if !wanted.starts_with('*')
                     || owner(&rules, &service.host).is_some_and(|owner| std::ptr::eq(owner, *vs))
                 {
-                    hosts.push(host(service.names.clone()));
+                    hosts.push(host(service.names(&here)));
                 }
             }
         }
     }
-    for service in here {
+    for service in &here {
         let implicit = Candidate { decision: Decision::Service(service.host.clone()), entry: None };
-        hosts.push(Host { names: service.names.clone(), candidates: vec![implicit] });
+        hosts.push(Host { names: service.names(&here), candidates: vec![implicit] });
     }
     hosts
 }
@@ -146,12 +154,19 @@ fn owner<'a>(rules: &[&'a Resource<VirtualService>], service: &str) -> Option<&'
 
 struct Known {
     host: String,
+    /// Its host first, then what is derived from it.
     names: Vec<String>,
     /// Numbers, and whether they speak HTTP as far as is known.
     ports: Vec<(u16, bool)>,
 }
 
 impl Known {
+    /// Its names, but for those that are hosts of others.
+    fn names(&self, here: &[&Known]) -> Vec<String> {
+        let own = |name: &&String| **name == self.host || here.iter().all(|other| other.host != **name);
+        self.names.iter().filter(own).cloned().collect()
+    }
+
     /// Whether a port of it speaks HTTP; `None`: it has no such port.
     fn protocol(&self, port: u16) -> Option<bool> {
         self.ports.iter().find(|(number, _)| *number == port).map(|(_, http)| *http)
@@ -159,24 +174,35 @@ impl Known {
 }
 
 fn services(config: &Config, asker: &Asker) -> Vec<Known> {
-    let mut known: Vec<((bool, u8), Known)> = Vec::new();
-    let mut add =
-        |rank: (bool, u8), service: Known| match known.iter_mut().find(|(_, other)| other.host == service.host) {
-            Some(other) if rank < other.0 => *other = (rank, service),
-            Some(_) => {}
-            None => known.push((rank, service)),
-        };
+    // Whether of another namespace, of ServiceEntries, for all; the name.
+    type Rank = (bool, bool, bool, String);
+    let mut all: Vec<(Rank, String, Known)> = Vec::new();
     for service in &config.services {
-        add((namespace(service) != asker.namespace, 0), from_kubernetes(service, asker));
+        let rank = (namespace(service) != asker.namespace, false, true, service.meta.name.clone());
+        all.push((rank, String::new(), from_kubernetes(service, asker)));
     }
     for entry in &config.service_entries {
-        if is_exported(&entry.spec.export_to, namespace(entry), &asker.namespace).is_some() {
-            for known in from_entry(entry) {
-                add((namespace(entry) != asker.namespace, 1), known);
-            }
+        let own = namespace(entry);
+        if let Some(group) = is_exported(&entry.spec.export_to, own.clone(), &asker.namespace) {
+            let rank = (own != asker.namespace, true, group == 3, entry.meta.name.clone());
+            let ServiceEntry { resolution, export_to, workload_selector, .. } = &entry.spec;
+            let kin = format!("{own} {resolution:?} {export_to:?} {workload_selector:?} {:?}", entry.meta.labels);
+            all.extend(from_entry(entry).into_iter().map(|known| (rank.clone(), kin.clone(), known)));
         }
     }
-    known.into_iter().map(|(_, service)| service).collect()
+    all.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    let mut services: Vec<(String, Known)> = Vec::new();
+    for (_, kin, known) in all {
+        match services.iter_mut().find(|(_, first)| first.host == known.host) {
+            Some((first_kin, first)) if *first_kin == kin => {
+                let more: Vec<_> = known.ports.into_iter().filter(|port| first.protocol(port.0).is_none()).collect();
+                first.ports.extend(more);
+            }
+            Some(_) => {}
+            None => services.push((kin, known)),
+        }
+    }
+    services.into_iter().map(|(_, service)| service).collect()
 }
 
 fn from_kubernetes(service: &Resource<Service>, asker: &Asker) -> Known {
@@ -195,7 +221,11 @@ fn from_kubernetes(service: &Resource<Service>, asker: &Asker) -> Known {
 fn from_entry(entry: &Resource<ServiceEntry>) -> Vec<Known> {
     let http = |protocol: &str| !["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"].contains(&protocol);
     let ports: Vec<_> = entry.spec.ports.iter().map(|port| (port.number as u16, http(&port.protocol))).collect();
-    let known = |host: &String| Known { host: host.clone(), names: vec![host.clone()], ports: ports.clone() };
+    let known = |host: &String| Known {
+        host: host.clone(),
+        names: vec![host.clone(), format!("{host}.")],
+        ports: ports.clone(),
+    };
     entry.spec.hosts.iter().map(known).collect()
 }
 

@@ -102,3 +102,66 @@ fn a_wildcard_that_a_service_covers_is_a_host_where_that_is_not() {
     assert_eq!(taken(&own, "http://x.a.example/").as_deref(), Some("narrow"));
     assert!(!warned(&own));
 }
+
+#[test]
+fn a_virtual_service_that_has_a_service_on_a_port_has_its_other_hosts_there() {
+    let all = [entry("x.example", &[8080]), entry("y.example", &[70]), rules("both", "x.example, y.example", None)];
+    assert_eq!(taken(&all, "http://y.example:8080/").as_deref(), Some("both"));
+    assert_eq!(taken(&all, "http://x.example:70/").as_deref(), Some("both"));
+    assert_eq!(taken(&all, "http://x.example:71/"), None);
+    let first = [&all[..], &[rules("a", "y.example", None)]].concat();
+    assert_eq!(taken(&first, "http://y.example/").as_deref(), Some("a"));
+    assert_eq!(taken(&first, "http://y.example:8080/").as_deref(), Some("both"), "nothing of the first is there");
+}
+
+/// A Service of the namespace `default` with a port of HTTP, or another name of one.
+fn service(name: &str, spec: &str) -> String {
+    format!("apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\nspec: {{{spec}}}\n---\n")
+}
+
+#[test]
+fn a_name_that_is_derived_is_that_of_the_service_whose_host_it_is() {
+    let known = service("x", "ports: [{port: 80, name: http}, {port: 81, name: http-81}]");
+    let other = entry("x.default", &[80]);
+    for all in [[known.clone(), other.clone()], [other, known]] {
+        assert_eq!(taken(&all, "http://x.default/").as_deref(), Some("xxdefault"));
+        assert_eq!(taken(&all, "http://x.default.svc/").as_deref(), Some("x"));
+        assert_eq!(taken(&all, "http://x.default:81/").as_deref(), Some("x"), "the other is not there");
+    }
+}
+
+#[test]
+fn every_host_is_one_with_a_dot_behind_it() {
+    let all = [entry("x.example", &[80]), entry("*.wild.example", &[80])];
+    assert_eq!(taken(&all, "http://x.example./").as_deref(), Some("xxexample"));
+    assert_eq!(taken(&all, "http://a.wild.example./").as_deref(), Some("wildxwildxexample"));
+}
+
+#[test]
+fn rules_for_another_name_of_a_service_hold_on_port_80() {
+    let known = service("it", "ports: [{port: 80, name: http}, {port: 81, name: http-81}]");
+    let alias = service("other", "type: ExternalName, externalName: it.default.svc.cluster.local");
+    let all = [known, alias, rules("rules", "other.default.svc.cluster.local", None)];
+    assert_eq!(taken(&all, "http://other.default.svc.cluster.local/").as_deref(), Some("rules"));
+    assert_eq!(taken(&all, "http://other.default/").as_deref(), Some("it"), "as it is written only");
+    assert_eq!(taken(&all, "http://other.default.svc.cluster.local:81/").as_deref(), Some("it"));
+}
+
+/// In a sidecar a destination without a port is at the port of the listener; at a gateway a sole port is known.
+#[test]
+fn a_clients_destination_without_a_port_is_at_the_port_that_it_called() {
+    let all = [entry("it.test", &[80, 81]), entry("up.test", &[81])];
+    let rule = |hosts: &str, more: &str| {
+        let route = "http: [{route: [{destination: {host: up.test}}]}]";
+        virtual_service("it", &format!("hosts: [{hosts}]\n{more}{route}"))
+    };
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  \
+                   servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n---\n";
+    let documents = all.concat() + &rule("it.test", "gateways: [mesh, gw]\n") + gateway;
+    let (snapshot, _) = published(&documents, MeshOptions::default());
+    let choice = |route: &Route| forward(route).clusters.pick(0).destination.clone();
+    let in_mesh = choice(&route(&snapshot, "http://it.test/").unwrap());
+    assert_eq!((in_mesh.for_port(80), in_mesh.for_port(81).is_some()), (None, true));
+    let at_gateway = choice(&snapshot.listeners()[0].table.routes[0]);
+    assert!(at_gateway.for_port(80).is_some());
+}
