@@ -1,6 +1,6 @@
 //! The listeners of the gateways that this process stands for, and the routes behind them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -52,9 +52,33 @@ enum Kind {
 /// A server and the gateway it belongs to.
 struct SharedServer<'a> {
     server: &'a Server,
-    namespace: &'a str,
+    hosts: Vec<ServedHost<'a>>,
     /// `namespace/name`.
     gateway: String,
+}
+
+/// A host of a server, in lower case.
+#[derive(PartialEq, Eq)]
+struct ServedHost<'a> {
+    /// Whose VirtualServices it is for. `None`: every namespace's.
+    namespace: Option<&'a str>,
+    host: String,
+}
+
+impl<'a> ServedHost<'a> {
+    /// The hosts of a server of a Gateway in the namespace `own`.
+    fn all(server: &'a Server, own: &'a str) -> Vec<Self> {
+        let parts = server.hosts.iter().map(|entry| entry.split_once('/').unwrap_or(("*", entry)));
+        let host = |(namespace, host): (&'a str, &str)| {
+            let namespace = match namespace {
+                "*" => None,
+                "." => Some(own),
+                named => Some(named),
+            };
+            ServedHost { namespace, host: host.to_ascii_lowercase() }
+        };
+        parts.map(host).collect()
+    }
 }
 
 /// The listeners of every Gateway whose selector fits the workload; one without labels fits all.
@@ -76,9 +100,10 @@ pub(crate) fn listeners(
             share(gateway, namespace, &mut shared, report);
         }
     }
+    let mut taken = HashMap::new();
     let listeners = shared.into_iter().map(|shared| {
         let passed = (shared.kind == Kind::Passed).then(|| shared.path.clone());
-        let listener = listener(shared, meant, secrets, clusters, workload);
+        let listener = listener(shared, meant, &mut taken, secrets, clusters, workload);
         if let Some(path) = passed.filter(|_| listener.server_names.is_empty()) {
             report.push(nothing_passed(path, &listener));
         }
@@ -99,6 +124,7 @@ fn nothing_passed(server: String, listener: &Listener) -> Problem {
 fn listener(
     shared: Shared<'_>,
     meant: &[&MeantVirtualService<'_>],
+    taken: &mut HashMap<Bind, HashSet<String>>,
     secrets: &Secrets<'_>,
     clusters: &mut Clusters<'_>,
     workload: &Workload,
@@ -110,7 +136,7 @@ fn listener(
     let (mut streams, mut server_names) = (StreamTable::default(), Vec::new());
     let bound = first.map_or_else(Vec::new, |first| first.bound(meant));
     let at = At { gateway: first.map_or("", |first| first.gateway.as_str()), port: shared.port };
-    let names = first.map_or_else(Vec::new, |first| first.server_names());
+    let names = first.map_or_else(Vec::new, |first| first.server_names().into_iter().map(Box::from).collect());
     let protocol = match shared.kind {
         Kind::Http => {
             table = self::table(&shared, meant, clusters, workload);
@@ -129,11 +155,12 @@ fn listener(
             ListenerProtocol::Tcp
         }
         Kind::Passed => {
-            (streams, server_names) = (l4::tls(&bound, at, clusters), l4::server_names(&bound, at));
+            let taken = taken.entry(shared.bind.clone()).or_default();
+            (streams, server_names) = l4::tls(&bound, at, taken, clusters);
             ListenerProtocol::Tls
         }
     };
-    let server_names = server_names.into_iter().map(Box::from).collect();
+    let server_names = server_names.into();
     let Shared { name, bind, port, gateway, place, .. } = shared;
     Listener { name, bind, port, protocol, gateway, place, tls, server_names, table, streams }
 }
@@ -142,26 +169,26 @@ impl<'a> SharedServer<'a> {
     /// The VirtualServices that are for the gateway and for a host of this server.
     fn bound<'m>(&self, meant: &[&'m MeantVirtualService<'m>]) -> Vec<&'m MeantVirtualService<'m>> {
         let bound = |meant: &&MeantVirtualService<'_>| {
-            meant.gateways.contains(&self.gateway) && !served_hosts(self.server, self.namespace, meant).is_empty()
+            meant.gateways.contains(&self.gateway) && !served_hosts(&self.hosts, meant).is_empty()
         };
         meant.iter().copied().filter(bound).collect()
     }
 
     /// The hosts for which requests in plaintext are sent to https: those of its VirtualServices, and its own but for
-    /// those with a namespace, which a request cannot name.
+    /// those of one namespace, which a request cannot name.
     fn redirected(&self, meant: &[&MeantVirtualService<'_>]) -> Vec<String> {
         if !self.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
             return Vec::new();
         }
         let bound = meant.iter().filter(|meant| meant.gateways.contains(&self.gateway));
-        let served = bound.flat_map(|meant| served_hosts(self.server, self.namespace, meant)).map(str::to_owned);
-        let own = self.server.hosts.iter().filter(|host| !host.contains('/')).map(|host| host.to_ascii_lowercase());
+        let served = bound.flat_map(|meant| served_hosts(&self.hosts, meant)).map(str::to_owned);
+        let own = self.hosts.iter().filter(|host| host.namespace.is_none()).map(|host| host.host.clone());
         served.chain(own).collect()
     }
 
     /// Its hosts, without namespaces.
-    fn server_names(&self) -> Vec<&'a str> {
-        self.server.hosts.iter().map(|host| host.split_once('/').map_or(host.as_str(), |(_, host)| host)).collect()
+    fn server_names(&self) -> Vec<&str> {
+        self.hosts.iter().map(|host| host.host.as_str()).collect()
     }
 }
 
@@ -176,7 +203,7 @@ fn share<'a>(gateway: &'a Resource<Gateway>, namespace: &'a str, shared: &mut Ve
         let Some(port) = &server.port else { continue };
         let Some(kind) = kind(server, PortProtocol::named(&port.protocol)) else { continue };
         let Some((bind, number)) = address(server, port.number) else { continue };
-        let entry = SharedServer { server, namespace, gateway: full_name.clone() };
+        let entry = SharedServer { server, hosts: ServedHost::all(server, namespace), gateway: full_name.clone() };
         match place(&entry, kind, &bind, shared) {
             Ok(Some(at)) => shared[at].servers.push(entry),
             Ok(None) => shared.push(Shared {
@@ -213,7 +240,12 @@ fn place(entry: &SharedServer<'_>, kind: Kind, bind: &Bind, shared: &[Shared<'_>
     let mut neighbors = shared.iter().enumerate().filter(|(_, other)| other.bind == *bind).peekable();
     match neighbors.peek() {
         None => return Ok(None),
-        Some((at, first)) if first.kind == Kind::Http && kind == Kind::Http => return Ok(Some(*at)),
+        Some((at, first)) if first.kind == Kind::Http && kind == Kind::Http => {
+            return match first.servers.iter().find_map(|other| twice(entry, other)) {
+                Some(host) => Err(format!("another server with `tls` has taken `{host}` on the port")),
+                None => Ok(Some(*at)),
+            };
+        }
         Some((_, first)) if plain(first.kind) || plain(kind) => {
             return Err(format!("{} has taken the port, and only HTTP in plaintext or TLS can be shared", first.name));
         }
@@ -222,12 +254,20 @@ fn place(entry: &SharedServer<'_>, kind: Kind, bind: &Bind, shared: &[Shared<'_>
     let names = entry.server_names();
     let taken = neighbors.find_map(|(_, other)| {
         let others: Vec<&str> = other.servers.iter().flat_map(SharedServer::server_names).collect();
-        names.iter().find(|name| others.iter().any(|other| other.eq_ignore_ascii_case(name))).map(|name| (other, name))
+        names.iter().find(|name| others.contains(name)).map(|name| (other, name))
     });
     match taken {
         Some((other, name)) => Err(format!("{} has taken `{name}` on the port", other.name)),
         None => Ok(None),
     }
+}
+
+/// A host that two servers with `tls` both have: Istio looks at that whether or not they open TLS.
+fn twice<'e>(entry: &'e SharedServer<'_>, other: &SharedServer<'_>) -> Option<&'e str> {
+    if [entry, other].iter().any(|server| server.server.tls.is_none()) {
+        return None;
+    }
+    entry.hosts.iter().find(|host| other.hosts.contains(host)).map(|host| host.host.as_str())
 }
 
 /// Where a server listens, and the port that rules see.
@@ -275,10 +315,10 @@ fn table(
     workload: &Workload,
 ) -> RouteTable {
     let mut hosts: Vec<(String, HostRoutes)> = Vec::new();
-    let mut numbers = std::collections::HashMap::new();
-    for SharedServer { server, namespace, gateway } in &shared.servers {
+    let mut numbers = HashMap::new();
+    for SharedServer { hosts: own, gateway, .. } in &shared.servers {
         for (number, meant) in meant.iter().enumerate().filter(|(_, meant)| meant.gateways.contains(gateway)) {
-            let served = served_hosts(server, namespace, meant);
+            let served = served_hosts(own, meant);
             if served.is_empty() {
                 continue;
             }
@@ -312,19 +352,11 @@ fn table(
     builder.build()
 }
 
-/// The hosts of a VirtualService that a server serves: of each overlapping pair the narrower, once.
-fn served_hosts<'a>(server: &'a Server, own: &str, meant: &'a MeantVirtualService<'_>) -> Vec<&'a str> {
+/// The hosts of a VirtualService that a server with the hosts `own` serves: of each overlapping pair the narrower, once.
+fn served_hosts<'a>(own: &'a [ServedHost<'_>], meant: &'a MeantVirtualService<'_>) -> Vec<&'a str> {
     let mut served: Vec<&str> = Vec::new();
-    for entry in &server.hosts {
-        let (namespace, host) = entry.split_once('/').unwrap_or(("*", entry));
-        let admitted = match namespace {
-            "*" => true,
-            "." => &*meant.name.namespace == own,
-            named => &*meant.name.namespace == named,
-        };
-        if !admitted {
-            continue;
-        }
+    let admitted = own.iter().filter(|host| host.namespace.is_none_or(|namespace| namespace == &*meant.name.namespace));
+    for ServedHost { host, .. } in admitted {
         for wanted in &meant.hosts {
             if let Some(host) = names::intersection(host, wanted).filter(|host| !served.contains(host)) {
                 served.push(host);

@@ -3,7 +3,7 @@
 //! At gateways they act on connections. In a client's process there are requests: `tls` rules choose where the TLS of
 //! those goes that are `https`, `tcp` rules have nothing to act on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -208,34 +208,38 @@ pub(crate) fn tcp(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut
     StreamTable { other, ..StreamTable::default() }
 }
 
-/// Where the connections of a server go that leaves TLS as it is: by server name. Of two rules for one name the first
-/// has it.
-pub(crate) fn tls(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut Clusters<'_>) -> StreamTable {
+/// Where the connections of a server go that leaves TLS as it is: by server name; and the names. Of a match with a name
+/// that an earlier one has `taken` on the address none counts.
+pub(crate) fn tls(
+    meant: &[&MeantVirtualService<'_>],
+    at: At<'_>,
+    taken: &mut HashSet<String>,
+    clusters: &mut Clusters<'_>,
+) -> (StreamTable, Vec<Box<str>>) {
     let mut table = StreamTable::default();
+    let mut all: Vec<Box<str>> = Vec::new();
     for meant in meant {
         for rule in &meant.tls {
-            let entries = rule.matches.iter().filter(|entry| entry.admits(at.gateway, at.port));
-            let names: Vec<&String> = entries.flat_map(|entry| &entry.server_names).collect();
+            let mut names: Vec<&str> = Vec::new();
+            for entry in rule.matches.iter().filter(|entry| entry.admits(at.gateway, at.port)) {
+                if !entry.server_names.iter().any(|name| taken.contains(name)) {
+                    taken.extend(entry.server_names.iter().cloned());
+                    names.extend(entry.server_names.iter().map(String::as_str));
+                }
+            }
             if names.is_empty() {
                 continue;
             }
             let route = route(rule, clusters);
             for name in names {
                 table.named.insert(name, route.clone());
+                all.push(name.into());
             }
         }
     }
-    table
-}
-
-/// The server names of the rules of [`tls`].
-pub(crate) fn server_names<'m>(meant: &[&'m MeantVirtualService<'_>], at: At<'_>) -> Vec<&'m str> {
-    let rules = meant.iter().flat_map(|meant| &meant.tls);
-    let entries = rules.flat_map(|rule| &rule.matches).filter(|entry| entry.admits(at.gateway, at.port));
-    let mut names: Vec<&str> = entries.flat_map(|entry| entry.server_names.iter().map(String::as_str)).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
+    all.sort_unstable();
+    all.dedup();
+    (table, all)
 }
 
 /// Where the TLS of clients of the mesh goes: on the ports of services that speak it, by the rules of the

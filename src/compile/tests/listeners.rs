@@ -1,6 +1,7 @@
 //! What the servers of Gateways come to.
 
 use super::*;
+use crate::request::ListenerOrigin;
 use crate::snapshot::{Listener, ListenerProtocol};
 
 const UP: &str = "
@@ -61,7 +62,7 @@ fn every_kind_of_server_has_its_listener() {
     let expected = [
         ("http.80", Http, false, vec![]),
         ("tcp.81.10.0.0.1", Tcp, false, vec![]),
-        ("https.443.s.gw.default", Http, true, vec!["A.test", "*.b.test"]),
+        ("https.443.s.gw.default", Http, true, vec!["a.test", "*.b.test"]),
         ("tls.444.e.gw.default", Tcp, true, vec!["*"]),
         ("tls.445.p.gw.default", Tls, false, vec![]),
         ("tls.446.q.gw.default", Tls, false, vec![]),
@@ -134,10 +135,11 @@ fn tls_rules_go_by_the_most_specific_name_and_the_first_of_two_has_it() {
         )
     };
     let rules = format!(
-        "hosts: ['*.test']\ngateways: [gw]\ntls:\n{}{}{}{}",
+        "hosts: ['*.test']\ngateways: [gw]\ntls:\n{}{}{}{}{}",
         rule("'*.test'", 443),
         rule("a.test", 443),
-        rule("'a.test', B.test", 443),
+        rule("'a.test', d.test", 443),
+        rule("B.test", 443),
         rule("c.test", 444)
     );
     let (snapshot, report) = publish(&(servers + &virtual_service("it", &rules)));
@@ -146,8 +148,10 @@ fn tls_rules_go_by_the_most_specific_name_and_the_first_of_two_has_it() {
     assert_eq!(listener.server_names.iter().map(|name| &**name).collect::<Vec<_>>(), ["*.test", "a.test", "b.test"]);
     for (name, path) in [
         (Some("a.test"), Some("spec.tls[1]")),
-        (Some("b.test"), Some("spec.tls[2]")),
+        (Some("b.test"), Some("spec.tls[3]")),
         (Some("c.test"), Some("spec.tls[0]")),
+        // Its match names one that is taken.
+        (Some("d.test"), Some("spec.tls[0]")),
         (Some("elsewhere"), None),
         (None, None),
     ] {
@@ -235,4 +239,87 @@ fn hosts_of_a_server_are_for_https_only() {
     let only: Vec<&str> =
         listener.table.virtual_hosts.iter().filter(|host| host.https_only).map(|host| &*host.name).collect();
     assert_eq!(only, ["secure.test", "*.wide.test"]);
+}
+
+#[test]
+fn a_name_that_one_server_passes_on_is_taken_for_the_others_of_its_port() {
+    let passed = |name: &str, port: u16, host: &str| {
+        format!(
+            "- {{port: {{number: {port}, name: {name}, protocol: TLS}}, hosts: ['{host}'], tls: {{mode: PASSTHROUGH}}}}\n"
+        )
+    };
+    let servers = gateway("gw", &[passed("a", 443, "a.test"), passed("b", 443, "*"), passed("c", 444, "*")].concat());
+    let rules = "
+hosts: [a.test]
+gateways: [gw]
+tls:
+- match: [{sniHosts: [a.test]}]
+  route: [{destination: {host: up.test, port: {number: 90}}}]
+";
+    let (snapshot, _) = publish(&(servers + &virtual_service("it", rules)));
+    let names: Vec<_> = summary(&snapshot).into_iter().map(|(name, .., names)| (name, names)).collect();
+    let taken = vec!["a.test"];
+    let expected =
+        [("tls.443.a.gw.default", taken.clone()), ("tls.443.b.gw.default", vec![]), ("tls.444.c.gw.default", taken)];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn servers_that_redirect_share_no_host() {
+    let servers = "
+- {port: {number: 80, name: a, protocol: HTTP}, hosts: [a.test, b.test], tls: {httpsRedirect: true}}
+- {port: {number: 80, name: b, protocol: HTTP}, hosts: [B.test, c.test], tls: {httpsRedirect: true}}
+- {port: {number: 80, name: c, protocol: HTTP}, hosts: [b.test, d.test]}
+- {port: {number: 80, name: d, protocol: HTTP}, hosts: [ns/b.test, '*/e.test'], tls: {httpsRedirect: true}}
+";
+    let (snapshot, report) = publish(&gateway("gw", servers));
+    let left_out: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+    assert!(
+        left_out.iter().any(|said| said.contains("spec.servers[1]: left out") && said.contains("b.test")),
+        "{report}"
+    );
+    let origin = Origin::Listener(Arc::new(ListenerOrigin::new("http.80", 80)));
+    let redirected = |host: &str| {
+        let (uri, headers): (Uri, _) = (format!("http://{host}/").parse().unwrap(), HeaderMap::new());
+        snapshot.resolve(&origin, &RequestView::new(&Method::GET, &uri, &headers, &origin)) == Resolution::HttpsOnly
+    };
+    assert_eq!(["a.test", "b.test", "c.test", "d.test", "e.test"].map(redirected), [true, true, false, false, true]);
+}
+
+/// Whose VirtualService asks decides which port is meant; whose endpoints those are, nobody's.
+#[test]
+fn a_gateway_has_one_service_of_a_host_and_the_port_of_the_nearest() {
+    let entry = |namespace: &str, ports: &[u16], more: &str| {
+        let ports = ports.iter().map(|port| format!("{{number: {port}, name: p{port}, protocol: HTTP}}"));
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: {namespace}}}\n\
+             spec: {{hosts: [ext.test], resolution: STATIC, ports: [{}], endpoints: [{{address: 10.0.0.{}}}]{more}}}\n---\n",
+            ports.collect::<Vec<_>>().join(", "),
+            namespace.len()
+        )
+    };
+    let rules = |namespace: &str| {
+        let route = "http: [{route: [{destination: {host: ext.test}}]}]";
+        virtual_service("it", &format!("hosts: [{namespace}.test]\ngateways: [default/gw]\n{route}"))
+            .replace("{name: it}", &format!("{{name: it, namespace: {namespace}}}"))
+    };
+    let servers = gateway("gw", "- {port: {number: 80, name: h, protocol: HTTP}, hosts: ['*']}");
+    let rules = servers + &rules("other") + &rules("third");
+    let ports = |entries: String| {
+        let (snapshot, _) = publish(&(entries + &rules));
+        let routes = &snapshot.listeners()[0].table.routes;
+        let clusters = routes.iter().map(|route| {
+            let cluster = snapshot.cluster(forward(route).clusters.pick(0).destination.for_port(80)?)?;
+            Some(cluster.endpoints().endpoints()[0].address.to_string())
+        });
+        clusters.collect::<Vec<_>>()
+    };
+    let at = |address: &str| Some(address.to_owned());
+    let other = entry("other", &[8080], "");
+    assert_eq!(ports(other.clone() + &entry("default", &[80, 8080], "")), [at("10.0.0.7:8080"), at("10.0.0.7:80")]);
+    assert_eq!(ports(other.clone() + &entry("default", &[80, 81], "")), [None, at("10.0.0.7:80")]);
+    assert_eq!(ports(other.clone() + &entry("default", &[80], "")), [None, at("10.0.0.7:80")]);
+    // What is exported by name comes before all others.
+    let named = entry("a-name", &[80], ", exportTo: [default]");
+    assert_eq!(ports(entry("else", &[80], "") + &named), [at("10.0.0.6:80"), at("10.0.0.6:80")]);
 }
