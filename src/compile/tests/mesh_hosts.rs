@@ -158,10 +158,35 @@ fn a_clients_destination_without_a_port_is_at_the_port_that_it_called() {
     let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  \
                    servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n---\n";
     let documents = all.concat() + &rule("it.test", "gateways: [mesh, gw]\n") + gateway;
-    let (snapshot, _) = published(&documents, MeshOptions::default());
+    let (snapshot, report) = published(&documents, MeshOptions::default());
+    let said: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+    let warning = "spec.http[0].route[0].destination: names no port, so that clients of the mesh ask for the one that \
+                   they called: up.test has no port 80, and requests get 503 (write `port: {number: 81}`)";
+    assert!(said.len() == 1 && said[0].ends_with(warning), "{report}");
     let choice = |route: &Route| forward(route).clusters.pick(0).destination.clone();
     let in_mesh = choice(&route(&snapshot, "http://it.test/").unwrap());
     assert_eq!((in_mesh.for_port(80), in_mesh.for_port(81).is_some()), (None, true));
     let at_gateway = choice(&snapshot.listeners()[0].table.routes[0]);
     assert!(at_gateway.for_port(80).is_some());
+}
+
+#[test]
+fn a_destination_without_a_port_is_named_where_clients_call_another() {
+    let services = [entry("it.test", &[81]), entry("*.wild.test", &[80, 82]), entry("up.test", &[81, 82])].concat();
+    let missing = |hosts: &str, rule: &str| {
+        let rules = virtual_service("it", &format!("hosts: [{hosts}]\nhttp: [{{{rule}}}]"));
+        let (_, report) = published(&format!("{services}{rules}"), MeshOptions::default());
+        let said: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+        said.iter().find_map(|said| Some(said.split_once("has no port ")?.1.split_once(", and")?.0.to_owned()))
+    };
+    let to = "route: [{destination: {host: up.test}}]";
+    assert_eq!(missing("it.test", to), None);
+    assert_eq!(missing("no.service", to).as_deref(), Some("80"));
+    assert_eq!(missing("'*.wild.test'", to).as_deref(), Some("80"));
+    assert_eq!(missing("'*.wild.test'", &format!("match: [{{port: 82}}], {to}")), None);
+    assert_eq!(missing("no.service", "route: [{destination: {host: up.test, port: {number: 81}}}]"), None);
+    assert_eq!(
+        missing("no.service", "match: [{gateways: [elsewhere]}], route: [{destination: {host: up.test}}]"),
+        None
+    );
 }
