@@ -10,8 +10,8 @@ use super::services::{KnownService, Services};
 use super::tables::PLAIN;
 use super::virtual_services::{MeantVirtualService, Rule};
 
-/// Says where a destination without a port has not the port that clients call, as in Istio: a sidecar asks for the port
-/// that was called, whatever ports there are, while a gateway knows a sole one.
+/// Says where a destination without a port has not the port that clients call. In Istio a sidecar asks for the port that
+/// was called, whatever ports there are; here a sole port is known, as at gateways.
 pub(crate) fn review(virtual_services: &[MeantVirtualService<'_>], services: &Services, report: &mut Report) {
     let all = services.visible();
     for meant in virtual_services.iter().filter(|meant| meant.is_of_mesh()) {
@@ -25,15 +25,21 @@ pub(crate) fn review(virtual_services: &[MeantVirtualService<'_>], services: &Se
             if missing.is_empty() {
                 continue;
             }
-            let message = format!(
-                "names no port, so that clients of the mesh ask for the one that they called: {} has no port {}, and \
-                 requests get 503",
-                target.host,
-                missing.join(", ")
-            );
-            let help = match service.sole_port() {
-                Some(port) => format!("write `port: {{number: {port}}}`"),
-                None => "write the port".to_owned(),
+            let (host, missing) = (&target.host, missing.join(", "));
+            let (message, help) = match service.sole_port() {
+                Some(port) => (
+                    format!(
+                        "names no port, and {host} has only {port}: a sidecar asks for the one that was called, and \
+                         answers 503 on {missing}"
+                    ),
+                    format!("write `port: {{number: {port}}}`"),
+                ),
+                None => (
+                    format!(
+                        "names no port, so that the one is asked for that was called: on {missing} it is not there"
+                    ),
+                    "write the port".to_owned(),
+                ),
             };
             review::of(meant.resource, meant.name.clone(), report, |review| {
                 review.warning_with_help(&Path::root(&target.path), message, help);

@@ -47,13 +47,11 @@ pub(crate) struct Clusters<'a> {
 /// Who asks for a destination, which decides what port it has if it names none.
 #[derive(Clone, Copy)]
 pub(crate) enum Asker<'a> {
-    /// An http rule for clients of the mesh: the port that was addressed, whatever ports there are.
-    Client,
     /// An http rule for a gateway, in a VirtualService of this namespace: the only port of the service there, or of the
     /// service where there is none of that namespace; else the port that was addressed.
     Gateway(&'a str),
-    /// A `tcp` or `tls` rule: the only port of the service, else the one that was addressed.
-    Stream,
+    /// Any other rule: the only port of the service, else the one that was addressed.
+    Other,
 }
 
 /// Why a destination has no cluster.
@@ -192,8 +190,7 @@ impl<'a> Clusters<'a> {
     ) -> Result<(&'a KnownService, Option<&'a KnownPort>), Dangling> {
         let service = self.services.find(&destination.host).ok_or(Dangling::Host)?;
         let number = destination.port.or_else(|| match asker {
-            Asker::Client => None,
-            Asker::Stream => service.sole_port(),
+            Asker::Other => service.sole_port(),
             Asker::Gateway(namespace) => match self.services.find_near(&destination.host, namespace) {
                 Some(near) => near.sole_own_port(),
                 None => service.sole_port(),

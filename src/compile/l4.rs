@@ -290,7 +290,7 @@ fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
 
 fn split(rule: &StreamRule, clusters: &mut Clusters<'_>) -> WeightedClusters {
     let weighted = rule.destinations.iter().map(|destination| {
-        (u32::try_from(destination.weight).unwrap_or(0), clusters.entry(&destination.target, Asker::Stream))
+        (u32::try_from(destination.weight).unwrap_or(0), clusters.entry(&destination.target, Asker::Other))
     });
     let nowhere = || WeightedClusters::single(WeightedCluster::new(ClusterChoice::Missing));
     WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere)

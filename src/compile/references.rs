@@ -32,7 +32,7 @@ pub(crate) fn check(
         }
         for destination in virtual_service.tcp.iter().chain(&virtual_service.tls).flat_map(|rule| &rule.destinations) {
             let target = (&destination.target, "connections are closed");
-            if let Some(dangling) = clusters.dangling(target.0, Asker::Stream) {
+            if let Some(dangling) = clusters.dangling(target.0, Asker::Other) {
                 report.push(of_destination(virtual_service, target, &dangling, services, clusters));
             }
         }

@@ -48,7 +48,7 @@ pub(crate) fn routes(
     clusters: &mut Clusters<'_>,
 ) -> Vec<(RouteMatch, Arc<Route>)> {
     let asker = match scope.gateway {
-        names::MESH => Asker::Client,
+        names::MESH => Asker::Other,
         _ => Asker::Gateway(&meant.name.namespace),
     };
     let mut routes = Vec::new();

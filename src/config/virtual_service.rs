@@ -42,8 +42,7 @@ message! {
         pub host: String = "host",
         /// The subset, which a DestinationRule defines. Empty: all endpoints.
         pub subset: String = "subset",
-        /// The port of the service. Unset: the one that the request came to; at gateways, and for rules of `tcp` and
-        /// `tls`, the service's only port if it has one.
+        /// The port of the service. Unset: its only port, or the port that the request came to.
         pub port: Option<PortSelector> = "port",
     }
 }

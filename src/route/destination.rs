@@ -12,7 +12,7 @@ pub struct ClusterIndex(pub u32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClusterChoice {
-    /// Always this one: the destination names its port, or a gateway knows its only one.
+    /// Always this one: the destination names its port, or its service has only one.
     Fixed(ClusterIndex),
     /// The one whose service port is the port that the client addressed; another port has no cluster.
     ByPort(Box<[(u16, ClusterIndex)]>),

@@ -147,27 +147,37 @@ fn rules_for_another_name_of_a_service_hold_on_port_80() {
     assert_eq!(taken(&all, "http://other.default.svc.cluster.local:81/").as_deref(), Some("it"));
 }
 
-/// In a sidecar a destination without a port is at the port of the listener; at a gateway a sole port is known.
 #[test]
-fn a_clients_destination_without_a_port_is_at_the_port_that_it_called() {
-    let all = [entry("it.test", &[80, 81]), entry("up.test", &[81])];
-    let rule = |hosts: &str, more: &str| {
-        let route = "http: [{route: [{destination: {host: up.test}}]}]";
-        virtual_service("it", &format!("hosts: [{hosts}]\n{more}{route}"))
+fn a_destination_without_a_port_is_at_the_only_one_else_at_the_one_that_was_called() {
+    let all = [entry("it.test", &[80, 81]), entry("sole.test", &[81]), entry("two.test", &[81, 82])];
+    let rule = |to: &str| {
+        let route = format!("http: [{{route: [{{destination: {{host: {to}}}}}]}}]");
+        virtual_service("it", &format!("hosts: [it.test]\ngateways: [mesh, gw]\n{route}"))
     };
     let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  \
                    servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n---\n";
-    let documents = all.concat() + &rule("it.test", "gateways: [mesh, gw]\n") + gateway;
-    let (snapshot, report) = published(&documents, MeshOptions::default());
-    let said: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
-    let warning = "spec.http[0].route[0].destination: names no port, so that clients of the mesh ask for the one that \
-                   they called: up.test has no port 80, and requests get 503 (write `port: {number: 81}`)";
-    assert!(said.len() == 1 && said[0].ends_with(warning), "{report}");
-    let choice = |route: &Route| forward(route).clusters.pick(0).destination.clone();
-    let in_mesh = choice(&route(&snapshot, "http://it.test/").unwrap());
-    assert_eq!((in_mesh.for_port(80), in_mesh.for_port(81).is_some()), (None, true));
-    let at_gateway = choice(&snapshot.listeners()[0].table.routes[0]);
-    assert!(at_gateway.for_port(80).is_some());
+    for (to, on_80, warning) in [
+        (
+            "sole.test",
+            true,
+            "names no port, and sole.test has only 81: a sidecar asks for the one that was called, and answers 503 on \
+             80 (write `port: {number: 81}`)",
+        ),
+        (
+            "two.test",
+            false,
+            "names no port, so that the one is asked for that was called: on 80 it is not there (write the port)",
+        ),
+    ] {
+        let (snapshot, report) = published(&(all.concat() + &rule(to) + gateway), MeshOptions::default());
+        let said: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
+        assert!(said.len() == 1 && said[0].ends_with(warning), "{report}");
+        let choice = |route: &Route| forward(route).clusters.pick(0).destination.clone();
+        let in_mesh = choice(&route(&snapshot, "http://it.test/").unwrap());
+        assert_eq!((in_mesh.for_port(80).is_some(), in_mesh.for_port(81).is_some()), (on_80, true), "{to}");
+        let at_gateway = choice(&snapshot.listeners()[0].table.routes[0]);
+        assert_eq!(at_gateway.for_port(80).is_some(), on_80, "{to}");
+    }
 }
 
 #[test]
@@ -177,7 +187,7 @@ fn a_destination_without_a_port_is_named_where_clients_call_another() {
         let rules = virtual_service("it", &format!("hosts: [{hosts}]\nhttp: [{{{rule}}}]"));
         let (_, report) = published(&format!("{services}{rules}"), MeshOptions::default());
         let said: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
-        said.iter().find_map(|said| Some(said.split_once("has no port ")?.1.split_once(", and")?.0.to_owned()))
+        said.iter().find_map(|said| Some(said.split_once("was called: on ")?.1.split_once(" it is not")?.0.to_owned()))
     };
     let to = "route: [{destination: {host: up.test}}]";
     assert_eq!(missing("it.test", to), None);
