@@ -1,6 +1,6 @@
 //! One request and its response at a gateway: [`Exchange`] is the service that hyper calls.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -36,12 +36,11 @@ use crate::service::refusal::Refusal;
 pub(super) struct Exchange<S> {
     inner: RefCell<S>,
     session: Arc<Session>,
-    requests: Cell<u64>,
 }
 
 impl<S> Exchange<S> {
     pub(super) fn new(inner: S, session: Arc<Session>) -> Self {
-        Self { inner: RefCell::new(inner), session, requests: Cell::new(0) }
+        Self { inner: RefCell::new(inner), session }
     }
 }
 
@@ -56,12 +55,16 @@ where
     type Future = ExchangeFuture<S::Future>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let number = self.requests.replace(self.requests.get() + 1);
+        let number = self.session.number();
         let version = request.version();
-        let admitted = match door::admit(&request, self.session.flaw_of(number)) {
+        let admitted = match door::admit(&request, self.session.flaw_of(number), self.session.tls) {
             Ok(admitted) => admitted,
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };
+        let http2 = version >= Version::HTTP_2;
+        if !http2 {
+            head::forget_user(request.uri_mut());
+        }
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
         let keyless = matches!(admitted, Admitted::Stream(_)) && head::ask_by_upgrade(&mut request, &self.session);
         let tunnel = tunnel.map(|client| Tunnel { client, keyless });
@@ -71,7 +74,6 @@ where
         forwarded::believe(&mut request, &self.session);
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
-        let http2 = version >= Version::HTTP_2;
         let busy = Busy::new(&self.session);
         let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, busy.clone()));
         let future = self.inner.borrow_mut().call(request);

@@ -23,6 +23,8 @@ pub(super) enum Flaw {
     Encoded,
     /// Its head is larger than one may be.
     TooLarge,
+    /// It is of another version than HTTP/1.1, and hyper does not say so.
+    Version,
 }
 
 /// Reads along with an HTTP/1.1 connection.
@@ -67,6 +69,8 @@ struct Head {
     websocket: bool,
     upgrades: bool,
     fragment: bool,
+    /// Whether it is of HTTP/1.0, in which hyper knows of no encoding.
+    old: bool,
 }
 
 impl Framing {
@@ -132,7 +136,10 @@ impl Framing {
             State::Start if line.is_empty() => self.head = Head::default(),
             State::Start => {
                 self.head.connects = line.starts_with(b"CONNECT ");
+                self.head.old = line.ends_with(b" HTTP/1.0");
                 self.state = State::Fields;
+                // hyper does not wait for the rest either.
+                return is_of_another_version(line).then_some(Flaw::Version);
             }
             State::Fields if line.is_empty() => return self.head_ends(),
             State::Fields => self.field(line),
@@ -174,6 +181,9 @@ impl Framing {
         if head.size > MAX_HEAD {
             return Some(Flaw::TooLarge);
         }
+        if head.old && head.encoded {
+            return Some(Flaw::Version);
+        }
         if head.lengths > 1 || (head.lengths == 1 && head.encoded) {
             return Some(Flaw::Ambiguous);
         }
@@ -194,6 +204,22 @@ impl Framing {
             State::Start
         };
         None
+    }
+}
+
+/// Whether a request line is one of HTTP, but of a version that hyper cannot read; the first one had no word for itself.
+fn is_of_another_version(line: &[u8]) -> bool {
+    if line.ends_with(b" HTTP/1.1") || line.ends_with(b" HTTP/1.0") {
+        return false;
+    }
+    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    match (words.next(), words.next(), words.next(), words.next()) {
+        // Of a line as long as this there may have been more.
+        (Some(_), Some([b'/', ..]), None, None) => line.len() < LINE,
+        (Some(_), Some(_), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
+            major.is_ascii_digit() && minor.is_ascii_digit() && !matches!([*major, *minor], [b'1', b'0' | b'1'])
+        }
+        _ => false,
     }
 }
 
@@ -278,6 +304,40 @@ mod tests {
             assert_eq!(at_once(&text), expected, "{text}");
             assert_eq!(byte_by_byte(&text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn other_versions_are_found_at_once() {
+        let long = "x".repeat(1000);
+        for (line, expected) in [
+            ("GET / HTTP/1.1".to_owned(), None),
+            // hyper reads it, and it is refused at the door.
+            ("GET / HTTP/1.0".to_owned(), None),
+            ("GET / HTTP/1.2".to_owned(), Some(0)),
+            ("GET / HTTP/2.0".to_owned(), Some(0)),
+            ("GET  /  HTTP/0.9".to_owned(), Some(0)),
+            ("GET /".to_owned(), Some(0)),
+            ("GET / ".to_owned(), Some(0)),
+            // No HTTP at all.
+            ("GET".to_owned(), None),
+            ("GET x".to_owned(), None),
+            ("GET / HTTP/3".to_owned(), None),
+            ("GET / HTTP/1.10".to_owned(), None),
+            ("GET / HTTP/1.x".to_owned(), None),
+            ("GET / http/1.0".to_owned(), None),
+            ("GET /a b HTTP/1.0".to_owned(), None),
+            ("GET / HTTP/1.1 ".to_owned(), None),
+        ] {
+            let text = format!("{line}\r\n");
+            let expected = expected.map(|number| (number, Flaw::Version));
+            assert_eq!(at_once(&text), expected, "{text}");
+            assert_eq!(byte_by_byte(&text), expected, "{text}");
+        }
+        let encoded = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(at_once(encoded), Some((0, Flaw::Version)));
+        let text = format!("{GET}GET /{long} HTTP/1.2\r\n");
+        assert_eq!(at_once(&text), Some((1, Flaw::Version)));
+        assert_eq!(byte_by_byte(&text), None, "its end was not kept");
     }
 
     #[test]

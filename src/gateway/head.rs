@@ -5,7 +5,8 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{CONNECTION, EXPECT, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::ext::Protocol;
 
 use super::door::Admitted;
@@ -60,6 +61,16 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
     headers.reserve(4);
     forwarded::announce(headers, session);
     headers.insert(X_REQUEST_ID, request_id(&mut session.dice.draws()));
+}
+
+/// Who asks is not part of where to: `user:password@` of a URL.
+pub(super) fn forget_user(uri: &mut Uri) {
+    let Some((_, host)) = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@')) else { return };
+    let Ok(host) = Authority::try_from(host) else { return };
+    let mut parts = std::mem::take(uri).into_parts();
+    parts.authority = Some(host);
+    // With an authority of the same kind it cannot fail.
+    *uri = Uri::from_parts(parts).unwrap_or_default();
 }
 
 /// Whether a header ends here, or may.
@@ -271,6 +282,20 @@ mod tests {
         let mut headers = map(&[("connection", "upgrade"), ("upgrade", "websocket")]);
         backward(&mut headers, true);
         assert_eq!(lines(&headers), ["connection: Upgrade", "server: istio-envoy", "upgrade: websocket"]);
+    }
+
+    #[test]
+    fn a_url_says_where_to_and_not_who() {
+        for (url, expected) in [
+            ("http://me:secret@a.test:81/x?y=@", "http://a.test:81/x?y=@"),
+            ("http://me@[::1]/", "http://[::1]/"),
+            ("http://a.test/@", "http://a.test/@"),
+            ("/a@b", "/a@b"),
+        ] {
+            let mut uri: Uri = url.parse().unwrap();
+            forget_user(&mut uri);
+            assert_eq!(uri.to_string(), expected);
+        }
     }
 
     #[test]

@@ -30,10 +30,14 @@ impl Activity {
         Self { opened: Instant::now(), active: AtomicUsize::new(0), rested: AtomicU64::new(0) }
     }
 
+    /// Whether there is no request.
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.load(Ordering::Acquire) == 0
+    }
+
     /// Since when there has been no request; `None` while there is one.
     fn idle_since(&self) -> Option<Instant> {
-        let is_idle = self.active.load(Ordering::Acquire) == 0;
-        is_idle.then(|| self.opened + Duration::from_nanos(self.rested.load(Ordering::Relaxed)))
+        self.is_idle().then(|| self.opened + Duration::from_nanos(self.rested.load(Ordering::Relaxed)))
     }
 }
 

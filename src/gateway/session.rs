@@ -1,7 +1,7 @@
 //! What the requests of one connection share: [`Session`].
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::HeaderValue;
@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) origin: Option<Arc<ListenerOrigin>>,
     pub(super) dice: Dice,
     pub(super) activity: Activity,
+    /// How many requests have come.
+    requests: AtomicU64,
     /// The number and flaw of the first request that hyper would repair.
     flawed: OnceLock<(u64, Flaw)>,
     /// Whether a request body broke off or was not what its framing promised.
@@ -39,8 +41,20 @@ impl Session {
         // An address is always a valid header value.
         let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
         let (flawed, broken) = (OnceLock::new(), AtomicBool::new(false));
-        let activity = Activity::new();
-        Self { peer, tls, client_cert: None, trusted: 0, origin: None, dice, activity, flawed, broken, _alive: alive }
+        let (activity, requests) = (Activity::new(), AtomicU64::new(0));
+        Self {
+            peer,
+            tls,
+            client_cert: None,
+            trusted: 0,
+            origin: None,
+            dice,
+            activity,
+            requests,
+            flawed,
+            broken,
+            _alive: alive,
+        }
     }
 
     /// Believes so many proxies of what they say about the clients of `origin`.
@@ -64,6 +78,23 @@ impl Session {
         let mut origin = ListenerOrigin::new("http.8080", 8080);
         origin.peer = Some(([192, 0, 2, 7], 4000).into());
         self.behind(trusted, &Arc::new(origin))
+    }
+
+    /// How many requests have come whose head could be read.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The number of a request that comes, from 0. They come one after the other.
+    pub(super) fn number(&self) -> u64 {
+        let number = self.requests();
+        self.requests.store(number + 1, Ordering::Relaxed);
+        number
+    }
+
+    /// Whether all that have come are over.
+    pub(super) fn is_idle(&self) -> bool {
+        self.activity.is_idle()
     }
 
     /// Notes the flaw of a request. None is read after the first.

@@ -99,7 +99,7 @@ async fn malformed_requests_are_refused() {
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", "400"),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", "400"),
+        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n0\r\n\r\n", "501"),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n", "400"),
         ("GET foo HTTP/1.1\r\nHost: a\r\n\r\n", "400"),
         ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", "404"),
@@ -109,7 +109,45 @@ async fn malformed_requests_are_refused() {
     ] {
         let answer = ask(text).await;
         assert_eq!(statuses(&answer), [expected], "{:.200}\n{answer}", text);
+        assert_eq!(answer.matches("server: istio-envoy\r\n").count(), 1, "{:.200}\n{answer}", text);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_hyper_cannot_read_is_refused_in_words() {
+    let good = "POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc";
+    let huge = "x".repeat(800_000);
+    for (bad, words) in [
+        ("GET / HTTP/1.1\r\nnonsense\r\n\r\n", "400 Bad Request\r\n.Bad Request"),
+        ("GET / HTTP/2.0\r\n\r\n", "426 Upgrade Required\r\n.Upgrade Required"),
+        ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "426 Upgrade Required\r\n.Upgrade Required"),
+        ("POST / HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\n", "501 Not Implemented\r\n.Not Implemented"),
+        (
+            &format!("GET /{huge} HTTP/1.1\r\n\r\n"),
+            "431 Request Header Fields Too Large\r\n.Request Header Fields Too Large",
+        ),
+    ] {
+        let (status, body) = words.split_once('.').unwrap();
+        // As the first of a connection, and after others.
+        for before in [0, 2] {
+            let answer = ask(&format!("{}{bad}", good.repeat(before))).await;
+            assert_eq!(answer.matches("POST /good body=abc").count(), before, "{bad:.80}\n{answer}");
+            let (_, last) = answer.rsplit_once("HTTP/1.1 ").unwrap();
+            assert!(last.starts_with(status) && last.ends_with(&format!("\r\n\r\n{body}")), "{bad:.80}\n{answer}");
+            assert!(last.contains("\r\nconnection: close\r\n") && last.contains("\r\ndate: "), "{bad:.80}\n{answer}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_answers_of_hyper_are_reworded() {
+    // The body of an answer that looks like one.
+    let own = "HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n";
+    let length = own.len();
+    let text = format!("POST /good HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{own}");
+    let answer = ask(&format!("{text}{text}GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await;
+    assert_eq!(answer.matches(own).count(), 2, "{answer}");
+    assert_eq!(answer.matches("server: istio-envoy").count(), 3, "{answer}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! The bytes of a connection: [`Wire`] tells HTTP/2 from HTTP/1.1 and reads along with the latter.
+//! The bytes of a connection: [`Wire`] tells HTTP/2 from HTTP/1.1, reads along with the latter, and has hyper's own
+//! answers to it say what Envoy's do.
 
 use std::io;
 use std::pin::Pin;
@@ -8,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
+use super::reworded::Reworded;
 use super::session::Session;
 use crate::transport::poll_write_joined;
 
@@ -28,7 +30,45 @@ pub(super) struct Wire<IO> {
     first: [u8; PREFACE.len()],
     /// Which of `first` are still to be handed out.
     unread: std::ops::Range<usize>,
-    along: Option<(Framing, Arc<Session>)>,
+    along: Option<Along>,
+}
+
+/// What goes along with a connection of HTTP/1.1.
+#[derive(Debug)]
+struct Along {
+    framing: Framing,
+    session: Arc<Session>,
+    /// How many requests hyper had handed on when it last had nothing more to say, if all of them were over.
+    rested: Option<u64>,
+    /// What is said in place of what hyper says.
+    reworded: Option<Reworded>,
+}
+
+impl Along {
+    fn new(session: &Arc<Session>) -> Self {
+        Self { framing: Framing::new(), session: session.clone(), rested: Some(0), reworded: None }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        if let Some((request, flaw)) = self.framing.read(bytes) {
+            self.session.mark(request, flaw);
+        }
+    }
+
+    /// hyper has written everything that it had.
+    fn flushed(&mut self) {
+        self.rested = self.session.is_idle().then(|| self.session.requests());
+    }
+
+    /// What to write in place of `bytes`: where no request has come since the last one was answered, they are hyper's
+    /// own answer to a head that it cannot read.
+    fn reword(&mut self, bytes: &[u8]) -> Option<&mut Reworded> {
+        let requests = self.session.requests();
+        if self.reworded.is_none() && self.rested == Some(requests) {
+            self.reworded = Some(Reworded::new(bytes, self.session.flaw_of(requests)));
+        }
+        self.reworded.as_mut()
+    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
@@ -44,18 +84,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             }
         }
         let protocol = if first == PREFACE { Protocol::Http2 } else { Protocol::Http1 };
-        let along = (protocol == Protocol::Http1).then(|| (Framing::new(), session.clone()));
+        let along = (protocol == Protocol::Http1).then(|| Along::new(session));
         Ok(Some((protocol, Self { io, first, unread: 0..length, along })))
-    }
-}
-
-impl<IO> Wire<IO> {
-    fn read_along(&mut self, bytes: &[u8]) {
-        if let Some((framing, session)) = &mut self.along
-            && let Some((request, flaw)) = framing.read(bytes)
-        {
-            session.mark(request, flaw);
-        }
     }
 }
 
@@ -71,18 +101,29 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
             this.unread.start = range.end;
             buf.put_slice(&this.first[range]);
         }
-        this.read_along(&buf.filled()[before..]);
+        if let Some(along) = &mut this.along {
+            along.read(&buf.filled()[before..]);
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let this = &mut *self;
+        if let Some(reworded) = this.along.as_mut().and_then(|along| along.reword(bytes)) {
+            ready!(reworded.poll_write(&mut this.io, cx))?;
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut this.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        if let Some(along) = &mut self.along {
+            along.flushed();
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -94,7 +135,13 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        poll_write_joined(&mut self.io, cx, slices)
+        let this = &mut *self;
+        let first = slices.first().map_or(&[][..], |first| first);
+        if let Some(reworded) = this.along.as_mut().and_then(|along| along.reword(first)) {
+            ready!(reworded.poll_write(&mut this.io, cx))?;
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        poll_write_joined(&mut this.io, cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
