@@ -14,8 +14,9 @@ pub(crate) enum Side {
     Response,
 }
 
-const OF_BOTH: [&str; 7] = [
+const OF_BOTH: [&str; 8] = [
     "cache-control",
+    "connection",
     "content-encoding",
     "content-type",
     "proxy-status",

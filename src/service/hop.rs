@@ -3,14 +3,13 @@
 use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
-pub(crate) const UPGRADING: HeaderValue = HeaderValue::from_static("Upgrade");
 const TRAILERS: &str = "trailers";
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Drops the headers of a request that concern one connection only (RFC 9110, 7.6.1), but `te: trailers`; a tunnel
-/// keeps its `Upgrade`.
+/// keeps its `Upgrade`, and, as by Envoy, all of `Connection` with what it names.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
     // One look at the names, since most heads have none of these, or only `te`.
     let (mut others, mut codings) = (false, false);
@@ -21,7 +20,7 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
         }
     }
     if others {
-        if headers.contains_key(CONNECTION) {
+        if !tunnel && headers.contains_key(CONNECTION) {
             drop_named(headers);
         }
         drop_all_but_te(headers, tunnel);
@@ -43,8 +42,6 @@ fn drop_all_but_te(headers: &mut HeaderMap, tunnel: bool) {
     if !tunnel {
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
-    } else if headers.contains_key(CONNECTION) {
-        headers.insert(CONNECTION, UPGRADING);
     }
     headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
@@ -134,6 +131,15 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(|line| ("te", *line)).collect();
             assert_eq!(left(&lines, drop_hop_by_hop), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_connection_names_stays_with_a_tunnel() {
+        let lines = [("connection", "keep-alive, Upgrade, x-a"), ("keep-alive", "1"), ("upgrade", "h2c"), ("x-a", "1")];
+        let of_tunnel = |headers: &mut HeaderMap, _| drop_hop_by_hop(headers, true);
+        let expected = ["connection: keep-alive, Upgrade, x-a", "upgrade: h2c", "x-a: 1"];
+        assert_eq!(left(&lines, of_tunnel), expected);
+        assert_eq!(left(&lines, drop_hop_by_hop), [""; 0]);
     }
 
     #[test]
