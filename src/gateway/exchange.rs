@@ -25,6 +25,7 @@ use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
 use crate::service::RouteInfo;
+use crate::service::hop::join_cookies;
 use crate::service::https::UnservedUpgrade;
 use crate::service::refusal::Refusal;
 
@@ -62,8 +63,9 @@ where
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };
         let http2 = version >= Version::HTTP_2;
-        if !http2 {
-            head::forget_user(request.uri_mut());
+        match http2 {
+            true => join_cookies(request.headers_mut()),
+            false => head::forget_user(request.uri_mut()),
         }
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
         let keyless = matches!(admitted, Admitted::Stream(_)) && head::ask_by_upgrade(&mut request, &self.session);

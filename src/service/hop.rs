@@ -1,6 +1,6 @@
 //! Header lines that concern one connection only, which nobody hands on.
 
-use http::header::{CONNECTION, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, COOKIE, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderValue};
 
 const TRAILERS: &str = "trailers";
@@ -60,6 +60,18 @@ fn keep_trailers(headers: &mut HeaderMap) {
         headers.insert(TE, HeaderValue::from_static(TRAILERS));
     } else {
         headers.remove(TE);
+    }
+}
+
+/// HTTP/2 may spread the cookies over several lines (RFC 9113, 8.2.3), rules and HTTP/1.1 know one.
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    // Valid values joined by valid bytes.
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        headers.insert(COOKIE, joined);
     }
 }
 
@@ -131,6 +143,14 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(|line| ("te", *line)).collect();
             assert_eq!(left(&lines, drop_hop_by_hop), expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn cookies_are_one_line() {
+        let join = |headers: &mut HeaderMap, _| join_cookies(headers);
+        let spread = [("cookie", "a=1"), ("x", "1"), ("cookie", "b=2; c=3")];
+        assert_eq!(left(&spread, join), ["cookie: a=1; b=2; c=3", "x: 1"]);
+        assert_eq!(left(&spread[..2], join), ["cookie: a=1", "x: 1"]);
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The head of a request, made fit for the protocol of its connection.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body;
 use hyper::ext::Protocol;
 
-use crate::service::hop::{drop_hop_by_hop, is, names_websocket};
+use crate::service::hop::{drop_hop_by_hop, is, join_cookies, names_websocket};
 
 const WEBSOCKET: &str = "websocket";
 
@@ -121,19 +121,6 @@ fn set_host(headers: &mut HeaderMap, authority: Option<&Authority>, fallback: &A
     };
     if !right && let Ok(host) = HeaderValue::from_str(authority.unwrap_or(fallback).as_str()) {
         headers.insert(HOST, host);
-    }
-}
-
-/// HTTP/2 may split the cookies over several lines, HTTP/1.1 has one.
-fn join_cookies(headers: &mut HeaderMap) {
-    let mut cookies = headers.get_all(COOKIE).iter();
-    if cookies.by_ref().nth(1).is_none() {
-        return;
-    }
-    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    // Valid values joined by valid bytes.
-    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
     }
 }
 
