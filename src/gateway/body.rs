@@ -99,6 +99,8 @@ pin_project! {
         failed: Option<BoxError>,
         trailers: bool,
         busy: Option<Busy>,
+        // Whether the head tells of another body's length: hyper drops that where it knows that there is none.
+        tells_length: bool,
     }
 }
 
@@ -108,11 +110,16 @@ impl<B> OutboundBody<B> {
     }
 
     pub(super) fn words(words: &'static str) -> Self {
-        Self { body: None, words, failed: None, trailers: false, busy: None }
+        Self { body: None, words, failed: None, trailers: false, busy: None, tells_length: false }
     }
 
     pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), words: "", failed: None, trailers, busy }
+        Self { body: Some(body), words: "", failed: None, trailers, busy, tells_length: false }
+    }
+
+    /// Lets the head tell of another body's length.
+    pub(super) fn telling_length(self, tells_length: bool) -> Self {
+        Self { tells_length, ..self }
     }
 }
 
@@ -146,10 +153,13 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().map_or(self.words.is_empty(), Body::is_end_stream)
+        !self.tells_length && self.body.as_ref().map_or(self.words.is_empty(), Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.tells_length {
+            return SizeHint::default();
+        }
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(self.words.len() as u64), Body::size_hint)
     }
 }

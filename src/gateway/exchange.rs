@@ -166,7 +166,10 @@ where
             }
             response.map(|_| OutboundBody::empty())
         }
-        (false, None) => response.map(|body| OutboundBody::new(body, trailers, busy)),
+        (false, None) => {
+            let tells_length = response.status() == StatusCode::NOT_MODIFIED && !http2;
+            response.map(|body| OutboundBody::new(body, trailers, busy).telling_length(tells_length))
+        }
         (true, Some(Tunnel { client, keyless })) => {
             let upstream = hyper::upgrade::on(&mut response);
             if http2 {
