@@ -4,13 +4,14 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{CONNECTION, EXPECT, HeaderName, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
+use http::header::{CONNECTION, EXPECT, HeaderName, REFERER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::ext::Protocol;
 
 use super::door::Admitted;
 use super::forwarded;
+use super::referer;
 use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
@@ -77,7 +78,9 @@ pub(super) fn forget_user(uri: &mut Uri) {
 /// Whether a header ends here, or may.
 fn is_ours(name: &HeaderName) -> bool {
     let text = name.as_str();
-    is_of_a_hop(name) || matches!(text, "expect" | "x-forwarded-client-cert") || text.starts_with("x-envoy-")
+    is_of_a_hop(name)
+        || matches!(text, "expect" | "referer" | "x-forwarded-client-cert")
+        || text.starts_with("x-envoy-")
 }
 
 /// Drops what is for this hop, and what would steer us or lie about the client.
@@ -86,6 +89,9 @@ fn clean(headers: &mut HeaderMap, admitted: Admitted) {
     if headers.get(EXPECT).is_some_and(|value| is(value.as_bytes(), b"100-continue")) {
         // The promise is between the client and us: hyper answers it when the body is asked for.
         headers.remove(EXPECT);
+    }
+    if headers.get_all(REFERER).iter().any(|referer| !referer::is_sound(referer.as_bytes())) {
+        headers.remove(REFERER);
     }
     drop_steering(headers);
     headers.remove(X_FORWARDED_CLIENT_CERT);

@@ -38,6 +38,7 @@ mod head;
 mod hello;
 mod idle;
 mod listener;
+mod referer;
 mod reworded;
 mod secured;
 mod serve;
