@@ -29,6 +29,8 @@ pub(super) fn of_request(exchange: &Exchange, head: &mut Parts, operations: &Hea
         path_and_query: uri.path_and_query().map_or("/", PathAndQuery::as_str),
         authority: authority.or_else(|| host.as_ref()?.to_str().ok()).unwrap_or(""),
         version: Some(head.version),
+        // A fault may have delayed it.
+        flags: &exchange.flags,
         attempts: 1,
         ..context(exchange)
     };

@@ -7,7 +7,7 @@
 //! | `%REQ_WITHOUT_QUERY(A?B):9%` | the same without what follows a `?` |
 //! | `%RESP(A?B):9%` | the same of the response |
 //! | `%PROTOCOL%` | `HTTP/1.1` or `HTTP/2` |
-//! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%`, `%RESPONSE_FLAGS_LONG%` | of the response so far: `0`, nothing, `-` and `-` before there is one; the code of an answer made here is `0` |
+//! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%`, `%RESPONSE_FLAGS_LONG%` | of the response so far: `0`, nothing, `-` and `-` before there is one (`DI` if a fault delayed the request); the code of an answer made here is `0` |
 //! | `%DOWNSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_REMOTE_PORT%` | the client, `DOWNSTREAM_DIRECT_REMOTE_...` too |
 //! | `%DOWNSTREAM_LOCAL_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_LOCAL_PORT%` | this side of its connection, `DOWNSTREAM_DIRECT_LOCAL_...` too |
 //! | `%DOWNSTREAM_TLS_VERSION%`, `%DOWNSTREAM_TLS_CIPHER%`, `%REQUESTED_SERVER_NAME%` | its TLS |
