@@ -123,11 +123,11 @@ impl Exchange {
         }
         let Rewrite { path, authority } = &forward.rewrite;
         if let Some(rewrite) = forward.authority(destination) {
-            // That of a destination among others is not told.
+            // That of a destination among others is not told, but it is what the rule's own replaces.
             if authority.is_some() {
-                let original =
-                    head.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-                if let Some(original) = original.or_else(|| head.headers.get(HOST).cloned()) {
+                let before = destination.request_headers.authority().map(|before| before.host.clone());
+                let asked = || head.uri.authority().and_then(|asked| HeaderValue::from_str(asked.as_str()).ok());
+                if let Some(original) = before.or_else(asked).or_else(|| head.headers.get(HOST).cloned()) {
                     head.headers.insert(ORIGINAL_HOST, original);
                 }
             }
