@@ -131,6 +131,10 @@ impl HeaderOps {
     /// Changes the headers of a response. `%RESP(..)%` reads `headers` themselves, after the removals.
     pub fn apply_response(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
         self.remove_from(headers);
+        if self.values().any(|value| matches!(value, Value::Format(_))) {
+            // Of a header that has one line in Envoy, `%RESP(..)%` is all of it.
+            one_line::join(headers, Side::Response);
+        }
         let rendered = self.rendered(&FormatContext { response: headers, ..*context });
         self.write_to(headers, rendered, Side::Response);
     }

@@ -83,7 +83,6 @@ fn is_one_line(name: &HeaderName, side: Side) -> bool {
 }
 
 /// Joins the lines of those headers that came in several.
-#[cfg(feature = "gateway")]
 pub(crate) fn join(headers: &mut HeaderMap, side: Side) {
     if headers.len() == headers.keys_len() {
         return;
