@@ -9,7 +9,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use mesh_router::config::Config;
 use mesh_router::service::{InboundRouter, MeshRouter, RequestBody, ResponseFlags, RouteInfo};
@@ -37,6 +37,8 @@ spec:
   - match: [{uri: {prefix: /faulty}}]
     fault: {delay: {percentage: {value: 100}, fixedDelay: 3s}, abort: {percentage: {value: 100}, httpStatus: 429}}
     route: [{destination: {host: backend}}]
+  - match: [{headers: {cookie: {exact: a=1; b=2}}}]
+    directResponse: {status: 298}
   - match: [{uri: {prefix: /split}}]
     route:
     - {destination: {host: backend, subset: v1}, weight: 50}
@@ -81,6 +83,21 @@ async fn a_rule_of_the_gateway_acts_before_the_application() {
     assert_eq!(api.body(), "/v2/a api front");
     assert_eq!(api.headers()["x-rule"], "api");
     assert_eq!(ask(&router, "http://shop.test/unknown").await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cookies_of_http2_are_one_line() {
+    let mesh = shop::published(RULES);
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    let app = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    for (version, status) in [(Version::HTTP_2, 298), (Version::HTTP_11, 404)] {
+        let request =
+            Request::get("http://shop.test/").version(version).header("cookie", "a=1").header("cookie", "b=2");
+        let response = router.layer(app).oneshot(request.body(Full::default()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), status, "{version:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
