@@ -156,19 +156,24 @@ impl Deadline {
     /// Tells the upstream how long a try may take, as Envoy does: gRPC in its own header. A budget is told on.
     pub(super) fn announce(&self, headers: &mut HeaderMap, grpc: bool, at_listener: bool) {
         let counted = self.timeout.map(|timeout| match self.read_at {
-            Some(read_at) => timeout.saturating_sub(read_at.elapsed()),
+            // Of what has passed only whole milliseconds are said.
+            Some(read_at) => timeout.saturating_sub(Duration::from_millis(milliseconds(read_at.elapsed()))),
             None => timeout,
         });
         let budget = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         let Some(left) = [self.per_try, counted, budget].into_iter().flatten().min() else { return };
-        let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
+        let left = milliseconds(left).max(1);
         if at_listener || self.until.is_some() {
-            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(milliseconds));
+            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(left));
         }
-        if grpc && let Ok(value) = HeaderValue::try_from(grpc_text(milliseconds)) {
+        if grpc && let Ok(value) = HeaderValue::try_from(grpc_text(left)) {
             headers.insert(GRPC_TIMEOUT, value);
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The timeout of a request while the body of its response is on the way.
@@ -289,6 +294,19 @@ mod tests {
             headers.clear();
             deadline.announce(&mut headers, true, false);
             assert_eq!(headers.get(GRPC_TIMEOUT), told.map(value).as_ref());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_left_goes_down_by_whole_milliseconds() {
+        let mut deadline = Deadline::new(Some(Duration::from_secs(1)), None, true, &HeaderMap::new());
+        deadline.begin(None);
+        for (passes, told) in [(900, "1000m"), (100, "999m"), (2500, "997m")] {
+            tokio::time::advance(Duration::from_micros(passes)).await;
+            let mut headers = HeaderMap::new();
+            deadline.announce(&mut headers, true, true);
+            assert_eq!((&headers[GRPC_TIMEOUT], headers.len()), (&value(told), 2));
+            assert_eq!(headers[EXPECTED_TIMEOUT], told.trim_end_matches('m'));
         }
     }
 
