@@ -23,7 +23,7 @@ pub(crate) enum Target {
 }
 
 impl KnownPort {
-    /// A port of a Kubernetes Service; `None` for what is not TCP.
+    /// A port of a Kubernetes Service; `None` for what is not TCP, or says that it is not.
     pub(crate) fn of_kubernetes(port: &ServicePort) -> Option<Self> {
         let number = u16::try_from(port.port).ok()?;
         if !port.protocol.is_empty() && !port.protocol.eq_ignore_ascii_case("tcp") {
@@ -34,13 +34,16 @@ impl KnownPort {
             Some(TargetPort::Name(name)) if !name.is_empty() => Target::Name(name.clone()),
             _ => Target::Number(number),
         };
-        let protocol = PortProtocol::of_kubernetes(&port.app_protocol, &port.name, number);
+        let protocol = PortProtocol::of_kubernetes(&port.app_protocol, &port.name, number)?;
         Some(Self { number, name: port.name.clone(), protocol, target })
     }
 
-    /// A port of a ServiceEntry.
+    /// A port of a ServiceEntry; `None` for what is not TCP.
     pub(crate) fn of_service_entry(port: &ServiceEntryPort) -> Option<Self> {
         let number = u16::try_from(port.number).ok()?;
+        if is_udp(&port.protocol) {
+            return None;
+        }
         let target = if port.target_port == 0 { number } else { u16::try_from(port.target_port).ok()? };
         let protocol = PortProtocol::named(&port.protocol);
         Some(Self { number, name: port.name.clone(), protocol, target: Target::Number(target) })
@@ -72,20 +75,22 @@ impl PortProtocol {
         }
     }
 
-    /// The protocol of a Kubernetes port: `appProtocol`, else the prefix of its name, else a few well-known ports.
-    fn of_kubernetes(app_protocol: &str, name: &str, number: u16) -> Self {
-        if !app_protocol.is_empty() {
-            return match app_protocol.to_ascii_lowercase().as_str() {
-                "kubernetes.io/h2c" => Self::Http2,
-                "kubernetes.io/ws" => Self::Http,
-                "kubernetes.io/wss" => Self::Https,
-                other => Self::named(other),
-            };
-        }
-        let prefix = if name.starts_with("grpc-web") { "grpc-web" } else { name.split('-').next().unwrap_or(name) };
-        match (Self::named(prefix), number) {
-            (Self::Sniffed, 25 | 53 | 3306 | 27017) => Self::Tcp,
-            (protocol, _) => protocol,
+    /// The protocol of a Kubernetes port: `appProtocol`, else the name, both up to their first `-`, else a few well-known
+    /// ports. `None` for UDP.
+    fn of_kubernetes(app_protocol: &str, name: &str, number: u16) -> Option<Self> {
+        let said = match app_protocol {
+            "kubernetes.io/h2c" => return Some(Self::Http2),
+            "kubernetes.io/ws" => return Some(Self::Http),
+            "kubernetes.io/wss" => return Some(Self::Https),
+            "" => name,
+            other => other,
+        };
+        // `grpc-web` is what `grpc` is.
+        let word = said.split('-').next().unwrap_or(said);
+        match (Self::named(word), number) {
+            _ if is_udp(word) => None,
+            (Self::Sniffed, 25 | 53 | 3306 | 27017) => Some(Self::Tcp),
+            (protocol, _) => Some(protocol),
         }
     }
 
@@ -103,10 +108,15 @@ impl PortProtocol {
     pub(crate) fn upstream(self) -> Protocol {
         match self {
             Self::Http2 => Protocol::Http2,
-            Self::Sniffed => Protocol::SameAsDownstream,
+            Self::Sniffed => Protocol::Sniffed,
             _ => Protocol::Http1,
         }
     }
+}
+
+/// Whether a protocol is one that no connection is made for.
+fn is_udp(name: &str) -> bool {
+    name.eq_ignore_ascii_case("udp")
 }
 
 #[cfg(test)]
@@ -130,6 +140,7 @@ mod tests {
             ("grpc", "", 9000, Http2),
             ("grpc-web", "", 9000, Http2),
             ("grpc-web-api", "", 9000, Http2),
+            ("GRPC-WEB-api", "", 9000, Http2),
             ("tls-x", "", 443, Tls),
             ("tcp-x", "", 80, Tcp),
             ("mongo", "", 1, Tcp),
@@ -148,7 +159,11 @@ mod tests {
             ("tcp-x", "kubernetes.io/h2c", 80, Http2),
             ("tcp-x", "kubernetes.io/ws", 80, Http),
             ("tcp-x", "kubernetes.io/wss", 443, Https),
+            ("tcp-x", "http-own", 80, Http),
+            ("tcp-x", "grpc-web", 80, Http2),
+            ("tcp-x", "Kubernetes.io/H2C", 80, Sniffed),
             ("tcp-x", "example.com/own", 80, Sniffed),
+            ("tcp-x", "example.com/own", 3306, Tcp),
         ] {
             let known = KnownPort::of_kubernetes(&port(name, app_protocol, number)).unwrap();
             assert_eq!(known.protocol, expected, "{name:?} {app_protocol:?} {number}");
@@ -160,6 +175,15 @@ mod tests {
         for (protocol, known) in [("", true), ("TCP", true), ("UDP", false), ("SCTP", false)] {
             let port = ServicePort { protocol: protocol.to_owned(), ..port("http", "", 80) };
             assert_eq!(KnownPort::of_kubernetes(&port).is_some(), known, "{protocol}");
+        }
+        for (name, app_protocol, known) in
+            [("udp", "", false), ("UDP-x", "", false), ("udpx", "", true), ("http", "udp", false)]
+        {
+            assert_eq!(KnownPort::of_kubernetes(&port(name, app_protocol, 80)).is_some(), known, "{name}");
+        }
+        for (protocol, known) in [("UDP", false), ("udp", false), ("TCP", true), ("", true)] {
+            let port = ServiceEntryPort { protocol: protocol.to_owned(), number: 80, ..ServiceEntryPort::default() };
+            assert_eq!(KnownPort::of_service_entry(&port).is_some(), known, "{protocol}");
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::outcome::Failure;
 use crate::request::ListenerOrigin;
 use crate::route::{Action, Forward, RetryPolicy, Route, WeightedCluster};
 use crate::telemetry::{RequestRecord, ResponseFlags};
-use crate::upstream::{Choice, Cluster, EndpointId, Permit};
+use crate::upstream::{Choice, Cluster, Endpoint, EndpointId, Permit, Protocol};
 
 /// What is known of a request. It holds no snapshot, only what was chosen of it.
 #[derive(Debug)]
@@ -208,7 +208,7 @@ impl Exchange {
             head.headers.insert(ATTEMPT_COUNT, number(self.attempts.into()));
         }
         self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
-        let aim = self.secured.aim(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
+        let aim = self.point_at(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
         let mut aim = aim.with_admission(admission.clone());
         if picked.endpoint().connection().proxy_protocol.is_some()
             && let Some(client) = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local))
@@ -220,6 +220,18 @@ impl Exchange {
         }
         self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
+    }
+
+    /// Points a head at an endpoint; `None` if what was sent makes no URI.
+    pub(super) fn point_at(&self, head: &mut Parts, endpoint: &Arc<Endpoint>) -> Option<Aim> {
+        // The clients of a gateway do not choose what its endpoints have to know.
+        if self.listener.is_some()
+            && head.version == Version::HTTP_2
+            && endpoint.connection().protocol == Protocol::Sniffed
+        {
+            head.version = Version::HTTP_11;
+        }
+        self.secured.aim(head, endpoint)
     }
 
     /// Operations on the response: the destination's, then the rule's, then what CORS allows, which wins.

@@ -139,7 +139,7 @@ where
     let timeout = exchange.forward().and_then(|forward| forward.timeout).filter(|timeout| !timeout.is_zero());
     let timed = timeout.is_some() && target.cluster.settings().outlier.is_some();
     let Some(admission) = Admission::of(target.cluster.limits(), timed, exchange.waits) else { return };
-    let Some(aim) = exchange.secured.aim(&mut head, picked.endpoint()) else { return };
+    let Some(aim) = exchange.point_at(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
     exchange.deadline.announce(&mut head.headers, exchange.asked.grpc, exchange.listener.is_some());

@@ -223,7 +223,7 @@ where
                     _ if is_whole => request.version() == Version::HTTP_2,
                     Protocol::Http1 => false,
                     Protocol::Http2 => true,
-                    Protocol::SameAsDownstream => request.version() == Version::HTTP_2,
+                    Protocol::SameAsDownstream | Protocol::Sniffed => request.version() == Version::HTTP_2,
                 };
                 let variant = variant(endpoint.connection(), authority.as_ref(), &request, client);
                 let variant = Variant { https: https.filter(|https| takes(https, endpoint.connection())), ..variant };

@@ -15,8 +15,11 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, without TLS by prior knowledge (`http2`, `grpc`, `h2UpgradePolicy: UPGRADE`).
     Http2,
-    /// What the request came in with (`useClientProtocol`, ports without a protocol).
+    /// What the request came in with (`useClientProtocol`).
     SameAsDownstream,
+    /// What the application's request has; HTTP/1.1 for those that come to a gateway, whose clients may well prefer
+    /// HTTP/2 to endpoints that do not know it (ports without a protocol).
+    Sniffed,
 }
 
 /// How connections to the endpoints of a cluster are opened, secured and kept

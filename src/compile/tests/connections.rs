@@ -146,12 +146,14 @@ fn the_protocol_is_the_clients_the_upgrades_or_the_ports() {
     for (policy, port, protocol) in [
         (nothing, 80, Protocol::Http1),
         (nothing, 81, Protocol::Http2),
-        (nothing, 82, Protocol::SameAsDownstream),
+        (nothing, 82, Protocol::Sniffed),
+        (kept, 82, Protocol::Sniffed),
         (upgrade, 80, Protocol::Http2),
         (upgrade, 82, Protocol::Http2),
         (kept, 81, Protocol::Http2),
         (client, 80, Protocol::SameAsDownstream),
         (client, 81, Protocol::SameAsDownstream),
+        (client, 82, Protocol::SameAsDownstream),
     ] {
         assert_eq!(of_policy(policy, port).0.protocol, protocol, "{policy} {port}");
     }
