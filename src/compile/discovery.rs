@@ -119,7 +119,7 @@ fn subsets(rule: &Resource<DestinationRule>, services: &Services, options: &Mesh
     }
 }
 
-/// Workloads that are selected and have names where addresses are needed.
+/// Workloads that are selected and have names or sockets where addresses are needed.
 fn named(entry: &Resource<ServiceEntry>, workloads: &[Resource<WorkloadEntry>], review: &mut Review<'_>) {
     let Some(selector) = &entry.spec.workload_selector else { return };
     if entry.spec.resolution != Resolution::Static {
@@ -127,13 +127,14 @@ fn named(entry: &Resource<ServiceEntry>, workloads: &[Resource<WorkloadEntry>], 
     }
     for workload in workloads.iter().filter(|workload| workload.namespace() == entry.namespace()) {
         let address = &workload.spec.address;
-        let is_name =
-            !address.is_empty() && !address.starts_with("unix://") && address.parse::<std::net::IpAddr>().is_err();
-        if is_name && selects(&selector.labels, &super::endpoints::merged_labels(workload)) {
-            let message = format!(
-                "WorkloadEntry {} is left out: its address {address} is a name, and STATIC takes addresses only",
-                workload.meta.name
-            );
+        let is_ip = address.is_empty() || address.parse::<std::net::IpAddr>().is_ok();
+        if !is_ip && selects(&selector.labels, &super::endpoints::merged_labels(workload)) {
+            let why = match address.starts_with("unix://") {
+                true => "is a socket, and only `endpoints` may name one",
+                false => "is a name, and STATIC takes addresses only",
+            };
+            let name = &workload.meta.name;
+            let message = format!("WorkloadEntry {name} is left out: its address {address} {why}");
             review.warning(&Path::root("spec").field("workloadSelector"), message);
         }
     }

@@ -6,19 +6,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load_balancing::{self, HOSTNAME_LABEL};
-use super::pods::{Pods, has_ended, is_ready};
+use super::pods::{Pods, named_ports, takes_requests};
 use super::ports::{KnownPort, Target};
 use super::services::{Discovery, KnownService, Labels, selects};
 use crate::config::{Config, EndpointSlice, Node, Pod, Resource, Subset, WorkloadEntry, WorkloadSelector};
 use crate::upstream::{
-    Address, EndpointConfig, NETWORK_LABEL, NamedEndpoint, NamedEndpoints, Names, REGION_LABEL, SUBZONE_LABEL,
-    ZONE_LABEL,
+    Address, EndpointConfig, Locality, NETWORK_LABEL, NamedEndpoint, NamedEndpoints, Names, REGION_LABEL,
+    SUBZONE_LABEL, ZONE_LABEL,
 };
 
 /// The label that says of which Service an EndpointSlice is.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// The annotation of a WorkloadEntry whose health is probed.
 const PROBED: &str = "proxy.istio.io/health-checks-enabled";
+/// How the annotation says so.
+const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];
 
 /// One endpoint of a service, before a port is chosen.
 #[derive(Clone, Debug)]
@@ -113,6 +115,11 @@ impl KnownEndpoint {
     pub(crate) fn is_named(&self) -> bool {
         matches!(self.address, Where::Name(_))
     }
+
+    /// Whether it has an address of IP: no name, no socket.
+    pub(crate) fn has_ip(&self) -> bool {
+        matches!(self.address, Where::Ip(_))
+    }
 }
 
 /// The endpoints of one cluster.
@@ -144,7 +151,9 @@ pub(crate) fn of_cluster(
     let found: Vec<_> =
         service.endpoints.iter().filter(of_subset).filter_map(|endpoint| endpoint.at(port, names)).collect();
     let named = match service.discovery {
-        Discovery::Dialled | Discovery::Requested => return Some(Found { endpoints: Vec::new(), named: None }),
+        Discovery::Dialled => return Some(Found { endpoints: Vec::new(), named: None }),
+        // Nothing of what is looked up for a request has labels.
+        Discovery::Requested => return subset.is_none().then_some(Found { endpoints: Vec::new(), named: None }),
         Discovery::Listed => return Some(Found { endpoints: NamedEndpoints::strict(found).expand(), named: None }),
         Discovery::Names | Discovery::LogicalName if found.is_empty() => return None,
         Discovery::Names => NamedEndpoints::strict(found),
@@ -177,29 +186,28 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The workloads and pods of a namespace that have the labels.
+    /// The pods and workloads of a namespace that have the labels, in this order and by their names.
     pub(super) fn selected(&self, selector: &WorkloadSelector, namespace: &str) -> Vec<KnownEndpoint> {
-        let mut endpoints = self.selected_workloads(&selector.labels, namespace);
-        let pods = self.pods.of_namespace(namespace).filter(|pod| selects(&selector.labels, &pod.meta.labels));
-        endpoints.extend(pods.filter_map(|pod| self.pod(pod)));
-        sorted(endpoints)
+        let mut pods: Vec<_> = self.pods.of_namespace(namespace).collect();
+        pods.sort_by_key(|pod| pod.meta.name.as_str());
+        let pods = pods.into_iter().filter_map(|pod| self.pod(pod));
+        let mut endpoints: Vec<_> = pods.filter(|pod| selects(&selector.labels, &pod.labels)).collect();
+        endpoints.extend(self.selected_workloads(&selector.labels, namespace));
+        endpoints
     }
 
-    /// The workloads of a namespace that have the labels.
+    /// The workloads of a namespace that have the labels, those that follow from where they are among them, by their
+    /// names. One that was found not healthy is none.
     pub(super) fn selected_workloads(
         &self,
         selector: &BTreeMap<String, String>,
         namespace: &str,
     ) -> Vec<KnownEndpoint> {
-        let mut endpoints = Vec::new();
-        for (own, entry) in &self.workloads {
-            let labels = merged_labels(entry);
-            if *own == namespace && selects(selector, &labels) {
-                let endpoint = from_workload(&entry.spec, Some(labels));
-                endpoints.extend(endpoint.map(|endpoint| KnownEndpoint { healthy: is_healthy(entry), ..endpoint }));
-            }
-        }
-        endpoints
+        let there = self.workloads.iter().filter(|(own, entry)| *own == namespace && is_healthy(entry));
+        let mut entries: Vec<_> = there.map(|(_, entry)| *entry).collect();
+        entries.sort_by_key(|entry| entry.meta.name.as_str());
+        let endpoints = entries.into_iter().filter_map(|entry| from_workload(&entry.spec, Some(merged_labels(entry))));
+        endpoints.filter(|endpoint| selects(selector, &endpoint.labels)).collect()
     }
 
     /// The EndpointSlices of a Service.
@@ -207,23 +215,20 @@ impl<'a> Sources<'a> {
         self.slices.get(&(namespace, service)).cloned().unwrap_or_default()
     }
 
-    /// A pod as an endpoint; none if it has no address or has ended.
+    /// A pod as an endpoint; none if it has no address or takes no requests.
     fn pod(&self, pod: &Resource<Pod>) -> Option<KnownEndpoint> {
-        let status = pod.spec.status.as_ref()?;
-        if has_ended(pod) {
-            return None;
-        }
-        let node = pod.spec.spec.as_ref().map_or("", |spec| spec.node_name.as_str());
+        let status = pod.spec.status.as_ref().filter(|status| takes_requests(pod, status))?;
+        let node = node_of(pod);
         let locality = self.locality(&pod.meta.labels, node);
         let topology = Topology { locality: &locality, node, network: "" };
         Some(KnownEndpoint {
             address: Where::Ip(status.pod_ip.parse().ok()?),
-            ports: PortNames::OrTarget(Arc::default()),
+            ports: PortNames::OrTarget(Arc::new(named_ports(pod))),
             labels: Arc::new(topology.added_to(pod.meta.labels.clone())),
             locality: locality.as_str().into(),
             node: node.into(),
             weight: 1,
-            healthy: is_ready(status),
+            healthy: true,
         })
     }
 
@@ -251,44 +256,30 @@ pub(super) struct Topology<'a> {
 }
 
 impl Topology<'_> {
-    /// Adds its labels to those of an endpoint, which keeps what it says itself.
+    /// Adds its labels to those of an endpoint. They take the place of what it says itself, but for the network.
     pub(super) fn added_to(&self, mut labels: BTreeMap<String, String>) -> BTreeMap<String, String> {
-        let mut parts = self.locality.splitn(3, '/');
-        let mut part = || parts.next().unwrap_or_default();
-        let (region, zone, subzone) = (part(), part(), part());
-        let all = [
-            (REGION_LABEL, region),
-            (ZONE_LABEL, zone),
-            (SUBZONE_LABEL, subzone),
-            (HOSTNAME_LABEL, self.node),
-            (NETWORK_LABEL, self.network),
-        ];
-        for (name, value) in all {
-            if !value.is_empty() {
-                labels.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-            }
+        let Locality { region, zone, subzone } = Locality::parse(self.locality);
+        let all = [(REGION_LABEL, region), (ZONE_LABEL, zone), (SUBZONE_LABEL, subzone), (HOSTNAME_LABEL, self.node)];
+        for (name, value) in all.into_iter().filter(|(_, value)| !value.is_empty()) {
+            labels.insert(name.to_owned(), value.to_owned());
+        }
+        if !self.network.is_empty() && labels.get(NETWORK_LABEL).is_none_or(String::is_empty) {
+            labels.insert(NETWORK_LABEL.to_owned(), self.network.to_owned());
         }
         labels
     }
 }
 
-/// Whether a workload takes requests. One that is probed does not before it was found healthy.
+/// Whether a workload takes requests. One that is probed does not before it was found healthy; of others nobody asks.
 fn is_healthy(entry: &Resource<WorkloadEntry>) -> bool {
-    let condition = entry.conditions.iter().find(|condition| condition.condition_type == "Healthy");
-    match condition {
-        Some(condition) => condition.status == "True",
-        None => !entry.meta.annotations.get(PROBED).is_some_and(|probed| probed.eq_ignore_ascii_case("true")),
-    }
+    let probed = entry.meta.annotations.get(PROBED).is_some_and(|probed| TRUE.contains(&probed.as_str()));
+    let found = || entry.conditions.iter().find(|condition| condition.condition_type == "Healthy");
+    !probed || found().is_some_and(|condition| condition.status == "True")
 }
 
-/// Pods come from a map: their order is made that of their addresses.
-fn sorted(mut endpoints: Vec<KnownEndpoint>) -> Vec<KnownEndpoint> {
-    endpoints.sort_by_key(|endpoint| match &endpoint.address {
-        Where::Ip(ip) => (Some(*ip), None),
-        Where::Unix(path) => (None, Some(path.clone())),
-        Where::Name(name) => (None, Some(name.into())),
-    });
-    endpoints
+/// The node of a pod, empty if unknown.
+pub(super) fn node_of(pod: &Resource<Pod>) -> &str {
+    pod.spec.spec.as_ref().map_or("", |spec| spec.node_name.as_str())
 }
 
 /// The labels of the entry's spec, overridden by those of its metadata.

@@ -6,7 +6,7 @@ use super::load_balancing;
 use super::path::Path;
 use super::review::{IsSet, Review};
 use super::server_tls;
-use super::service_entries::single_address;
+use super::service_entries;
 use super::services::PortProtocol;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpRoute,
@@ -224,7 +224,7 @@ pub(crate) fn service_entry(spec: &ServiceEntry, review: &mut Review<'_>) {
     let root = Path::root("spec");
     let list = root.field("addresses");
     for (number, address) in addresses.iter().enumerate() {
-        if single_address(address).is_none() {
+        if service_entries::single(address).is_none() {
             review.value_not_honored(&list.index(number), "a range of addresses stands for no host in a request");
         }
     }

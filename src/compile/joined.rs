@@ -55,7 +55,7 @@ pub(super) fn join(services: &mut [KnownService], ranks: &[Option<usize>]) {
         });
         let joined: Vec<_> = joined.collect();
         let service = &mut services[*first];
-        if ports.len() > service.own_ports {
+        if ports.len() > service.ports.len() {
             let bound = service.endpoints.iter().map(|endpoint| endpoint.bound_to(&service.ports, service.discovery));
             service.endpoints = bound.collect();
             service.ports = ports;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::endpoints::{KnownEndpoint, PortNames, Sources, Topology, Where};
+use super::endpoints::{KnownEndpoint, PortNames, Sources, Topology, Where, node_of};
 use super::pods::{Behind, is_leaving, is_of_names, pod_named};
 use super::ports::KnownPort;
 use super::services::{Alias, Discovery, KnownService, ServiceRegistry, TrafficDistribution};
@@ -19,6 +19,11 @@ const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 /// Whether a Service is another name of a host and has no endpoints.
 fn is_alias(service: &Service) -> bool {
     service.service_type == "ExternalName" && !service.external_name.is_empty()
+}
+
+/// Whether a Service has no address of its own. It has no workloads but pods then.
+fn is_headless(service: &Service) -> bool {
+    service.cluster_ip.eq_ignore_ascii_case("none")
 }
 
 /// Whether a Service is for clients and endpoints of one node.
@@ -46,11 +51,11 @@ fn export_to(meta: &Metadata) -> Vec<String> {
 }
 
 impl TrafficDistribution {
-    /// What a Service asks for: by its field, else by its annotation, in any case. `None` where it is nothing that is
-    /// known.
-    fn of(service: &Resource<Service>) -> Option<Self> {
-        let annotation = service.meta.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
-        let of_field = Self::named(&service.spec.traffic_distribution, |one, other| one == other);
+    /// What a service asks for: by the field of a Service, else by its annotation, in any case. `None` where it is
+    /// nothing that is known.
+    pub(super) fn of(field: &str, meta: &Metadata) -> Option<Self> {
+        let annotation = meta.annotations.get(TRAFFIC_DISTRIBUTION).map(String::as_str);
+        let of_field = Self::named(field, |one, other| one == other);
         of_field.or_else(|| Self::named(annotation?, str::eq_ignore_ascii_case))
     }
 
@@ -75,7 +80,7 @@ impl Sources<'_> {
             return None;
         }
         let namespace = resource.namespace();
-        let headless = spec.cluster_ip.eq_ignore_ascii_case("none");
+        let headless = is_headless(spec);
         let addresses = match spec.cluster_ips.as_slice() {
             _ if headless || spec.cluster_ip.is_empty() => Vec::new(),
             [] => vec![spec.cluster_ip.clone()],
@@ -91,14 +96,14 @@ impl Sources<'_> {
             host: host(&resource.meta, namespace, options),
             namespace: namespace.to_owned(),
             name: resource.meta.name.clone(),
-            own_ports: ports.len(),
+            own_ports: spec.ports.len(),
             ports,
             registry: ServiceRegistry::Kubernetes,
             addresses,
             headless,
             subject_alt_names: Vec::new(),
             discovery: Discovery::Listed,
-            traffic_distribution: TrafficDistribution::of(resource),
+            traffic_distribution: TrafficDistribution::of(&spec.traffic_distribution, &resource.meta),
             endpoints,
             unlabeled,
             aliases: Vec::new(),
@@ -123,10 +128,10 @@ impl Sources<'_> {
         }
         let unlabeled = listed.unlabeled.len();
         let mut endpoints = once(listed.endpoints);
-        if !service.spec.selector.is_empty() {
-            endpoints.extend(self.selected_workloads(&service.spec.selector, namespace));
+        if !service.spec.selector.is_empty() && !is_headless(&service.spec) {
+            let workloads = self.selected_workloads(&service.spec.selector, namespace);
+            endpoints.extend(workloads.into_iter().filter(KnownEndpoint::has_ip));
         }
-        endpoints.retain(|endpoint| Discovery::Listed.takes(endpoint));
         (endpoints, unlabeled)
     }
 }
@@ -201,14 +206,15 @@ impl<'s, 'a> Listed<'s, 'a> {
             self.unlabeled.insert(ip);
         }
         let labels = pod.map_or_else(BTreeMap::new, |pod| pod.meta.labels.clone());
-        let locality = self.sources.locality(&labels, &endpoint.node_name);
-        let topology = Topology { locality: &locality, node: &endpoint.node_name, network: "" };
+        let node = pod.map(node_of).filter(|node| !node.is_empty()).unwrap_or(&endpoint.node_name);
+        let locality = self.sources.locality(&labels, node);
+        let topology = Topology { locality: &locality, node, network: "" };
         self.endpoints.push(KnownEndpoint {
             address: Where::Ip(ip),
             ports: ports.clone(),
             labels: Arc::new(topology.added_to(labels)),
             locality: locality.as_str().into(),
-            node: endpoint.node_name.as_str().into(),
+            node: node.into(),
             weight: 1,
             healthy,
         });

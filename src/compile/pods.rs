@@ -1,10 +1,10 @@
 //! The pods that EndpointSlices name, by which their endpoints have labels.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::endpoints::SERVICE_NAME;
-use crate::config::{EndpointSlice, Pod, PodStatus, Resource, SliceEndpoint};
+use crate::config::{EndpointSlice, Pod, PodSpec, PodStatus, Resource, SliceEndpoint};
 
 /// The pods of a configuration, indexed for look-up.
 pub(super) struct Pods<'a> {
@@ -32,8 +32,8 @@ impl<'a> Pods<'a> {
     pub(super) fn new(all: &'a [Resource<Pod>]) -> Self {
         let there = || all.iter().filter(|pod| phase(pod) != "Failed");
         let mut by_ip = HashMap::new();
-        for pod in there().filter(|pod| !has_ended(pod)) {
-            let status = pod.spec.status.as_ref().filter(|status| is_ready(status));
+        for pod in there() {
+            let status = pod.spec.status.as_ref().filter(|status| takes_requests(pod, status));
             if let Some(ip) = status.and_then(|status| status.pod_ip.parse().ok()) {
                 by_ip.entry((pod.namespace(), ip)).or_insert(pod);
             }
@@ -91,13 +91,26 @@ fn phase(pod: &Resource<Pod>) -> &str {
     pod.spec.status.as_ref().map_or("", |status| &status.phase)
 }
 
-/// Whether a pod will take no requests any more.
-pub(super) fn has_ended(pod: &Resource<Pod>) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
+/// Whether a pod takes requests: it has not ended, was not asked to, and says that it is ready. One without conditions is.
+pub(super) fn takes_requests(pod: &Resource<Pod>, status: &PodStatus) -> bool {
+    let ready = status.conditions.iter().find(|condition| condition.condition_type == "Ready");
+    let is_ready = ready.is_none_or(|condition| condition.status == "True");
+    is_ready && !matches!(phase(pod), "Succeeded" | "Failed") && pod.meta.deletion_timestamp.is_none()
 }
 
-/// Whether the pod says that it is ready; one without conditions is.
-pub(super) fn is_ready(status: &PodStatus) -> bool {
-    let ready = status.conditions.iter().find(|condition| condition.condition_type == "Ready");
-    ready.is_none_or(|condition| condition.status == "True")
+/// The ports of a pod's containers that have names. Of two of one name the first counts.
+pub(super) fn named_ports(pod: &Resource<Pod>) -> BTreeMap<String, u16> {
+    let mut named = BTreeMap::new();
+    let Some(PodSpec { containers, init_containers, .. }) = &pod.spec.spec else { return named };
+    let staying = init_containers.iter().filter(|container| container.restart_policy == "Always");
+    for port in containers.iter().chain(staying).flat_map(|container| &container.ports) {
+        let is_tcp = port.protocol.is_empty() || port.protocol == "TCP";
+        if let Ok(number @ 1..) = u16::try_from(port.container_port)
+            && is_tcp
+            && !port.name.is_empty()
+        {
+            named.entry(port.name.clone()).or_insert(number);
+        }
+    }
+    named
 }

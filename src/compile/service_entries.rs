@@ -2,8 +2,15 @@
 
 use super::endpoints::{KnownEndpoint, Sources, from_host, from_workload};
 use super::ports::KnownPort;
-use super::services::{Discovery, KnownService, ServiceRegistry};
+use super::services::{Discovery, KnownService, ServiceRegistry, TrafficDistribution};
 use crate::config::{Resolution, Resource, ServiceEntry};
+
+/// The address that one of `addresses` is, if it is one and no range.
+pub(super) fn single(address: &str) -> Option<&str> {
+    let Some((address, bits)) = address.split_once('/') else { return Some(address) };
+    let all = if address.contains(':') { "128" } else { "32" };
+    (bits == all).then_some(address)
+}
 
 impl Sources<'_> {
     /// The services of a ServiceEntry; all have its ports and endpoints.
@@ -27,14 +34,14 @@ impl Sources<'_> {
             host: host.to_ascii_lowercase(),
             namespace: resource.namespace().to_owned(),
             name: resource.meta.name.clone(),
-            own_ports: ports.len(),
+            own_ports: spec.ports.len(),
             ports: ports.clone(),
             registry: ServiceRegistry::ServiceEntry,
-            addresses: spec.addresses.iter().filter_map(|address| single_address(address)).map(str::to_owned).collect(),
+            addresses: spec.addresses.iter().filter_map(|address| single(address)).map(str::to_owned).collect(),
             headless: false,
             subject_alt_names: spec.subject_alt_names.clone(),
             discovery,
-            traffic_distribution: None,
+            traffic_distribution: TrafficDistribution::of("", &resource.meta),
             endpoints: if itself { vec![from_host(host)] } else { known.clone() },
             unlabeled: 0,
             aliases: Vec::new(),
@@ -50,22 +57,17 @@ impl Sources<'_> {
     fn of_service_entry(&self, entry: &Resource<ServiceEntry>, discovery: Discovery) -> Vec<KnownEndpoint> {
         let mut endpoints = match &entry.spec.workload_selector {
             None => entry.spec.endpoints.iter().filter_map(|endpoint| from_workload(endpoint, None)).collect(),
-            Some(selector) => self.selected(selector, entry.namespace()),
+            Some(selector) => {
+                let mut selected = self.selected(selector, entry.namespace());
+                // Sockets are those of `endpoints` only.
+                selected.retain(|endpoint| discovery != Discovery::Listed || endpoint.has_ip());
+                selected
+            }
         };
         endpoints.retain(|endpoint| discovery.takes(endpoint));
         if discovery == Discovery::LogicalName {
             endpoints.truncate(1);
         }
         endpoints
-    }
-}
-
-/// The one address that is written, be it as a range of one; `None`: they are more.
-pub(crate) fn single_address(address: &str) -> Option<&str> {
-    match address.split_once('/') {
-        None => Some(address),
-        Some((ip, "32")) if !ip.contains(':') => Some(ip),
-        Some((ip, "128")) if ip.contains(':') => Some(ip),
-        Some(_) => None,
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct KnownService {
     /// The name of its resource.
     pub(super) name: String,
     pub(crate) ports: Vec<KnownPort>,
-    /// How many of them, from the first, its own resource has; the others are of those that were joined to it.
+    /// How many its own resource has, those of UDP too; further ones in `ports` are of those that were joined to it.
     pub(super) own_ports: usize,
     pub(crate) registry: ServiceRegistry,
     /// Addresses that stand for the service in a request's authority.
@@ -110,12 +110,9 @@ impl KnownService {
         &self.name
     }
 
-    /// The number of its only port; `None` if there are more, or none.
+    /// The number of its only port; `None` if there are more, be they of UDP, or none.
     pub(crate) fn sole_port(&self) -> Option<u32> {
-        match self.ports.as_slice() {
-            [port] => Some(port.number.into()),
-            _ => None,
-        }
+        self.sole_own_port().filter(|_| self.ports.len() == 1)
     }
 
     /// The number of the only port that its own resource has.

@@ -188,6 +188,32 @@ message! {
         pub node_name: String = "nodeName",
         /// Its service account.
         pub service_account_name: String = "serviceAccountName",
+        /// Its containers.
+        pub containers: Vec<Container> = "containers",
+        /// Those that start before them; one whose `restartPolicy` is `Always` goes on beside them.
+        pub init_containers: Vec<Container> = "initContainers",
+    }
+}
+
+message! {
+    /// A container of a [`Pod`].
+    pub struct Container {
+        /// Its ports.
+        pub ports: Vec<ContainerPort> = "ports",
+        /// `Always`, of one that starts before the others and stays.
+        pub restart_policy: String = "restartPolicy",
+    }
+}
+
+message! {
+    /// A port of a [`Container`].
+    pub struct ContainerPort {
+        /// Its name.
+        pub name: String = "name",
+        /// Its number.
+        pub container_port: u32 = "containerPort",
+        /// `TCP`, `UDP` or `SCTP`. Empty: `TCP`.
+        pub protocol: String = "protocol",
     }
 }
 

@@ -22,6 +22,8 @@ message! {
         pub annotations: BTreeMap<String, String> = "annotations",
         /// When it was created. Of two resources that claim the same host the older one wins.
         pub creation_timestamp: Option<Timestamp> = "creationTimestamp",
+        /// When it was asked to end. A Pod that was is no endpoint any more.
+        pub deletion_timestamp: Option<Timestamp> = "deletionTimestamp",
         /// The version that the API server gave it.
         pub resource_version: Option<String> = "resourceVersion",
     }

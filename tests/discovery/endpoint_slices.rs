@@ -141,6 +141,13 @@ fn es4_and_es5_labels_are_those_of_the_pod_and_of_its_place() {
 }
 
 #[test]
+fn es5_the_node_is_that_of_the_pod_where_the_slice_does_not_say_it() {
+    let endpoints = "[{addresses: [10.0.0.1], targetRef: {kind: Pod, name: p1}}]";
+    let published = with_slices(ONE_PORT, &[("IPv4", HTTP, endpoints)], POD);
+    assert_eq!(&*published.endpoints(KEY)[0].locality, "eu/z1");
+}
+
+#[test]
 fn es5_the_pods_own_label_says_more_than_its_node() {
     let endpoints = "[{addresses: [10.0.0.1], nodeName: n1, targetRef: {kind: Pod, name: p1}}]";
     let pod = POD.replace("app: a", "istio-locality: us.z9.s9");

@@ -1,6 +1,9 @@
 //! Services of Kubernetes.
 
+use http::Request;
 use mesh_router::options::Workload;
+use mesh_router::request::{Origin, RequestView};
+use mesh_router::route::{Action, Resolution};
 
 use super::{list, publish, publish_for};
 
@@ -184,5 +187,31 @@ fn workloads_that_a_service_selects_are_endpoints_at_its_target_port() {
     ] {
         let published = publish(&(service(target) + &workloads));
         assert_eq!(published.addresses("outbound|80||a.default.svc.cluster.local"), expected, "{target}");
+    }
+    let socket = workload("w4", "{address: 'unix:///run/a', labels: {app: a}}");
+    let published = publish(&(service("") + &workloads + &socket));
+    let key = "outbound|80||a.default.svc.cluster.local";
+    assert_eq!(published.addresses(key).unwrap().len(), 2, "a Service has no sockets");
+    let headless = service("").replace("selector", "clusterIP: None, selector");
+    assert_eq!(publish(&(headless + &workloads)).addresses(key), list(&[]), "where it has no address, pods alone");
+}
+
+#[test]
+fn t18_beside_a_port_of_udp_one_of_tcp_is_not_the_only_one() {
+    for (more, found) in [("", true), (", {port: 53, name: dns, protocol: UDP}", false)] {
+        let service = format!(
+            "\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: 8080, name: http}}{more}]}}\n---\n"
+        );
+        let published = publish(&(service + &route_to("a.default.svc.cluster.local")));
+        let snapshot = published.mesh.snapshot();
+        let request = Request::get("http://vs.test/").body(()).unwrap();
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { panic!("no route") };
+        let Action::Forward(forward) = &snapshot.route(&Origin::Mesh, index).unwrap().action else {
+            panic!("no split")
+        };
+        let destination = &forward.clusters.pick(0).destination;
+        assert_eq!(destination.for_port(80).is_some(), found, "{more}");
+        assert!(destination.for_port(8080).is_some(), "{more}");
     }
 }

@@ -105,7 +105,8 @@ spec:
 #[test]
 fn se6_every_host_has_the_ports_endpoints_and_addresses() {
     let spec = format!(
-        "{{hosts: [a.test, B.test, '*.c.test'], addresses: [240.0.0.1, 'fd00::1', 10.5.0.0/16, 10.6.0.1/32], resolution: STATIC, {HTTP},
+        "{{hosts: [a.test, B.test, '*.c.test'], addresses: [240.0.0.1, 'fd00::1', 10.5.0.0/16, 10.6.0.1/32, 'fd00::2/128'],
+  resolution: STATIC, {HTTP},
   endpoints: [{{address: 10.0.0.1}}]}}"
     );
     let published = publish(&entry("a", &spec));
@@ -125,13 +126,23 @@ fn se6_every_host_has_the_ports_endpoints_and_addresses() {
         ("10.6.0.1.", false),
         ("a.test.", true),
         ("x.c.test.", true),
+        ("[fd00::2]", true),
         ("a.test:81", false),
     ] {
         assert_eq!(published.taken_by(authority).is_some(), taken, "{authority}");
     }
     let range = "mesh.yaml:5:79: warning: ServiceEntry default/a: spec.addresses[2]: not yet honored: a range of \
                  addresses stands for no host in a request";
-    assert!(published.warnings().contains(&range.to_owned()), "{:#?}", published.warnings());
+    assert_eq!(published.warnings(), [range]);
+}
+
+#[test]
+fn a_port_of_udp_is_none() {
+    let spec = "{hosts: [a.test], resolution: STATIC, endpoints: [{address: 10.0.0.1}],
+  ports: [{number: 53, name: dns, protocol: UDP}, {number: 80, name: http, protocol: HTTP}]}";
+    let published = publish(&entry("a", spec));
+    assert_eq!(published.addresses("outbound|53||a.test"), None);
+    assert_eq!(published.addresses("outbound|80||a.test"), list(&["10.0.0.1:80"]));
 }
 
 #[test]
@@ -287,22 +298,88 @@ status: {{podIP: {ip}, {more}}}
             + &workload("w3", "labels: {app: b}", "{address: 10.0.0.3, labels: {app: a}}", "{}")
             + &workload("w4", "namespace: other", "{address: 10.0.0.4, labels: {app: a}}", "{}")
             + &workload("w5", "labels: {}", "{address: w5.test, labels: {app: a}}", "{}")
+            + &workload("w6", "labels: {}", "{address: 'unix:///run/w6', labels: {app: a}}", "{}")
+            + &pod("p5", "{app: a}", "10.1.0.0", "phase: Running")
             + &pod("p1", "{app: a}", "10.1.0.1", "phase: Running")
             + &pod("p2", "{app: a}", "10.1.0.2", "conditions: [{type: Ready, status: 'False'}]")
             + &pod("p3", "{app: a}", "10.1.0.3", "phase: Succeeded")
-            + &pod("p4", "{app: b}", "10.1.0.4", "phase: Running");
+            + &pod("p4", "{app: b}", "10.1.0.4", "phase: Running")
+            + &pod("p6, deletionTimestamp: '2026-01-01T00:00:00Z'", "{app: a}", "10.1.0.6", "phase: Running");
     let published = publish(&text);
-    let expected = ["10.0.0.1:8080", "10.0.0.2:80", "10.1.0.1:80", "(10.1.0.2:80)"];
+    let expected = ["10.1.0.1:80", "10.1.0.0:80", "10.0.0.1:8080", "10.0.0.2:80"];
     assert_eq!(published.addresses("outbound|80||a.test"), list(&expected));
-    assert_eq!(published.endpoints("outbound|80||a.test")[1].weight, 3);
-    let left_out = "mesh.yaml:5:96: warning: ServiceEntry default/a: spec.workloadSelector: WorkloadEntry w5 is left \
-                    out: its address w5.test is a name, and STATIC takes addresses only";
-    assert!(published.warnings().contains(&left_out.to_owned()), "{:#?}", published.warnings());
+    assert_eq!(published.endpoints("outbound|80||a.test")[3].weight, 3);
+    let left_out = [
+        "w5 is left out: its address w5.test is a name, and STATIC takes addresses only",
+        "w6 is left out: its address unix:///run/w6 is a socket, and only `endpoints` may name one",
+    ];
+    let place = "mesh.yaml:5:96: warning: ServiceEntry default/a: spec.workloadSelector: WorkloadEntry";
+    assert_eq!(published.warnings(), left_out.map(|why| format!("{place} {why}")));
 }
 
 #[test]
-fn a_workload_that_was_found_not_healthy_takes_no_requests() {
+fn a_port_of_selected_pods_is_that_of_their_containers_with_its_name() {
+    let pod = |name: &str, ip: &str, spec: &str| {
+        format!(
+            "\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: a}}}}\nspec: {spec}\nstatus: {{podIP: {ip}}}\n---\n"
+        )
+    };
+    let container = |ports: &str| format!("{{name: c, image: i, ports: {ports}}}");
+    let named = container("[{name: http, containerPort: 8080}, {name: dns, containerPort: 53, protocol: UDP}]");
+    let later = container("[{name: http, containerPort: 9999}, {name: dns, containerPort: 5353, protocol: TCP}]");
+    let side = |policy: &str| format!("{{ports: [{{name: http, containerPort: 7070}}], restartPolicy: {policy}}}");
+    let text = entry(
+        "a",
+        "{hosts: [a.test], resolution: STATIC, workloadSelector: {labels: {app: a}},
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 81}, {number: 53, name: dns, protocol: TCP}]}",
+    ) + &pod(
+        "p1",
+        "10.1.0.1",
+        &format!("{{containers: [{named}, {later}], initContainers: [{}]}}", side("Always")),
+    ) + &pod("p2", "10.1.0.2", &format!("{{containers: [], initContainers: [{}]}}", side("Always")))
+        + &pod("p3", "10.1.0.3", &format!("{{containers: [], initContainers: [{}]}}", side("''")))
+        + &pod("p4", "10.1.0.4", &format!("{{containers: [{}]}}", container("[{containerPort: 8080}]")));
+    let published = publish(&text);
+    let http = ["10.1.0.1:8080", "10.1.0.2:7070", "10.1.0.3:81", "10.1.0.4:81"];
+    assert_eq!(published.addresses("outbound|80||a.test"), list(&http));
+    let dns = ["10.1.0.1:5353", "10.1.0.2:53", "10.1.0.3:53", "10.1.0.4:53"];
+    assert_eq!(published.addresses("outbound|53||a.test"), list(&dns));
+}
+
+#[test]
+fn of_names_that_are_one_endpoint_the_first_by_name_is_it() {
+    let text = entry(
+        "a",
+        &format!("{{hosts: [a.test], resolution: DNS_ROUND_ROBIN, {HTTP}, workloadSelector: {{labels: {{app: a}}}}}}"),
+    ) + &workload("w2", "labels: {app: a}", "{address: 10.0.0.1}", "{}")
+        + &workload("w1", "labels: {app: a}", "{address: 10.0.0.2}", "{}");
+    assert_eq!(publish(&text).addresses("outbound|80||a.test"), list(&["10.0.0.2:80"]));
+}
+
+#[test]
+fn where_a_workload_is_says_more_than_its_labels() {
+    let place = "topology.kubernetes.io/region: us, topology.kubernetes.io/zone: z9, topology.istio.io/network: n9";
+    let endpoint = format!("{{address: 10.0.0.1, labels: {{{place}}}, locality: eu/z1/s1/more, network: n1}}");
+    let spec = format!("{{hosts: [a.test], resolution: STATIC, {HTTP}, endpoints: [{endpoint}]}}");
+    let labels = publish(&entry("a", &spec)).labels("outbound|80||a.test");
+    let expected = [
+        ("topology.istio.io/network", "n9"),
+        ("topology.istio.io/subzone", "s1"),
+        ("topology.kubernetes.io/region", "eu"),
+        ("topology.kubernetes.io/zone", "z1"),
+    ];
+    assert_eq!(labels, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    let selector = "workloadSelector: {labels: {topology.kubernetes.io/region: eu}}";
+    let text = entry("a", &format!("{{hosts: [a.test], resolution: STATIC, {HTTP}, {selector}}}"))
+        + &workload("w1", "labels: {}", "{address: 10.0.0.1, locality: eu}", "{}")
+        + &workload("w2", "labels: {}", "{address: 10.0.0.2, locality: us}", "{}");
+    assert_eq!(publish(&text).addresses("outbound|80||a.test"), list(&["10.0.0.1:80"]));
+}
+
+#[test]
+fn a_workload_that_is_probed_and_was_not_found_healthy_is_none() {
     let probed = "labels: {app: a}, annotations: {proxy.istio.io/health-checks-enabled: 'true'}";
+    let again = probed.replace("'true'", "'1'");
     let text = entry(
         "a",
         &format!("{{hosts: [a.test], resolution: STATIC, {HTTP}, workloadSelector: {{labels: {{app: a}}}}}}"),
@@ -327,8 +404,10 @@ fn a_workload_that_was_found_not_healthy_takes_no_requests() {
             probed,
             "{address: 10.0.0.5}",
             "{conditions: [{type: Healthy, status: 'True', lastProbeTime: x}]}",
-        );
-    let expected = ["(10.0.0.1:80)", "10.0.0.2:80", "10.0.0.3:80", "(10.0.0.4:80)", "10.0.0.5:80"];
+        )
+        + &workload("w6", probed, "{address: 10.0.0.6}", "{conditions: [{type: Healthy, status: 'False'}]}")
+        + &workload("w7", &again, "{address: 10.0.0.7}", "{conditions: [{type: Healthy, status: Unknown}]}");
+    let expected = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80", "10.0.0.5:80"];
     assert_eq!(publish(&text).addresses("outbound|80||a.test"), list(&expected));
 }
 
