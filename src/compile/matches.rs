@@ -61,10 +61,13 @@ pub(crate) fn understand(
         let map = path.field(field);
         for (name, matcher) in matchers {
             let path = map.key(name);
+            let mut matcher = taken(presence_or(matcher.as_ref(), regexes), &path, review)?;
             if name.starts_with("@request.auth.claims") {
                 review.value_not_honored(&path, "the claims of a token match nothing");
+                // A claim that is not there is no empty text, as a header is.
+                matcher = StringMatcher::present();
             }
-            builder = add(builder, name, taken(presence_or(matcher.as_ref(), regexes), &path, review)?);
+            builder = add(builder, name, matcher);
         }
     }
     Some(builder.build())
