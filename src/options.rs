@@ -105,7 +105,7 @@ pub struct MeshOptions {
     pub connect_timeout: Duration,
     /// Whether HTTP/2 is spoken to ports that say HTTP/1 where no DestinationRule says anything (`h2UpgradePolicy`): no.
     pub h2_upgrade: bool,
-    /// Probes on idle connections to endpoints where no DestinationRule says anything (`tcpKeepalive`): `None`.
+    /// Probes on idle connections to endpoints, each field where no DestinationRule says it (`tcpKeepalive`): `None`.
     pub tcp_keepalive: Option<TcpKeepalive>,
     /// How many trusted proxies stand before a gateway, each of which appends to `x-forwarded-for`
     /// (`defaultConfig.gatewayTopology.numTrustedProxies`): 0.

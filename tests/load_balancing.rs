@@ -98,6 +98,25 @@ fn lb1_the_algorithm_is_the_one_that_is_named() {
 }
 
 #[test]
+fn lb2_where_a_host_passes_through_its_subsets_do() {
+    let subset = |words: &str| {
+        let subsets = format!(
+            "{}  subsets: [{{name: v1, labels: {{version: v1}}, trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}}}]\n",
+            rule(words)
+        );
+        let of =
+            |port: u16| format!("{{destination: {{host: all.test, subset: v1, port: {{number: {port}}}}}, weight: 1}}");
+        let mesh = Case::default().mesh(&(subsets + "---" + &route(&format!("[{}, {}]", of(80), of(81)))));
+        [80, 81].map(|port| cluster(&mesh, &format!("outbound|{port}|v1|all.test")).settings().balancing.policy)
+    };
+    let (passed, random) = (Policy::PassThrough, Policy::Random);
+    assert_eq!(subset("{loadBalancer: {simple: ROUND_ROBIN}}"), [random, random]);
+    assert_eq!(subset("{loadBalancer: {simple: PASSTHROUGH}}"), [passed, passed]);
+    let port = "{portLevelSettings: [{port: {number: 81}, loadBalancer: {simple: PASSTHROUGH}}]}";
+    assert_eq!(subset(port), [random, passed]);
+}
+
+#[test]
 fn wu_warmup_goes_before_the_deprecated_one() {
     let warmup = |words: &str| Case::default().balancing(&format!("{{loadBalancer: {words}}}")).warmup;
     let minute = Warmup::new(Duration::from_secs(60));
@@ -292,6 +311,48 @@ fn k5_a_service_may_prefer_its_near_endpoints() {
     assert_eq!(picked("PreferClose PreferSameNode", "true"), ["2", "3"]);
     // One that is not ready is known, and left for those farther away.
     assert_eq!(picked("PreferSameNode", "false, terminating: false"), ["2"]);
+}
+
+#[test]
+fn k5_where_near_endpoints_are_preferred_there_is_no_panic() {
+    let rule = "
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec: {host: web.default.svc.cluster.local, trafficPolicy: {outlierDetection: {minHealthPercent: 80}}}
+";
+    for (field, threshold, known) in [("", 80, 2), ("PreferClose", 0, 3)] {
+        let text = KUBERNETES.replace("DISTRIBUTION", field).replace("READY", "false, terminating: false");
+        let cluster = cluster(&Case::default().mesh(&(text + rule)), "outbound|80||web.default.svc.cluster.local");
+        let endpoints = cluster.endpoints().endpoints().len();
+        assert_eq!((cluster.settings().balancing.panic_threshold, endpoints), (threshold, known), "{field}");
+    }
+}
+
+#[test]
+fn k5_the_annotation_is_for_service_entries_as_well() {
+    let entry = |annotation: &str| {
+        format!(
+            "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: near, annotations: {{networking.istio.io/traffic-distribution: {annotation}}}}}
+spec:
+  hosts: [near.test]
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: 10.0.0.1}}]
+"
+        )
+    };
+    let placement = |annotation: &str| {
+        let mesh = Case::default().mesh(&entry(annotation));
+        cluster(&mesh, "outbound|80||near.test").settings().balancing.placement.clone()
+    };
+    let labels = |annotation: &str| failover(placement(annotation)).labels.len();
+    assert_eq!((labels("PreferClose"), labels("prefersamenode")), (3, 5));
+    assert_eq!(placement("elsewhere"), Placement::Anywhere);
 }
 
 fn hashes(rules: &str, uri: &str) -> HashPolicies {

@@ -101,7 +101,7 @@ fn a_subset_replaces_whole_blocks() {
 }
 
 #[test]
-fn a_port_of_a_subset_replaces_all_but_the_budget() {
+fn a_port_of_a_subset_replaces_all_but_the_budget_of_the_host() {
     let rule = format!("  trafficPolicy:\n{}", blocks(7, "    "));
     let subset = format!(
         "  subsets:
@@ -116,7 +116,7 @@ fn a_port_of_a_subset_replaces_all_but_the_budget() {
     );
     let mesh = mesh(&format!("{rule}{subset}"));
     assert_eq!(numbers(&mesh, 80, "v1"), [9, 9, 9]);
-    assert_eq!(numbers(&mesh, 81, "v1"), [0, 4, 9]);
+    assert_eq!(numbers(&mesh, 81, "v1"), [0, 4, 7], "what else the subset says is not for this port");
     assert_eq!(numbers(&mesh, 81, ""), [7, 7, 7]);
 }
 

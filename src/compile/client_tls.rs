@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::secrets::Secrets;
+use super::services::{Discovery, KnownService};
 use crate::config::{ClientTlsMode, ClientTlsSettings};
 use crate::upstream::{ClusterKey, Identity, Pem, TlsMode, TlsSettings};
 
-/// What the `tls` of a policy says for the cluster `key`, of a service with these `subjectAltNames`. `None`: nothing is
-/// secured.
+/// What the `tls` of a policy says for the cluster `key` of a service. `None`: nothing is secured.
 pub(crate) fn settings(
     tls: Option<&ClientTlsSettings>,
     key: &ClusterKey,
-    names: &[String],
+    service: &KnownService,
     secrets: &Secrets<'_>,
 ) -> Option<Arc<TlsSettings>> {
     let tls = tls?;
@@ -25,10 +25,12 @@ pub(crate) fn settings(
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => TlsSettings::new(TlsMode::Simple),
     };
-    let names = if tls.subject_alt_names.is_empty() { names } else { &tls.subject_alt_names };
+    let names = if tls.subject_alt_names.is_empty() { &service.subject_alt_names } else { &tls.subject_alt_names };
     settings.subject_alt_names = names.iter().map(|name| name.as_str().into()).collect();
-    // As istiod has Envoy check it: a name in the handshake is no name of the certificate.
-    settings.verify_name = tls.sni.is_empty() && tls.subject_alt_names.is_empty();
+    // As istiod has Envoy check it: a name in the handshake is no name of the certificate. Where the request says whose
+    // connection it is, that name always counts.
+    let named_by_request = service.discovery == Discovery::Requested;
+    settings.verify_name = named_by_request || tls.sni.is_empty() && tls.subject_alt_names.is_empty();
     settings.server_name = (!tls.sni.is_empty()).then(|| tls.sni.as_str().into());
     settings.skip_verify = tls.insecure_skip_verify == Some(true);
     let mutual = tls.mode == ClientTlsMode::Mutual;

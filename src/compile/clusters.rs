@@ -20,7 +20,7 @@ use super::virtual_services::{RuleDestination, Target};
 use crate::config::{Subset, TcpSettings, TrafficPolicy, TunnelSettings};
 use crate::options::{MeshOptions, Workload};
 use crate::request::Tunnel;
-use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, WeightedCluster};
+use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, HashPolicy, WeightedCluster};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry, Takes};
@@ -159,6 +159,26 @@ impl<'a> Clusters<'a> {
         HashPolicies::new(hash.and_then(load_balancing::hash_policy))
     }
 
+    /// What is hashed of the connections of a `tcp` or `tls` rule with these destinations: the client's address or
+    /// nothing.
+    ///
+    /// As a tunnel is, it is of the rule: what the first destination's host says, unless that is the sole one and its
+    /// subset has a balancer of its own. No port has a say.
+    pub(crate) fn hash_policies_of_connections(&self, destinations: &[RuleDestination]) -> HashPolicies {
+        let by_source = || {
+            let Target { host, subset, .. } = &destinations.first()?.target;
+            let service = self.services.find(host)?;
+            let of = |policy: &'a TrafficPolicy| policy.load_balancer.as_ref();
+            let own = match destinations {
+                [_] if !subset.is_empty() => self.subset(service, subset).and_then(|own| own.traffic_policy.as_ref()),
+                _ => None,
+            };
+            let balancer = own.and_then(of).or_else(|| of(self.rules.find(service)?.policy?))?;
+            balancer.consistent_hash.as_ref()?.use_source_ip
+        };
+        HashPolicies::new((by_source() == Some(true)).then_some(HashPolicy::SourceIp))
+    }
+
     /// What the rule of a destination's host says of its TCP connections, whatever the port and the subset.
     pub(crate) fn tcp_settings(&self, destination: &Target) -> Option<&'a TcpSettings> {
         let policy = self.rules.find(self.services.find(&destination.host)?)?.policy?;
@@ -246,11 +266,10 @@ impl<'a> Clusters<'a> {
         };
         let policy = EffectivePolicy::of(policy, subset, port.number);
         let mut settings = self.settings(policy, service, port);
-        let tls = client_tls::settings(policy.tls, &key, &service.subject_alt_names, self.secrets);
+        let tls = client_tls::settings(policy.tls, &key, service, self.secrets);
         Arc::make_mut(&mut settings.connection).tls = tls;
-        // Where panic is possible, those that are not ready are not known at all; where a service prefers endpoints by
-        // where they are, they are, for readiness alone says when to leave a place.
-        let ready_only = settings.balancing.panic_threshold > 0 && service.traffic_distribution.is_none();
+        // Where panic is possible, those that are not ready are not known at all.
+        let ready_only = settings.balancing.panic_threshold > 0;
         let given = given.map(|endpoints| {
             settings.pass_through = None;
             let takes = Takes { labels: subset.map(|subset| subset.labels.clone()).unwrap_or_default(), ready_only };

@@ -7,7 +7,7 @@ use super::path::Path;
 use super::services::{KnownService, by_age, selects};
 use crate::config::{
     ClientTlsSettings, ConnectionPoolSettings, DestinationRule, LoadBalancerSettings, OutlierDetection,
-    PortTrafficPolicy, ProxyProtocol, Resource, RetryBudget, Subset, TrafficPolicy,
+    PortTrafficPolicy, ProxyProtocol, Resource, RetryBudget, SimpleLb, Subset, TrafficPolicy,
 };
 use crate::options::{MeshOptions, Workload};
 
@@ -212,17 +212,24 @@ impl<'a> EffectivePolicy<'a> {
             None => Self::default(),
         };
         let Some(over) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return effective };
-        let blocks = Self::of_blocks(over);
-        effective.proxy_protocol = blocks.proxy_protocol.or(effective.proxy_protocol);
-        effective.retry_budget = blocks.retry_budget.or(effective.retry_budget);
+        let base = effective;
         if let Some(entry) = of_port(over, port) {
-            let Self { proxy_protocol, retry_budget, .. } = effective;
-            return Self { proxy_protocol, retry_budget, ..Self::of_entry(entry) };
+            // What a port has no words for stays as the host has it.
+            let Self { proxy_protocol, retry_budget, .. } = base;
+            effective = Self { proxy_protocol, retry_budget, ..Self::of_entry(entry) };
+        } else {
+            let blocks = Self::of_blocks(over);
+            effective.proxy_protocol = blocks.proxy_protocol.or(effective.proxy_protocol);
+            effective.retry_budget = blocks.retry_budget.or(effective.retry_budget);
+            effective.load_balancer = blocks.load_balancer.or(effective.load_balancer);
+            effective.connection_pool = blocks.connection_pool.or(effective.connection_pool);
+            effective.tls = blocks.tls.or(effective.tls);
+            effective.outlier_detection = blocks.outlier_detection.or(effective.outlier_detection);
         }
-        effective.load_balancer = blocks.load_balancer.or(effective.load_balancer);
-        effective.connection_pool = blocks.connection_pool.or(effective.connection_pool);
-        effective.tls = blocks.tls.or(effective.tls);
-        effective.outlier_detection = blocks.outlier_detection.or(effective.outlier_detection);
+        // Where a host goes where its clients connected to, its subsets have no endpoints to balance over.
+        if base.load_balancer.is_some_and(|balancer| balancer.simple == Some(SimpleLb::Passthrough)) {
+            effective.load_balancer = base.load_balancer;
+        }
         effective
     }
 

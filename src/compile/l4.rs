@@ -303,7 +303,7 @@ fn route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
     let age = tcp.and_then(|tcp| tcp.max_connection_duration.as_ref()).and_then(|age| age.to_std());
     Arc::new(StreamRoute {
         clusters: split,
-        hash: clusters.hash_policies(&rule.destinations),
+        hash: clusters.hash_policies_of_connections(&rule.destinations),
         idle_timeout: Some(idle.unwrap_or(IDLE)).filter(|idle| !idle.is_zero()),
         max_duration: age.filter(|age| !age.is_zero()),
         tunnel: clusters.tunnel(&rule.destinations),

@@ -78,7 +78,10 @@ pub(crate) fn settings(
     let mut balancing = Balancing::from(policy.load_balancer.map_or_else(Policy::default, balancer));
     balancing.warmup = policy.load_balancer.and_then(warmup);
     balancing.placement = placement(policy, service.traffic_distribution, own, options);
-    let percent = policy.outlier_detection.map_or(0, |outlier| outlier.min_health_percent);
+    // Where a service prefers endpoints by where they are, readiness alone says when to leave a place: those that are
+    // not ready are known, and must not be sent to.
+    let outlier = policy.outlier_detection.filter(|_| service.traffic_distribution.is_none());
+    let percent = outlier.map_or(0, |outlier| outlier.min_health_percent);
     balancing.panic_threshold = u32::try_from(percent).unwrap_or(0).min(100);
     balancing
 }

@@ -94,6 +94,48 @@ fn a_port_is_shared_by_plain_http_or_by_tls() {
     assert_eq!(left_out, ["spec.servers[2]", "spec.servers[3]", "spec.servers[5]", "spec.servers[7]"]);
 }
 
+#[test]
+fn connections_are_hashed_by_what_the_first_host_says_of_the_client() {
+    let hashed = |rules: &str, route: &str| {
+        let servers = gateway("gw", "- {port: {number: 81, name: a, protocol: TCP}, hosts: ['*']}");
+        let tcp = format!("hosts: ['it.test']\ngateways: [gw]\ntcp: [{{route: [{route}]}}]");
+        let (snapshot, report) = publish(&(rules.to_owned() + &servers + &virtual_service("it", &tcp)));
+        let listener = snapshot.listeners().iter().find(|listener| &*listener.name == "tcp.81").unwrap();
+        let route = listener.streams.find(None).unwrap_or_else(|| panic!("{report}"));
+        route.hash.hash_connection("10.1.1.1".parse().unwrap()).is_some()
+    };
+    let rule = |host: &str, more: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {host}}}\nspec: {{host: {host}, {more}}}\n---\n"
+        )
+    };
+    let to =
+        |host: &str, more: &str| format!("{{destination: {{host: {host}, port: {{number: 90}}{more}}}, weight: 1}}");
+    let (by_source, by_chance) =
+        ("loadBalancer: {consistentHash: {useSourceIp: true}}", "loadBalancer: {simple: RANDOM}");
+    let subset = |words: &str| format!("subsets: [{{name: v1, labels: {{}}, trafficPolicy: {{{words}}}}}]");
+    let (up, v1) = (to("up.test", ""), to("up.test", ", subset: v1"));
+    let other = to("other.test", "");
+    for (rules, route, expected) in [
+        (String::new(), up.clone(), false),
+        (rule("up.test", &format!("trafficPolicy: {{{by_chance}}}")), up.clone(), false),
+        (rule("up.test", &format!("trafficPolicy: {{{by_source}}}")), up.clone(), true),
+        (rule("up.test", &format!("trafficPolicy: {{{by_source}}}, {}", subset("tls: {}"))), v1.clone(), true),
+        (rule("up.test", &format!("trafficPolicy: {{{by_source}}}, {}", subset(by_chance))), v1.clone(), false),
+        (rule("up.test", &subset(by_source)), v1.clone(), true),
+        (rule("up.test", &subset(by_source)), format!("{v1}, {other}"), false),
+        (
+            rule("up.test", &format!("trafficPolicy: {{portLevelSettings: [{{port: {{number: 90}}, {by_source}}}]}}")),
+            up.clone(),
+            false,
+        ),
+        (rule("up.test", &format!("trafficPolicy: {{{by_source}}}")), format!("{up}, {other}"), true),
+        (rule("other.test", &format!("trafficPolicy: {{{by_source}}}")), format!("{up}, {other}"), false),
+    ] {
+        assert_eq!(hashed(&rules, &route), expected, "{rules} {route}");
+    }
+}
+
 fn found<'s>(snapshot: &'s Snapshot, listener: &str, server_name: Option<&str>) -> Option<&'s str> {
     let listener = snapshot.listeners().iter().find(|known| &*known.name == listener)?;
     listener.streams.find(server_name).map(|route| route.origin.path.as_str())
