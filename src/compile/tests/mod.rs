@@ -4,6 +4,7 @@ mod actions;
 mod claims;
 mod connections;
 mod delegates;
+mod levels;
 mod listeners;
 mod mesh_hosts;
 mod names;
