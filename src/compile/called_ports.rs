@@ -19,7 +19,9 @@ pub(crate) fn review(virtual_services: &[MeantVirtualService<'_>], services: &Se
         let destinations =
             meant.rules.iter().flat_map(|rule| rule.destinations.iter().map(move |to| (rule, &to.target)));
         for (rule, target) in destinations.filter(|(_, target)| target.port.is_none()) {
-            let Some(service) = services.find(&target.host) else { continue };
+            // The ports of another name are its own.
+            let service = services.find(&target.host).filter(|_| services.other_name(&target.host).is_none());
+            let Some(service) = service else { continue };
             let missing = called.iter().filter(|port| service.port(**port).is_none() && holds_on(rule, **port));
             let missing: Vec<_> = missing.map(u16::to_string).collect();
             if missing.is_empty() {

@@ -97,10 +97,11 @@ impl<'a> Clusters<'a> {
                 self.index(service, port, subset).map_or(ClusterChoice::Missing, ClusterChoice::Fixed)
             }
             Ok((service, None)) => {
-                let ports = service.ports.iter();
-                ClusterChoice::ByPort(
-                    ports.filter_map(|port| Some((port.number, self.index(service, port, subset)?))).collect(),
-                )
+                let index = |port: &KnownPort| Some((port.number, self.index(service, port, subset)?));
+                match service.ports.iter().filter_map(index).collect::<Box<[_]>>() {
+                    none if none.is_empty() => ClusterChoice::Missing,
+                    ports => ClusterChoice::ByPort(ports),
+                }
             }
             Err(_) => ClusterChoice::Missing,
         }
@@ -209,19 +210,26 @@ impl<'a> Clusters<'a> {
         asker: Asker<'_>,
     ) -> Result<(&'a KnownService, Option<&'a KnownPort>), Dangling> {
         let service = self.services.find(&destination.host).ok_or(Dangling::Host)?;
-        let number = destination.port.or_else(|| match asker {
-            Asker::Other => service.sole_port(),
-            Asker::Gateway(namespace) => match self.services.find_near(&destination.host, namespace) {
-                Some(near) => near.sole_own_port(),
-                None => service.sole_port(),
-            },
-        });
+        let number = destination.port.or_else(|| self.sole_port(&destination.host, service, asker));
         let port = |number| u16::try_from(number).ok().and_then(|number| service.port(number));
         let port = number.map(|number| port(number).ok_or(Dangling::Port(number))).transpose()?;
         if !destination.subset.is_empty() && self.subset(service, &destination.subset).is_none() {
             return Err(Dangling::Subset);
         }
         Ok((service, port))
+    }
+
+    /// The port of a destination that names none, unless it is the one that was addressed. Of another name of a service
+    /// that Service's ports count.
+    fn sole_port(&self, host: &str, service: &KnownService, asker: Asker<'_>) -> Option<u32> {
+        if let Some(name) = self.services.other_name(host) {
+            return name.sole_port.map(u32::from);
+        }
+        let near = match asker {
+            Asker::Gateway(namespace) => self.services.find_near(host, namespace),
+            Asker::Other => None,
+        };
+        near.map_or_else(|| service.sole_port(), KnownService::sole_own_port)
     }
 
     fn subset(&self, service: &KnownService, name: &str) -> Option<&'a Subset> {

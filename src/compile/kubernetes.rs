@@ -37,6 +37,10 @@ pub(crate) fn alias(service: &Resource<Service>, options: &MeshOptions) -> Optio
         host: host(&service.meta, service.namespace(), options),
         namespace: service.namespace().to_owned(),
         target: service.spec.external_name.trim_end_matches('.').to_ascii_lowercase(),
+        sole_port: match service.spec.ports.as_slice() {
+            [port] => u16::try_from(port.port).ok(),
+            _ => None,
+        },
         export_to: export_to(&service.meta),
     })
 }

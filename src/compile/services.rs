@@ -182,7 +182,17 @@ pub(crate) struct Alias {
     pub(crate) namespace: String,
     /// The host that it stands for.
     pub(crate) target: String,
+    /// Its port, if it has one only.
+    pub(crate) sole_port: Option<u16>,
     pub(crate) export_to: Vec<String>,
+}
+
+/// What another name stands for in the end.
+#[derive(Debug)]
+pub(crate) struct OtherName {
+    target: String,
+    /// Its own port, if it has one only.
+    pub(crate) sole_port: Option<u16>,
 }
 
 /// Every service of a configuration, as one workload sees them.
@@ -191,8 +201,8 @@ pub(crate) struct Services {
     services: Vec<KnownService>,
     /// For each host, the services of that host which the workload sees, best first.
     by_host: HashMap<String, Vec<usize>>,
-    /// For each other name that the workload sees, the host at the end of its chain.
-    aliases: HashMap<String, String>,
+    /// The other names that the workload sees.
+    aliases: HashMap<String, OtherName>,
 }
 
 impl Services {
@@ -226,7 +236,7 @@ impl Services {
 
     /// The services of this host, or of the one that it is another name of.
     fn of(&self, host: &str) -> Option<&[usize]> {
-        let known = self.by_host.get(host).or_else(|| self.by_host.get(self.aliases.get(host)?));
+        let known = self.by_host.get(host).or_else(|| self.by_host.get(self.target_of(host)?));
         known.map(Vec::as_slice)
     }
 
@@ -247,7 +257,12 @@ impl Services {
 
     /// The host that `host` is another name of, if it is that and nothing else.
     pub(crate) fn target_of(&self, host: &str) -> Option<&str> {
-        self.aliases.get(host).map(String::as_str)
+        self.aliases.get(host).map(|alias| alias.target.as_str())
+    }
+
+    /// The other name that `host` is, if it is no service itself.
+    pub(crate) fn other_name(&self, host: &str) -> Option<&OtherName> {
+        self.aliases.get(host).filter(|_| !self.by_host.contains_key(host))
     }
 
     /// Every service the workload sees, one a host, in the order of their documents.
@@ -270,14 +285,17 @@ impl Discovery {
 }
 
 /// Each alias with the host at the end of its chain; those that lead in a circle are left out.
-fn followed(aliases: &[Alias]) -> HashMap<String, String> {
+fn followed(aliases: &[Alias]) -> HashMap<String, OtherName> {
     let direct: HashMap<&str, &str> = aliases.iter().map(|alias| (&*alias.host, &*alias.target)).collect();
     let end = |alias: &Alias| {
         let mut target = &*alias.target;
         for _ in 0..direct.len() {
             match direct.get(target) {
                 Some(next) => target = next,
-                None => return Some((alias.host.clone(), target.to_owned())),
+                None => {
+                    let name = OtherName { target: target.to_owned(), sole_port: alias.sole_port };
+                    return Some((alias.host.clone(), name));
+                }
             }
         }
         None
@@ -285,8 +303,8 @@ fn followed(aliases: &[Alias]) -> HashMap<String, String> {
     aliases.iter().filter_map(end).collect()
 }
 
-fn sorted(aliases: &HashMap<String, String>) -> Vec<(&String, &String)> {
-    let mut aliases: Vec<_> = aliases.iter().collect();
+fn sorted(aliases: &HashMap<String, OtherName>) -> Vec<(&String, &String)> {
+    let mut aliases: Vec<_> = aliases.iter().map(|(alias, followed)| (alias, &followed.target)).collect();
     aliases.sort_unstable();
     aliases
 }

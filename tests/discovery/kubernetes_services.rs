@@ -3,9 +3,9 @@
 use http::Request;
 use mesh_router::options::Workload;
 use mesh_router::request::{Origin, RequestView};
-use mesh_router::route::{Action, Resolution};
+use mesh_router::route::{Action, ClusterChoice, Resolution};
 
-use super::{list, publish, publish_for};
+use super::{Published, list, publish, publish_for};
 
 /// A Service with a port `http` and a slice of endpoints for it.
 fn service(name: &str, spec: &str, addresses: &[&str]) -> String {
@@ -49,6 +49,18 @@ spec:
     )
 }
 
+/// Where the rule for `vs.test` leads.
+fn destination(published: &Published) -> ClusterChoice {
+    let snapshot = published.mesh.snapshot();
+    let request = Request::get("http://vs.test/").body(()).unwrap();
+    let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+    let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { panic!("no route") };
+    match &snapshot.route(&Origin::Mesh, index).unwrap().action {
+        Action::Forward(forward) => forward.clusters.pick(0).destination.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn k1_the_host_is_the_name_the_namespace_and_the_domain() {
     let published = publish(&service("a", "clusterIP: 10.96.0.1, clusterIPs: [10.96.0.1, 'fd00::1']", &["10.0.0.1"]));
@@ -80,6 +92,24 @@ fn k2_an_external_name_is_another_name_of_its_target() {
     assert_eq!(published.addresses("outbound|80||a.default.svc.cluster.local"), list(&["10.0.0.1:8080"]));
     assert_eq!(published.addresses("outbound|80||c.default.svc.cluster.local"), None, "the target has the cluster");
     assert!(published.warnings().is_empty(), "{:#?}", published.warnings());
+}
+
+#[test]
+fn k2_a_destination_without_a_port_has_the_only_one_of_the_external_name() {
+    let target = service("a", "clusterIP: 10.96.0.1", &["10.0.0.1"]);
+    for (ports, of_other_port, of_port) in [
+        ("[]", false, true),
+        ("[{port: 80}]", true, true),
+        ("[{port: 80}, {port: 81}]", false, true),
+        ("[{port: 8080}]", false, false),
+    ] {
+        let external =
+            external("b", "a.default.svc.cluster.local").replace("spec: {", &format!("spec: {{ports: {ports}, "));
+        let published = publish(&(target.clone() + &external + &route_to("b")));
+        let destination = destination(&published);
+        let found = [8443, 80].map(|port| destination.for_port(port).is_some());
+        assert_eq!(found, [of_other_port, of_port], "{ports}");
+    }
 }
 
 #[test]
@@ -202,15 +232,7 @@ fn t18_beside_a_port_of_udp_one_of_tcp_is_not_the_only_one() {
         let service = format!(
             "\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: 8080, name: http}}{more}]}}\n---\n"
         );
-        let published = publish(&(service + &route_to("a.default.svc.cluster.local")));
-        let snapshot = published.mesh.snapshot();
-        let request = Request::get("http://vs.test/").body(()).unwrap();
-        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
-        let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { panic!("no route") };
-        let Action::Forward(forward) = &snapshot.route(&Origin::Mesh, index).unwrap().action else {
-            panic!("no split")
-        };
-        let destination = &forward.clusters.pick(0).destination;
+        let destination = destination(&publish(&(service + &route_to("a.default.svc.cluster.local"))));
         assert_eq!(destination.for_port(80).is_some(), found, "{more}");
         assert!(destination.for_port(8080).is_some(), "{more}");
     }
