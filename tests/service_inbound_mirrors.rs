@@ -257,7 +257,7 @@ async fn a_copy_asks_for_a_websocket_and_for_no_other_tunnel() {
     let copied: Vec<_> =
         copies.iter().map(|copy| ["upgrade", "connection"].map(|name| copy.head.headers.get(name))).collect();
     let [Some(upgrade), Some(connection)] = copied[0] else { panic!("{copies:?}") };
-    assert_eq!((upgrade, connection), (&"WebSocket".parse().unwrap(), &"Upgrade".parse().unwrap()));
+    assert_eq!((upgrade, connection), (&"WebSocket".parse().unwrap(), &"keep-alive, upgrade".parse().unwrap()));
     assert_eq!(copied[1..], [[None, None]]);
     nothing_is_left(&mesh);
 }

@@ -1,13 +1,13 @@
 //! Who is let in: [`admit`] refuses what Envoy refuses before any rule is asked.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, UPGRADE};
-use http::uri::Scheme;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
+use http::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper::ext;
 
 use super::framing::Flaw;
+use super::refused::Refused;
+use super::target;
 use crate::service::hop::{is, tokens};
-use crate::service::refusal::Refusal;
 
 /// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
 pub(super) const MAX_HEAD: usize = 60 * 1024;
@@ -54,46 +54,6 @@ impl Protocol {
     }
 }
 
-/// A request that is answered at the door, with a status and a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused(pub(super) StatusCode, pub(super) &'static str);
-
-impl Refused {
-    /// As Envoy's connection manager refuses.
-    const fn with(status: StatusCode) -> Self {
-        Self(status, "")
-    }
-
-    /// What Envoy's codec refuses, which spells the status out.
-    pub(super) const BY_CODEC: Self = Self(StatusCode::BAD_REQUEST, "Bad Request");
-
-    pub(super) const TOO_LARGE: Self =
-        Self(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "Request Header Fields Too Large");
-
-    /// What the client is told. There is no gRPC where Envoy's codec refuses, and none without a path.
-    pub(super) fn answer<B>(self, request: &Request<B>) -> Refusal {
-        let Self(status, body) = self;
-        let by_codec = request.version() < Version::HTTP_2 && status.canonical_reason() == Some(body);
-        let has_path = request.method() != Method::CONNECT || request.extensions().get::<ext::Protocol>().is_some();
-        match by_codec || !has_path {
-            true => Refusal::plain(status, body),
-            false => Refusal::of(request, status, body),
-        }
-    }
-}
-
-impl From<Flaw> for Refused {
-    fn from(flaw: Flaw) -> Self {
-        match flaw {
-            Flaw::Ambiguous => Self::BY_CODEC,
-            Flaw::Fragment => Self::with(StatusCode::BAD_REQUEST),
-            Flaw::Encoded => Self(StatusCode::NOT_IMPLEMENTED, "Not Implemented"),
-            Flaw::TooLarge => Self::TOO_LARGE,
-            Flaw::Version => Self(StatusCode::UPGRADE_REQUIRED, "Upgrade Required"),
-        }
-    }
-}
-
 /// Whether a request may pass, which has come with this flaw, before anything is changed. `tls`: nobody could read it
 /// on its way.
 pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, tls: bool) -> Result<Admitted, Refused> {
@@ -109,13 +69,13 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, tls: bool) -> R
         return Err(flaw.into());
     }
     if http1 {
-        check_target(request, tls)?;
+        target::check(request, tls)?;
     }
     // Heads of HTTP/1.1 are weighed as they come; for HTTP/2 the number is not bounded.
     if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {
         return Err(Refused::TOO_LARGE);
     }
-    check_host(request)?;
+    target::check_host(request)?;
     if headers.len() != headers.keys_len() && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
         return Err(Refused::BY_CODEC);
     }
@@ -188,60 +148,8 @@ fn names_host_and_port(path: &str) -> bool {
     ends.is_some_and(|(host, port)| !host.is_empty() && !port.is_empty() && !port.contains('/'))
 }
 
-/// Whether a target has no bytes that should be written otherwise.
-fn is_ascii(uri: &Uri) -> bool {
-    uri.path_and_query().is_none_or(|path| path.as_str().is_ascii())
-}
-
-/// Where a request of HTTP/1.1 leads: a path, a URL of HTTP, or, for `CONNECT` alone, a host and its port.
-fn check_target<B>(request: &Request<B>, tls: bool) -> Result<(), Refused> {
-    let uri = request.uri();
-    let Some(authority) = uri.authority() else {
-        let sound = is_ascii(uri) && request.method() != Method::CONNECT;
-        return if sound { Ok(()) } else { Err(Refused::BY_CODEC) };
-    };
-    let (user, end) = match authority.as_str().rsplit_once('@') {
-        Some((user, end)) => (Some(user), end),
-        None => (None, authority.as_str()),
-    };
-    // Behind the last colon, unless that is part of an address in brackets.
-    let port = end.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
-    let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
-    let sound = if request.method() == Method::CONNECT {
-        uri.scheme().is_none() && user.is_none() && has_port
-    } else {
-        is_ascii(uri)
-            && uri.scheme().is_some_and(|scheme| [Scheme::HTTP, Scheme::HTTPS].contains(scheme))
-            && (has_port || port.is_none())
-            && user.is_none_or(|user| !user.contains('@'))
-    };
-    if !sound {
-        Err(Refused::BY_CODEC)
-    } else if !tls && uri.scheme() == Some(&Scheme::HTTPS) {
-        Err(Refused(StatusCode::FORBIDDEN, "Forbidden"))
-    } else {
-        Ok(())
-    }
-}
-
 fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
-/// One host, in the URI or in `Host`. One that is empty is a name like others.
-fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
-    let mut hosts = request.headers().get_all(HOST).iter();
-    let (first, second) = (hosts.next(), hosts.next());
-    let named = request.uri().authority().is_some();
-    match first {
-        _ if second.is_some() => Err(Refused::with(StatusCode::BAD_REQUEST)),
-        Some(host) if !named && !is_authority(host.as_bytes()) => Err(match request.version() < Version::HTTP_2 {
-            true => Refused::BY_CODEC,
-            false => Refused::with(StatusCode::BAD_REQUEST),
-        }),
-        None if !named => Err(Refused::with(StatusCode::BAD_REQUEST)),
-        _ => Ok(()),
-    }
 }
 
 /// What `Connection` names ends here: little enough, and nothing that says whose request it is or where it goes.
@@ -256,12 +164,6 @@ fn check_connection(headers: &HeaderMap) -> Result<(), Refused> {
         names_host |= is(name, b"host");
     }
     if names_host { Err(Refused::with(StatusCode::BAD_REQUEST)) } else { Ok(()) }
-}
-
-/// Whether all bytes may stand in an authority (RFC 3986, 3.2), as Envoy checks them.
-fn is_authority(host: &[u8]) -> bool {
-    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@[]".contains(byte);
-    host.iter().all(allowed)
 }
 
 /// The protocol of an upgrade that is really asked for: `Upgrade` counts only if `Connection` names it.
@@ -303,80 +205,6 @@ pub(super) mod tests {
             let admitted = admit(&request("/", Version::HTTP_11, &headers), None, false);
             let expected = refused.map(|words| Refused(StatusCode::BAD_REQUEST, words));
             assert_eq!(admitted.err(), expected, "{headers:?}");
-        }
-    }
-
-    #[test]
-    fn targets_lead_to_http() {
-        const BAD: Refused = Refused::BY_CODEC;
-        const PLAIN: Result<Admitted, Refused> = Ok(Admitted::Plain);
-        let forbidden = Refused(StatusCode::FORBIDDEN, "Forbidden");
-        for (target, expected, in_tls) in [
-            ("http://a", PLAIN, PLAIN),
-            ("HTTP://a:0/x", PLAIN, PLAIN),
-            ("http://[::1]", PLAIN, PLAIN),
-            ("http://[::1]:80/", PLAIN, PLAIN),
-            ("http://me:secret@a:80/", PLAIN, PLAIN),
-            ("https://a/", Err(forbidden), PLAIN),
-            ("ftp://a/", Err(BAD), Err(BAD)),
-            ("http://a:/", Err(BAD), Err(BAD)),
-            ("http://a:65536/", Err(BAD), Err(BAD)),
-            ("https://a:x/", Err(BAD), Err(BAD)),
-            ("http://me@you@a/", Err(BAD), Err(BAD)),
-            ("a", Err(BAD), Err(BAD)),
-            ("*", Err(BAD), Err(BAD)),
-        ] {
-            let Ok(target) = target.parse::<Uri>() else { panic!("no target: {target}") };
-            for (tls, expected) in [(false, expected), (true, in_tls)] {
-                let request = Request::get(target.clone()).header(HOST, "b").body(()).unwrap();
-                assert_eq!(admit(&request, None, tls), expected, "{target} {tls}");
-            }
-        }
-        for (target, refused) in [
-            ("a:80", Refused::with(StatusCode::NOT_FOUND)),
-            ("[::1]:80", Refused::with(StatusCode::NOT_FOUND)),
-            ("a", BAD),
-            ("a:", BAD),
-            ("a:99999", BAD),
-            ("me@a:80", BAD),
-            ("/", BAD),
-            ("http://a:80/", BAD),
-        ] {
-            let request = Request::connect(target.parse::<Uri>().unwrap()).header(HOST, "b").body(()).unwrap();
-            assert_eq!(admit(&request, None, false), Err(refused), "{target}");
-        }
-    }
-
-    #[test]
-    fn only_what_has_been_read_is_answered_as_grpc() {
-        let asked = |version, method: &str| {
-            let target = if method == "CONNECT" { "a:80" } else { "/" };
-            let request = Request::builder().method(method).uri(target).version(version);
-            request.header("content-type", "application/grpc").body(()).unwrap()
-        };
-        for (refused, version, method, status) in [
-            (Refused::BY_CODEC, Version::HTTP_11, "POST", 400),
-            (Refused::BY_CODEC, Version::HTTP_2, "POST", 200),
-            (Refused::TOO_LARGE, Version::HTTP_11, "POST", 431),
-            (Refused::with(StatusCode::BAD_REQUEST), Version::HTTP_11, "POST", 200),
-            (Refused::with(StatusCode::NOT_FOUND), Version::HTTP_11, "CONNECT", 404),
-            (Refused::with(StatusCode::NOT_FOUND), Version::HTTP_2, "CONNECT", 404),
-        ] {
-            let answer = refused.answer(&asked(version, method));
-            assert_eq!(answer.status.as_u16(), status, "{refused:?} {version:?} {method}");
-        }
-    }
-
-    #[test]
-    fn a_host_that_is_none_is_no_host() {
-        for (host, words) in [("a b", "Bad Request"), ("a/x", "Bad Request"), ("a\"b", "Bad Request")] {
-            let headers = [("host", host)];
-            let of_codec = admit(&request("/", Version::HTTP_11, &headers), None, false);
-            assert_eq!(of_codec, Err(Refused(StatusCode::BAD_REQUEST, words)), "{host}");
-        }
-        for headers in [&[][..], &[("host", "a"), ("host", "a")]] {
-            let admitted = admit(&request("/", Version::HTTP_11, headers), None, false);
-            assert_eq!(admitted, Err(Refused::with(StatusCode::BAD_REQUEST)));
         }
     }
 
@@ -427,7 +255,7 @@ pub(super) mod tests {
                 admit(&request(target, version, &headers), None, false).map_err(|refused| refused.0.as_u16());
             assert_eq!(admitted, expected, "{target} {version:?} {:?}", headers.first());
         }
-        let connect = Request::connect("a:80").header(HOST, "a").body(()).unwrap();
+        let connect = Request::connect("a:80").header("host", "a").body(()).unwrap();
         assert_eq!(admit(&connect, None, false), Err(Refused::with(StatusCode::NOT_FOUND)));
         let misled = Refused(StatusCode::NOT_FOUND, "The path is incorrect for CONNECT-UDP");
         for (protocol, path, expected) in [

@@ -39,11 +39,13 @@ mod hello;
 mod idle;
 mod listener;
 mod referer;
+mod refused;
 mod reworded;
 mod secured;
 mod serve;
 mod session;
 mod stream;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tunnel;

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, ready};
 use http::StatusCode;
 use tokio::io::AsyncWrite;
 
-use super::door::Refused;
 use super::framing::Flaw;
+use super::refused::Refused;
 
 /// Where the status stands in an answer.
 const STATUS: std::ops::Range<usize> = 9..12;

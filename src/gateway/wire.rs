@@ -15,6 +15,8 @@ use crate::transport::poll_write_joined;
 
 /// What an HTTP/2 client that knows its server sends first (RFC 9113, 3.4).
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How every answer of hyper's own begins.
+const OWN: &[u8] = b"HTTP/1.1 4";
 
 /// Which protocol a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +62,11 @@ impl Along {
         self.rested = self.session.is_idle().then(|| self.session.requests());
     }
 
-    /// What to write in place of `bytes`: where no request has come since the last one was answered, they are hyper's
-    /// own answer to a head that it cannot read.
+    /// What to write in place of `bytes`: where no request has come since the last one was answered, and they refuse,
+    /// they are hyper's own answer to a head that it cannot read.
     fn reword(&mut self, bytes: &[u8]) -> Option<&mut Reworded> {
         let requests = self.session.requests();
-        if self.reworded.is_none() && self.rested == Some(requests) {
+        if self.reworded.is_none() && self.rested == Some(requests) && bytes.starts_with(OWN) {
             self.reworded = Some(Reworded::new(bytes, self.session.flaw_of(requests)));
         }
         self.reworded.as_mut()
