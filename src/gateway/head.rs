@@ -5,7 +5,6 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::header::{CONNECTION, EXPECT, HeaderName, REFERER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
-use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::ext::Protocol;
 
@@ -16,6 +15,7 @@ use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
 use crate::service::hop::{drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_of_a_hop};
+use crate::service::https::bare;
 use crate::service::names::UPSTREAM_SERVICE_TIME;
 
 const ISTIO_ENVOY: HeaderValue = HeaderValue::from_static("istio-envoy");
@@ -67,8 +67,8 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
 
 /// Who asks is not part of where to: `user:password@` of a URL.
 pub(super) fn forget_user(uri: &mut Uri) {
-    let Some((_, host)) = uri.authority().and_then(|authority| authority.as_str().rsplit_once('@')) else { return };
-    let Ok(host) = Authority::try_from(host) else { return };
+    let named = uri.authority().filter(|authority| authority.as_str().contains('@'));
+    let Some(host) = named.cloned().and_then(bare) else { return };
     let mut parts = std::mem::take(uri).into_parts();
     parts.authority = Some(host);
     // With an authority of the same kind it cannot fail.

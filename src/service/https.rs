@@ -130,8 +130,8 @@ fn point_at(head: &mut Parts, endpoint: &Authority, scheme: Scheme) -> Option<Op
     Some(authority)
 }
 
-/// An authority without its user information, which is nobody's name.
-fn bare(authority: Authority) -> Option<Authority> {
+/// An authority without its user information, which is nobody's name; `None` if nothing is left that is one.
+pub(crate) fn bare(authority: Authority) -> Option<Authority> {
     match authority.as_str().bytes().rposition(|byte| byte == b'@') {
         Some(at) => authority.as_str().get(at + 1..)?.parse().ok(),
         None => Some(authority),

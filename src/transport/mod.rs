@@ -91,6 +91,7 @@ use upload::Upload;
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError};
 use crate::request::Tunnel;
+use crate::service::https::bare;
 use crate::service::{Admission, Aim, Https, RequestBody};
 use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 
@@ -332,7 +333,5 @@ fn self_named<B>(request: &Request<B>) -> Result<(Host, Authority), FailureError
     };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase().into();
     let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    // User information is nobody's name.
-    let bare = authority.as_str().rsplit_once('@').and_then(|(_, bare)| Authority::try_from(bare).ok());
-    Ok((Host { name, port, secure }, bare.unwrap_or(authority)))
+    Ok((Host { name, port, secure }, bare(authority.clone()).unwrap_or(authority)))
 }
