@@ -54,13 +54,11 @@ pub(crate) fn review(virtual_services: &[MeantVirtualService<'_>], services: &Se
 fn called(meant: &MeantVirtualService<'_>, services: &Services, all: &[&KnownService]) -> BTreeSet<u16> {
     let mut called = BTreeSet::new();
     for host in &meant.hosts {
-        let mut add = |service: &KnownService| {
-            called.extend(service.ports.iter().filter(|port| port.protocol.is_http()).map(|port| port.number));
-        };
         if names::is_wildcard(host) {
-            all.iter().filter(|service| names::covers(host, &service.host)).for_each(|service| add(service));
+            let covered = all.iter().filter(|service| names::covers(host, &service.host));
+            called.extend(covered.flat_map(|service| service.http_ports()));
         } else if let Some(service) = services.find(host).filter(|service| service.host == *host) {
-            add(service);
+            called.extend(service.http_ports());
         } else {
             called.insert(PLAIN);
         }

@@ -120,6 +120,11 @@ impl KnownService {
         self.ports.first().filter(|_| self.own_ports == 1).map(|port| port.number.into())
     }
 
+    /// The numbers of its ports on which http rules hold.
+    pub(crate) fn http_ports(&self) -> impl Iterator<Item = u16> {
+        self.ports.iter().filter(|port| port.protocol.is_http()).map(|port| port.number)
+    }
+
     /// The port with this number.
     pub(crate) fn port(&self, number: u16) -> Option<&KnownPort> {
         self.ports.iter().find(|port| port.number == number)

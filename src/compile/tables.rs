@@ -169,9 +169,8 @@ impl<'t, 'c> MeshTable<'t, 'c> {
     /// Finds the ports on which VirtualServices have services.
     fn find_reached(&mut self, owners: &Owners<'_>) {
         for service in self.services.values() {
-            let ports = service.ports.iter().filter(|port| port.protocol.is_http()).map(|port| port.number);
             for &owner in owners.of(&service.host).map_or(&[][..], |claim| claim.owners) {
-                self.reached[owner].extend(ports.clone());
+                self.reached[owner].extend(service.http_ports());
             }
         }
     }
@@ -351,12 +350,14 @@ impl TableBuilder {
 
     /// Sends requests in plaintext for `domain` to https. One that is not known yet has no rules then.
     pub(crate) fn https_only(&mut self, domain: &str) {
-        let known = self.table.virtual_hosts.iter().position(|host| &*host.name == domain);
-        let at = known.unwrap_or_else(|| {
-            self.virtual_host(domain, [domain], Ports::default());
-            self.table.virtual_hosts.len() - 1
+        let domain = domain.to_ascii_lowercase();
+        let at = self.domains.get(&domain).copied().unwrap_or_else(|| {
+            let host =
+                self.add(VirtualHost { name: domain.as_str().into(), ports: Ports::default(), https_only: false });
+            self.domains.insert(domain, host);
+            host
         });
-        self.table.virtual_hosts[at].https_only = true;
+        self.table.virtual_hosts[at.0 as usize].https_only = true;
     }
 
     pub(crate) fn build(self) -> RouteTable {
