@@ -13,13 +13,13 @@ pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options:
     let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
     let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
     let tcp_idle = tcp.and_then(|tcp| duration(tcp.idle_timeout.as_ref()));
-    let probes = (tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref()), options.tcp_keepalive.as_ref());
+    let probes = tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref());
     let connect_timeout = tcp.and_then(|tcp| duration(tcp.connect_timeout.as_ref()));
     ConnectionSettings {
         connect_timeout: connect_timeout.unwrap_or(options.connect_timeout),
         protocol: protocol(http, port, options),
         tls: None,
-        keepalive: keepalive(probes),
+        keepalive: keepalive(probes, options.tcp_keepalive.as_ref()),
         idle_timeout: http.and_then(|http| duration(http.idle_timeout.as_ref())).or(tcp_idle),
         max_connection_duration: tcp.and_then(|tcp| duration(tcp.max_connection_duration.as_ref())),
         max_requests: http.and_then(|http| positive(http.max_requests_per_connection)),
@@ -46,8 +46,7 @@ pub(super) fn protocol(http: Option<&HttpSettings>, port: PortProtocol, options:
 }
 
 /// Each field as the rule says it, else as the mesh does. The system counts whole seconds, and none as its own default.
-fn keepalive(of: (Option<&TcpKeepalive>, Option<&TcpKeepalive>)) -> Option<upstream::TcpKeepalive> {
-    let (rule, mesh) = of;
+fn keepalive(rule: Option<&TcpKeepalive>, mesh: Option<&TcpKeepalive>) -> Option<upstream::TcpKeepalive> {
     let (words, others) = (rule.or(mesh)?, mesh.or(rule)?);
     let seconds = |one: Option<units::Duration>, other: Option<units::Duration>| {
         let seconds = duration(one.as_ref().or(other.as_ref()))?.as_secs();

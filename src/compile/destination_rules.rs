@@ -215,8 +215,8 @@ impl<'a> EffectivePolicy<'a> {
         let base = effective;
         if let Some(entry) = of_port(over, port) {
             // What a port has no words for stays as the host has it.
-            let Self { proxy_protocol, retry_budget, .. } = base;
-            effective = Self { proxy_protocol, retry_budget, ..Self::of_entry(entry) };
+            effective = Self::of_entry(entry);
+            (effective.proxy_protocol, effective.retry_budget) = (base.proxy_protocol, base.retry_budget);
         } else {
             let blocks = Self::of_blocks(over);
             effective.proxy_protocol = blocks.proxy_protocol.or(effective.proxy_protocol);

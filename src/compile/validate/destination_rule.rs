@@ -50,5 +50,5 @@ fn subsets(subsets: &[Subset], path: &Path<'_>, own: &str, findings: &mut Findin
 }
 
 fn selector(selector: &DestinationWorkloadSelector, path: &Path<'_>, findings: &mut Findings) {
-    names::selector("VD31", &path.field("matchLabels"), (&selector.match_labels, 4096), findings);
+    names::selector("VD31", &path.field("matchLabels"), &selector.match_labels, 4096, findings);
 }

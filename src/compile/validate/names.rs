@@ -165,7 +165,8 @@ pub(crate) fn labels(rule: &'static str, path: &Path<'_>, labels: &BTreeMap<Stri
 pub(crate) fn selector(
     rule: &'static str,
     path: &Path<'_>,
-    (labels, most): (&BTreeMap<String, String>, usize),
+    labels: &BTreeMap<String, String>,
+    most: usize,
     findings: &mut Findings,
 ) {
     numbers::at_most(path, labels.len(), most, "labels", findings);

@@ -53,7 +53,7 @@ fn limits(spec: &ServiceEntry, path: &Path<'_>, findings: &mut Findings) {
 fn selector(spec: &ServiceEntry, path: &Path<'_>, findings: &mut Findings) {
     let Some(selector) = &spec.workload_selector else { return };
     let path = path.field("workloadSelector");
-    names::selector("VE1", &path.field("labels"), (&selector.labels, 256), findings);
+    names::selector("VE1", &path.field("labels"), &selector.labels, 256, findings);
     if !spec.endpoints.is_empty() {
         findings
             .error("VE2", &path, "`workloadSelector` and `endpoints` cannot be together")
