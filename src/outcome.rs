@@ -14,6 +14,8 @@ use http::{HeaderMap, HeaderName, StatusCode};
 #[cfg(any(feature = "client", feature = "reqwest"))]
 pub(crate) use of_hyper::of_hyper;
 
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,7 +38,7 @@ impl Outcome {
         if !grpc {
             return Outcome::Status(status);
         }
-        match headers.get(HeaderName::from_static("grpc-status")) {
+        match headers.get(&GRPC_STATUS) {
             None => Outcome::Grpc(status),
             Some(code) => Outcome::Grpc(http_status(code.as_bytes())),
         }

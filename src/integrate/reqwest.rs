@@ -66,7 +66,6 @@
 mod middleware;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -75,7 +74,8 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::uri::{Authority, Scheme};
+use foldhash::HashMap;
+use http::uri::Scheme;
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
@@ -200,11 +200,15 @@ where
 fn url_of(uri: &Uri) -> Option<Url> {
     const MOST: usize = 1024;
     thread_local! {
-        static HOSTS: RefCell<HashMap<Authority, Url>> = RefCell::default();
+        // By its text: an `Authority` is hashed letter by letter.
+        static HOSTS: RefCell<HashMap<Box<str>, Url>> = RefCell::default();
     }
     let plain = uri.scheme() == Some(&Scheme::HTTP);
-    let authority = uri.authority().filter(|authority| plain && !authority.as_str().contains('@'))?;
-    let kept = |hosts: &RefCell<HashMap<Authority, Url>>| {
+    let authority = uri.authority()?.as_str();
+    if !plain || authority.contains('@') {
+        return None;
+    }
+    let kept = |hosts: &RefCell<HashMap<Box<str>, Url>>| {
         let mut hosts = hosts.borrow_mut();
         if let Some(url) = hosts.get(authority) {
             return Some(url.clone());
@@ -213,7 +217,7 @@ fn url_of(uri: &Uri) -> Option<Url> {
         if hosts.len() >= MOST {
             hosts.clear();
         }
-        hosts.insert(authority.clone(), url.clone());
+        hosts.insert(authority.into(), url.clone());
         Some(url)
     };
     let mut url = HOSTS.try_with(kept).ok().flatten()?;

@@ -47,6 +47,9 @@ pub struct RetryPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RetryOn(u16);
 
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
+
 /// What the conditions are called, and which they are; some say nothing here.
 const CONDITIONS: [(&str, RetryOn); 16] = [
     ("5xx", RetryOn::SERVER_ERROR),
@@ -170,7 +173,7 @@ impl RetryPolicy {
         let wanted = self.on.has(by_status)
             || (self.on.has(RetryOn::STATUSES) && self.statuses.contains(&status))
             || self.wants_grpc_status(headers);
-        let rate_limited = || headers.contains_key(HeaderName::from_static("x-envoy-ratelimited"));
+        let rate_limited = || headers.contains_key(&RATE_LIMITED);
         match self.on.has(RetryOn::RATE_LIMITED) {
             true => wanted || rate_limited(),
             false => wanted && !rate_limited(),
@@ -181,7 +184,7 @@ impl RetryPolicy {
         if !self.on.has(RetryOn::ANY_GRPC) {
             return false;
         }
-        let Some(grpc) = headers.get(HeaderName::from_static("grpc-status")) else { return false };
+        let Some(grpc) = headers.get(&GRPC_STATUS) else { return false };
         GRPC.iter().any(|(number, condition)| self.on.has(*condition) && grpc.as_bytes() == *number)
     }
 

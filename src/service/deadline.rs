@@ -81,10 +81,10 @@ impl Deadline {
         self.timeout
     }
 
-    /// The request has been read to its end already, at `read_at` if that was looked at.
-    pub(super) fn begin(&mut self, read_at: Option<Instant>) {
+    /// The request had been read to its end at `read_at`.
+    pub(super) fn begin(&mut self, read_at: Instant) {
         if !self.is_none() {
-            self.read_at = read_at.or_else(|| Some(Instant::now()));
+            self.read_at = Some(read_at);
         }
     }
 
@@ -300,7 +300,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_left_goes_down_by_whole_milliseconds() {
         let mut deadline = Deadline::new(Some(Duration::from_secs(1)), None, true, &HeaderMap::new());
-        deadline.begin(None);
+        deadline.begin(Instant::now());
         for (passes, told) in [(900, "1000m"), (100, "999m"), (2500, "997m")] {
             tokio::time::advance(Duration::from_micros(passes)).await;
             let mut headers = HeaderMap::new();

@@ -287,6 +287,13 @@ impl Exchange {
         headers.insert(UPSTREAM_SERVICE_TIME, number(milliseconds));
     }
 
+    /// When it came, if nothing has held it back since; else now.
+    pub(super) fn arrived(&self) -> Instant {
+        let held = self.faults_per_try || self.flags.contains(ResponseFlags::DELAY_INJECTED);
+        let record = self.record.as_ref().filter(|_| !held);
+        record.and_then(RequestRecord::started).unwrap_or_else(Instant::now)
+    }
+
     /// Whether it is told when it had been read.
     pub(super) fn tells_service_time(&self) -> bool {
         self.listener.is_some()

@@ -295,7 +295,7 @@ where
                     Ok(Err(reply)) => Ok(reply.into_response(exchange)),
                     Err(error) => {
                         let flags = exchange.flags;
-                        drop(exchange.answered(http::StatusCode::INTERNAL_SERVER_ERROR, flags));
+                        exchange.answered(http::StatusCode::INTERNAL_SERVER_ERROR, flags);
                         Err(error)
                     }
                 })

@@ -309,8 +309,11 @@ where
     B::Error: Into<BoxError>,
 {
     if body.is_end_stream() {
-        exchange.read_at = exchange.tells_service_time().then(Instant::now);
-        exchange.deadline.begin(exchange.read_at);
+        if exchange.tells_service_time() || !exchange.deadline.is_none() {
+            let read_at = exchange.arrived();
+            exchange.read_at = exchange.tells_service_time().then_some(read_at);
+            exchange.deadline.begin(read_at);
+        }
         return (RequestBody::new(body), None);
     }
     let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies());

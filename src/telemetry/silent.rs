@@ -1,6 +1,7 @@
 //! The same names without the feature `metrics`: nothing is held, nothing is done.
 
 use http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
 use crate::options::Workload;
@@ -45,6 +46,10 @@ pub(crate) struct RequestRecord {}
 impl RequestRecord {
     pub(crate) fn new(_metrics: &ClusterMetrics, _grpc: bool) -> Self {
         Self {}
+    }
+
+    pub(crate) fn started(&self) -> Option<Instant> {
+        None
     }
 
     pub(crate) fn answered(&mut self, _status: StatusCode, _flags: ResponseFlags) {}

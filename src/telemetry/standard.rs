@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use metrics::{Counter, Histogram, Label};
 use tokio::time::Instant;
 
@@ -12,6 +12,8 @@ use crate::options::Workload;
 use crate::upstream::ClusterKey;
 
 const UNKNOWN: &str = "unknown";
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The statuses whose handles are kept, while no flag is set.
 const COMMON: [u16; 16] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 429, 500, 503, 504];
@@ -148,6 +150,11 @@ impl RequestRecord {
         }
     }
 
+    /// When it began.
+    pub(crate) fn started(&self) -> Option<Instant> {
+        Some(self.started)
+    }
+
     pub(crate) fn answered(&mut self, status: StatusCode, flags: ResponseFlags) {
         self.code = status.as_u16();
         self.flags = flags;
@@ -156,7 +163,7 @@ impl RequestRecord {
     /// Takes the gRPC status from trailers, or from the head of a response without any.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.grpc != Grpc::No
-            && let Some(status) = trailers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok())
+            && let Some(status) = trailers.get(&GRPC_STATUS).and_then(|status| status.to_str().ok()?.parse().ok())
         {
             self.grpc = Grpc::Status(status);
         }
