@@ -412,7 +412,7 @@ fn what_means_nothing_as_it_stands_is_named_and_nothing_else_is() {
     let plain = "connections are in plain text without it too: no mutual TLS is set up by itself";
     let slow = "only ROUND_ROBIN and LEAST_REQUEST give an endpoint that is new less than its share";
     let http1 = "its connections speak HTTP/1: neither the protocol of the port nor `h2UpgradePolicy` asks for HTTP/2";
-    let passed = "no `tls` rule of a VirtualService is for this server, which passes nothing on then";
+    let passed = "no `tls` rule of a VirtualService is for this server, which is not opened then";
     let (fault, tls) = ("spec.http.0.fault", "spec.trafficPolicy.tls");
     let (balancer, pool) = ("spec.trafficPolicy.loadBalancer", "spec.trafficPolicy.connectionPool.http");
     for (kind, fields, expected) in [

@@ -101,24 +101,33 @@ pub(crate) fn listeners(
         }
     }
     let mut taken = HashMap::new();
-    let listeners = shared.into_iter().map(|shared| {
-        let passed = (shared.kind == Kind::Passed).then(|| shared.path.clone());
+    let listeners = shared.into_iter().filter_map(|shared| {
+        let (kind, path) = (shared.kind, shared.path.clone());
         let listener = listener(shared, meant, &mut taken, secrets, clusters, workload);
-        if let Some(path) = passed.filter(|_| listener.server_names.is_empty()) {
-            report.push(nothing_passed(path, &listener));
+        let leads_nowhere = listener.protocol != ListenerProtocol::Http && listener.streams.is_empty();
+        if leads_nowhere {
+            report.push(nothing_passed(kind, path, &listener));
         }
-        listener
+        Some(listener).filter(|_| !leads_nowhere)
     });
     listeners.collect()
 }
 
-/// A server that leaves TLS to those behind it is for `tls` rules: what `http` rules look at it does not see.
-fn nothing_passed(server: String, listener: &Listener) -> Problem {
-    let message = "without effect: no `tls` rule of a VirtualService is for this server, which passes nothing on then";
-    Problem::new(Severity::Warning, server + ".tls.mode", message)
+/// A server of connections is for `tcp` rules, or for `tls` rules if it leaves TLS to those behind it; what `http` rules
+/// look at it does not see. Without any it is not opened, as in Istio.
+fn nothing_passed(kind: Kind, server: String, listener: &Listener) -> Problem {
+    let (rules, field, help) = match kind {
+        Kind::Passed => ("tls", "tls.mode", "write a `tls` rule with `sniHosts`, or end TLS here with `mode: SIMPLE`"),
+        _ => {
+            ("tcp", "port.protocol", "write a `tcp` rule, or name HTTP here if it is that: HTTP, HTTP2, GRPC or HTTPS")
+        }
+    };
+    let message =
+        format!("without effect: no `{rules}` rule of a VirtualService is for this server, which is not opened then");
+    Problem::new(Severity::Warning, format!("{server}.{field}"), message)
         .with_resource(listener.gateway.clone())
         .with_place(listener.place.clone())
-        .with_help("write a `tls` rule with `sniHosts`, or end TLS here with `mode: SIMPLE`")
+        .with_help(help)
 }
 
 fn listener(

@@ -24,6 +24,11 @@ pub struct StreamTable {
 }
 
 impl StreamTable {
+    /// Whether no connection leads anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.other.is_none()
+    }
+
     /// The route of a connection whose client asks for `server_name`. The most specific name counts, not the order.
     pub fn find(&self, server_name: Option<&str>) -> Option<&Arc<StreamRoute>> {
         server_name.and_then(|name| self.named.get(name)).or(self.other.as_ref())
