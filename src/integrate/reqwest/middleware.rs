@@ -1,13 +1,14 @@
 //! The rules as a middleware: [`MeshMiddleware`].
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::mem;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{Extensions, Request, Response};
+use pin_project_lite::pin_project;
 use reqwest::ResponseBuilderExt as _;
 use reqwest_middleware::{Error, Middleware, Next};
 use tower_layer::Layer;
@@ -18,7 +19,7 @@ use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::outcome::{Failure, FailureError};
 use crate::request::Origin;
-use crate::service::{DeadlineBudget, MeshError, MeshRouter, RequestBody, RequestPolicy, ResponseBody};
+use crate::service::{DeadlineBudget, MeshError, MeshRouter, RequestBody, RequestPolicy, ResponseBody, ResponseFuture};
 
 /// Sends the requests of a `reqwest_middleware` client where the rules of a mesh say.
 ///
@@ -49,16 +50,25 @@ impl From<MeshRouter> for MeshMiddleware {
     }
 }
 
-#[async_trait::async_trait]
 impl Middleware for MeshMiddleware {
-    async fn handle(
-        &self,
+    // What `async_trait` makes of an `async fn`. By hand, what the request comes in as has no place in the box.
+    fn handle<'s, 'e, 'n, 'f>(
+        &'s self,
         request: reqwest::Request,
-        extensions: &mut Extensions,
-        next: Next<'_>,
-    ) -> Result<reqwest::Response, Error> {
+        extensions: &'e mut Extensions,
+        next: Next<'n>,
+    ) -> Pin<Box<dyn Future<Output = Result<reqwest::Response, Error>> + Send + 'f>>
+    where
+        Self: 'f,
+        's: 'f,
+        'e: 'f,
+        'n: 'f,
+    {
         let (url, timeout) = (request.url().clone(), request.timeout().copied());
-        let mut request = Request::try_from(request)?;
+        let mut request = match Request::try_from(request) {
+            Ok(request) => request,
+            Err(error) => return Box::pin(ready(Err(error.into()))),
+        };
         adopt::<Origin>(extensions, &mut request);
         if let Some(policy) = extensions.get::<RequestPolicy>() {
             request.extensions_mut().insert(policy.clone().without_hedge());
@@ -68,37 +78,53 @@ impl Middleware for MeshMiddleware {
             DeadlineBudget::within(timeout).bound(request.extensions_mut());
         }
         let desk = Arc::<Desk>::default();
-        let mut response = pin!(self.router.layer(Relay { desk: desk.clone() }).call(request));
-        // The chain of middlewares is borrowed, the service below a router is not: tries come back here to be made.
-        let mut make = pin!(async {
-            loop {
-                let (number, request) = poll_fn(|_| desk.next()).await;
-                let mut run = pin!(next.clone().run(request, extensions));
-                let made = poll_fn(|cx| match desk.is_waited_for(number) {
-                    true => run.as_mut().poll(cx).map(Some),
-                    // Given up, for example because its time is over.
-                    false => Poll::Ready(None),
-                });
-                if let Some(response) = made.await {
-                    desk.answer(number, response);
-                }
+        let response = self.router.layer(Relay { desk: desk.clone() }).call(request);
+        Box::pin(Handling { response, tries: make(desk.clone(), next, extensions), desk, url: Some(url) })
+    }
+}
+
+pin_project! {
+    /// One request: the router's answer to it, and the tries that it leaves on the desk, which are made beside it.
+    struct Handling<T> {
+        #[pin]
+        response: ResponseFuture<Relay, reqwest::Body>,
+        #[pin]
+        tries: T,
+        desk: Arc<Desk>,
+        url: Option<reqwest::Url>,
+    }
+}
+
+impl<T: Future<Output = Infallible>> Future for Handling<T> {
+    type Output = Result<reqwest::Response, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            if let Poll::Ready(response) = this.response.as_mut().poll(cx) {
+                let url = this.url.take();
+                return Poll::Ready(response.map(|response| to_response(response, url)).map_err(to_error));
             }
-        });
-        let response = poll_fn(|cx| {
-            loop {
-                if let Poll::Ready(response) = response.as_mut().poll(cx) {
-                    return Poll::Ready(response);
-                }
-                let Poll::<Infallible>::Pending = make.as_mut().poll(cx);
-                if !desk.has_news() {
-                    return Poll::Pending;
-                }
+            let Poll::<Infallible>::Pending = this.tries.as_mut().poll(cx);
+            if !this.desk.has_news() {
+                return Poll::Pending;
             }
+        }
+    }
+}
+
+/// Makes the tries: the chain of middlewares is borrowed, the service below a router is not, so they come back here.
+async fn make(desk: Arc<Desk>, next: Next<'_>, extensions: &mut Extensions) -> Infallible {
+    loop {
+        let (number, request) = poll_fn(|_| desk.next()).await;
+        let mut run = next.clone().run(request, extensions);
+        let made = poll_fn(|cx| match desk.is_waited_for(number) {
+            true => run.as_mut().poll(cx).map(Some),
+            // Given up, for example because its time is over.
+            false => Poll::Ready(None),
         });
-        let response = response.await;
-        match response {
-            Ok(response) => Ok(to_response(response, url)),
-            Err(error) => Err(to_error(error)),
+        if let Some(response) = made.await {
+            desk.answer(number, response);
         }
     }
 }
@@ -110,13 +136,16 @@ fn adopt<T: Clone + Send + Sync + 'static>(extensions: &Extensions, request: &mu
     }
 }
 
-fn to_response(response: Response<ResponseBody<reqwest::Body>>, url: reqwest::Url) -> reqwest::Response {
+fn to_response(response: Response<ResponseBody<reqwest::Body>>, url: Option<reqwest::Url>) -> reqwest::Response {
     let (mut head, body) = response.into_parts();
     let mut named = Response::builder();
     if let Some(extensions) = named.extensions_mut() {
         *extensions = mem::take(&mut head.extensions);
     }
-    if let Ok(named) = named.url(url).body(()) {
+    if let Some(url) = url {
+        named = named.url(url);
+    }
+    if let Ok(named) = named.body(()) {
         head.extensions = named.into_parts().0.extensions;
     }
     Response::from_parts(head, reqwest::Body::wrap(body)).into()
@@ -162,10 +191,10 @@ struct Last {
 enum Try {
     #[default]
     GivenUp,
-    Due(Box<reqwest::Request>),
+    Due(reqwest::Request),
     /// The chain has it.
     Sent,
-    Answered(Box<Result<reqwest::Response, Error>>),
+    Answered(Result<reqwest::Response, Error>),
 }
 
 impl Desk {
@@ -183,12 +212,12 @@ impl Desk {
     /// The request that is due to be sent.
     fn next(&self) -> Poll<(u64, reqwest::Request)> {
         let mut last = self.lock();
+        if !matches!(last.state, Try::Due(_)) {
+            return Poll::Pending;
+        }
         match mem::replace(&mut last.state, Try::Sent) {
-            Try::Due(request) => Poll::Ready((last.number, *request)),
-            other => {
-                last.state = other;
-                Poll::Pending
-            }
+            Try::Due(request) => Poll::Ready((last.number, request)),
+            _ => Poll::Pending,
         }
     }
 
@@ -200,7 +229,7 @@ impl Desk {
     fn answer(&self, number: u64, response: Result<reqwest::Response, Error>) {
         let mut last = self.lock();
         if last.number == number {
-            last.state = Try::Answered(Box::new(response));
+            last.state = Try::Answered(response);
             last.is_news = true;
         }
     }
@@ -228,8 +257,8 @@ impl Service<Request<RequestBody<reqwest::Body>>> for Relay {
 
     fn call(&mut self, request: Request<RequestBody<reqwest::Body>>) -> Answer {
         let number = self.desk.leave(match to_reqwest(request) {
-            Ok(request) => Try::Due(Box::new(request)),
-            Err(error) => Try::Answered(Box::new(Err(error.into()))),
+            Ok(request) => Try::Due(request),
+            Err(error) => Try::Answered(Err(error.into())),
         });
         Answer { desk: self.desk.clone(), number }
     }
@@ -246,18 +275,13 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let mut last = self.desk.lock();
-        if last.number != self.number {
+        if last.number != self.number || !matches!(last.state, Try::Answered(_)) {
             return Poll::Pending;
         }
         match mem::take(&mut last.state) {
-            Try::Answered(answer) => Poll::Ready(match *answer {
-                Ok(response) => Ok(response.into()),
-                Err(error) => Err(FailureError::new(failure_of_chain(&error), error)),
-            }),
-            other => {
-                last.state = other;
-                Poll::Pending
-            }
+            Try::Answered(Ok(response)) => Poll::Ready(Ok(response.into())),
+            Try::Answered(Err(error)) => Poll::Ready(Err(FailureError::new(failure_of_chain(&error), error))),
+            _ => Poll::Pending,
         }
     }
 }
