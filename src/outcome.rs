@@ -14,7 +14,8 @@ use http::{HeaderMap, HeaderName, StatusCode};
 #[cfg(any(feature = "client", feature = "reqwest"))]
 pub(crate) use of_hyper::of_hyper;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+/// What a gRPC call came to: in the trailers, or in the headers of an answer that is over with them.
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

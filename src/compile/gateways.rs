@@ -101,14 +101,14 @@ pub(crate) fn listeners(
         }
     }
     let mut taken = HashMap::new();
-    let listeners = shared.into_iter().filter_map(|shared| {
-        let (kind, path) = (shared.kind, shared.path.clone());
+    let listeners = shared.into_iter().filter_map(|mut shared| {
+        let (kind, path) = (shared.kind, std::mem::take(&mut shared.path));
         let listener = listener(shared, meant, &mut taken, secrets, clusters, workload);
-        let leads_nowhere = listener.protocol != ListenerProtocol::Http && listener.streams.is_empty();
-        if leads_nowhere {
+        if listener.protocol != ListenerProtocol::Http && listener.streams.is_empty() {
             report.push(nothing_passed(kind, path, &listener));
+            return None;
         }
-        Some(listener).filter(|_| !leads_nowhere)
+        Some(listener)
     });
     listeners.collect()
 }

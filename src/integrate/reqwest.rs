@@ -75,7 +75,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use foldhash::HashMap;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri, Version};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Empty;
@@ -204,10 +204,7 @@ fn url_of(uri: &Uri) -> Option<Url> {
         static HOSTS: RefCell<HashMap<Box<str>, Url>> = RefCell::default();
     }
     let plain = uri.scheme() == Some(&Scheme::HTTP);
-    let authority = uri.authority()?.as_str();
-    if !plain || authority.contains('@') {
-        return None;
-    }
+    let authority = uri.authority().map(Authority::as_str).filter(|authority| plain && !authority.contains('@'))?;
     let kept = |hosts: &RefCell<HashMap<Box<str>, Url>>| {
         let mut hosts = hosts.borrow_mut();
         if let Some(url) = hosts.get(authority) {

@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 
 use crate::dice::Draws;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, GRPC_STATUS};
 
 /// Which failures are tried again, how often and after which pause (`http[].retries`).
 ///
@@ -47,7 +47,6 @@ pub struct RetryPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct RetryOn(u16);
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 /// What the conditions are called, and which they are; some say nothing here.

@@ -86,9 +86,10 @@ impl Exchange {
         started.map_or(Duration::ZERO, |started| started.elapsed())
     }
 
-    /// Notes that it came now.
+    /// Notes when it came.
     pub(super) fn start(&mut self) {
-        self.extras().started = Some(Instant::now());
+        let arrived = self.arrived();
+        self.extras().started = Some(arrived);
     }
 
     /// Where it leads by itself, if a cluster passes through.

@@ -3,6 +3,8 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::outcome::GRPC_STATUS;
+
 pub(super) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
@@ -16,7 +18,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 /// A trailers-only response: all of it is in the headers.
 pub(super) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
     headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status));
+    headers.insert(GRPC_STATUS, HeaderValue::from(status));
     if !message.is_empty()
         && let Ok(message) = HeaderValue::try_from(percent_encoded(message))
     {

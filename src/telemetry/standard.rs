@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, StatusCode};
 use metrics::{Counter, Histogram, Label};
 use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
 use crate::options::Workload;
+use crate::outcome::GRPC_STATUS;
 use crate::upstream::ClusterKey;
 
 const UNKNOWN: &str = "unknown";
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The statuses whose handles are kept, while no flag is set.
 const COMMON: [u16; 16] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 429, 500, 503, 504];

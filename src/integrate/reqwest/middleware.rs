@@ -212,13 +212,12 @@ impl Desk {
     /// The request that is due to be sent.
     fn next(&self) -> Poll<(u64, reqwest::Request)> {
         let mut last = self.lock();
-        if !matches!(last.state, Try::Due(_)) {
-            return Poll::Pending;
+        if matches!(last.state, Try::Due(_))
+            && let Try::Due(request) = mem::replace(&mut last.state, Try::Sent)
+        {
+            return Poll::Ready((last.number, request));
         }
-        match mem::replace(&mut last.state, Try::Sent) {
-            Try::Due(request) => Poll::Ready((last.number, request)),
-            _ => Poll::Pending,
-        }
+        Poll::Pending
     }
 
     fn is_waited_for(&self, number: u64) -> bool {
@@ -275,14 +274,14 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Self::Output> {
         let mut last = self.desk.lock();
-        if last.number != self.number || !matches!(last.state, Try::Answered(_)) {
-            return Poll::Pending;
+        if last.number == self.number
+            && matches!(last.state, Try::Answered(_))
+            && let Try::Answered(answer) = mem::take(&mut last.state)
+        {
+            let failed = |error| FailureError::new(failure_of_chain(&error), error);
+            return Poll::Ready(answer.map(Into::into).map_err(failed));
         }
-        match mem::take(&mut last.state) {
-            Try::Answered(Ok(response)) => Poll::Ready(Ok(response.into())),
-            Try::Answered(Err(error)) => Poll::Ready(Err(FailureError::new(failure_of_chain(&error), error))),
-            _ => Poll::Pending,
-        }
+        Poll::Pending
     }
 }
 
