@@ -2,7 +2,8 @@
 //!
 //! A closed loop with 32 requests in flight, client and server on a thread each. The ways of a library are measured in
 //! turns in one run and compared by their medians, because the machine is never the same twice. The CPU is that of the
-//! client's thread. The features of the crate are all on. `-- tonic` measures that library alone. Without `--bench`, as
+//! client's thread. The features of the crate are all on. Everything is measured twice: without a timeout, and with one
+//! that is the rule's here and the library's own there. `-- tonic` measures that library alone. Without `--bench`, as
 //! `cargo test --benches` has it, each way is only tried.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench that cannot run must stop")]
@@ -13,6 +14,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Uri};
@@ -32,16 +34,20 @@ use tokio::time::Instant;
 use tonic::client::{Grpc, GrpcService};
 use tonic::transport::Endpoint;
 use tonic_prost::ProstCodec;
+use tower::timeout::Timeout;
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 const IN_FLIGHT: usize = 32;
+
+/// That of the rule for `timed.test`.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const RULES: &str = "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: bench}
 spec:
-  hosts: [bench.test]
+  hosts: [bench.test, timed.test]
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: grpc, protocol: GRPC}]
   endpoints: [{address: 127.0.0.1, ports: {http: PORT, grpc: PORT}}]
@@ -53,8 +59,17 @@ spec:
   hosts: [bench.test]
   http:
   - match: [{uri: {prefix: /}}]
-    timeout: 10s
     route: [{destination: {host: bench.test}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: timed}
+spec:
+  hosts: [timed.test]
+  http:
+  - match: [{uri: {prefix: /}}]
+    timeout: 10s
+    route: [{destination: {host: timed.test}}]
 ";
 
 /// A round of so many requests.
@@ -92,8 +107,8 @@ impl Way {
         })
     }
 
-    /// A unary call through a service.
-    fn unary<S>(name: &'static str, service: S, url: &str) -> Self
+    /// A unary call through a service, with this timeout of its own.
+    fn unary<S>(name: &'static str, service: S, url: &str, timeout: Option<Duration>) -> Self
     where
         S: GrpcService<tonic::body::Body, Future: Send> + Clone + Send + Sync + 'static,
         S::ResponseBody: Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
@@ -104,7 +119,11 @@ impl Way {
             async move {
                 client.ready().await.map_err(Into::into)?;
                 let path = "/bench.Bench/Nothing".parse()?;
-                client.unary(tonic::Request::new(()), path, ProstCodec::<(), ()>::default()).await?;
+                let mut request = tonic::Request::new(());
+                if let Some(timeout) = timeout {
+                    request.set_timeout(timeout);
+                }
+                client.unary(request, path, ProstCodec::<(), ()>::default()).await?;
                 Ok(())
             }
         })
@@ -118,39 +137,60 @@ async fn whole<B: Body<Error: Into<BoxError>>>(response: Response<B>) -> Result<
     Ok(())
 }
 
-fn hyper(direct: &str, router: &MeshRouter) -> Vec<Way> {
+/// Where the ways of a library lead, and with which timeout.
+struct Course<'a> {
+    direct: &'a str,
+    /// The host of the rule.
+    host: &'static str,
+    router: &'a MeshRouter,
+    timeout: Option<Duration>,
+}
+
+fn hyper(Course { direct, host, router, timeout }: &Course<'_>) -> Vec<Way> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
     let ruled = Client::builder(TokioExecutor::new()).build_http::<RequestBody<Empty<Bytes>>>();
+    let url = format!("http://{host}/");
+    let name = "hyper-util's client";
     vec![
-        Way::get("hyper-util's client", client, direct),
-        Way::get("MeshRouter over it", router.layer(ruled), "http://bench.test/"),
-        Way::get("MeshRouter over Transport", router.layer(Transport::new()), "http://bench.test/"),
+        match timeout {
+            Some(timeout) => Way::get(name, Timeout::new(client, *timeout), direct),
+            None => Way::get(name, client, direct),
+        },
+        Way::get("MeshRouter over it", router.layer(ruled), &url),
+        Way::get("MeshRouter over Transport", router.layer(Transport::new()), &url),
     ]
 }
 
-fn reqwest(direct: &str, router: &MeshRouter) -> Vec<Way> {
+fn reqwest(Course { direct, host, router, timeout }: &Course<'_>) -> Vec<Way> {
+    let bare = match timeout {
+        Some(timeout) => client_builder().timeout(*timeout),
+        None => client_builder(),
+    };
+    let (bare, direct) = (bare.build().unwrap(), reqwest::Url::parse(direct).unwrap());
     let client = || client_builder().build().unwrap();
-    let (bare, direct) = (client(), reqwest::Url::parse(direct).unwrap());
-    let ruled = reqwest_middleware::ClientBuilder::new(client()).with(MeshMiddleware::from(router.clone())).build();
-    let url = reqwest::Url::parse("http://bench.test/").unwrap();
+    let middleware = MeshMiddleware::from((*router).clone());
+    let ruled = reqwest_middleware::ClientBuilder::new(client()).with(middleware).build();
+    let url = format!("http://{host}/");
+    let named = reqwest::Url::parse(&url).unwrap();
     vec![
         Way::new("reqwest's client", move || {
             let answer = bare.get(direct.clone()).send();
             async move { whole(answer.await?.into()).await }
         }),
         Way::new("MeshMiddleware in it", move || {
-            let answer = ruled.get(url.clone()).send();
+            let answer = ruled.get(named.clone()).send();
             async move { whole(answer.await?.into()).await }
         }),
-        Way::get("MeshRouter over it", router.layer(ReqwestService::new(client())), "http://bench.test/"),
+        Way::get("MeshRouter over it", router.layer(ReqwestService::new(client())), &url),
     ]
 }
 
-fn tonic(direct: &str, router: &MeshRouter) -> Vec<Way> {
-    let channel = Endpoint::from_shared(direct.to_owned()).unwrap().connect_lazy();
+fn tonic(Course { direct, host, router, timeout }: &Course<'_>) -> Vec<Way> {
+    let channel = Endpoint::from_shared((*direct).to_owned()).unwrap().connect_lazy();
+    let ruled = router.layer(Transport::new());
     vec![
-        Way::unary("tonic's channel", channel, direct),
-        Way::unary("MeshRouter over Transport", router.layer(Transport::new()), "http://bench.test:81"),
+        Way::unary("tonic's channel", channel, direct, *timeout),
+        Way::unary("MeshRouter over Transport", ruled, &format!("http://{host}:81"), None),
     ]
 }
 
@@ -189,7 +229,7 @@ fn busy() -> f64 {
     text.split(' ').next().and_then(|nanos| nanos.parse::<f64>().ok()).map_or(f64::NAN, |nanos| nanos / 1e3)
 }
 
-async fn compare(ways: Vec<Way>, rounds: usize, requests: usize) {
+async fn compare(title: &str, ways: Vec<Way>, rounds: usize, requests: usize) {
     let mut seen = vec![Vec::new(); ways.len()];
     for number in 0..=rounds {
         for (way, seen) in ways.iter().zip(&mut seen) {
@@ -200,7 +240,7 @@ async fn compare(ways: Vec<Way>, rounds: usize, requests: usize) {
             }
         }
     }
-    println!("\n{:27}{:>10}{:>9}{:>9}{:>9}   ratios to the first", "", "req/s", "p50 us", "p99 us", "cpu us");
+    println!("\n{title:27}{:>10}{:>9}{:>9}{:>9}   ratios to the first", "req/s", "p50 us", "p99 us", "cpu us");
     let mut first = None;
     for (way, seen) in ways.iter().zip(&seen) {
         let medians: Figures = std::array::from_fn(|figure| {
@@ -251,8 +291,8 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A library by its name, with its ways to an address, through the rules and past them.
-type Library = (&'static str, fn(&str, &MeshRouter) -> Vec<Way>);
+/// A library by its name, with its ways to a server, through the rules and past them.
+type Library = (&'static str, fn(&Course<'_>) -> Vec<Way>);
 
 fn main() {
     let (options, names): (Vec<_>, Vec<_>) = std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
@@ -266,9 +306,12 @@ fn main() {
     let (direct, router) = (format!("http://{address}/"), MeshRouter::new(&mesh));
     runtime().block_on(async {
         let libraries: [Library; 3] = [("hyper", hyper), ("reqwest", reqwest), ("tonic", tonic)];
-        for (name, ways) in libraries {
-            if names.is_empty() || names.iter().any(|asked| asked == name) {
-                compare(ways(&direct, &router), rounds, requests).await;
+        let asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
+        for (name, ways) in libraries.into_iter().filter(|(name, _)| asked(name)) {
+            for (host, timeout) in [("bench.test", None), ("timed.test", Some(TIMEOUT))] {
+                let course = Course { direct: &direct, host, router: &router, timeout };
+                let title = timeout.map_or(name.to_owned(), |timeout| format!("{name}, timeout {timeout:?}"));
+                compare(&title, ways(&course), rounds, requests).await;
             }
         }
     });
