@@ -50,10 +50,18 @@ struct State<B> {
 pub(super) struct Reader<B> {
     upload: Arc<Upload<B>>,
     generation: u32,
+    reached: Reached,
+}
+
+/// How far a reader has come.
+#[derive(Default)]
+struct Reached {
     /// The next of the kept chunks to read.
     position: usize,
     delivered: u64,
     trailers_read: bool,
+    /// Whether that was all.
+    ended: bool,
 }
 
 impl<B> Upload<B>
@@ -84,19 +92,18 @@ where
     pub(super) fn read(self: &Arc<Self>) -> Reader<B> {
         let mut state = self.lock();
         state.generation += 1;
-        let generation = state.generation;
-        drop(state);
-        self.reader(generation)
+        self.reader(&state)
     }
 
     /// Reads from the beginning, beside the reader there is: for a body that has been kept to its end.
     pub(super) fn read_beside(self: &Arc<Self>) -> Reader<B> {
-        let generation = self.lock().generation;
-        self.reader(generation)
+        self.reader(&self.lock())
     }
 
-    fn reader(self: &Arc<Self>, generation: u32) -> Reader<B> {
-        Reader { upload: Arc::clone(self), generation, position: 0, delivered: 0, trailers_read: false }
+    fn reader(self: &Arc<Self>, state: &State<B>) -> Reader<B> {
+        let mut reached = Reached::default();
+        reached.ended = state.is_read(&reached);
+        Reader { upload: Arc::clone(self), generation: state.generation, reached }
     }
 
     /// When the body had been read to its end, which is told here only of one with an [`UploadEnd`]; otherwise the task
@@ -215,9 +222,57 @@ where
 
     /// Nothing more comes, whether or not the source says so.
     fn note_end(&mut self, end: Option<&UploadEnd>) {
-        self.read_at.get_or_insert_with(Instant::now);
+        let read_at = *self.read_at.get_or_insert_with(Instant::now);
         if let Some(end) = end {
-            end.ended();
+            end.ended(read_at);
+        }
+    }
+
+    /// Whether nothing follows what was reached.
+    fn is_read(&self, reached: &Reached) -> bool {
+        self.source.is_none()
+            && !self.failed
+            && reached.position >= self.kept.len()
+            && (self.trailers.is_none() || reached.trailers_read)
+    }
+
+    /// The next frame for the reader that may read.
+    fn poll_reader(
+        &mut self,
+        reached: &mut Reached,
+        length: Option<u64>,
+        end: Option<&UploadEnd>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(chunk) = self.kept.get(reached.position) {
+            reached.position += 1;
+            reached.delivered += chunk.len() as u64;
+            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+        }
+        let kept = self.kept.len();
+        self.begun = true;
+        match ready!(self.poll_source(end, cx)) {
+            Some(Ok(chunk)) => {
+                reached.delivered += chunk.len() as u64;
+                // Whoever sends a body of a known length may not ask for more.
+                if length == Some(reached.delivered) {
+                    self.note_end(end);
+                }
+                if self.keeping {
+                    reached.position = kept + 1;
+                } else {
+                    // Everything kept has been read, and nobody will read it again.
+                    self.kept = Vec::new();
+                    reached.position = 0;
+                }
+                Poll::Ready(Some(Ok(Frame::data(chunk))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => {
+                let trailers = self.trailers.clone().filter(|_| !reached.trailers_read);
+                reached.trailers_read = true;
+                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+            }
         }
     }
 }
@@ -232,50 +287,19 @@ where
         if state.generation != self.generation {
             return Poll::Ready(Some(Err(BodyError::superseded())));
         }
-        if let Some(chunk) = state.kept.get(self.position) {
-            self.position += 1;
-            self.delivered += chunk.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
-        }
-        let kept = state.kept.len();
-        state.begun = true;
-        match ready!(state.poll_source(self.upload.end.as_deref(), cx)) {
-            Some(Ok(chunk)) => {
-                self.delivered += chunk.len() as u64;
-                // Whoever sends a body of a known length may not ask for more.
-                if self.upload.length == Some(self.delivered) {
-                    state.note_end(self.upload.end.as_deref());
-                }
-                if state.keeping {
-                    self.position = kept + 1;
-                } else {
-                    // Everything kept has been read, and nobody will read it again.
-                    state.kept = Vec::new();
-                    self.position = 0;
-                }
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => {
-                let trailers = state.trailers.clone().filter(|_| !self.trailers_read);
-                self.trailers_read = true;
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-            }
-        }
+        let frame = state.poll_reader(&mut self.reached, self.upload.length, self.upload.end.as_deref(), cx);
+        self.reached.ended = state.is_read(&self.reached);
+        frame
     }
 
+    /// Whether the last frame was all: nothing is asked of what others may be reading.
     pub(super) fn is_end_stream(&self) -> bool {
-        let state = self.upload.lock();
-        state.generation == self.generation
-            && state.source.is_none()
-            && !state.failed
-            && self.position >= state.kept.len()
-            && (state.trailers.is_none() || self.trailers_read)
+        self.reached.ended
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         match self.upload.length {
-            Some(length) => SizeHint::with_exact(length.saturating_sub(self.delivered)),
+            Some(length) => SizeHint::with_exact(length.saturating_sub(self.reached.delivered)),
             None => SizeHint::default(),
         }
     }

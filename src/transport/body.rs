@@ -25,6 +25,8 @@ use crate::service::Admission;
 /// Its errors say which [`Failure`](crate::outcome::Failure) they are, with hyper's as their source.
 pub struct TransportBody {
     body: Incoming,
+    /// Whether it is at its end, as far as its last frame told: to ask HTTP/2 costs a lock each time.
+    ended: bool,
     held: Held,
     /// Given back before the connection: whoever gets that may be in need of it.
     admission: Admission,
@@ -42,24 +44,28 @@ enum Held {
 impl TransportBody {
     /// A body whose connection is not coming back.
     pub(super) fn unbound(body: Incoming) -> Self {
-        Self { body, held: Held::Nothing, admission: Admission::default() }
+        Self { ended: body.is_end_stream(), body, held: Held::Nothing, admission: Admission::default() }
     }
 
     pub(super) fn leased<B: Upload>(body: Incoming, line: Line<B>, admission: Admission) -> Self {
-        if body.is_end_stream() {
+        let mut body = Self::unbound(body);
+        if body.ended {
             admission.release();
             line.give_back();
-            return Self::unbound(body);
+        } else {
+            (body.held, body.admission) = (Held::Line(Mutex::new(line)), admission);
         }
-        Self { body, held: Held::Line(Mutex::new(line)), admission }
+        body
     }
 
     pub(super) fn stream(body: Incoming, stream: Stream, admission: Admission) -> Self {
-        if body.is_end_stream() {
+        let mut body = Self::unbound(body);
+        if body.ended {
             admission.release();
-            return Self::unbound(body);
+        } else {
+            (body.held, body.admission) = (Held::Stream(stream), admission);
         }
-        Self { body, held: Held::Stream(stream), admission }
+        body
     }
 
     fn give_back(&mut self) {
@@ -82,22 +88,28 @@ impl Body for TransportBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureError>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        match &frame {
+        self.ended = match &frame {
             // hyper takes a reset without an error for the end, which only the other side can say.
             None if matches!(self.held, Held::Stream(_)) && !self.body.is_end_stream() => {
-                self.held = Held::Nothing;
+                (self.held, self.ended) = (Held::Nothing, true);
                 return Poll::Ready(Some(Err(failure::of_cut_body())));
             }
             // Nothing follows trailers, and many readers do not ask.
-            Some(Ok(frame)) if !frame.is_trailers() && !self.body.is_end_stream() => {}
-            Some(Ok(_)) | None => self.give_back(),
-            Some(Err(_)) => self.held = Held::Nothing,
+            Some(Ok(frame)) => frame.is_trailers() || self.body.is_end_stream(),
+            Some(Err(_)) => {
+                self.held = Held::Nothing;
+                true
+            }
+            None => true,
+        };
+        if self.ended {
+            self.give_back();
         }
         Poll::Ready(frame.map(|frame| frame.map_err(failure::of_exchange)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.ended
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -49,13 +49,13 @@ impl<B> Connection<B> {
 
 /// A stream for one request.
 pub(super) struct Claimed<B> {
-    connection: Arc<Connection<B>>,
+    sender: http2::SendRequest<Payload<B>>,
     stream: Stream,
 }
 
 impl<B> Claimed<B> {
     fn of(connection: &Arc<Connection<B>>) -> Option<Self> {
-        Some(Self { stream: Stream::claim(&connection.streams)?, connection: connection.clone() })
+        Some(Self { stream: Stream::claim(&connection.streams)?, sender: connection.sender.clone() })
     }
 }
 
@@ -112,9 +112,8 @@ impl<B: Upload> Pool<B> {
         let gate = Gate(admission);
         let mut again = true;
         loop {
-            let Claimed { connection, stream } = self.stream(&target, &gate).await?;
-            let reply = connection.sender.clone().try_send_request(request).await;
-            match reply {
+            let Claimed { mut sender, stream } = self.stream(&target, &gate).await?;
+            match sender.try_send_request(request).await {
                 Ok(response) => {
                     stream.streams().hear();
                     return Ok(response.map(|body| TransportBody::stream(body, stream, gate.0.clone())));
@@ -122,7 +121,7 @@ impl<B: Upload> Pool<B> {
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if again => {
                         again = false;
-                        self.multiplex.change(|other| !Arc::ptr_eq(other, &connection), None);
+                        self.multiplex.change(|other| !stream.is_of(&other.streams), None);
                         request = unsent;
                     }
                     _ => return Err(failure::of_exchange(error.into_error()).into()),

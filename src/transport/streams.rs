@@ -45,7 +45,8 @@ impl Streams {
 
     /// So many there may be at a time from now on.
     pub(super) fn allow(&self, limit: usize) {
-        if self.limit.swap(limit, Ordering::SeqCst) < limit {
+        // Said after each look at the connection, by the one task that drives it; it hardly ever changes.
+        if self.limit.load(Ordering::Relaxed) != limit && self.limit.swap(limit, Ordering::SeqCst) < limit {
             self.wake();
         }
     }
@@ -99,6 +100,11 @@ impl Stream {
 
     pub(super) fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// Whether it is one of these.
+    pub(super) fn is_of(&self, streams: &Arc<Streams>) -> bool {
+        Arc::ptr_eq(&self.streams, streams)
     }
 }
 
