@@ -5,6 +5,7 @@
 //! response; it begins when the try has its connection, once the request has been read. A gRPC client's `grpc-timeout` stands for the
 //! timeout of the route, which bounds it.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -230,8 +231,9 @@ fn grpc_text(milliseconds: u64) -> String {
     let units = [(1, 'm'), (1000, 'S'), (60_000, 'M'), (3_600_000, 'H')];
     let fitting = units.into_iter().find(|(size, _)| milliseconds / size <= MOST);
     let (size, unit) = fitting.unwrap_or((3_600_000, 'H'));
-    let mut text = (milliseconds / size).min(MOST).to_string();
-    text.push(unit);
+    let mut text = String::with_capacity(9);
+    // Writing to a string does not fail.
+    let _ = write!(text, "{}{unit}", (milliseconds / size).min(MOST));
     text
 }
 

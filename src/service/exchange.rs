@@ -25,7 +25,7 @@ use super::spares::Spares;
 use crate::dice::Draws;
 use crate::outcome::Failure;
 use crate::request::ListenerOrigin;
-use crate::route::{Action, Forward, RetryPolicy, Route, WeightedCluster};
+use crate::route::{Action, Forward, HeaderOps, RetryPolicy, Route, WeightedCluster};
 use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::{Choice, Cluster, Endpoint, EndpointId, Permit, Protocol};
 
@@ -236,12 +236,16 @@ impl Exchange {
 
     /// Operations on the response: the destination's, then the rule's, then what CORS allows, which wins.
     pub(super) fn finish_response(&self, status: StatusCode, headers: &mut HeaderMap, info: &RouteInfo) {
-        let destination = self.destination().map(|destination| &destination.response_headers);
-        let rule = self.route.as_ref().map(|route| &route.response_headers);
-        for operations in [destination, rule].into_iter().flatten() {
+        let mut apply = |operations: &HeaderOps| {
             if !operations.is_empty() {
                 formats::of_response(self, status, headers, info, operations);
             }
+        };
+        if let Some(destination) = self.destination() {
+            apply(&destination.response_headers);
+        }
+        if let Some(route) = &self.route {
+            apply(&route.response_headers);
         }
         let Some(extras) = &self.extras else { return };
         if let Some((grant, cors)) = extras.grant.as_ref().zip(self.forward().and_then(|forward| forward.cors.as_ref()))

@@ -14,7 +14,9 @@ use super::local_reply::LocalReply;
 use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_PATH, Rewrite, Route};
+use crate::route::{
+    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, HeaderOps, ORIGINAL_PATH, Rewrite, Route,
+};
 use crate::upstream::Original;
 
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
@@ -116,11 +118,13 @@ impl Exchange {
     /// Header operations, then host and path, as the rule and its destination say. `None`: there is no such URI.
     fn change(&self, route: &Route, forward: &Forward, head: &mut Parts) -> Option<()> {
         let destination = forward.clusters.get(self.destination);
-        for operations in [&destination.request_headers, &route.request_headers] {
+        let mut apply = |operations: &HeaderOps| {
             if !operations.is_empty() {
                 formats::of_request(self, head, operations);
             }
-        }
+        };
+        apply(&destination.request_headers);
+        apply(&route.request_headers);
         let Rewrite { path, authority } = &forward.rewrite;
         if let Some(rewrite) = forward.authority(destination) {
             // That of a destination among others is not told, but it is what the rule's own replaces.

@@ -11,12 +11,15 @@ const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 /// Drops the headers of a request that concern one connection only (RFC 9110, 7.6.1), but `te: trailers`; a tunnel
 /// keeps its `Upgrade`, and, as by Envoy, all of `Connection` with what it names.
 pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
-    // One look at the names, since most heads have none of these, or only `te`.
-    let (mut others, mut codings) = (false, false);
-    for name in headers.keys() {
-        match *name == TE {
-            true => codings = true,
-            false => others |= is_of_a_hop(name),
+    // One look at the lines, since most heads have none of these, or only `te: trailers`.
+    let (mut others, mut codings, mut trailers) = (false, false, false);
+    for (name, value) in headers.iter() {
+        if *name != TE {
+            others |= is_of_a_hop(name);
+        } else if value == TRAILERS && !trailers {
+            trailers = true;
+        } else {
+            codings = true;
         }
     }
     if others {
@@ -50,12 +53,6 @@ fn drop_all_but_te(headers: &mut HeaderMap, tunnel: bool) {
 
 /// Of all that a client takes, only whether it takes trailers is told on.
 fn keep_trailers(headers: &mut HeaderMap) {
-    let mut lines = headers.get_all(TE).iter();
-    if let (Some(only), None) = (lines.next(), lines.next())
-        && only == TRAILERS
-    {
-        return;
-    }
     if headers.get_all(TE).iter().flat_map(tokens).any(|coding| is(coding, TRAILERS.as_bytes())) {
         headers.insert(TE, HeaderValue::from_static(TRAILERS));
     } else {

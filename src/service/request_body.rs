@@ -157,6 +157,11 @@ impl<B> RequestBody<B> {
         self
     }
 
+    /// Aims it where it is: it may be large.
+    pub(super) fn aim_at(&mut self, aim: Aim) {
+        self.aim = Some(aim);
+    }
+
     /// Where the request goes; `None` if no rule chose an endpoint for it.
     pub fn aim(&self) -> Option<&Aim> {
         self.aim.as_ref()

@@ -155,19 +155,13 @@ pub(super) struct Asks {
 impl Exchange {
     /// Bounds the request by its rule, by what it asks for itself, and by the budget it has.
     pub(super) fn bound(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
-        let none = RequestPolicy::default();
-        let policy = head.extensions.get::<RequestPolicy>().unwrap_or(&none);
-        let RequestPolicy { timeout, per_try_timeout, retries, hash, idempotent, hedge_after, subset: _ } = *policy;
-        let timeout = timeout.or(forward.timeout);
-        let per_try = per_try_timeout.or(forward.retry.as_ref().and_then(|retry| retry.per_try_timeout));
-        self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);
-        self.hash = hash;
-        if retries.is_some() || idempotent.is_some() || hedge_after.is_some() {
-            let retry = retries.map(|attempts| RetryPolicy { attempts, ..forward.retry.clone().unwrap_or_default() });
-            let repeats = idempotent.unwrap_or_else(|| head.method.is_idempotent()) && !is_upgrade(head);
-            let hedge = hedge_after.filter(|_| repeats && !self.inbound);
-            self.set_asks(Asks { retry, idempotent, hedge });
+        let (mut timeout, mut per_try) =
+            (forward.timeout, forward.retry.as_ref().and_then(|retry| retry.per_try_timeout));
+        if let Some(policy) = head.extensions.get::<RequestPolicy>() {
+            (timeout, per_try) = (policy.timeout.or(timeout), policy.per_try_timeout.or(per_try));
+            self.ask(policy, forward, head);
         }
+        self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);
         // What comes in has a caller who counts the time; it is for what goes out from here.
         match head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound) {
             Some(budget) if budget.is_spent() => Err(LocalReply::expired(Expired::Request)),
@@ -176,6 +170,18 @@ impl Exchange {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    /// What the request asks for beside its timeouts.
+    fn ask(&mut self, policy: &RequestPolicy, forward: &Forward, head: &Parts) {
+        let RequestPolicy { retries, hash, idempotent, hedge_after, .. } = *policy;
+        self.hash = hash;
+        if retries.is_some() || idempotent.is_some() || hedge_after.is_some() {
+            let retry = retries.map(|attempts| RetryPolicy { attempts, ..forward.retry.clone().unwrap_or_default() });
+            let repeats = idempotent.unwrap_or_else(|| head.method.is_idempotent()) && !is_upgrade(head);
+            let hedge = hedge_after.filter(|_| repeats && !self.inbound);
+            self.set_asks(Asks { retry, idempotent, hedge });
         }
     }
 }

@@ -96,9 +96,10 @@ where
         self.exchange.note_upgrade(head);
         let aim = self.aim(head);
         // Also a try that a fault ends may be followed by another, which needs the body.
-        let (body, upload) = first_body(&mut self.exchange, body);
+        let (mut body, upload) = first_body(&mut self.exchange, body);
         self.upload = upload;
-        Ok(body.with_aim(aim?))
+        body.aim_at(aim?);
+        Ok(body)
     }
 
     /// Whether the cluster admits no more, and the service does not have the try wait.

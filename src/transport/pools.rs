@@ -30,8 +30,8 @@ use crate::upstream::{ConnectionSettings, Endpoint, EndpointId};
 /// Idle connections are looked at every eighth of the shortest time that they may have, within these.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
-/// The endpoint, the type of body, and the hash of the [`Variant`], which is 0 for the usual one.
-type Key = (EndpointId, TypeId, u64);
+/// The endpoint, the type of body, and the hash of the [`Variant`], which the usual one has none of.
+type Key = (EndpointId, TypeId, Option<u64>);
 /// Of one key there is more than one pool while requests with other settings are under way.
 type Map = HashMap<Key, Vec<Arc<Entry>>, RandomState>;
 /// The pools of a host by port, security and body.
@@ -59,10 +59,11 @@ impl Entry {
         Arc::new(Self { pool, endpoint: Weak::new(), connection: Arc::default(), variant: Variant::default() })
     }
 
+    /// Whether it is what is looked for, one of the same [`Key`].
     fn is_for(&self, endpoint: &Endpoint, variant: &Variant) -> bool {
         // Equal settings are mostly the same ones.
         let same = |one, other| Arc::ptr_eq(one, other) || one == other;
-        same(&self.connection, endpoint.connection()) && self.variant == *variant
+        same(&self.connection, endpoint.connection()) && (variant.is_usual() || self.variant == *variant)
     }
 
     fn pool<B: Upload>(&self) -> Option<Arc<Pool<B>>> {
@@ -101,8 +102,8 @@ impl Inner {
 
     /// The pool of an endpoint, as its settings are now.
     pub(super) fn of_endpoint<B: Upload>(self: &Arc<Self>, endpoint: &Arc<Endpoint>, variant: Variant) -> Arc<Pool<B>> {
-        let usual = variant == Variant::default();
-        let key = (endpoint.id, TypeId::of::<B>(), if usual { 0 } else { self.hasher.hash_one(&variant) });
+        let hash = (!variant.is_usual()).then(|| self.hasher.hash_one(&variant));
+        let key = (endpoint.id, TypeId::of::<B>(), hash);
         if let Some(pool) = self.find(&key, endpoint, &variant) {
             return pool;
         }

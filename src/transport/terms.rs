@@ -27,6 +27,13 @@ pub(super) struct Variant {
     pub(super) tunnel: Option<Arc<Tunnel>>,
 }
 
+impl Variant {
+    /// Whether nothing sets it apart.
+    pub(super) fn is_usual(&self) -> bool {
+        self.name.is_none() && self.client.is_none() && self.https.is_none() && self.tunnel.is_none()
+    }
+}
+
 /// What every connection of one pool goes by.
 pub(super) struct Terms {
     /// How long one may be without a request.
