@@ -34,6 +34,16 @@ pub struct HeaderOps {
     set: Box<[(HeaderName, Value)]>,
     add: Box<[(HeaderName, Value)]>,
     authority: Option<AuthorityRewrite>,
+    needs: Needs,
+}
+
+/// What the values of operations ask for; each is asked of every request.
+#[derive(Clone, Copy, Debug, Default)]
+struct Needs {
+    /// Whether one has commands.
+    context: bool,
+    request: bool,
+    start: bool,
 }
 
 /// What a header is set to.
@@ -95,6 +105,20 @@ impl HeaderOps {
         HeaderOpsBuilder::new(false)
     }
 
+    fn new(
+        remove: Box<[HeaderName]>,
+        set: Box<[(HeaderName, Value)]>,
+        add: Box<[(HeaderName, Value)]>,
+        authority: Option<AuthorityRewrite>,
+    ) -> Self {
+        let needs = Needs {
+            context: formats(&set, &add).next().is_some(),
+            request: formats(&set, &add).any(Format::names_request),
+            start: formats(&set, &add).any(Format::names_start),
+        };
+        Self { remove, set, add, authority, needs }
+    }
+
     /// Whether nothing is to be done, the authority aside.
     pub fn is_empty(&self) -> bool {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
@@ -107,17 +131,17 @@ impl HeaderOps {
 
     /// Whether no value depends on the request: the context is then not looked at.
     pub fn is_literal(&self) -> bool {
-        !self.values().any(|value| matches!(value, Value::Format(_)))
+        !self.needs.context
     }
 
     /// Whether a value names a part of the request's head, which must then be kept for operations on the response.
     pub fn needs_request(&self) -> bool {
-        self.values().any(|value| matches!(value, Value::Format(format) if format.names_request()))
+        self.needs.request
     }
 
     /// Whether a value says when the request came, which must then be noted.
     pub fn needs_start(&self) -> bool {
-        self.values().any(|value| matches!(value, Value::Format(format) if format.names_start()))
+        self.needs.start
     }
 
     /// Changes the headers of a request; the authority is left to the caller. `%REQ(..)%` reads `headers` themselves,
@@ -131,7 +155,7 @@ impl HeaderOps {
     /// Changes the headers of a response. `%RESP(..)%` reads `headers` themselves, after the removals.
     pub fn apply_response(&self, headers: &mut HeaderMap, context: &FormatContext<'_>) {
         self.remove_from(headers);
-        if self.values().any(|value| matches!(value, Value::Format(_))) {
+        if !self.is_literal() {
             // Of a header that has one line in Envoy, `%RESP(..)%` is all of it.
             one_line::join(headers, Side::Response);
         }
@@ -167,19 +191,14 @@ impl HeaderOps {
     /// The values that depend on the request, in their order; those that come out empty, or fit in no header, as
     /// `None`.
     fn rendered(&self, context: &FormatContext<'_>) -> Vec<Option<HeaderValue>> {
-        let formats = self.values().filter_map(|value| match value {
-            Value::Literal(_) => None,
-            Value::Format(format) => Some(format),
-        });
-        let rendered = formats.map(|format| {
+        if self.is_literal() {
+            return Vec::new();
+        }
+        let rendered = formats(&self.set, &self.add).map(|format| {
             let value = Some(format.render(context)).filter(|value| !value.is_empty())?;
             HeaderValue::from_maybe_shared(Bytes::from(value)).ok()
         });
         rendered.collect()
-    }
-
-    fn values(&self) -> impl Iterator<Item = &Value> {
-        self.set.iter().chain(&self.add).map(|(_, value)| value)
     }
 
     /// The operations of a rule joined with those of its only destination: all removals, then the sets of the rule
@@ -189,12 +208,12 @@ impl HeaderOps {
         fn join<T>(first: Box<[T]>, second: Box<[T]>) -> Box<[T]> {
             first.into_vec().into_iter().chain(second).collect()
         }
-        HeaderOps {
-            remove: join(self.remove, destination.remove),
-            set: join(self.set, destination.set),
-            add: join(self.add, destination.add),
-            authority: self.authority.or(destination.authority),
-        }
+        HeaderOps::new(
+            join(self.remove, destination.remove),
+            join(self.set, destination.set),
+            join(self.add, destination.add),
+            self.authority.or(destination.authority),
+        )
     }
 }
 
@@ -260,12 +279,7 @@ impl HeaderOpsBuilder {
         self.remove.sort_by(|a, b| a.as_str().cmp(b.as_str()));
         self.set.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
         self.add.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
-        HeaderOps {
-            remove: self.remove.into(),
-            set: self.set.into(),
-            add: self.add.into(),
-            authority: self.set_authority.or(self.add_authority),
-        }
+        HeaderOps::new(self.remove.into(), self.set.into(), self.add.into(), self.set_authority.or(self.add_authority))
     }
 
     /// What a reserved name means: the authority of a request, else nothing. It is literal, without substitutions.
@@ -273,6 +287,14 @@ impl HeaderOpsBuilder {
         let authority = name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority");
         if self.request && authority && !value.is_empty() { AuthorityRewrite::new(value).map(Some) } else { Ok(None) }
     }
+}
+
+/// The values that have commands, in their order.
+fn formats<'a>(set: &'a [(HeaderName, Value)], add: &'a [(HeaderName, Value)]) -> impl Iterator<Item = &'a Format> {
+    set.iter().chain(add).filter_map(|(_, value)| match value {
+        Value::Literal(_) => None,
+        Value::Format(format) => Some(format),
+    })
 }
 
 fn is_reserved(name: &str) -> bool {

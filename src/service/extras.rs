@@ -74,7 +74,8 @@ impl Exchange {
 
     /// Has the copies sent that are due, once.
     pub(super) fn send_mirrors(&mut self, send: impl Fn(&SavedHead, &Self, MirrorTarget)) {
-        let mirrors = self.extras.as_mut().map(|extras| std::mem::take(&mut extras.mirrors)).unwrap_or_default();
+        let Some(extras) = &mut self.extras else { return };
+        let mirrors = std::mem::take(&mut extras.mirrors);
         if let Some(saved) = &self.saved {
             mirrors.into_iter().for_each(|target| send(saved, self, target));
         }

@@ -17,7 +17,7 @@ use crate::request::{Origin, RequestView};
 use crate::route::{
     Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, HeaderOps, ORIGINAL_PATH, Rewrite, Route,
 };
-use crate::upstream::Original;
+use crate::upstream::{Cluster, Original};
 
 const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
@@ -87,8 +87,8 @@ impl Exchange {
 
     /// Whether it may go where it leads by itself.
     fn passes_through(&self) -> bool {
-        let mut clusters = self.cluster.iter().chain(self.mirrors().iter().map(|mirror| &mirror.cluster));
-        clusters.any(|cluster| cluster.pass_through().is_some())
+        let passes = |cluster: &Arc<Cluster>| cluster.pass_through().is_some();
+        self.cluster.as_ref().is_some_and(passes) || self.mirrors().iter().any(|mirror| passes(&mirror.cluster))
     }
 
     /// The filters in front of the router, in Envoy's order: fault, then CORS.

@@ -105,7 +105,7 @@ impl Secured {
                 (Some(named).filter(|_| !head.headers.contains_key(HOST)), Some(https))
             }
         };
-        Some(Aim { https, ..Aim::new(endpoint.clone(), authority) })
+        Some(Aim { https: https.map(Box::new), ..Aim::new(endpoint.clone(), authority) })
     }
 }
 

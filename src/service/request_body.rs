@@ -47,7 +47,7 @@ pub struct Aim {
     /// or the endpoint gets no such header.
     pub client: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The TLS that the application asked for itself. `None`: only what the endpoint's settings say.
-    pub https: Option<Https>,
+    pub https: Option<Box<Https>>,
 }
 
 /// TLS that the application asked for itself: its request is `https`.
@@ -96,7 +96,7 @@ impl Aim {
     /// The same aim for a request that is `https`.
     #[must_use]
     pub fn with_https(mut self, https: Https) -> Self {
-        self.https = Some(https);
+        self.https = Some(Box::new(https));
         self
     }
 

@@ -178,7 +178,7 @@ impl Transport {
         let connection = endpoint.connection();
         let variant = Variant {
             name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),
-            client: client.filter(|_| connection.proxy_protocol.is_some()),
+            client: client.filter(|_| connection.proxy_protocol.is_some()).map(Box::new),
             https: None,
             tunnel: tunnel.cloned(),
         };
@@ -226,8 +226,7 @@ where
                     Protocol::Http2 => true,
                     Protocol::SameAsDownstream | Protocol::Sniffed => request.version() == Version::HTTP_2,
                 };
-                let variant = variant(endpoint.connection(), authority.as_ref(), &request, client);
-                let variant = Variant { https: https.filter(|https| takes(https, endpoint.connection())), ..variant };
+                let variant = variant(endpoint.connection(), authority.as_ref(), &request, client, https);
                 let pool = self.inner.of_endpoint(&endpoint, variant);
                 send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
             }
@@ -286,6 +285,7 @@ fn variant<B>(
     authority: Option<&Authority>,
     request: &Request<B>,
     client: Option<Box<(SocketAddr, SocketAddr)>>,
+    https: Option<Box<Https>>,
 ) -> Variant {
     let named = || {
         let host = authority.map(Authority::host);
@@ -294,8 +294,8 @@ fn variant<B>(
     };
     Variant {
         name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
-        client: client.filter(|_| connection.proxy_protocol.is_some()).map(|client| *client),
-        https: None,
+        client: client.filter(|_| connection.proxy_protocol.is_some()),
+        https: https.filter(|https| takes(https, connection)),
         tunnel: None,
     }
 }

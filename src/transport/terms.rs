@@ -20,9 +20,9 @@ pub(super) struct Variant {
     /// The host of the request in lower case, where it is the name in the TLS handshake or in the certificate.
     pub(super) name: Option<Box<str>>,
     /// The client and the address that it dialled, where a PROXY header says so.
-    pub(super) client: Option<(SocketAddr, SocketAddr)>,
+    pub(super) client: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The TLS that the application asked for, where the endpoint's own does not take its place.
-    pub(super) https: Option<Https>,
+    pub(super) https: Option<Box<Https>>,
     /// What the endpoint is asked for before bytes flow.
     pub(super) tunnel: Option<Arc<Tunnel>>,
 }
@@ -88,7 +88,8 @@ impl Terms {
             terms.http2.keep_alive_interval(ping.interval).keep_alive_timeout(ping.timeout).keep_alive_while_idle(true);
         }
         terms.keepalive = connection.keepalive;
-        terms.proxy = connection.proxy_protocol.map(|version| Proxy { version, client: variant.client });
+        terms.proxy =
+            connection.proxy_protocol.map(|version| Proxy { version, client: variant.client.as_deref().copied() });
         terms.secure = connection.tls.as_ref().and_then(|tls| Secure::new(settings, tls, variant.name.as_deref()));
         if let Some(https) = variant.https.as_ref().filter(|https| https.is_whole || terms.secure.is_none()) {
             terms.within = Secure::of_host(settings, &https.server_name);

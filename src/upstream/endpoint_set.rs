@@ -63,15 +63,29 @@ impl EndpointSet {
     pub fn pick(&self, draws: &mut Draws, choice: &Choice<'_>) -> Option<Picked> {
         // One number for all picks of a choice: what tells them apart is which pick it is.
         let hash = if self.by_hash { choice.hash.unwrap_or_else(|| draws.next_u64()) } else { 0 };
-        let tried = if choice.avoid_tried { choice.tried } else { &[] };
-        let mut attempt = 0;
+        let mut endpoint = self.choose(draws, hash, choice, 0)?;
+        if choice.avoid_tried && choice.tried.contains(&endpoint.id) {
+            endpoint = self.choose_again(draws, hash, choice)?;
+        }
+        Some(Picked::new(Arc::clone(endpoint)))
+    }
+
+    /// One that was not tried, if a few more picks find any.
+    #[cold]
+    fn choose_again(&self, draws: &mut Draws, hash: u64, choice: &Choice<'_>) -> Option<&Arc<Endpoint>> {
+        let mut attempt = 1;
         loop {
-            let endpoint = self.level(draws, hash, choice)?.choose(draws, hash, attempt)?;
-            if attempt == PICKS_AGAIN || !tried.contains(&endpoint.id) {
-                return Some(Picked::new(Arc::clone(endpoint)));
+            let endpoint = self.choose(draws, hash, choice, attempt)?;
+            if attempt == PICKS_AGAIN || !choice.tried.contains(&endpoint.id) {
+                return Some(endpoint);
             }
             attempt += 1;
         }
+    }
+
+    /// Pick number `attempt` of one choice.
+    fn choose(&self, draws: &mut Draws, hash: u64, choice: &Choice<'_>, attempt: usize) -> Option<&Arc<Endpoint>> {
+        self.level(draws, hash, choice)?.choose(draws, hash, attempt)
     }
 
     fn level(&self, draws: &mut Draws, hash: u64, choice: &Choice<'_>) -> Option<&Level> {
