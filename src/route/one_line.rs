@@ -14,23 +14,26 @@ pub(crate) enum Side {
     Response,
 }
 
-const OF_BOTH: [&str; 8] = [
+const OF_BOTH: [&str; 10] = [
     "cache-control",
     "connection",
     "content-encoding",
     "content-type",
+    "keep-alive",
     "proxy-status",
     "via",
     "x-envoy-attempt-count",
+    "x-envoy-decorator-operation",
     "x-request-id",
 ];
 
-const OF_REQUESTS: [&str; 21] = [
+const OF_REQUESTS: [&str; 36] = [
     "accept",
     "accept-encoding",
     "access-control-request-headers",
     "access-control-request-method",
     "authorization",
+    "expect",
     "grpc-accept-encoding",
     "grpc-timeout",
     "if-match",
@@ -40,9 +43,23 @@ const OF_REQUESTS: [&str; 21] = [
     "if-unmodified-since",
     "origin",
     "pragma",
+    "proxy-connection",
     "referer",
+    "te",
     "user-agent",
     "x-client-trace-id",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+    "x-envoy-external-address",
+    "x-envoy-force-trace",
+    "x-envoy-internal",
+    "x-envoy-ip-tags",
+    "x-envoy-original-host",
+    "x-envoy-original-path",
+    "x-envoy-original-url",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-forwarded-client-cert",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-port",

@@ -147,6 +147,10 @@ impl RouteTable {
             return Resolution::HttpsOnly;
         }
         let Some(rules) = rules else { return Resolution::Unknown(self.unknown) };
+        // Envoy asks no rule about `*`, nor about a tunnel, which has no path.
+        if !request.path().starts_with('/') {
+            return Resolution::NoRoute;
+        }
         match self.rule_sets.get(rules.0 as usize).and_then(|rules| rules.first_match(request, trace)) {
             Some(route) => Resolution::Route(route),
             None => Resolution::NoRoute,

@@ -385,12 +385,13 @@ fn match_holds(entry: &HttpMatchRequest, asked: &Asked) -> bool {
 
 fn uri_holds(matcher: Option<&StringMatch>, ignore_case: bool, asked: &Asked) -> bool {
     let lower = |text: &str| if ignore_case { text.to_ascii_lowercase() } else { text.to_owned() };
-    match matcher {
-        Some(StringMatch { exact: Some(exact), .. }) => lower(&asked.path) == lower(exact),
-        Some(StringMatch { prefix: Some(prefix), .. }) => lower(&asked.path).starts_with(&lower(prefix)),
-        Some(StringMatch { regex: Some(regex), .. }) => whole(regex, &asked.path),
-        _ => asked.path.starts_with('/'),
-    }
+    asked.path.starts_with('/')
+        && match matcher {
+            Some(StringMatch { exact: Some(exact), .. }) => lower(&asked.path) == lower(exact),
+            Some(StringMatch { prefix: Some(prefix), .. }) => lower(&asked.path).starts_with(&lower(prefix)),
+            Some(StringMatch { regex: Some(regex), .. }) => whole(regex, &asked.path),
+            _ => true,
+        }
 }
 
 fn text_holds(matcher: &StringMatch, text: &str) -> bool {
