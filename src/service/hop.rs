@@ -60,16 +60,22 @@ fn keep_trailers(headers: &mut HeaderMap) {
     }
 }
 
-/// HTTP/2 may spread the cookies over several lines (RFC 9113, 8.2.3), rules and HTTP/1.1 know one.
+/// HTTP/2 may spread the cookies over several lines (RFC 9113, 8.2.3), rules and HTTP/1.1 know one. As by Envoy it begins
+/// with the first line that says something, and there is none if none does.
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(COOKIE).iter().nth(1).is_none() {
-        return;
+    let mut lines = headers.get_all(COOKIE).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => return,
+        (Some(only), None) if !only.is_empty() => return,
+        _ => {}
     }
-    let cookies: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let lines = headers.get_all(COOKIE).iter().skip_while(|line| line.is_empty());
+    let cookies: Vec<&[u8]> = lines.map(HeaderValue::as_bytes).collect();
     // Valid values joined by valid bytes.
-    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
-        headers.insert(COOKIE, joined);
-    }
+    match HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        Ok(joined) if !joined.is_empty() => headers.insert(COOKIE, joined),
+        _ => headers.remove(COOKIE),
+    };
 }
 
 /// Whether HTTP/1.1's `Upgrade` names a WebSocket.
@@ -148,6 +154,9 @@ mod tests {
         let spread = [("cookie", "a=1"), ("x", "1"), ("cookie", "b=2; c=3")];
         assert_eq!(left(&spread, join), ["cookie: a=1; b=2; c=3", "x: 1"]);
         assert_eq!(left(&spread[..2], join), ["cookie: a=1", "x: 1"]);
+        let empty = [("cookie", ""), ("cookie", ""), ("cookie", "a=1"), ("cookie", "")];
+        assert_eq!(left(&empty, join), ["cookie: a=1; "]);
+        assert_eq!((left(&empty[..2], join).len(), left(&empty[..1], join).len()), (0, 0));
     }
 
     #[test]
