@@ -66,6 +66,15 @@ async fn every_event_has_its_answer() {
 }
 
 #[tokio::test]
+async fn about_an_asterisk_no_rule_is_asked() {
+    let mut request = ask(Method::OPTIONS, "*", "text/html");
+    request.headers_mut().insert("host", "plain".parse().unwrap());
+    let response = answer(&support::mesh(), request).await;
+    assert_eq!((response.status().as_u16(), info(&response).details()), (404, "absolute_path_rejected"));
+    assert_eq!((info(&response).flags().to_string().as_str(), info(&response).rule()), ("-", None));
+}
+
+#[tokio::test]
 async fn the_answer_to_head_has_the_length_and_no_body() {
     let response = answer(&support::mesh(), ask(Method::HEAD, "http://empty/", "text/html")).await;
     assert_eq!(response.headers()["content-length"], "19");

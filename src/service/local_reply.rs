@@ -3,6 +3,7 @@
 //! | event | status | body | flag | details |
 //! |---|---|---|---|---|
 //! | no virtual host, no rule | 404 | | `NR` | `route_not_found` |
+//! | a path without its slash (`*`) | 404 | | | `absolute_path_rejected` |
 //! | unknown host, `REGISTRY_ONLY` | 502 | | | `direct_response` |
 //! | the destination is no known cluster | 503 | | `NC` | `cluster_not_found` |
 //! | no healthy endpoint | 503 | `no healthy upstream` | `UH` | `no_healthy_upstream` |
@@ -108,6 +109,11 @@ impl LocalReply {
 
     pub(super) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "", ResponseFlags::NO_ROUTE, "route_not_found")
+    }
+
+    /// Of `*`, about which no rule is asked.
+    pub(super) fn no_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "", ResponseFlags::NONE, "absolute_path_rejected")
     }
 
     pub(super) fn refused_host() -> Self {
