@@ -2,8 +2,8 @@
 //!
 //! The timeout of a route (`http[].timeout`) begins when the request has been read to its end and covers all tries,
 //! the pauses between them and the body of the response. `perTryTimeout` covers one try up to the head of its
-//! response; it begins when the try has its connection, once the request has been read. A gRPC client's `grpc-timeout` stands for the
-//! timeout of the route, which bounds it.
+//! response; it begins when the try has its connection, once the request has been read. A gRPC client's `grpc-timeout`
+//! stands for the timeout of the route, which bounds it.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
