@@ -148,26 +148,29 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-/// The bytes that stand as they are, a dot as long as no segment begins with it.
-const STAYS: [bool; 256] = {
-    let mut stays = [false; 256];
+/// What a byte may ask for: nothing (0), that no segment begins with it (a dot, 1), or a closer look (2).
+const ASKS: [u8; 256] = {
+    let mut asks = [2; 256];
     let mut byte = 0;
     while byte < 256 {
-        stays[byte] = matches!(CLASSES[byte], Class::Keep | Class::Unreserved) || byte == b'.' as usize;
+        match CLASSES[byte] {
+            Class::Keep | Class::Unreserved => asks[byte] = 0,
+            Class::Special if byte == b'.' as usize => asks[byte] = 1,
+            Class::Special | Class::Escape => {}
+        }
         byte += 1;
     }
-    stays
+    asks
 };
 
 /// Whether nothing can change: every byte may stand as it is, no segment begins with dots alone, and every escape is
 /// one to keep.
 fn is_plain(path: &[u8]) -> bool {
     // Most paths have nothing to look at twice. Without a way out in between the loop is as short as can be.
-    let look = |(stays, previous), &byte: &u8| {
-        (stays & STAYS[usize::from(byte)] & !((previous == b'/') & (byte == b'.')), byte)
-    };
-    if path.iter().fold((true, 0), look).0 {
-        return true;
+    match path.iter().fold(0, |asked, &byte| asked | ASKS[usize::from(byte)]) {
+        0 => return true,
+        1 if !path.windows(2).any(|pair| pair == b"/.") => return true,
+        _ => {}
     }
     let mut previous = 0;
     path.iter().enumerate().all(|(at, &byte)| {
