@@ -222,7 +222,7 @@ fn decision(mesh: &Mesh, origin: &Origin, asked: &Asked) -> Decision {
     let mut explanation = Explanation::default();
     assert_eq!(snapshot.resolve_traced(origin, &view, &mut explanation), resolution, "explaining changes nothing");
     match resolution {
-        Resolution::NoRoute => Decision::NoRoute,
+        Resolution::NoRoute | Resolution::NoPath => Decision::NoRoute,
         Resolution::Route(index) => {
             let from = &snapshot.route(origin, index).unwrap().origin;
             let numbers: Vec<usize> =

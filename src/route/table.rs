@@ -116,6 +116,9 @@ pub enum Resolution {
     Route(RouteIndex),
     /// The host is known and none of its rules matches: 404 with the flag `NR`, without a look at other hosts.
     NoRoute,
+    /// The host is known and the path has no slash to begin with: `*`, or none at all. No rule is asked, whatever it says of
+    /// paths: 404 without a flag.
+    NoPath,
     /// The host, or the port of the host, is not known.
     Unknown(Unknown),
     /// The host is for `https` only and the request is in plaintext: 301 to the same URI with that scheme, the
@@ -147,9 +150,8 @@ impl RouteTable {
             return Resolution::HttpsOnly;
         }
         let Some(rules) = rules else { return Resolution::Unknown(self.unknown) };
-        // Envoy asks no rule about `*`, nor about a tunnel, which has no path.
         if !request.path().starts_with('/') {
-            return Resolution::NoRoute;
+            return Resolution::NoPath;
         }
         match self.rule_sets.get(rules.0 as usize).and_then(|rules| rules.first_match(request, trace)) {
             Some(route) => Resolution::Route(route),
@@ -221,6 +223,13 @@ mod tests {
     #[test]
     fn a_known_host_without_a_matching_rule_does_not_fall_through_to_a_wider_one() {
         assert_eq!(resolve("http://reviews.default.svc.cluster.local/b"), Resolution::NoRoute);
+    }
+
+    #[test]
+    fn no_rule_is_asked_about_an_asterisk() {
+        let request = Request::options("*").header("host", "reviews.default.svc.cluster.local").body(()).unwrap();
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        assert_eq!(table().resolve(&view, &mut Explanation::default()), Resolution::NoPath);
     }
 
     #[test]

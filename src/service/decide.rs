@@ -79,9 +79,7 @@ impl Routing {
                 return refuse(LocalReply::refused_host(), &self.metrics.black_hole);
             }
             Resolution::HttpsOnly => return refuse(to_https(&view), &self.metrics.no_route),
-            Resolution::NoRoute if !path.starts_with('/') => {
-                return refuse(LocalReply::no_path(), &self.metrics.no_route);
-            }
+            Resolution::NoPath => return refuse(LocalReply::no_path(), &self.metrics.no_route),
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };
