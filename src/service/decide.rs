@@ -182,10 +182,9 @@ impl Routing {
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.destination, exchange.secured) = (number, secured);
         exchange.version = Some(head.version);
-        let needs_start = |request: &HeaderOps, response: &HeaderOps| request.needs_start() || response.needs_start();
-        if needs_start(&route.request_headers, &route.response_headers)
-            || needs_start(&destination.request_headers, &destination.response_headers)
-        {
+        let headers = [&route.request_headers, &route.response_headers];
+        let of_destination = [&destination.request_headers, &destination.response_headers];
+        if headers.into_iter().chain(of_destination).any(HeaderOps::needs_start) {
             exchange.start();
         }
         exchange.repeats = self.settings.retry_safety.repeats(&head.method);
