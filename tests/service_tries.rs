@@ -402,6 +402,33 @@ async fn a_request_given_up_at_any_moment_leaves_nothing_behind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rule_steers_by_its_headers_and_nobody_else_does() {
+    use Does::Answers;
+    let client = Client::new([Answers(503), Answers(418), Answers(200)]);
+    let words = "{x-envoy-retry-on: '5xx,retriable-status-codes', x-envoy-retriable-status-codes: '418'}";
+    let rule = format!("headers: {{request: {{set: {words}}}}}\nretries: {{attempts: 2, retryOn: reset}}");
+    let mut request = get();
+    request.headers_mut().insert("x-envoy-max-retries", 0.into());
+    let response = ask(MeshRouter::new(&mesh(&rule)), &client, request).await;
+    assert_eq!((response.status().as_u16(), attempts(&response)), (200, 3));
+    let steers = |seen: &Seen| seen.headers.keys().any(|name| name.as_str().starts_with("x-envoy-"));
+    assert!(!client.seen().iter().any(steers), "{:?}", client.seen());
+
+    let none = "headers: {request: {set: {x-envoy-max-retries: '0'}}}\nretries: {attempts: 2, retryOn: 5xx}";
+    let response = ask(MeshRouter::new(&mesh(none)), &Client::new([Answers(503)]), get()).await;
+    assert_eq!((response.status().as_u16(), attempts(&response)), (503, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_may_have_its_timeouts_answered_without_an_error() {
+    let rule = "headers: {request: {set: {x-envoy-upstream-rq-timeout-alt-response: '1'}}}\ntimeout: 1s";
+    let response = ask(MeshRouter::new(&mesh(rule)), &Client::new([Does::AnswersLate(2000, 200)]), get()).await;
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert_eq!(flags(&response), ResponseFlags::UPSTREAM_REQUEST_TIMEOUT);
+    assert!(response.into_body().collect().await.unwrap().to_bytes().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn mirrors_end_with_the_mesh() {
     let mesh = mesh("mirror: {host: shop.test}");
     let client = Client::new([Does::Answers(200), Does::AnswersLate(3_600_000, 200)]);

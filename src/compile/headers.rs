@@ -5,6 +5,14 @@ use super::review::Review;
 use crate::config::{self, Headers};
 use crate::route::{HeaderOpError, HeaderOps, HeaderOpsBuilder};
 
+/// Headers of requests that Envoy's router has read by the time the rule sets them, and what its author may have meant.
+const READ_BEFORE: [(&str, &str); 3] = [
+    ("x-envoy-upstream-rq-timeout-ms", "timeout"),
+    ("x-envoy-upstream-rq-per-try-timeout-ms", "retries.perTryTimeout"),
+    ("x-envoy-hedge-on-per-try-timeout", "retries.perTryTimeout"),
+];
+const STREAM_DURATION: &str = "x-envoy-upstream-stream-duration-ms";
+
 /// The operations of a rule or of a destination.
 #[derive(Clone, Default)]
 pub(crate) struct HeaderOperations {
@@ -15,6 +23,9 @@ pub(crate) struct HeaderOperations {
 /// The operations on the request and on the response. What cannot be is said and left out.
 pub(crate) fn understand(headers: &Headers, path: &Path<'_>, review: &mut Review<'_>) -> HeaderOperations {
     let Headers { request, response } = headers;
+    if let Some(request) = request {
+        say_what_does_not_steer(request, &path.field("request"), review);
+    }
     let request = operations(request.as_ref(), HeaderOps::request(), &path.field("request"), review);
     let response = operations(response.as_ref(), HeaderOps::response(), &path.field("response"), review);
     HeaderOperations { request, response }
@@ -40,6 +51,23 @@ fn operations(
         said(builder.remove(name).err(), &list.index(number), review);
     }
     builder.build()
+}
+
+/// Names the headers that look as if the router obeyed them.
+fn say_what_does_not_steer(operations: &config::HeaderOperations, path: &Path<'_>, review: &mut Review<'_>) {
+    let config::HeaderOperations { set, add, .. } = operations;
+    for (field, names) in [("set", set), ("add", add)] {
+        for name in names.keys() {
+            let path = path.field(field);
+            let path = path.key(name);
+            if let Some((_, meant)) = READ_BEFORE.iter().find(|(read, _)| name.eq_ignore_ascii_case(read)) {
+                review
+                    .without_effect(&path, &format!("the router has read it before; the rule's own word is `{meant}`"));
+            } else if name.eq_ignore_ascii_case(STREAM_DURATION) {
+                review.value_not_honored(&path, "a stream has no longest duration here; `timeout` bounds a request");
+            }
+        }
+    }
 }
 
 fn said(error: Option<HeaderOpError>, path: &Path<'_>, review: &mut Review<'_>) {

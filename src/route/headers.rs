@@ -5,6 +5,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 
 use super::one_line::{self, Side};
+use super::steering;
 use super::{Format, FormatContext, FormatError};
 
 /// Removes, sets and adds headers, prepared as far as possible.
@@ -44,6 +45,8 @@ struct Needs {
     context: bool,
     request: bool,
     start: bool,
+    /// Whether a header is one that the router obeys.
+    steering: bool,
 }
 
 /// What a header is set to.
@@ -115,6 +118,7 @@ impl HeaderOps {
             context: formats(&set, &add).next().is_some(),
             request: formats(&set, &add).any(Format::names_request),
             start: formats(&set, &add).any(Format::names_start),
+            steering: set.iter().chain(&add).any(|(name, _)| steering::steers(name)),
         };
         Self { remove, set, add, authority, needs }
     }
@@ -142,6 +146,11 @@ impl HeaderOps {
     /// Whether a value says when the request came, which must then be noted.
     pub fn needs_start(&self) -> bool {
         self.needs.start
+    }
+
+    /// Whether a header is set or added that the router obeys: see [`Steering`](super::Steering).
+    pub(crate) fn steers(&self) -> bool {
+        self.needs.steering
     }
 
     /// Changes the headers of a request; the authority is left to the caller. `%REQ(..)%` reads `headers` themselves,

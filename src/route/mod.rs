@@ -39,6 +39,7 @@ mod retry;
 mod rewrite;
 mod rule;
 mod server_names;
+mod steering;
 mod streams;
 mod table;
 mod trace;
@@ -63,6 +64,7 @@ pub(crate) use rewrite::ORIGINAL_PATH;
 pub use rewrite::{PathRewrite, PathRewriteError, Rewrite};
 pub use rule::{RouteMatch, RouteMatchBuilder, Subject};
 pub use server_names::ServerNameTable;
+pub(crate) use steering::Steering;
 pub use streams::{StreamRoute, StreamTable};
 pub use table::{
     Ports, Resolution, Route, RouteIndex, RouteTable, RuleOrigin, RuleSetIndex, Unknown, VirtualHost, VirtualHostIndex,

@@ -27,7 +27,7 @@ const OF_BOTH: [&str; 10] = [
     "x-request-id",
 ];
 
-const OF_REQUESTS: [&str; 36] = [
+const OF_REQUESTS: [&str; 45] = [
     "accept",
     "accept-encoding",
     "access-control-request-headers",
@@ -50,14 +50,23 @@ const OF_REQUESTS: [&str; 36] = [
     "x-client-trace-id",
     "x-envoy-downstream-service-cluster",
     "x-envoy-downstream-service-node",
+    "x-envoy-expected-rq-timeout-ms",
     "x-envoy-external-address",
     "x-envoy-force-trace",
+    "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-internal",
     "x-envoy-ip-tags",
+    "x-envoy-max-retries",
     "x-envoy-original-host",
     "x-envoy-original-path",
     "x-envoy-original-url",
+    "x-envoy-retriable-header-names",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-retry-on",
     "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-rq-timeout-alt-response",
     "x-envoy-upstream-rq-timeout-ms",
     "x-forwarded-client-cert",
     "x-forwarded-for",

@@ -35,6 +35,9 @@ pub struct RetryPolicy {
     pub on: RetryOn,
     /// The statuses that [`RetryOn::STATUSES`] speaks of: the numbers in `retryOn`.
     pub statuses: Box<[StatusCode]>,
+    /// The headers that [`RetryOn::HEADERS`] speaks of. Istio has no word for them; `x-envoy-retriable-header-names`,
+    /// which a rule may set, has.
+    pub headers: Box<[HeaderName]>,
     /// What the pauses grow from: 25 ms (`backoff`).
     pub backoff: Duration,
     /// Whether a further try avoids the endpoints that were tried, as long as others are found by five picks more.
@@ -65,8 +68,8 @@ const CONDITIONS: [(&str, RetryOn); 16] = [
     ("internal", RetryOn::INTERNAL),
     ("resource-exhausted", RetryOn::RESOURCE_EXHAUSTED),
     ("unavailable", RetryOn::UNAVAILABLE),
-    // Istio lists no headers, and nothing here speaks HTTP/3.
-    ("retriable-headers", RetryOn::NOTHING),
+    ("retriable-headers", RetryOn::HEADERS),
+    // Nothing here speaks HTTP/3.
     ("http3-post-connect-failure", RetryOn::NOTHING),
 ];
 
@@ -110,6 +113,8 @@ impl RetryOn {
     pub const RESOURCE_EXHAUSTED: Self = Self(1 << 12);
     /// `unavailable`: `grpc-status` 14.
     pub const UNAVAILABLE: Self = Self(1 << 13);
+    /// `retriable-headers`: responses with one of the headers that are listed.
+    pub const HEADERS: Self = Self(1 << 14);
     const ANY_GRPC: Self = Self(0b11111 << 9);
 
     /// These conditions and those of `other`.
@@ -122,6 +127,17 @@ impl RetryOn {
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 != 0
     }
+
+    /// The conditions that a list names and that are, or are not, about the status of gRPC. Other words say nothing.
+    pub(super) fn named(list: &str, grpc: bool) -> Self {
+        let of_kind = |condition: &Self| condition.has(Self::ANY_GRPC) == grpc;
+        list.split(',').filter_map(|word| condition(word.trim())).filter(of_kind).fold(Self::NOTHING, Self::and)
+    }
+}
+
+/// The condition of this name.
+fn condition(word: &str) -> Option<RetryOn> {
+    CONDITIONS.iter().find(|(name, _)| *name == word).map(|(_, condition)| *condition)
 }
 
 impl Default for RetryPolicy {
@@ -134,6 +150,7 @@ impl Default for RetryPolicy {
             per_try_timeout: None,
             on: on.and(RetryOn::CANCELLED).and(RetryOn::STATUSES),
             statuses: Box::default(),
+            headers: Box::default(),
             backoff: Duration::from_millis(25),
             ignore_previous_hosts: true,
             remote_localities: false,
@@ -148,8 +165,8 @@ impl RetryPolicy {
         let mut on = RetryOn::NOTHING;
         let mut statuses = Vec::new();
         for word in list.split(',').map(str::trim) {
-            if let Some((_, condition)) = CONDITIONS.iter().find(|(name, _)| *name == word) {
-                on = on.and(*condition);
+            if let Some(condition) = condition(word) {
+                on = on.and(condition);
             } else if let Ok(status) = word.parse::<StatusCode>()
                 && status.canonical_reason().is_some()
             {
@@ -171,6 +188,7 @@ impl RetryPolicy {
         };
         let wanted = self.on.has(by_status)
             || (self.on.has(RetryOn::STATUSES) && self.statuses.contains(&status))
+            || (self.on.has(RetryOn::HEADERS) && self.headers.iter().any(|name| headers.contains_key(name)))
             || self.wants_grpc_status(headers);
         let rate_limited = || headers.contains_key(&RATE_LIMITED);
         match self.on.has(RetryOn::RATE_LIMITED) {

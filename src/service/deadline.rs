@@ -171,6 +171,13 @@ impl Deadline {
             headers.insert(GRPC_TIMEOUT, value);
         }
     }
+
+    /// Tells who gets a copy how long it may take, of which there is one try.
+    pub(super) fn announce_to_copy(&self, headers: &mut HeaderMap) {
+        if let Some(timeout) = self.timeout {
+            headers.insert(EXPECTED_TIMEOUT, HeaderValue::from(milliseconds(timeout).max(1)));
+        }
+    }
 }
 
 fn milliseconds(duration: Duration) -> u64 {

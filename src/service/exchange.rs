@@ -204,10 +204,9 @@ impl Exchange {
         let admission = Admission::of(cluster.limits(), timed, self.waits)
             .ok_or_else(|| LocalReply::overflow(self.attempts > 0))?;
         self.attempts += 1;
-        if self.listener.is_some() {
-            head.headers.insert(ATTEMPT_COUNT, number(self.attempts.into()));
+        if self.attempts > 1 {
+            self.announce(head, self.attempts);
         }
-        self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
         let aim = self.point_at(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
         let mut aim = aim.with_admission(admission.clone());
         if picked.endpoint().connection().proxy_protocol.is_some()
@@ -220,6 +219,14 @@ impl Exchange {
         }
         self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
+    }
+
+    /// Tells the upstream which try it gets and how long that may take. Of the first try the rule may say otherwise.
+    pub(super) fn announce(&self, head: &mut Parts, attempt: u32) {
+        if self.listener.is_some() {
+            head.headers.insert(ATTEMPT_COUNT, number(attempt.into()));
+        }
+        self.deadline.announce(&mut head.headers, self.asked.grpc, self.listener.is_some());
     }
 
     /// Points a head at an endpoint; `None` if what was sent makes no URI.

@@ -8,11 +8,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::classify::Classifier;
+use super::deadline::Expired;
 use super::exchange::Exchange;
+use super::local_reply::LocalReply;
 use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_policy::Asks;
 use super::saved_head::SavedHead;
-use crate::route::CorsGrant;
+use crate::route::{CorsGrant, Steering};
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, Original};
 
@@ -27,6 +29,8 @@ pub(super) struct Extras {
     pub(super) grant: Option<CorsGrant>,
     pub(super) classifier: Option<Classifier>,
     pub(super) asks: Asks,
+    /// Whether a timeout is answered 204.
+    no_content_for_timeout: bool,
     /// When it came, if a header says that.
     started: Option<Instant>,
 }
@@ -107,6 +111,23 @@ impl Exchange {
 
     pub(super) fn set_asks(&mut self, asks: Asks) {
         self.extras().asks = asks;
+    }
+
+    /// Obeys the headers of the rule; what the request asks for itself comes first.
+    pub(super) fn steer(&mut self, steering: Steering) {
+        let Steering { retry, no_content_for_timeout } = steering;
+        if retry.is_some() || no_content_for_timeout {
+            let extras = self.extras();
+            extras.no_content_for_timeout = no_content_for_timeout;
+            extras.asks.retry = extras.asks.retry.take().or(retry);
+        }
+    }
+
+    /// The answer when time ran out.
+    pub(super) fn expired(&self, expired: Expired) -> LocalReply {
+        let no_content = self.extras.as_ref().is_some_and(|extras| extras.no_content_for_timeout);
+        let reply = LocalReply::expired(expired);
+        if no_content { reply.without_content() } else { reply }
     }
 
     /// Whether the request itself says that it may be sent more than once, or not.

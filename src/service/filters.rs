@@ -15,7 +15,7 @@ use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, HeaderOps, ORIGINAL_PATH, Rewrite, Route,
+    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, HeaderOps, ORIGINAL_PATH, Rewrite, Route, Steering,
 };
 use crate::upstream::{Cluster, Original};
 
@@ -54,6 +54,7 @@ impl Exchange {
         {
             original.dialled = authority(head);
         }
+        self.announce(head, 1);
         self.change(route, forward, head).ok_or_else(LocalReply::bad_path)?;
         if let Some(original) = &mut original {
             original.named = authority(head);
@@ -116,8 +117,12 @@ impl Exchange {
     }
 
     /// Header operations, then host and path, as the rule and its destination say. `None`: there is no such URI.
-    fn change(&self, route: &Route, forward: &Forward, head: &mut Parts) -> Option<()> {
+    fn change(&mut self, route: &Route, forward: &Forward, head: &mut Parts) -> Option<()> {
         let destination = forward.clusters.get(self.destination);
+        let steers = destination.request_headers.steers() || route.request_headers.steers();
+        if steers {
+            Steering::forget(&mut head.headers);
+        }
         let mut apply = |operations: &HeaderOps| {
             if !operations.is_empty() {
                 formats::of_request(self, head, operations);
@@ -125,6 +130,9 @@ impl Exchange {
         };
         apply(&destination.request_headers);
         apply(&route.request_headers);
+        if steers {
+            self.steer(Steering::take(&mut head.headers, forward.retry.as_ref()));
+        }
         let Rewrite { path, authority } = &forward.rewrite;
         if let Some(rewrite) = forward.authority(destination) {
             // That of a destination among others is not told, but it is what the rule's own replaces.

@@ -182,6 +182,13 @@ impl LocalReply {
         Self::of_failure(expired.failure(), false)
     }
 
+    /// The same as no error: 204.
+    #[must_use]
+    pub(super) fn without_content(mut self) -> Self {
+        (self.0.status, self.0.body) = (StatusCode::NO_CONTENT, Bytes::new());
+        self
+    }
+
     /// A limit of the cluster; `retried`: it was not the first try that met it.
     pub(super) fn overflow(retried: bool) -> Self {
         Self::of_failure(Failure::Overflow, retried)

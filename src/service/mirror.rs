@@ -27,7 +27,7 @@ use super::extras::MirrorTarget;
 use super::hop;
 use super::local_reply::failure_reply;
 use super::mirror_body::MirrorBody;
-use super::names::{ATTEMPT_COUNT, X_FORWARDED_FOR};
+use super::names::X_FORWARDED_FOR;
 use super::request_body::RequestBody;
 use super::saved_head::SavedHead;
 use crate::error::BoxError;
@@ -142,8 +142,8 @@ where
     let Some(aim) = exchange.point_at(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
-    exchange.deadline.announce(&mut head.headers, exchange.asked.grpc, exchange.listener.is_some());
     if let Some(listener) = &exchange.listener {
+        exchange.deadline.announce_to_copy(&mut head.headers);
         announce(&mut head.headers, listener);
     }
     let body = target.body.take().map_or_else(RequestBody::empty, RequestBody::mirror);
@@ -165,9 +165,8 @@ where
     });
 }
 
-/// Says in the head of a copy what a gateway says there: that it is tried once, and that the gateway asks for it.
+/// Says in the head of a copy what a gateway says there beside what it said of the first try: that it asks itself.
 fn announce(headers: &mut HeaderMap, listener: &ListenerOrigin) {
-    headers.insert(ATTEMPT_COUNT, HeaderValue::from_static("1"));
     headers.insert(INTERNAL, HeaderValue::from_static("true"));
     if let Some(local) = listener.local
         && let Ok(local) = HeaderValue::try_from(local.ip().to_string())

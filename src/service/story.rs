@@ -294,7 +294,7 @@ where
         let reply = match ended {
             Ended::Answer(response) => return Ok(answer(response, exchange, taken)),
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
-            Ended::Expired(expired) => LocalReply::expired(expired),
+            Ended::Expired(expired) => exchange.expired(expired),
             Ended::Refused(reply) => reply,
         };
         // The try is over, although its answer is yet to be read.

@@ -188,6 +188,25 @@ fn h4_commands_in_values_are_read() {
 }
 
 #[test]
+fn headers_that_steer_nothing_are_said() {
+    for (name, said) in [
+        ("X-Envoy-Upstream-Rq-Timeout-Ms", Some("without effect")),
+        ("x-envoy-hedge-on-per-try-timeout", Some("without effect")),
+        ("x-envoy-upstream-stream-duration-ms", Some("not yet honored")),
+        ("x-envoy-retry-on", None),
+    ] {
+        let rule =
+            format!("headers: {{request: {{add: {{{name}: '1'}}}}}}, route: [{{destination: {{host: a.test}}}}]");
+        let rules = format!("hosts: [it.test]\nhttp: [{{{rule}}}]");
+        let (_, report) = published(&virtual_service("it", &rules), MeshOptions::default());
+        let path = format!("spec.http[0].headers.request.add.{name}");
+        let problem = report.problems().iter().find(|problem| problem.path == path);
+        let begins = |said: &str| problem.is_some_and(|problem| problem.message.starts_with(said));
+        assert!(said.map_or(problem.is_none(), begins), "{name}: {report}");
+    }
+}
+
+#[test]
 fn entries_that_name_the_same_destination_share_its_name() {
     let (first, second) = ("{destination: {host: nowhere, subset: v1}", "{destination: {host: a.test}, weight: 1}");
     let rules = format!(

@@ -55,6 +55,7 @@ fn rt1_to_rt4_retries_are_the_rules_or_the_default() {
         per_try_timeout: Some(Duration::from_secs(2)),
         on: RetryOn::RESET.and(RetryOn::STATUSES),
         statuses: Box::new([StatusCode::SERVICE_UNAVAILABLE]),
+        headers: Box::default(),
         backoff: Duration::from_secs(1),
         ignore_previous_hosts: false,
         remote_localities: true,
