@@ -101,9 +101,8 @@ where
     }
 
     fn reader(self: &Arc<Self>, state: &State<B>) -> Reader<B> {
-        let mut reached = Reached::default();
-        reached.ended = state.is_read(&reached);
-        Reader { upload: Arc::clone(self), generation: state.generation, reached }
+        // One that came to nothing is sent as one of which that was not known, as it was before.
+        Reader { upload: Arc::clone(self), generation: state.generation, reached: Reached::default() }
     }
 
     /// When the body had been read to its end, which is told here only of one with an [`UploadEnd`]; otherwise the task
