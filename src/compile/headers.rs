@@ -3,7 +3,7 @@
 use super::path::Path;
 use super::review::Review;
 use crate::config::{self, Headers};
-use crate::route::{HeaderOpError, HeaderOps, HeaderOpsBuilder};
+use crate::route::{Format, HeaderOpError, HeaderOps, HeaderOpsBuilder};
 
 /// Headers of requests that Envoy's router has read by the time the rule sets them, and what its author may have meant.
 const READ_BEFORE: [(&str, &str); 3] = [
@@ -40,15 +40,15 @@ fn operations(
     let Some(config::HeaderOperations { set, add, remove }) = operations else { return HeaderOps::default() };
     let map = path.field("set");
     for (name, value) in set {
-        said(builder.set(name, value).err(), &map.key(name), review);
+        said(builder.set(name, value).err(), value, &map.key(name), review);
     }
     let map = path.field("add");
     for (name, value) in add {
-        said(builder.add(name, value).err(), &map.key(name), review);
+        said(builder.add(name, value).err(), value, &map.key(name), review);
     }
     let list = path.field("remove");
     for (number, name) in remove.iter().enumerate() {
-        said(builder.remove(name).err(), &list.index(number), review);
+        said(builder.remove(name).err(), "", &list.index(number), review);
     }
     builder.build()
 }
@@ -70,8 +70,14 @@ fn say_what_does_not_steer(operations: &config::HeaderOperations, path: &Path<'_
     }
 }
 
-fn said(error: Option<HeaderOpError>, path: &Path<'_>, review: &mut Review<'_>) {
+/// Says what is wrong with an operation, or what of its value is not known here.
+fn said(error: Option<HeaderOpError>, value: &str, path: &Path<'_>, review: &mut Review<'_>) {
     if let Some(error) = error {
-        review.error(path, error.to_string());
+        return review.error(path, error.to_string());
+    }
+    if let Ok(format) = Format::parse(value) {
+        for command in format.not_honored() {
+            review.value_not_honored(path, &format!("%{command}% is not known here and comes out as nothing"));
+        }
     }
 }

@@ -54,6 +54,8 @@ pub(super) struct Exchange {
     pub(super) longest_pause: Option<Duration>,
     /// What the client speaks.
     pub(super) version: Option<Version>,
+    /// What the endpoint answered in.
+    pub(super) answered_in: Option<Version>,
     pub(super) secured: Secured,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
@@ -107,6 +109,7 @@ impl Exchange {
             repeats: true,
             longest_pause: None,
             version: None,
+            answered_in: None,
             secured: Secured::No,
             flags: ResponseFlags::NONE,
             attempts: 0,

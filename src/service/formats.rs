@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 use super::exchange::Exchange;
+use super::grpc;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::route::{FormatContext, HeaderOps, HeaderSource};
@@ -58,6 +59,8 @@ pub(super) fn of_response(
         path_and_query: saved.map_or("", SavedHead::path_and_query),
         authority: saved.and_then(SavedHead::authority).or(host).unwrap_or(""),
         version: exchange.version,
+        upstream_version: exchange.answered_in,
+        grpc_status: (exchange.asked.grpc && info.is_by_upstream()).then(|| grpc::status_of(status, headers)),
         status: Some(status),
         code: info.is_by_upstream().then_some(status),
         details: info.details,

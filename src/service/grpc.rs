@@ -37,6 +37,12 @@ pub(super) fn grpc_status(status: StatusCode) -> u16 {
     }
 }
 
+/// The status of gRPC that the head of an answer has: its own, else what its status comes to.
+pub(super) fn status_of(status: StatusCode, headers: &HeaderMap) -> u32 {
+    let own = headers.get(GRPC_STATUS).and_then(|own| own.to_str().ok()?.parse().ok());
+    own.unwrap_or_else(|| grpc_status(status).into())
+}
+
 fn percent_encoded(message: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut encoded = String::with_capacity(message.len());

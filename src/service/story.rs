@@ -337,6 +337,7 @@ pub(super) fn answer<R: Body>(
     let (mut head, body) = response.into_parts();
     let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
     info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
+    exchange.answered_in = Some(head.version);
     exchange.service_time(&mut head.headers);
     exchange.finish_response(head.status, &mut head.headers, &info);
     let mut record = exchange.answered(head.status, info.flags);

@@ -6,6 +6,8 @@ use http::Version;
 use http::header::HeaderName;
 
 use super::address::Address;
+use super::fixed;
+use super::grpc_status::GrpcStatus;
 use super::query::{Query, QueryPart};
 use super::time::{self, TimeFormat};
 use super::tls_fact::TlsFact;
@@ -34,8 +36,11 @@ pub(super) enum Command {
     StartTime(TimeFormat),
     EmitTime(TimeFormat),
     Duration,
-    /// What is never there when headers are written.
-    Nothing,
+    ResponseDuration,
+    UpstreamProtocol,
+    GrpcStatus(GrpcStatus),
+    /// What is not known here, by its name.
+    NotKnown(&'static str),
 }
 
 /// A header of the request or of the response, or else another.
@@ -102,8 +107,10 @@ impl Written<'_> {
                 None | Some("" | "ORIG") => self.query(QueryPart::Whole),
                 Some(_) => return Err(self.wrong_argument()),
             },
-            // There are none yet when headers are written.
-            "TRAILER" => self.needed_argument().map(|_| Command::Nothing)?,
+            "GRPC_STATUS" => {
+                let status = GrpcStatus::written_as(self.argument.unwrap_or_default());
+                Command::GrpcStatus(status.filter(|_| self.longest.is_none()).ok_or_else(|| self.wrong_argument())?)
+            }
             "START_TIME" => Command::StartTime(self.time_format()?),
             "EMIT_TIME" => Command::EmitTime(self.time_format()?),
             "DOWNSTREAM_PEER_CERT_V_START" => Command::Tls(TlsFact::NotBefore(self.time_format()?)),
@@ -113,7 +120,15 @@ impl Written<'_> {
                 let value = std::env::var(name).unwrap_or_else(|_| "-".to_owned());
                 return Ok(Piece::Text(cut_text(&value, self.longest).into()));
             }
-            _ => return self.without_argument(),
+            name if fixed::needs_argument(name) => {
+                self.needed_argument()?;
+                return fixed::piece(name).ok_or_else(|| FormatError::Unknown(name.to_owned()));
+            }
+            name => match fixed::not_known(name) {
+                // Whatever it takes.
+                Some(name) => Command::NotKnown(name),
+                None => return self.without_argument(),
+            },
         };
         Ok(Piece::Command(command))
     }
@@ -121,9 +136,10 @@ impl Written<'_> {
     fn without_argument(self) -> Result<Piece, FormatError> {
         let piece = match self.name {
             "HOSTNAME" => return Ok(Piece::Text(hostname().into())),
-            // No body is sent before headers are, and nothing of it again.
-            "BYTES_SENT" | "BYTES_RETRANSMITTED" | "PACKETS_RETRANSMITTED" => Piece::Text("0".into()),
-            name => Piece::Command(Command::named(name).ok_or_else(|| FormatError::Unknown(name.to_owned()))?),
+            name => Command::named(name)
+                .map(Piece::Command)
+                .or_else(|| fixed::piece(name))
+                .ok_or_else(|| FormatError::Unknown(name.to_owned()))?,
         };
         match (self.argument, self.longest) {
             (None, None) => Ok(piece),
@@ -227,10 +243,9 @@ impl Command {
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Command::Attempts,
             "ROUTE_NAME" => Command::RouteName,
             "DURATION" => Command::Duration,
-            // Of QUIC, of listeners that look into handshakes, and of virtual clusters, none of which Istio sets up.
-            "ROUNDTRIP_DURATION" | "TLS_JA3_FINGERPRINT" | "TLS_JA4_FINGERPRINT" | "VIRTUAL_CLUSTER_NAME" => {
-                Command::Nothing
-            }
+            "RESPONSE_DURATION" => Command::ResponseDuration,
+            "UPSTREAM_PROTOCOL" => Command::UpstreamProtocol,
+            "GRPC_STATUS_NUMBER" => Command::GrpcStatus(GrpcStatus::Number),
             name => Address::named(name).map(Command::Address).or_else(|| TlsFact::named(name).map(Command::Tls))?,
         })
     }
@@ -240,7 +255,15 @@ impl Command {
     }
 
     pub(super) fn names_start(&self) -> bool {
-        matches!(self, Command::StartTime(_) | Command::Duration)
+        matches!(self, Command::StartTime(_) | Command::Duration | Command::ResponseDuration)
+    }
+
+    /// Its name, if it is one of which nothing is known here.
+    pub(super) fn not_known(&self) -> Option<&'static str> {
+        match self {
+            Command::NotKnown(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// Writes to a vector, which does not fail.
@@ -265,8 +288,12 @@ impl Command {
             Command::UpstreamCluster => context.cluster.map_or(Ok(()), |cluster| write!(out, "{cluster}")),
             Command::RouteName => out.write_all(context.route.as_bytes()),
             Command::Attempts => write!(out, "{}", context.attempts),
-            Command::Nothing => Ok(()),
-            Command::Duration => write!(out, "{}", context.since_start.as_millis()),
+            Command::NotKnown(_) => Ok(()),
+            Command::UpstreamProtocol => out.write_all(protocol(context.upstream_version)),
+            Command::GrpcStatus(status) => context.grpc_status.map_or(Ok(()), |code| status.render(code, out)),
+            // Before the endpoint answered it is not known.
+            Command::ResponseDuration if context.code.is_none() => Ok(()),
+            Command::Duration | Command::ResponseDuration => write!(out, "{}", context.since_start.as_millis()),
             Command::EmitTime(format) => {
                 format.render(time::now(), out);
                 Ok(())

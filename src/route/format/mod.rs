@@ -22,12 +22,17 @@
 //! | `%START_TIME%`, `%START_TIME(%Y-%m-%d)%`, `%EMIT_TIME%` | when it came, in UTC; now |
 //! | `%DURATION%` | milliseconds since it came |
 //! | `%HOSTNAME%`, `%ENVIRONMENT(NAME):9%` | of this process when the rule was read |
-//! | `%BYTES_SENT%`, `%TRAILER(A)%`, `%VIRTUAL_CLUSTER_NAME%`, `%ROUNDTRIP_DURATION%`, `%BYTES_RETRANSMITTED%`, `%PACKETS_RETRANSMITTED%`, `%TLS_JA3_FINGERPRINT%`, `%TLS_JA4_FINGERPRINT%` | what they are when headers are written: `0` or nothing |
+//! | `%UPSTREAM_PROTOCOL%`, `%RESPONSE_DURATION%` | what the endpoint answered in; milliseconds from the request to that answer |
+//! | `%GRPC_STATUS%`, `%GRPC_STATUS(SNAKE_STRING)%`, `%GRPC_STATUS(NUMBER)%`, `%GRPC_STATUS_NUMBER%` | of a call of gRPC: `NotFound`, `NOT_FOUND`, `5` |
+//! | `%BYTES_SENT%`, `%TRAILER(A)%`, `%ACCESS_LOG_TYPE%` and others that tell of what follows the headers, or of what Istio does not set up | what they are in Envoy when headers are written: `0`, `NotSet`, `Normal` or nothing |
+//! | the other commands of Envoy (`%CONNECTION_ID%`, `%UPSTREAM_LOCAL_ADDRESS%`, `%CEL(..)%`..., see [`Format::not_honored`]) | nothing |
 //!
 //! What is not there is written as nothing.
 
 mod address;
 mod command;
+mod fixed;
+mod grpc_status;
 mod query;
 mod time;
 mod tls_fact;
@@ -133,6 +138,10 @@ pub struct FormatContext<'a> {
     pub tls: Option<&'a DownstreamTls>,
     /// The headers of the response. Operations on a response read those that they change.
     pub response: &'a dyn HeaderSource,
+    /// The version that the endpoint answered in.
+    pub upstream_version: Option<Version>,
+    /// The status of gRPC that the response has, if it is for a call of gRPC.
+    pub grpc_status: Option<u32>,
     /// `:status` of the response.
     pub status: Option<StatusCode>,
     /// `%RESPONSE_CODE%`: the status that an endpoint answered with, as Envoy has it when it writes headers. Of an answer
@@ -168,6 +177,8 @@ impl Default for FormatContext<'_> {
             local: None,
             tls: None,
             response: &(),
+            upstream_version: None,
+            grpc_status: None,
             status: None,
             code: None,
             details: "",
@@ -223,12 +234,24 @@ impl Format {
 
     /// Whether a command asks for the request's head.
     pub fn names_request(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Command(command) if command.names_request()))
+        self.commands().any(Command::names_request)
     }
 
     /// Whether a command asks when the request came.
     pub fn names_start(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece, Piece::Command(command) if command.names_start()))
+        self.commands().any(Command::names_start)
+    }
+
+    /// The names of the commands that Envoy knows and of which nothing is known here: they are written as nothing.
+    pub fn not_honored(&self) -> impl Iterator<Item = &str> + '_ {
+        self.commands().filter_map(|command| command.not_known())
+    }
+
+    fn commands(&self) -> impl Iterator<Item = &Command> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Text(_) => None,
+            Piece::Command(command) => Some(command),
+        })
     }
 
     /// Writes it for one request.

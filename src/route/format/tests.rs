@@ -70,6 +70,8 @@ fn h4_addresses_versions_and_the_rest() {
         code: Some(StatusCode::NOT_FOUND),
         details: "via_upstream",
         upstream: Some(&"10.0.0.7:9080"),
+        upstream_version: Some(Version::HTTP_11),
+        grpc_status: Some(1),
         cluster: Some(&"outbound|80||a.test"),
         route: "r.m",
         attempts: 2,
@@ -99,6 +101,12 @@ fn h4_addresses_versions_and_the_rest() {
         ("%UPSTREAM_CLUSTER_RAW%", "outbound|80||a.test", ""),
         ("%UPSTREAM_REQUEST_ATTEMPT_COUNT%", "2", "0"),
         ("%DURATION%", "1500", "0"),
+        ("%RESPONSE_DURATION%", "1500", ""),
+        ("%UPSTREAM_PROTOCOL%", "HTTP/1.1", ""),
+        ("%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)%", "Canceled Canceled", " "),
+        ("%GRPC_STATUS(SNAKE_STRING)%", "CANCELLED", ""),
+        ("%GRPC_STATUS(NUMBER)%%GRPC_STATUS_NUMBER%", "11", ""),
+        ("%ACCESS_LOG_TYPE% %DOWNSTREAM_WIRE_BYTES_SENT% %PER_REQUEST_STATE(a)%", "NotSet 0 ", "NotSet 0 "),
     ] {
         assert_eq!(rendered(format, &context), expected, "{format}");
         assert_eq!(rendered(format, &FormatContext::default()), unknown, "{format}");
@@ -239,7 +247,7 @@ fn h4_what_is_no_command_is_refused() {
     for text in ["50%", "a % b", "%req(x)%", "%REQ(x", "%REQ(x)", "%REQ(x):%", "%REQ(x)x%", "%(x)%", "%PROTOCOL"] {
         assert!(matches!(Format::parse(text), Err(FormatError::Syntax(_))), "{text}");
     }
-    for text in ["%DYNAMIC_METADATA(a)%", "%CONNECTION_ID%", "%DOWNSTREAM_LOCAL_SERIAL%"] {
+    for text in ["%NO_SUCH_COMMAND(a)%", "%CONNECTION%", "%DOWNSTREAM_LOCAL_SERIAL%"] {
         assert!(matches!(Format::parse(text), Err(FormatError::Unknown(_))), "{text}");
     }
     for text in
@@ -257,4 +265,21 @@ fn who_names_the_request_or_its_start_is_known() {
     assert!(!Format::parse("%RESP(x)%%PROTOCOL%").unwrap().names_request());
     assert!(Format::parse("a%START_TIME(%s)%").unwrap().names_start());
     assert!(!Format::parse("%REQ(x)%%PROTOCOL%").unwrap().names_start());
+}
+
+#[test]
+fn h4_a_status_of_grpc_without_a_name_is_its_number() {
+    let of = |grpc_status| rendered("%GRPC_STATUS%", &FormatContext { grpc_status, ..FormatContext::default() });
+    assert_eq!([Some(0), Some(16), Some(17), None].map(of), ["OK", "Unauthenticated", "17", ""]);
+    assert!(Format::parse("%GRPC_STATUS(LOUD)%").is_err());
+}
+
+#[test]
+fn h4_what_is_not_known_here_comes_out_as_nothing_and_is_named() {
+    let format = Format::parse("[%CONNECTION_ID%%CEL(request.path)%%PROTOCOL%%UPSTREAM_LOCAL_PORT%]").unwrap();
+    assert_eq!(format.not_honored().collect::<Vec<_>>(), ["CONNECTION_ID", "CEL", "UPSTREAM_LOCAL_PORT"]);
+    assert_eq!(format.render(&FormatContext::default()), b"[]");
+    for wrong in ["%CEL%", "%CEL()%", "%PER_REQUEST_STATE%", "%BYTES_SENT(a)%", "%TRACE_IDS%"] {
+        assert!(Format::parse(wrong).is_err(), "{wrong}");
+    }
 }

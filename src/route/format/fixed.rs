@@ -1,0 +1,139 @@
+//! Commands that come out the same for every request: because headers are written before what they tell of, because
+//! Istio sets up nothing that they could tell of, or because it is not known here.
+
+use super::Piece;
+use super::command::Command;
+
+/// What commands are that tell of what follows the headers, or of what no rule sets up.
+const FIXED: [(&str, &str); 24] = [
+    ("ACCESS_LOG_TYPE", "NotSet"),
+    ("BYTES_RETRANSMITTED", "0"),
+    ("BYTES_SENT", "0"),
+    ("CONNECTION_TERMINATION_DETAILS", ""),
+    ("CUSTOM_FLAGS", ""),
+    ("DOWNSTREAM_DETECTED_CLOSE_TYPE", "Normal"),
+    ("DOWNSTREAM_HEADER_BYTES_SENT", "0"),
+    ("DOWNSTREAM_LOCAL_CLOSE_REASON", ""),
+    ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", ""),
+    ("DOWNSTREAM_WIRE_BYTES_SENT", "0"),
+    ("DYNAMIC_METADATA", ""),
+    ("FILTER_STATE", ""),
+    ("LOCAL_REPLY_BODY", ""),
+    ("PACKETS_RETRANSMITTED", "0"),
+    ("PER_REQUEST_STATE", ""),
+    ("RESPONSE_TRAILERS_BYTES", "0"),
+    ("RESPONSE_TX_DURATION", ""),
+    ("ROUNDTRIP_DURATION", ""),
+    ("TLS_JA3_FINGERPRINT", ""),
+    ("TLS_JA4_FINGERPRINT", ""),
+    ("TRAILER", ""),
+    ("UPSTREAM_FILTER_STATE", ""),
+    ("UPSTREAM_LOCAL_CLOSE_REASON", ""),
+    ("VIRTUAL_CLUSTER_NAME", ""),
+];
+
+/// What takes an argument of these, and says nothing without one.
+const OF_SOMETHING: [&str; 10] = [
+    "CEL",
+    "CLUSTER_METADATA",
+    "COMMON_DURATION",
+    "DYNAMIC_METADATA",
+    "FILTER_STATE",
+    "METADATA",
+    "PER_REQUEST_STATE",
+    "TRAILER",
+    "UPSTREAM_FILTER_STATE",
+    "UPSTREAM_METADATA",
+];
+
+/// What Envoy could tell, and nothing here can.
+const NOT_KNOWN: [&str; 72] = [
+    "BYTES_RECEIVED",
+    "CEL",
+    "CLUSTER_METADATA",
+    "COMMON_DURATION",
+    "CONNECTION_ID",
+    "DOWNSTREAM_CX_RTT",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "DOWNSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+    "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_ENDPOINT_ID",
+    "DOWNSTREAM_HANDSHAKE_DURATION",
+    "DOWNSTREAM_HEADER_BYTES_RECEIVED",
+    "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID",
+    "DOWNSTREAM_LOCAL_OTHERNAME_SAN",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_1",
+    "DOWNSTREAM_PEER_CHAIN_FINGERPRINTS_256",
+    "DOWNSTREAM_PEER_CHAIN_SERIALS",
+    "DOWNSTREAM_PEER_ISSUER_FINGERPRINT_256",
+    "DOWNSTREAM_PEER_ISSUER_SERIAL",
+    "DOWNSTREAM_PEER_OTHERNAME_SAN",
+    "DOWNSTREAM_TLS_GROUP",
+    "DOWNSTREAM_TLS_SESSION_ID",
+    "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+    "EMIT_TIME_LOCAL",
+    "FILTER_CHAIN_NAME",
+    "LISTENER_NAME",
+    "METADATA",
+    "REQUEST_DURATION",
+    "REQUEST_HEADERS_BYTES",
+    "REQUEST_TX_DURATION",
+    "RESPONSE_HEADERS_BYTES",
+    "SPAN_ID",
+    "START_TIME_LOCAL",
+    "TRACE_ID",
+    "UNIQUE_ID",
+    "UPSTREAM_CONNECTION_ID",
+    "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
+    "UPSTREAM_CONNECTION_POOL_READY_DURATION",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
+    "UPSTREAM_DETECTED_CLOSE_TYPE",
+    "UPSTREAM_HEADER_BYTES_RECEIVED",
+    "UPSTREAM_HEADER_BYTES_SENT",
+    "UPSTREAM_HOSTS_ATTEMPTED",
+    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_HOST_NAME",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED",
+    "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_HOST_NAME_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_ADDRESS",
+    "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_DNS_SAN",
+    "UPSTREAM_LOCAL_IP_SAN",
+    "UPSTREAM_LOCAL_PORT",
+    "UPSTREAM_LOCAL_URI_SAN",
+    "UPSTREAM_METADATA",
+    "UPSTREAM_PEER_CERT",
+    "UPSTREAM_PEER_CERT_V_END",
+    "UPSTREAM_PEER_CERT_V_START",
+    "UPSTREAM_PEER_DNS_SAN",
+    "UPSTREAM_PEER_IP_SAN",
+    "UPSTREAM_PEER_ISSUER",
+    "UPSTREAM_PEER_SUBJECT",
+    "UPSTREAM_PEER_URI_SAN",
+    "UPSTREAM_REMOTE_ADDRESS_ENDPOINT_ID",
+    "UPSTREAM_SERVER_NAME",
+    "UPSTREAM_TLS_CIPHER",
+    "UPSTREAM_TLS_GROUP",
+    "UPSTREAM_TLS_SESSION_ID",
+    "UPSTREAM_TLS_VERSION",
+    "UPSTREAM_TRANSPORT_FAILURE_REASON",
+    "UPSTREAM_WIRE_BYTES_RECEIVED",
+    "UPSTREAM_WIRE_BYTES_SENT",
+];
+
+/// What stands for the command of this name, if it is one of these.
+pub(super) fn piece(name: &str) -> Option<Piece> {
+    let value = FIXED.iter().find(|(fixed, _)| *fixed == name).map(|(_, value)| Piece::Text((*value).into()));
+    value.or_else(|| Some(Piece::Command(Command::NotKnown(not_known(name)?))))
+}
+
+/// Whether the command says nothing without an argument.
+pub(super) fn needs_argument(name: &str) -> bool {
+    OF_SOMETHING.contains(&name)
+}
+
+/// The command of this name, if it is one of which nothing is known here.
+pub(super) fn not_known(name: &str) -> Option<&'static str> {
+    NOT_KNOWN.into_iter().find(|known| *known == name)
+}
