@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
 use super::idle::Busy;
-use crate::error::BoxError;
 
 /// The body of a request as it comes from the client.
 ///
@@ -89,14 +88,16 @@ impl Body for InboundBody {
 pin_project! {
     /// The body of a response on its way to the client: nothing, or what the service gave.
     ///
-    /// An error waits for one turn, in which hyper writes what came before it: the client is to see how far it came.
+    /// An error waits for one turn, in which hyper writes what came before it: the client is to see how far it came. It
+    /// says nothing of its cause: hyper would give the stream the code that an endpoint's stream ended with, where Envoy
+    /// says `INTERNAL_ERROR`.
     #[derive(Debug)]
     pub(super) struct OutboundBody<B> {
         #[pin]
         body: Option<B>,
         // Said instead of a body.
         words: &'static str,
-        failed: Option<BoxError>,
+        failed: bool,
         trailers: bool,
         busy: Option<Busy>,
         // Whether the head tells of another body's length: hyper drops that where it knows that there is none.
@@ -104,17 +105,22 @@ pin_project! {
     }
 }
 
+/// The body of a response broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("the body of the response broke off")]
+pub(super) struct BrokenOff;
+
 impl<B> OutboundBody<B> {
     pub(super) fn empty() -> Self {
         Self::words("")
     }
 
     pub(super) fn words(words: &'static str) -> Self {
-        Self { body: None, words, failed: None, trailers: false, busy: None, tells_length: false }
+        Self { body: None, words, failed: false, trailers: false, busy: None, tells_length: false }
     }
 
     pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), words: "", failed: None, trailers, busy, tells_length: false }
+        Self { body: Some(body), words: "", failed: false, trailers, busy, tells_length: false }
     }
 
     /// Lets the head tell of another body's length.
@@ -126,24 +132,23 @@ impl<B> OutboundBody<B> {
 impl<B> Body for OutboundBody<B>
 where
     B: Body<Data = Bytes>,
-    B::Error: Into<BoxError>,
 {
     type Data = Bytes;
-    type Error = BoxError;
+    type Error = BrokenOff;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.project();
         let Some(body) = this.body.as_pin_mut() else {
             let words = std::mem::take(this.words);
             return Poll::Ready((!words.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(words.as_bytes())))));
         };
-        if let Some(error) = this.failed.take() {
-            return Poll::Ready(Some(Err(error)));
+        if *this.failed {
+            return Poll::Ready(Some(Err(BrokenOff)));
         }
         Poll::Ready(match ready!(body.poll_frame(cx)) {
             Some(Ok(frame)) if frame.is_trailers() && !*this.trailers => None,
-            Some(Err(error)) => {
-                *this.failed = Some(error.into());
+            Some(Err(_)) => {
+                *this.failed = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
