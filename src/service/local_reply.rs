@@ -13,7 +13,7 @@
 //! | a redirect or direct response | of the rule | of the rule | | `direct_response` |
 //! | a fault aborts | of the rule | `fault filter abort` | `FI` | `fault_filter_abort` |
 //! | a preflight | 200 | | | `direct_response` |
-//! | a timeout | 504 | `upstream request timeout` | `UT` | `response_timeout`, `upstream_per_try_timeout` |
+//! | a timeout | 504, or 204 and no body if the rule sets `x-envoy-upstream-rq-timeout-alt-response` | `upstream request timeout` | `UT` | `response_timeout`, `upstream_per_try_timeout` |
 //! | a limit of the connection pool | 503 | `upstream connect error ...` | `UO` | `upstream_reset_before_response_started{overflow}` |
 //! | the body outgrew the buffer before a retry | 507 | `exceeded request buffer limit while retrying upstream` | | `request_payload_exceeded_retry_buffer_limit` |
 //!

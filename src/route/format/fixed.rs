@@ -5,7 +5,7 @@ use super::Piece;
 use super::command::Command;
 
 /// What commands are that tell of what follows the headers, or of what no rule sets up.
-const FIXED: [(&str, &str); 24] = [
+const FIXED: [(&str, &str); 20] = [
     ("ACCESS_LOG_TYPE", "NotSet"),
     ("BYTES_RETRANSMITTED", "0"),
     ("BYTES_SENT", "0"),
@@ -16,18 +16,14 @@ const FIXED: [(&str, &str); 24] = [
     ("DOWNSTREAM_LOCAL_CLOSE_REASON", ""),
     ("DOWNSTREAM_TRANSPORT_FAILURE_REASON", ""),
     ("DOWNSTREAM_WIRE_BYTES_SENT", "0"),
-    ("DYNAMIC_METADATA", ""),
-    ("FILTER_STATE", ""),
     ("LOCAL_REPLY_BODY", ""),
     ("PACKETS_RETRANSMITTED", "0"),
-    ("PER_REQUEST_STATE", ""),
     ("RESPONSE_TRAILERS_BYTES", "0"),
     ("RESPONSE_TX_DURATION", ""),
     ("ROUNDTRIP_DURATION", ""),
     ("TLS_JA3_FINGERPRINT", ""),
     ("TLS_JA4_FINGERPRINT", ""),
     ("TRAILER", ""),
-    ("UPSTREAM_FILTER_STATE", ""),
     ("UPSTREAM_LOCAL_CLOSE_REASON", ""),
     ("VIRTUAL_CLUSTER_NAME", ""),
 ];
@@ -47,7 +43,7 @@ const OF_SOMETHING: [&str; 10] = [
 ];
 
 /// What Envoy could tell, and nothing here can.
-const NOT_KNOWN: [&str; 72] = [
+const NOT_KNOWN: [&str; 76] = [
     "BYTES_RECEIVED",
     "CEL",
     "CLUSTER_METADATA",
@@ -70,10 +66,13 @@ const NOT_KNOWN: [&str; 72] = [
     "DOWNSTREAM_TLS_GROUP",
     "DOWNSTREAM_TLS_SESSION_ID",
     "DOWNSTREAM_WIRE_BYTES_RECEIVED",
+    "DYNAMIC_METADATA",
     "EMIT_TIME_LOCAL",
     "FILTER_CHAIN_NAME",
+    "FILTER_STATE",
     "LISTENER_NAME",
     "METADATA",
+    "PER_REQUEST_STATE",
     "REQUEST_DURATION",
     "REQUEST_HEADERS_BYTES",
     "REQUEST_TX_DURATION",
@@ -88,6 +87,7 @@ const NOT_KNOWN: [&str; 72] = [
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_RECEIVED",
     "UPSTREAM_DECOMPRESSED_HEADER_BYTES_SENT",
     "UPSTREAM_DETECTED_CLOSE_TYPE",
+    "UPSTREAM_FILTER_STATE",
     "UPSTREAM_HEADER_BYTES_RECEIVED",
     "UPSTREAM_HEADER_BYTES_SENT",
     "UPSTREAM_HOSTS_ATTEMPTED",

@@ -106,7 +106,7 @@ fn h4_addresses_versions_and_the_rest() {
         ("%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)%", "Canceled Canceled", " "),
         ("%GRPC_STATUS(SNAKE_STRING)%", "CANCELLED", ""),
         ("%GRPC_STATUS(NUMBER)%%GRPC_STATUS_NUMBER%", "11", ""),
-        ("%ACCESS_LOG_TYPE% %DOWNSTREAM_WIRE_BYTES_SENT% %PER_REQUEST_STATE(a)%", "NotSet 0 ", "NotSet 0 "),
+        ("%ACCESS_LOG_TYPE% %DOWNSTREAM_WIRE_BYTES_SENT% %TRAILER(a)%", "NotSet 0 ", "NotSet 0 "),
     ] {
         assert_eq!(rendered(format, &context), expected, "{format}");
         assert_eq!(rendered(format, &FormatContext::default()), unknown, "{format}");
