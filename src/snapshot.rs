@@ -103,6 +103,8 @@ pub struct Listener {
     pub port: u16,
     /// What is spoken.
     pub protocol: ListenerProtocol,
+    /// Whether requests of gRPC-Web are made requests of gRPC, and their answers the reverse (`GRPC-WEB`).
+    pub grpc_web: bool,
     /// The Gateway that asked for it first.
     pub gateway: ResourceName,
     /// Where that Gateway says so.
@@ -126,7 +128,11 @@ impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut listener = f.debug_struct("Listener");
         listener.field("name", &self.name).field("bind", &self.bind).field("port", &self.port);
-        listener.field("protocol", &self.protocol).field("gateway", &self.gateway).field("tls", &self.tls);
+        listener
+            .field("protocol", &self.protocol)
+            .field("grpc_web", &self.grpc_web)
+            .field("gateway", &self.gateway)
+            .field("tls", &self.tls);
         listener.field("server_names", &self.server_names).field("table", &self.table);
         listener.field("streams", &self.streams).finish()
     }

@@ -170,8 +170,10 @@ fn listener(
         }
     };
     let server_names = server_names.into();
+    let named = first.and_then(|first| first.server.port.as_ref()).map_or("", |port| port.protocol.as_str());
+    let grpc_web = shared.kind == Kind::Http && named.eq_ignore_ascii_case("GRPC-WEB");
     let Shared { name, bind, port, gateway, place, .. } = shared;
-    Listener { name, bind, port, protocol, gateway, place, tls, server_names, table, streams }
+    Listener { name, bind, port, protocol, grpc_web, gateway, place, tls, server_names, table, streams }
 }
 
 impl<'a> SharedServer<'a> {

@@ -10,7 +10,9 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
 
+use super::grpc_web::{Answer, Decoder};
 use super::idle::Busy;
+use crate::error::BoxError;
 
 /// The body of a request as it comes from the client.
 ///
@@ -23,6 +25,8 @@ pub(super) struct InboundBody {
     trailers: bool,
     /// Whether the client sends without being asked to.
     comes_unasked: bool,
+    /// Reads it, if it is one of gRPC-Web.
+    decoder: Option<Box<Decoder>>,
     busy: Busy,
 }
 
@@ -32,7 +36,13 @@ const UNWANTED: Duration = Duration::from_secs(30);
 impl InboundBody {
     /// The body of a request; `comes_unasked`: it has no `Expect: 100-continue`.
     pub(super) fn new(body: Incoming, http2: bool, comes_unasked: bool, busy: Busy) -> Self {
-        Self { body: Some(body), trailers: http2, comes_unasked, busy }
+        Self { body: Some(body), trailers: http2, comes_unasked, decoder: None, busy }
+    }
+
+    /// Has it read by `decoder`.
+    pub(super) fn decoded(mut self, decoder: Option<Box<Decoder>>) -> Self {
+        self.decoder = decoder;
+        self
     }
 }
 
@@ -56,31 +66,42 @@ impl Drop for InboundBody {
 
 impl Body for InboundBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(body).poll_frame(cx));
-        Poll::Ready(match frame {
-            Some(Ok(frame)) if frame.is_trailers() && !self.trailers => None,
-            Some(Err(error)) => {
-                self.busy.mark_broken();
-                self.body = None;
-                Some(Err(error))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        loop {
+            let Some(body) = &mut self.body else { return Poll::Ready(None) };
+            let frame = match ready!(Pin::new(body).poll_frame(cx)) {
+                Some(Ok(frame)) => Some(frame).filter(|frame| self.trailers || !frame.is_trailers()),
+                Some(Err(error)) => {
+                    self.busy.mark_broken();
+                    self.body = None;
+                    return Poll::Ready(Some(Err(error.into())));
+                }
+                None => {
+                    self.body = None;
+                    None
+                }
+            };
+            let Some(decoder) = &mut self.decoder else { return Poll::Ready(frame.map(Ok)) };
+            match decoder.frame(frame) {
+                // A part of a group says nothing yet.
+                Ok(Some(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Ok(frame) => return Poll::Ready(frame.map(Ok)),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
             }
-            None => {
-                self.body = None;
-                None
-            }
-            other => other,
-        })
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        let read = self.decoder.as_ref().is_none_or(|decoder| decoder.is_at_end());
+        read && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.decoder.is_some() {
+            return SizeHint::default();
+        }
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
@@ -102,6 +123,8 @@ pin_project! {
         busy: Option<Busy>,
         // Whether the head tells of another body's length: hyper drops that where it knows that there is none.
         tells_length: bool,
+        // Writes it as gRPC-Web.
+        web: Option<Answer>,
     }
 }
 
@@ -116,16 +139,21 @@ impl<B> OutboundBody<B> {
     }
 
     pub(super) fn words(words: &'static str) -> Self {
-        Self { body: None, words, failed: false, trailers: false, busy: None, tells_length: false }
+        Self { body: None, words, failed: false, trailers: false, busy: None, tells_length: false, web: None }
     }
 
     pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), words: "", failed: false, trailers, busy, tells_length: false }
+        Self { body: Some(body), words: "", failed: false, trailers, busy, tells_length: false, web: None }
     }
 
     /// Lets the head tell of another body's length.
     pub(super) fn telling_length(self, tells_length: bool) -> Self {
         Self { tells_length, ..self }
+    }
+
+    /// Has it written by `web`.
+    pub(super) fn translated(self, web: Option<Answer>) -> Self {
+        Self { web, ..self }
     }
 }
 
@@ -146,13 +174,15 @@ where
             return Poll::Ready(Some(Err(BrokenOff)));
         }
         Poll::Ready(match ready!(body.poll_frame(cx)) {
-            Some(Ok(frame)) if frame.is_trailers() && !*this.trailers => None,
+            Some(Ok(frame)) => match this.web {
+                Some(web) => Some(Ok(web.encode(frame))),
+                None => Some(frame).filter(|frame| *this.trailers || !frame.is_trailers()).map(Ok),
+            },
             Some(Err(_)) => {
                 *this.failed = true;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            Some(Ok(frame)) => Some(Ok(frame)),
             None => None,
         })
     }
@@ -162,7 +192,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.tells_length {
+        if self.tells_length || self.web.is_some() {
             return SizeHint::default();
         }
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(self.words.len() as u64), Body::size_hint)

@@ -19,6 +19,7 @@ use tower_service::Service;
 use super::body::{InboundBody, OutboundBody};
 use super::door::{self, Admitted, Protocol};
 use super::forwarded;
+use super::grpc_web::{Answer, Asked};
 use super::head;
 use super::idle::Busy;
 use super::session::Session;
@@ -76,10 +77,12 @@ where
         forwarded::believe(&mut request, &self.session);
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
+        let asked = self.session.grpc_web.then(|| Asked::admit(request.headers_mut())).flatten();
+        let (decoder, web) = asked.map(|asked| (Box::new(asked.decoder), asked.answer)).unzip();
         let busy = Busy::new(&self.session);
-        let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, busy.clone()));
+        let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, busy.clone()).decoded(decoder));
         let future = self.inner.borrow_mut().call(request);
-        ExchangeFuture::Forwarded { future, tunnel, http2, busy: Some(busy) }
+        ExchangeFuture::Forwarded { future, tunnel, http2, busy: Some(busy), web }
     }
 }
 
@@ -96,7 +99,7 @@ pin_project! {
     pub(super) enum ExchangeFuture<F> {
         // `None`: it was given.
         Refused { refusal: Option<Refusal>, version: Version },
-        Forwarded { #[pin] future: F, tunnel: Option<Tunnel>, http2: bool, busy: Option<Busy> },
+        Forwarded { #[pin] future: F, tunnel: Option<Tunnel>, http2: bool, busy: Option<Busy>, web: Option<Answer> },
     }
 }
 
@@ -114,14 +117,16 @@ where
                 Some(refusal) => refuse(refusal, *version < Version::HTTP_2),
                 None => return Poll::Pending,
             },
-            ExchangeProjection::Forwarded { future, tunnel, http2, busy } => {
+            ExchangeProjection::Forwarded { future, tunnel, http2, busy, web } => {
                 let result = ready!(future.poll(cx));
                 if !*http2 && busy.as_ref().is_some_and(|busy| busy.is_broken()) {
                     // Whatever came of it: the client did not send what it announced.
                     refuse(Refusal::plain(StatusCode::BAD_REQUEST, "Bad Request"), true)
+                } else if let Some(refused) = web.as_ref().and_then(Answer::to_broken) {
+                    refuse(refused, false)
                 } else {
                     match result {
-                        Ok(response) => finish(response, tunnel.take(), *http2, busy.take()),
+                        Ok(response) => finish(response, tunnel.take(), *http2, (busy.take(), web.take())),
                         Err(error) => {
                             tracing::debug!(error = %error.into(), "no rule took a request and its host did not answer");
                             reply(StatusCode::SERVICE_UNAVAILABLE, false)
@@ -137,7 +142,7 @@ fn finish<B>(
     mut response: Response<B>,
     tunnel: Option<Tunnel>,
     http2: bool,
-    busy: Option<Busy>,
+    (busy, web): (Option<Busy>, Option<Answer>),
 ) -> Response<OutboundBody<B>>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -167,8 +172,12 @@ where
             response.map(|_| OutboundBody::empty())
         }
         (false, None) => {
+            if web.as_ref().is_some_and(|web| !web.admit(&mut response)) {
+                return response.map(|_| OutboundBody::empty());
+            }
             let tells_length = response.status() == StatusCode::NOT_MODIFIED && !http2;
-            response.map(|body| OutboundBody::new(body, trailers, busy).telling_length(tells_length))
+            let outbound = |body| OutboundBody::new(body, trailers, busy).telling_length(tells_length).translated(web);
+            response.map(outbound)
         }
         (true, Some(Tunnel { client, keyless })) => {
             let upstream = hyper::upgrade::on(&mut response);

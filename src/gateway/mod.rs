@@ -34,6 +34,7 @@ mod drain;
 mod exchange;
 mod forwarded;
 mod framing;
+mod grpc_web;
 mod head;
 mod hello;
 mod idle;

@@ -20,6 +20,8 @@ pub(super) struct Session {
     pub(super) tls: bool,
     /// What `x-forwarded-client-cert` says of the certificate that the other side showed.
     pub(super) client_cert: Option<HeaderValue>,
+    /// Whether requests of gRPC-Web are made requests of gRPC.
+    pub(super) grpc_web: bool,
     /// How many proxies before us are believed.
     pub(super) trusted: u32,
     /// The listener as rules see it, for requests whose client is somebody else.
@@ -46,6 +48,7 @@ impl Session {
             peer,
             tls,
             client_cert: None,
+            grpc_web: false,
             trusted: 0,
             origin: None,
             dice,
@@ -61,6 +64,11 @@ impl Session {
     pub(super) fn behind(mut self, trusted: u32, origin: &Arc<ListenerOrigin>) -> Self {
         (self.trusted, self.origin) = (trusted, Some(Arc::clone(origin)));
         self
+    }
+
+    /// Whether its listener is for gRPC-Web.
+    pub(super) fn translating(self, grpc_web: bool) -> Self {
+        Self { grpc_web, ..self }
     }
 
     /// Says so of the certificate of the client.

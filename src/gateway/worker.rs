@@ -208,7 +208,8 @@ async fn converse<IO, M, S, B>(
 
 /// Where a connection leads.
 enum Door {
-    Http(ListenerOrigin),
+    /// Of HTTP, and whether gRPC-Web is made gRPC.
+    Http(ListenerOrigin, bool),
     Stream(Stream),
     Closed,
 }
@@ -227,7 +228,7 @@ impl<M> Caller<'_, M> {
             let mut origin = ListenerOrigin::new(listener.name.clone(), listener.port);
             origin.tls = listener.tls.is_some();
             (origin.peer, origin.local) = self.client.unzip();
-            return Door::Http(origin);
+            return Door::Http(origin, listener.grpc_web);
         }
         let stream = Stream::new(snapshot, listener, server_name, self.client, self.serving.dice.draws());
         stream.map_or(Door::Closed, Door::Stream)
@@ -282,13 +283,14 @@ impl<M> Caller<'_, M> {
     {
         let Self { serving, guards: (alive, draining), .. } = self;
         match door {
-            Door::Http(mut origin) => {
+            Door::Http(mut origin, grpc_web) => {
                 let client = secured.as_ref().and_then(|tls| Some((tls.peer.as_ref()?, tls.local.as_deref())));
                 let client_cert = client.and_then(|(client, own)| certificate::element(client, own));
                 origin.secured = secured.map(Arc::new);
                 let origin = Arc::new(origin);
                 let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
-                let session = Arc::new(session.behind(serving.trusted, &origin).showing(client_cert));
+                let session = session.behind(serving.trusted, &origin).showing(client_cert).translating(grpc_web);
+                let session = Arc::new(session);
                 let service = (serving.make)(Origin::Listener(origin));
                 if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
                     tracing::debug!(%error, "a connection ended badly");

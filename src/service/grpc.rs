@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::outcome::GRPC_STATUS;
 
-pub(super) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+pub(crate) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
@@ -16,7 +16,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// A trailers-only response: all of it is in the headers.
-pub(super) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
+pub(crate) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
     headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
     headers.insert(GRPC_STATUS, HeaderValue::from(status));
     if !message.is_empty()
@@ -26,7 +26,7 @@ pub(super) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8])
     }
 }
 
-pub(super) fn grpc_status(status: StatusCode) -> u16 {
+pub(crate) fn grpc_status(status: StatusCode) -> u16 {
     match status.as_u16() {
         400 => 13,
         401 => 16,

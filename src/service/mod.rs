@@ -89,7 +89,7 @@ mod extras;
 mod filters;
 mod formats;
 mod future;
-mod grpc;
+pub(crate) mod grpc;
 mod hedge;
 pub(crate) mod hop;
 pub(crate) mod https;
