@@ -9,6 +9,8 @@
 #[cfg(any(feature = "client", feature = "reqwest"))]
 mod of_hyper;
 
+use std::str::FromStr;
+
 use http::{HeaderMap, HeaderName, StatusCode};
 
 #[cfg(any(feature = "client", feature = "reqwest"))]
@@ -16,6 +18,11 @@ pub(crate) use of_hyper::of_hyper;
 
 /// What a gRPC call came to: in the trailers, or in the headers of an answer that is over with them.
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+
+/// The number of that status, if these headers or trailers have one.
+pub(crate) fn grpc_number<N: FromStr>(headers: &HeaderMap) -> Option<N> {
+    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
+}
 
 /// What one try came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

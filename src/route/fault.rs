@@ -56,7 +56,7 @@ impl Fault {
 }
 
 /// The statuses of gRPC by their numbers, as `fault.abort.grpcStatus` names them.
-const GRPC_STATUSES: [&str; 17] = [
+pub(super) const GRPC_STATUSES: [&str; 17] = [
     "OK",
     "CANCELLED",
     "UNKNOWN",

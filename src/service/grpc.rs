@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::outcome::GRPC_STATUS;
+use crate::outcome::{GRPC_STATUS, grpc_number};
 
 pub(crate) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -39,8 +39,7 @@ pub(crate) fn grpc_status(status: StatusCode) -> u16 {
 
 /// The status of gRPC that the head of an answer has: its own, else what its status comes to.
 pub(super) fn status_of(status: StatusCode, headers: &HeaderMap) -> u32 {
-    let own = headers.get(GRPC_STATUS).and_then(|own| own.to_str().ok()?.parse().ok());
-    own.unwrap_or_else(|| grpc_status(status).into())
+    grpc_number(headers).unwrap_or_else(|| grpc_status(status).into())
 }
 
 fn percent_encoded(message: &[u8]) -> String {

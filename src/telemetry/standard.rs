@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
 use crate::options::Workload;
-use crate::outcome::GRPC_STATUS;
+use crate::outcome::grpc_number;
 use crate::upstream::ClusterKey;
 
 const UNKNOWN: &str = "unknown";
@@ -162,7 +162,7 @@ impl RequestRecord {
     /// Takes the gRPC status from trailers, or from the head of a response without any.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.grpc != Grpc::No
-            && let Some(status) = trailers.get(&GRPC_STATUS).and_then(|status| status.to_str().ok()?.parse().ok())
+            && let Some(status) = grpc_number(trailers)
         {
             self.grpc = Grpc::Status(status);
         }

@@ -2,6 +2,8 @@
 
 use std::io::{Result, Write as _};
 
+use crate::route::fault::GRPC_STATUSES;
+
 /// How a status of gRPC is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GrpcStatus {
@@ -13,25 +15,25 @@ pub(super) enum GrpcStatus {
     Number,
 }
 
-/// The names of the statuses from 0 on.
-const NAMES: [(&str, &str); 17] = [
-    ("OK", "OK"),
-    ("Canceled", "CANCELLED"),
-    ("Unknown", "UNKNOWN"),
-    ("InvalidArgument", "INVALID_ARGUMENT"),
-    ("DeadlineExceeded", "DEADLINE_EXCEEDED"),
-    ("NotFound", "NOT_FOUND"),
-    ("AlreadyExists", "ALREADY_EXISTS"),
-    ("PermissionDenied", "PERMISSION_DENIED"),
-    ("ResourceExhausted", "RESOURCE_EXHAUSTED"),
-    ("FailedPrecondition", "FAILED_PRECONDITION"),
-    ("Aborted", "ABORTED"),
-    ("OutOfRange", "OUT_OF_RANGE"),
-    ("Unimplemented", "UNIMPLEMENTED"),
-    ("Internal", "INTERNAL"),
-    ("Unavailable", "UNAVAILABLE"),
-    ("DataLoss", "DATA_LOSS"),
-    ("Unauthenticated", "UNAUTHENTICATED"),
+/// The names of the statuses from 0 on, as [`GrpcStatus::Camel`] writes them.
+const CAMEL: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
 ];
 
 impl GrpcStatus {
@@ -47,10 +49,14 @@ impl GrpcStatus {
 
     /// Writes a status; one without a name as its number.
     pub(super) fn render(self, status: u32, out: &mut Vec<u8>) -> Result<()> {
-        let names = usize::try_from(status).ok().and_then(|status| NAMES.get(status));
-        match (self, names) {
-            (Self::Camel, Some((name, _))) | (Self::Snake, Some((_, name))) => out.write_all(name.as_bytes()),
-            _ => write!(out, "{status}"),
+        let names = match self {
+            Self::Camel => &CAMEL[..],
+            Self::Snake => &GRPC_STATUSES,
+            Self::Number => &[],
+        };
+        match usize::try_from(status).ok().and_then(|status| names.get(status)) {
+            Some(name) => out.write_all(name.as_bytes()),
+            None => write!(out, "{status}"),
         }
     }
 }
