@@ -120,13 +120,15 @@ impl Written<'_> {
                 let value = std::env::var(name).unwrap_or_else(|_| "-".to_owned());
                 return Ok(Piece::Text(cut_text(&value, self.longest).into()));
             }
-            name if fixed::needs_argument(name) => {
-                self.needed_argument()?;
-                return fixed::piece(name).ok_or_else(|| FormatError::Unknown(name.to_owned()));
-            }
+            // There are none yet when headers are written.
+            "TRAILER" => return self.needed_argument().map(|_| Piece::Text("".into())),
             name => match fixed::not_known(name) {
-                // Whatever it takes.
-                Some(name) => Command::NotKnown(name),
+                Some(name) => {
+                    if fixed::needs_argument(name) {
+                        self.needed_argument()?;
+                    }
+                    Command::NotKnown(name)
+                }
                 None => return self.without_argument(),
             },
         };
@@ -138,7 +140,7 @@ impl Written<'_> {
             "HOSTNAME" => return Ok(Piece::Text(hostname().into())),
             name => Command::named(name)
                 .map(Piece::Command)
-                .or_else(|| fixed::piece(name))
+                .or_else(|| fixed::value(name).map(|value| Piece::Text(value.into())))
                 .ok_or_else(|| FormatError::Unknown(name.to_owned()))?,
         };
         match (self.argument, self.longest) {

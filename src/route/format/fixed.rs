@@ -1,11 +1,8 @@
 //! Commands that come out the same for every request: because headers are written before what they tell of, because
 //! Istio sets up nothing that they could tell of, or because it is not known here.
 
-use super::Piece;
-use super::command::Command;
-
 /// What commands are that tell of what follows the headers, or of what no rule sets up.
-const FIXED: [(&str, &str); 20] = [
+const FIXED: [(&str, &str); 19] = [
     ("ACCESS_LOG_TYPE", "NotSet"),
     ("BYTES_RETRANSMITTED", "0"),
     ("BYTES_SENT", "0"),
@@ -23,13 +20,12 @@ const FIXED: [(&str, &str); 20] = [
     ("ROUNDTRIP_DURATION", ""),
     ("TLS_JA3_FINGERPRINT", ""),
     ("TLS_JA4_FINGERPRINT", ""),
-    ("TRAILER", ""),
     ("UPSTREAM_LOCAL_CLOSE_REASON", ""),
     ("VIRTUAL_CLUSTER_NAME", ""),
 ];
 
-/// What takes an argument of these, and says nothing without one.
-const OF_SOMETHING: [&str; 10] = [
+/// What takes an argument of those that are not known, and says nothing without one.
+const OF_SOMETHING: [&str; 9] = [
     "CEL",
     "CLUSTER_METADATA",
     "COMMON_DURATION",
@@ -37,7 +33,6 @@ const OF_SOMETHING: [&str; 10] = [
     "FILTER_STATE",
     "METADATA",
     "PER_REQUEST_STATE",
-    "TRAILER",
     "UPSTREAM_FILTER_STATE",
     "UPSTREAM_METADATA",
 ];
@@ -122,10 +117,9 @@ const NOT_KNOWN: [&str; 76] = [
     "UPSTREAM_WIRE_BYTES_SENT",
 ];
 
-/// What stands for the command of this name, if it is one of these.
-pub(super) fn piece(name: &str) -> Option<Piece> {
-    let value = FIXED.iter().find(|(fixed, _)| *fixed == name).map(|(_, value)| Piece::Text((*value).into()));
-    value.or_else(|| Some(Piece::Command(Command::NotKnown(not_known(name)?))))
+/// What the command of this name comes out as, if that is always the same.
+pub(super) fn value(name: &str) -> Option<&'static str> {
+    FIXED.iter().find(|(fixed, _)| *fixed == name).map(|(_, value)| *value)
 }
 
 /// Whether the command says nothing without an argument.
