@@ -3,7 +3,7 @@
 //! Each worker thread has a runtime, sockets and connections to endpoints of its own; only the mesh is shared. Heads
 //! are treated as Envoy treats them at an Istio gateway, and the rules are those of every other
 //! [`MeshRouter`](crate::service::MeshRouter). Listeners of HTTPS and TLS end TLS or pass it on by server name, those
-//! of TCP pass bytes on.
+//! of TCP pass bytes on, those of GRPC-WEB make gRPC of gRPC-Web.
 //!
 //! ```
 //! use std::time::Duration;

@@ -35,7 +35,8 @@
 //!   `x-envoy-upstream-service-time`, `server` and `date`. At a listener the attempt count, the expected timeout and
 //!   the service time are added here. A `grpc-timeout` is rewritten for both, and a request with a [`DeadlineBudget`]
 //!   tells the expected timeout wherever it comes from.
-//! - `x-envoy-*` headers that steer Envoy change nothing; a [`RequestPolicy`], which nobody on the wire can send, does.
+//! - `x-envoy-*` headers of a request that steer Envoy change nothing, but those that its rule sets; a [`RequestPolicy`],
+//!   which nobody on the wire can send, does.
 //! - `https` requests of the application and `CONNECT` are not seen by http rules, as in a sidecar; the first go where
 //!   `tls` rules send their server name, over a [`Transport`](crate::Transport). What fails there is an answer too, where
 //!   a sidecar would close the connection. See [`MeshRouter::with_https_routed`].
