@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
+#[path = "support/gateway.rs"]
+mod support;
+
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
 
@@ -15,8 +18,8 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_router::Mesh;
-use mesh_router::config::Config;
 use mesh_router::gateway::Server;
+use support::{free_port, rules_of};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Says what it was sent, with its type, and then that it went well; `/none` is no gRPC.
@@ -50,40 +53,10 @@ async fn serve() -> u16 {
 }
 
 /// A gateway whose server speaks `protocol`, in front of the endpoint.
-async fn gateway(protocol: &str) -> (Server, u16) {
-    let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
-    let rules = format!(
-        "
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: gw}}
-spec:
-  servers:
-  - port: {{number: {port}, name: web, protocol: {protocol}}}
-    bind: 127.0.0.1
-    hosts: ['*']
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: vs}}
-spec:
-  hosts: ['*']
-  gateways: [gw]
-  http: [{{route: [{{destination: {{host: a.test}}}}]}}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: se}}
-spec:
-  hosts: [a.test]
-  ports: [{{number: 80, name: grpc, protocol: GRPC}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{grpc: {endpoint}}}}}]
-",
-        endpoint = serve().await
-    );
+async fn start(protocol: &str) -> (Server, u16) {
+    let port = free_port();
     let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap();
+    mesh.apply_strict(rules_of(protocol, &[port], "GRPC", serve().await)).unwrap();
     let server = Server::builder(&mesh).workers(NonZeroUsize::MIN).start().await.unwrap();
     (server, port)
 }
@@ -106,7 +79,7 @@ fn told<'a>(response: &'a Response<Bytes>, name: &str) -> (u16, &'a str) {
 
 #[tokio::test]
 async fn a_browser_reaches_an_endpoint_of_grpc() {
-    let (_server, port) = gateway("grpc-web").await;
+    let (_server, port) = start("grpc-web").await;
     let kind = ("content-type", "application/grpc-web+proto");
     let response = ask(port, "/s/M", &[kind], "\0\0\0\0\x05hello").await;
     assert_eq!(told(&response, "x-kind"), (200, "application/grpc"));
@@ -121,7 +94,7 @@ async fn a_browser_reaches_an_endpoint_of_grpc() {
 
 #[tokio::test]
 async fn what_is_no_grpc_web_is_said_in_its_head() {
-    let (_server, port) = gateway("GRPC-WEB").await;
+    let (_server, port) = start("GRPC-WEB").await;
     let response = ask(port, "/none", &[("content-type", "application/grpc-web")], "").await;
     assert_eq!(told(&response, "grpc-status"), (404, "12"));
     assert!(response.body().is_empty());
@@ -133,7 +106,7 @@ async fn what_is_no_grpc_web_is_said_in_its_head() {
 
 #[tokio::test]
 async fn other_servers_leave_it_as_it_is() {
-    let (_server, port) = gateway("HTTP").await;
+    let (_server, port) = start("HTTP").await;
     let kind = ("content-type", "application/grpc-web+proto");
     let response = ask(port, "/s/M", &[kind, ("te", "trailers")], "hello").await;
     assert_eq!(told(&response, "x-kind"), (200, "application/grpc-web+proto"));

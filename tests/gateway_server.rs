@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
+#[path = "support/gateway.rs"]
+mod support;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -16,6 +19,7 @@ use mesh_router::Mesh;
 use mesh_router::config::{Config, Resolution};
 use mesh_router::gateway::Server;
 use mesh_router::options::MeshOptions;
+use support::{free_port, rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -23,49 +27,8 @@ use tokio::time::timeout;
 
 const LONG: Duration = Duration::from_secs(10);
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
-}
-
 fn local(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
-}
-
-/// Gateways on `ports` in front of one upstream.
-fn rules(ports: &[u16], upstream: u16) -> Config {
-    let mut text = format!(
-        "
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: vs}}
-spec:
-  hosts: ['*']
-  gateways: [gw]
-  http:
-  - route:
-    - destination: {{host: a.test}}
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: se}}
-spec:
-  hosts: [a.test]
-  ports: [{{number: 80, name: http, protocol: HTTP}}]
-  resolution: STATIC
-  endpoints: [{{address: 127.0.0.1, ports: {{http: {upstream}}}}}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {{name: gw}}
-spec:
-  servers:"
-    );
-    for port in ports {
-        text += &format!(
-            "\n  - port: {{number: {port}, name: http-{port}, protocol: HTTP}}\n    bind: 127.0.0.1\n    hosts: ['*']"
-        );
-    }
-    Config::from_yaml(&text, "rules.yaml").unwrap()
 }
 
 fn mesh(ports: &[u16], upstream: u16) -> Mesh {
