@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
+#[path = "gateway_secured/of_mesh.rs"]
+mod of_mesh;
 #[path = "support/gateway.rs"]
 mod support;
 

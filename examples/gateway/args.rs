@@ -61,6 +61,10 @@ pub(crate) struct Serve {
     /// Listens on TO where a Gateway says FROM.
     #[arg(long = "map-port", value_name = "FROM=TO", value_parser = ports)]
     pub(crate) ports: Vec<(u16, u16)>,
+    /// A folder with the certificates of this gateway in the mesh, for ISTIO_MUTUAL: cert-chain.pem, key.pem and
+    /// root-cert.pem.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) mesh_certificates: Option<PathBuf>,
     /// How many seconds requests in flight get to finish after SIGTERM.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) drain: Duration,

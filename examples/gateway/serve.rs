@@ -1,9 +1,12 @@
 //! `gateway --config`: serves until it is told to end.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use mesh_router::gateway::{Server, ServerBuilder};
+use mesh_router::transport::MeshCertificates;
+use mesh_router::upstream::{Identity, Pem};
 use mesh_router::{BoxError, Mesh};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -52,7 +55,17 @@ pub(crate) fn server(
     if let Some(render) = render {
         server = server.metrics(render);
     }
+    if let Some(folder) = &args.mesh_certificates {
+        server = server.mesh_certificates(certificates(folder));
+    }
     args.ports.iter().fold(server, |server, (from, to)| server.map_port(*from, *to))
+}
+
+/// The files that Istio's agent writes.
+fn certificates(folder: &Path) -> MeshCertificates {
+    let file = |name: &str| Pem::File(folder.join(name));
+    let identity = Identity { certificates: file("cert-chain.pem"), key: file("key.pem") };
+    MeshCertificates { identity, roots: file("root-cert.pem") }
 }
 
 /// Gathers metrics; what is returned writes them in Prometheus' format.

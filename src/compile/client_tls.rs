@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::auto_passthrough;
 use super::secrets::Secrets;
 use super::services::{Discovery, KnownService};
 use crate::config::{ClientTlsMode, ClientTlsSettings};
@@ -20,7 +21,7 @@ pub(crate) fn settings(
         ClientTlsMode::IstioMutual => {
             let ClusterKey { host, subset, port } = key;
             let mut settings = TlsSettings::new(TlsMode::IstioMutual);
-            settings.server_name = Some(format!("outbound_.{port}_.{subset}_.{host}").into());
+            settings.server_name = Some(auto_passthrough::server_name(host, subset, *port).into());
             return Some(Arc::new(settings));
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => TlsSettings::new(TlsMode::Simple),

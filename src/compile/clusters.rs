@@ -127,8 +127,12 @@ impl<'a> Clusters<'a> {
         self.locate(destination, asker).err()
     }
 
+    pub(crate) fn services(&self) -> &'a Services {
+        self.services
+    }
+
     /// The subsets that the rule of this host names.
-    pub(crate) fn subsets_of(&self, host: &str) -> Vec<&str> {
+    pub(crate) fn subsets_of(&self, host: &str) -> Vec<&'a str> {
         let rule = self.services.find(host).and_then(|service| self.rules.find(service));
         rule.map_or_else(Vec::new, |rule| rule.subsets.iter().map(|subset| subset.name.as_str()).collect())
     }

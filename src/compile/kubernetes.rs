@@ -103,6 +103,7 @@ impl Sources<'_> {
             own_ports: spec.ports.len(),
             ports,
             registry: ServiceRegistry::Kubernetes,
+            mesh_external: false,
             addresses,
             headless,
             subject_alt_names: Vec::new(),

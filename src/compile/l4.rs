@@ -21,7 +21,7 @@ use crate::route::{
 };
 
 /// Istio's `tcp.idleTimeout`.
-const IDLE: Duration = Duration::from_secs(60 * 60);
+pub(crate) const IDLE: Duration = Duration::from_secs(60 * 60);
 
 /// One entry of `tcp` or `tls`.
 pub(crate) struct StreamRule {
@@ -307,6 +307,7 @@ fn route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
         idle_timeout: Some(idle.unwrap_or(IDLE)).filter(|idle| !idle.is_zero()),
         max_duration: age.filter(|age| !age.is_zero()),
         tunnel: clusters.tunnel(&rule.destinations),
+        sealed: false,
         origin: rule.origin.clone(),
     })
 }

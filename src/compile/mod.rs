@@ -6,6 +6,7 @@
 //! route tables of the mesh and of each listener.
 
 mod actions;
+mod auto_passthrough;
 mod called_ports;
 mod certificate_paths;
 mod client_tls;
@@ -43,6 +44,7 @@ mod review;
 mod routes;
 mod secrets;
 mod server_tls;
+mod servers;
 mod service_entries;
 mod services;
 mod tables;

@@ -25,14 +25,16 @@ const CIPHER_SUITES: [&str; 6] = [
 
 /// How a server of a mode that ends TLS ends it.
 pub(crate) fn settings(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Arc<ServerTls> {
-    let mut settings = ServerTls::new(identities(tls, secrets));
+    let of_mesh = tls.mode == ServerTlsMode::IstioMutual;
+    let mut settings = ServerTls::new(if of_mesh { Vec::new() } else { identities(tls, secrets) });
+    settings.of_mesh = of_mesh;
     settings.clients = match tls.mode {
-        ServerTlsMode::Mutual => ClientCertificates::Required,
+        ServerTlsMode::Mutual | ServerTlsMode::IstioMutual => ClientCertificates::Required,
         ServerTlsMode::OptionalMutual => ClientCertificates::Optional,
         _ => ClientCertificates::None,
     };
     if settings.clients != ClientCertificates::None {
-        settings.roots = Some(roots(tls, secrets));
+        settings.roots = (!of_mesh).then(|| roots(tls, secrets));
         settings.revoked = match named(tls).next() {
             Some(name) => secrets.revoked(name),
             None => (!tls.ca_crl.is_empty()).then(|| Pem::File(tls.ca_crl.as_str().into())),
@@ -40,7 +42,7 @@ pub(crate) fn settings(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Arc<Se
         settings.subject_alt_names = tls.subject_alt_names.iter().map(|name| name.as_str().into()).collect();
         settings.key_pins = tls.verify_certificate_spki.iter().map(|pin| pin_of_base64(pin)).collect();
         settings.certificate_pins = tls.verify_certificate_hash.iter().map(|pin| pin_of_hexadecimal(pin)).collect();
-        settings.skip_verify = tls.insecure_skip_verify == Some(true);
+        settings.skip_verify = !of_mesh && tls.insecure_skip_verify == Some(true);
     }
     settings.oldest = version(tls.min_protocol_version, TlsVersion::V12).max(TlsVersion::V12);
     settings.newest = version(tls.max_protocol_version, TlsVersion::V13);
@@ -118,14 +120,20 @@ pub(crate) fn review(tls: &ServerTlsSettings, protocol: PortProtocol, path: &Pat
         return;
     }
     match tls.mode {
-        mode @ (ServerTlsMode::AutoPassthrough | ServerTlsMode::IstioMutual) => {
-            let why = format!("a server of mode {mode} is not opened");
-            review.value_not_honored(&path.field("mode"), &why);
-            return;
-        }
         ServerTlsMode::Passthrough => {
             Fields::of(tls).review(path, "PASSTHROUGH leaves TLS to the server behind", review);
             return;
+        }
+        ServerTlsMode::AutoPassthrough => {
+            Fields::of(tls).review(path, "AUTO_PASSTHROUGH leaves TLS to the workload behind", review);
+            return;
+        }
+        ServerTlsMode::IstioMutual => {
+            let needs =
+                "ISTIO_MUTUAL needs a gateway that is given the mesh's certificates, and lets nobody in without";
+            review.warning(&path.field("mode"), needs);
+            let Fields { clients: [_, _, authorities, .., unverified], .. } = Fields::of(tls);
+            review.all_without_effect(path, &[authorities, unverified], "ISTIO_MUTUAL has the authorities of the mesh");
         }
         ServerTlsMode::Simple => {
             let why = "SIMPLE asks clients for no certificate";

@@ -3,7 +3,7 @@
 use super::endpoints::{KnownEndpoint, Sources, from_host, from_workload};
 use super::ports::KnownPort;
 use super::services::{Discovery, KnownService, ServiceRegistry, TrafficDistribution};
-use crate::config::{Resolution, Resource, ServiceEntry};
+use crate::config::{Location, Resolution, Resource, ServiceEntry};
 
 /// The address that one of `addresses` is, if it is one and no range.
 pub(super) fn single(address: &str) -> Option<&str> {
@@ -37,6 +37,7 @@ impl Sources<'_> {
             own_ports: spec.ports.len(),
             ports: ports.clone(),
             registry: ServiceRegistry::ServiceEntry,
+            mesh_external: spec.location == Location::MeshExternal,
             addresses: spec.addresses.iter().filter_map(|address| single(address)).map(str::to_owned).collect(),
             headless: false,
             subject_alt_names: spec.subject_alt_names.clone(),

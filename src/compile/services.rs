@@ -26,6 +26,8 @@ pub(crate) struct KnownService {
     /// How many its own resource has, those of UDP too; further ones in `ports` are of those that were joined to it.
     pub(super) own_ports: usize,
     pub(crate) registry: ServiceRegistry,
+    /// Whether it is outside of the mesh (`MESH_EXTERNAL`).
+    pub(crate) mesh_external: bool,
     /// Addresses that stand for the service in a request's authority.
     pub(crate) addresses: Vec<String>,
     pub(crate) headless: bool,

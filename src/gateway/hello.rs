@@ -9,6 +9,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use crate::transport::Cut;
 
+/// What workloads of the mesh offer to speak.
+const OF_MESH: [&[u8]; 5] = [b"istio", b"istio-peer-exchange", b"istio-http/1.0", b"istio-http/1.1", b"istio-h2"];
+
 /// What a client asks for before anybody has answered.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hello {
@@ -47,6 +50,11 @@ impl Hello {
     fn of(hello: &rustls::server::ClientHello<'_>) -> Self {
         let protocols = hello.alpn().map(|protocols| protocols.map(<[u8]>::to_vec).collect());
         Self { server_name: hello.server_name().map(Box::from), protocols: protocols.unwrap_or_default() }
+    }
+
+    /// Whether it is of a workload of the mesh, as that says.
+    pub(super) fn is_of_mesh(&self) -> bool {
+        self.protocols.iter().any(|offered| OF_MESH.contains(&&**offered))
     }
 
     /// Whether it says what it speaks and none of `protocols` is among it. BoringSSL then goes on as if nobody had

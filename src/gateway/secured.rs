@@ -14,14 +14,18 @@ use super::hello::{Hello, Rewound};
 use crate::request::{Certificate, DownstreamTls};
 use crate::snapshot::{Listener, ListenerProtocol, ServerTls};
 use crate::tls::{Reloaded, ServerEnd, files_of_server, server_end};
+use crate::transport::MeshCertificates;
+use crate::upstream::{Identity, Pem};
 
 /// What is spoken on listeners of HTTP.
 const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// The configurations of rustls by listener. They are made when they are first needed, and again when the words or the
 /// files change, so that sessions can be resumed over reloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Configs {
+    /// For listeners of the mesh.
+    mesh: MeshCertificates,
     by_listener: Mutex<HashMap<Arc<str>, Made>>,
 }
 
@@ -49,6 +53,16 @@ impl From<ServerEnd> for End {
 }
 
 impl Configs {
+    /// Without certificates of the mesh its listeners are closed.
+    pub(super) fn new(mesh: Option<MeshCertificates>) -> Self {
+        let missing = |what: &str| Pem::Missing(format!("{what} of the mesh for ISTIO_MUTUAL").into());
+        let none = || MeshCertificates {
+            identity: Identity { certificates: missing("the certificate"), key: missing("the key") },
+            roots: missing("the authority"),
+        };
+        Self { mesh: mesh.unwrap_or_else(none), by_listener: Mutex::default() }
+    }
+
     /// How `listener` ends TLS. `None`: it does not.
     pub(super) fn of(&self, listener: &Listener) -> Option<Ended> {
         let words = listener.tls.as_ref()?;
@@ -59,13 +73,23 @@ impl Configs {
             return Some(made.ended.clone());
         }
         let alpn = if listener.protocol == ListenerProtocol::Http { HTTP } else { &[] };
-        let make = {
-            let words = words.clone();
-            move || server_end(&words, alpn).map(End::from)
-        };
-        let ended = Ended(Arc::new(Reloaded::new(files_of_server(words), make)));
+        let complete = self.completed(words);
+        let files = files_of_server(&complete);
+        let make = move || server_end(&complete, alpn).map(End::from);
+        let ended = Ended(Arc::new(Reloaded::new(files, make)));
         by_listener.insert(listener.name.clone(), Made { words: words.clone(), ended: ended.clone() });
         Some(ended)
+    }
+
+    /// Words with the certificates of the mesh, if they are for it.
+    fn completed(&self, words: &Arc<ServerTls>) -> Arc<ServerTls> {
+        if !words.of_mesh {
+            return Arc::clone(words);
+        }
+        let mut complete = ServerTls::clone(words);
+        complete.identities = [self.mesh.identity.clone()].into();
+        complete.roots = Some(self.mesh.roots.clone());
+        Arc::new(complete)
     }
 }
 

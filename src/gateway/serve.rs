@@ -25,7 +25,7 @@ use crate::request::Origin;
 use crate::service::MeshRouter;
 use crate::snapshot::{Bind, Listener};
 use crate::source::{DnsSource, Resolving};
-use crate::transport::Transport;
+use crate::transport::{MeshCertificates, Transport};
 
 /// How a gateway is to run; see [`Server::builder`].
 #[derive(Clone)]
@@ -38,6 +38,7 @@ pub struct ServerBuilder {
     render: Option<Render>,
     idle: Duration,
     buffer: Option<usize>,
+    certificates: Option<MeshCertificates>,
     dice: Dice,
 }
 
@@ -91,6 +92,14 @@ impl ServerBuilder {
         self
     }
 
+    /// The certificates of this gateway in the mesh, which it shows and asks for on servers of mode `ISTIO_MUTUAL`, and to
+    /// clusters whose `tls.mode` is that. Default: none; such servers close their connections, and to such clusters it
+    /// speaks plain text.
+    pub fn mesh_certificates(mut self, certificates: MeshCertificates) -> Self {
+        self.certificates = Some(certificates);
+        self
+    }
+
     /// Where `x-request-id` comes from. Default: dice that cannot be foretold.
     pub fn dice(mut self, dice: Dice) -> Self {
         self.dice = dice;
@@ -116,7 +125,7 @@ impl ServerBuilder {
         let admin = admin.map(|(_, task)| AbortOnDrop(task));
         let resolving = DnsSource::new().open(&self.mesh).await;
         let versions = self.mesh.subscribe();
-        let configs = Arc::<Configs>::default();
+        let configs = Arc::new(Configs::new(self.certificates.clone()));
         let mut control = Control {
             workers: self.start_workers(&configs)?,
             configs,
@@ -155,10 +164,14 @@ impl ServerBuilder {
         let (router, mesh) = (MeshRouter::new(&self.mesh), self.mesh.clone());
         let (protocols, dice) = (Protocols::new(self.idle, self.buffer), self.dice.clone());
         let trusted = self.mesh.options().num_trusted_proxies;
+        let mut transport = Transport::builder();
+        if let Some(certificates) = &self.certificates {
+            transport = transport.mesh_certificates(certificates.clone());
+        }
         let work = move || {
             let done = runtime.block_on(async {
                 // Connections to endpoints belong to the runtime that opened them.
-                let transport = Transport::new();
+                let transport = transport.build();
                 let inner = transport.clone();
                 let make = move |origin: Origin| router.clone().with_origin(origin).layer(inner.clone());
                 worker::run(Serving { make, protocols, dice, trusted, mesh, transport, configs }, commands).await
@@ -206,6 +219,7 @@ impl Server {
             render: None,
             idle: Duration::from_secs(60 * 60),
             buffer: None,
+            certificates: None,
             dice: Dice::new(),
         }
     }

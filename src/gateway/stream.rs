@@ -12,6 +12,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::Instant;
 
+use super::hello::Hello;
 use crate::dice::Draws;
 use crate::outcome::{FailureError, Outcome};
 use crate::route::StreamRoute;
@@ -30,15 +31,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// A connection to `listener` of a client that asked for `server_name`. `None`: nothing is for it.
+    /// A connection to `listener` of a client that began with `hello`, if with TLS. `None`: nothing is for it.
     pub(super) fn new(
         snapshot: &Snapshot,
         listener: &Listener,
-        server_name: Option<&str>,
+        hello: Option<&Hello>,
         client: Option<(SocketAddr, SocketAddr)>,
         mut draws: Draws,
     ) -> Option<Self> {
-        let Some(route) = listener.streams.find(server_name) else {
+        let server_name = hello.and_then(|hello| hello.server_name.as_deref());
+        let takes = |route: &&Arc<StreamRoute>| !route.sealed || hello.is_some_and(Hello::is_of_mesh);
+        let Some(route) = listener.streams.find(server_name).filter(takes) else {
             tracing::debug!(listener = %listener.name, ?server_name, "closed: no rule is for this connection (NR)");
             return None;
         };
@@ -67,7 +70,8 @@ impl Stream {
         let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
         let Some(pending) = cluster.limits().pending() else { return closed("overflow (UO)") };
         let endpoint = picked.endpoint();
-        let upstream = match transport.open(endpoint, &cluster.key.host, client, route.tunnel.as_ref()).await {
+        let opened = transport.open(endpoint, &cluster.key.host, client, route.tunnel.as_ref(), route.sealed);
+        let upstream = match opened.await {
             Ok(upstream) => upstream,
             Err(error) => {
                 cluster.report(endpoint, Outcome::Failure(error.failure()));

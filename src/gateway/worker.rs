@@ -223,14 +223,14 @@ struct Caller<'a, M> {
 }
 
 impl<M> Caller<'_, M> {
-    fn door(&self, snapshot: &Snapshot, listener: &Listener, server_name: Option<&str>) -> Door {
+    fn door(&self, snapshot: &Snapshot, listener: &Listener, hello: Option<&Hello>) -> Door {
         if listener.protocol == ListenerProtocol::Http {
             let mut origin = ListenerOrigin::new(listener.name.clone(), listener.port);
             origin.tls = listener.tls.is_some();
             (origin.peer, origin.local) = self.client.unzip();
             return Door::Http(origin, listener.grpc_web);
         }
-        let stream = Stream::new(snapshot, listener, server_name, self.client, self.serving.dice.draws());
+        let stream = Stream::new(snapshot, listener, hello, self.client, self.serving.dice.draws());
         stream.map_or(Door::Closed, Door::Stream)
     }
 
@@ -257,7 +257,7 @@ impl<M> Caller<'_, M> {
             let snapshot = self.serving.mesh.load();
             let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
             let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
-            (self.door(&snapshot, listener, name), self.serving.configs.of(listener))
+            (self.door(&snapshot, listener, Some(&hello)), self.serving.configs.of(listener))
         };
         match ended {
             Some(ended) => {

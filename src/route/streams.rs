@@ -50,6 +50,9 @@ pub struct StreamRoute {
     /// What the endpoint, a forward proxy, is asked for first (`tunnel` of the DestinationRule). `None`: it is where the
     /// connections end.
     pub tunnel: Option<Arc<Tunnel>>,
+    /// Whether they are TLS of workloads of the mesh from end to end (`AUTO_PASSTHROUGH`), around which the DestinationRule
+    /// opens no other.
+    pub sealed: bool,
     /// Where it was written.
     pub origin: RuleOrigin,
 }
@@ -68,6 +71,7 @@ mod tests {
             idle_timeout: None,
             max_duration: None,
             tunnel: None,
+            sealed: false,
             origin: RuleOrigin { resource, path: path.to_owned(), place: None },
         })
     }

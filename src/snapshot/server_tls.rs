@@ -6,6 +6,9 @@ use crate::upstream::{Identity, Pem};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ServerTls {
+    /// Whether the certificate that is shown, and the authorities that clients' must come from, are those of the mesh
+    /// (`ISTIO_MUTUAL`), which the gateway is given.
+    pub of_mesh: bool,
     /// The certificates that are shown, of which each client gets the first that it can read.
     pub identities: Box<[Identity]>,
     /// Whether clients show certificates.
@@ -35,6 +38,7 @@ impl ServerTls {
     /// Without certificates of clients, from TLS 1.2 to 1.3.
     pub fn new(identities: Vec<Identity>) -> Self {
         Self {
+            of_mesh: false,
             identities: identities.into(),
             clients: ClientCertificates::None,
             roots: None,
@@ -58,7 +62,7 @@ pub enum ClientCertificates {
     None,
     /// They are asked, and what they show is verified (`OPTIONAL_MUTUAL`).
     Optional,
-    /// They must (`MUTUAL`).
+    /// They must (`MUTUAL`, `ISTIO_MUTUAL`).
     Required,
 }
 

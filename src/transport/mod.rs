@@ -164,16 +164,17 @@ impl Transport {
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FailureError> {
-        self.open(endpoint, host, client, tunnel).await
+        self.open(endpoint, host, client, tunnel, false).await
     }
 
-    /// The same as what it is.
+    /// The same as what it is; for bytes that are `sealed` the endpoint's TLS is not opened.
     pub(crate) async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
         host: &str,
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
+        sealed: bool,
     ) -> Result<wire::Wire, FailureError> {
         let connection = endpoint.connection();
         let variant = Variant {
@@ -181,6 +182,7 @@ impl Transport {
             client: client.filter(|_| connection.proxy_protocol.is_some()).map(Box::new),
             https: None,
             tunnel: tunnel.cloned(),
+            sealed,
         };
         // A pool for its terms only: it never has a connection.
         let pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
@@ -297,6 +299,7 @@ fn variant<B>(
         client: client.filter(|_| connection.proxy_protocol.is_some()),
         https: https.filter(|https| takes(https, connection)),
         tunnel: None,
+        sealed: false,
     }
 }
 

@@ -25,12 +25,14 @@ pub(super) struct Variant {
     pub(super) https: Option<Box<Https>>,
     /// What the endpoint is asked for before bytes flow.
     pub(super) tunnel: Option<Arc<Tunnel>>,
+    /// Whether what flows is TLS of the mesh already, around which the endpoint's own is not opened.
+    pub(super) sealed: bool,
 }
 
 impl Variant {
     /// Whether nothing sets it apart.
     pub(super) fn is_usual(&self) -> bool {
-        self.name.is_none() && self.client.is_none() && self.https.is_none() && self.tunnel.is_none()
+        self.name.is_none() && self.client.is_none() && self.https.is_none() && self.tunnel.is_none() && !self.sealed
     }
 }
 
@@ -90,7 +92,8 @@ impl Terms {
         terms.keepalive = connection.keepalive;
         terms.proxy =
             connection.proxy_protocol.map(|version| Proxy { version, client: variant.client.as_deref().copied() });
-        terms.secure = connection.tls.as_ref().and_then(|tls| Secure::new(settings, tls, variant.name.as_deref()));
+        let tls = connection.tls.as_ref().filter(|_| !variant.sealed);
+        terms.secure = tls.and_then(|tls| Secure::new(settings, tls, variant.name.as_deref()));
         if let Some(https) = variant.https.as_ref().filter(|https| https.is_whole || terms.secure.is_none()) {
             terms.within = Secure::of_host(settings, &https.server_name);
         }

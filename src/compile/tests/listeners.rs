@@ -77,7 +77,33 @@ fn every_kind_of_server_has_its_listener() {
     ];
     assert_eq!(summary(&snapshot), expected, "{report}");
     let paths: Vec<&str> = report.problems().iter().map(|problem| problem.path.as_str()).collect();
-    assert!(paths.contains(&"spec.servers[6].tls.mode"), "{report}");
+    assert!(paths.contains(&"spec.servers[6].hosts"), "{report}");
+}
+
+#[test]
+fn what_passes_by_itself_are_the_ports_and_subsets_of_the_services_of_the_mesh() {
+    let service = |host: &str, location: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {location}}}\nspec:\n  \
+             hosts: [{host}]\n  location: {location}\n  resolution: STATIC\n  endpoints: [{{address: 10.0.0.1}}]\n  \
+             ports: [{{number: 80, name: http, protocol: HTTP}}, {{number: 90, name: tcp, protocol: TCP}}]\n---\n"
+        )
+    };
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: in}\nspec:\n  \
+                host: in.mesh.test\n  subsets: [{name: v1, labels: {version: v1}}]\n---\n";
+    let server = |host: &str| {
+        let tls = "tls: {mode: AUTO_PASSTHROUGH}";
+        gateway("gw", &format!("- {{port: {{number: 443, name: a, protocol: TLS}}, hosts: ['{host}'], {tls}}}"))
+    };
+    let services = service("in.mesh.test", "MESH_INTERNAL") + &service("out.mesh.test", "MESH_EXTERNAL") + rule;
+    for (host, is_open) in [("*.mesh.test", true), ("default/*", true), ("other/*", false), ("out.mesh.test", false)] {
+        let (snapshot, report) = publish(&(services.clone() + &server(host)));
+        let names = [80, 90].map(|port| ["", "v1"].map(|subset| format!("outbound_.{port}_.{subset}_.in.mesh.test")));
+        let names = names.iter().flatten().map(String::as_str).collect();
+        let expected = is_open.then_some(("tls.443.a.gw.default", ListenerProtocol::Tls, false, names));
+        assert_eq!(summary(&snapshot), Vec::from_iter(expected), "{host}: {report}");
+        assert_eq!(report.to_string().contains("no service of the mesh is for this server"), !is_open, "{report}");
+    }
 }
 
 #[test]
