@@ -54,9 +54,13 @@ async fn serve() -> u16 {
 
 /// A gateway whose server speaks `protocol`, in front of the endpoint.
 async fn start(protocol: &str) -> (Server, u16) {
+    start_before(protocol, serve().await).await
+}
+
+async fn start_before(protocol: &str, endpoint: u16) -> (Server, u16) {
     let port = free_port();
     let mesh = Mesh::new();
-    mesh.apply_strict(rules_of(protocol, &[port], "GRPC", serve().await)).unwrap();
+    mesh.apply_strict(rules_of(protocol, &[port], "GRPC", endpoint)).unwrap();
     let server = Server::builder(&mesh).workers(NonZeroUsize::MIN).start().await.unwrap();
     (server, port)
 }
@@ -97,11 +101,20 @@ async fn what_is_no_grpc_web_is_said_in_its_head() {
     let (_server, port) = start("GRPC-WEB").await;
     let response = ask(port, "/none", &[("content-type", "application/grpc-web")], "").await;
     assert_eq!(told(&response, "grpc-status"), (404, "12"));
-    assert!(response.body().is_empty());
+    assert_eq!((&response.headers()["grpc-message"], &**response.body()), (&"<html>".parse().unwrap(), &b""[..]));
 
     let response = ask(port, "/s/M", &[("content-type", "application/grpc-web-text")], "AAAA!").await;
     assert_eq!(told(&response, "grpc-status"), (400, "13"));
     assert_eq!(response.headers()["server"], "istio-envoy");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_gateway_has_its_status_of_http_too() {
+    let (_server, port) = start_before("GRPC-WEB", free_port()).await;
+    let response = ask(port, "/s/M", &[("content-type", "application/grpc-web")], "").await;
+    assert_eq!(told(&response, "grpc-status"), (503, "14"));
+    assert_eq!(told(&response, "content-type").1, "application/grpc-web+proto");
+    assert!(told(&response, "grpc-message").1.ends_with("remote connection failure"));
 }
 
 #[tokio::test]

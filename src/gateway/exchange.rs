@@ -22,10 +22,12 @@ use super::forwarded;
 use super::grpc_web::{Answer, Asked};
 use super::head;
 use super::idle::Busy;
+use super::retold::Retold;
 use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
 use crate::service::RouteInfo;
+use crate::service::grpc::ToldInPlain;
 use crate::service::hop::join_cookies;
 use crate::service::https::UnservedUpgrade;
 use crate::service::refusal::Refusal;
@@ -54,7 +56,7 @@ where
 {
     type Response = Response<OutboundBody<B>>;
     type Error = Infallible;
-    type Future = ExchangeFuture<S::Future>;
+    type Future = ExchangeFuture<S::Future, B>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let number = self.session.number();
@@ -78,6 +80,9 @@ where
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
         let asked = self.session.grpc_web.then(|| Asked::admit(request.headers_mut())).flatten();
+        if asked.is_some() {
+            request.extensions_mut().insert(ToldInPlain);
+        }
         let (decoder, web) = asked.map(|asked| (Box::new(asked.decoder), asked.answer)).unzip();
         let busy = Busy::new(&self.session);
         let request = request.map(|body| InboundBody::new(body, http2, comes_unasked, busy.clone()).decoded(decoder));
@@ -96,14 +101,15 @@ pub(super) struct Tunnel {
 pin_project! {
     /// The future of [`Exchange`].
     #[project = ExchangeProjection]
-    pub(super) enum ExchangeFuture<F> {
+    pub(super) enum ExchangeFuture<F, B> {
         // `None`: it was given.
         Refused { refusal: Option<Refusal>, version: Version },
         Forwarded { #[pin] future: F, tunnel: Option<Tunnel>, http2: bool, busy: Option<Busy>, web: Option<Answer> },
+        Retold { #[pin] retold: Retold<B>, http2: bool, _busy: Option<Busy> },
     }
 }
 
-impl<F, B, E> Future for ExchangeFuture<F>
+impl<F, B, E> Future for ExchangeFuture<F, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
@@ -111,8 +117,8 @@ where
 {
     type Output = Result<Response<OutboundBody<B>>, Infallible>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(Ok(match self.project() {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(Ok(match self.as_mut().project() {
             ExchangeProjection::Refused { refusal, version } => match refusal.take() {
                 Some(refusal) => refuse(refusal, *version < Version::HTTP_2),
                 None => return Poll::Pending,
@@ -125,14 +131,24 @@ where
                 } else if let Some(refused) = web.as_ref().and_then(Answer::to_broken) {
                     refuse(refused, false)
                 } else {
-                    match result {
-                        Ok(response) => finish(response, tunnel.take(), *http2, (busy.take(), web.take())),
-                        Err(error) => {
+                    match (result, web.take()) {
+                        (Ok(response), Some(web)) if tunnel.is_none() && !Answer::takes(&response) => {
+                            let (retold, http2, busy) = (Retold::new(response, web), *http2, busy.take());
+                            self.set(Self::Retold { retold, http2, _busy: busy });
+                            return self.poll(cx);
+                        }
+                        (Ok(response), web) => finish(response, tunnel.take(), *http2, (busy.take(), web)),
+                        (Err(error), _) => {
                             tracing::debug!(error = %error.into(), "no rule took a request and its host did not answer");
                             reply(StatusCode::SERVICE_UNAVAILABLE, false)
                         }
                     }
                 }
+            }
+            ExchangeProjection::Retold { retold, http2, .. } => {
+                let mut response = ready!(retold.poll(cx)).map(|()| OutboundBody::empty());
+                dress(&mut response, *http2);
+                response
             }
         }))
     }
@@ -149,8 +165,7 @@ where
 {
     let trailers = http2 && response.version() >= Version::HTTP_2;
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    head::backward(response.headers_mut(), switching);
-    *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    dress(&mut response, http2);
     match (switching, tunnel) {
         (false, Some(Tunnel { client, .. })) => {
             head::refuse_tunnel(response.headers_mut(), http2);
@@ -172,8 +187,8 @@ where
             response.map(|_| OutboundBody::empty())
         }
         (false, None) => {
-            if web.as_ref().is_some_and(|web| !web.admit(&mut response)) {
-                return response.map(|_| OutboundBody::empty());
+            if let Some(web) = &web {
+                web.admit(&mut response);
             }
             let tells_length = response.status() == StatusCode::NOT_MODIFIED && !http2;
             let outbound = |body| OutboundBody::new(body, trailers, busy).telling_length(tells_length).translated(web);
@@ -191,6 +206,13 @@ where
         // Nobody asked for it.
         (true, None) => reply(StatusCode::BAD_GATEWAY, false),
     }
+}
+
+/// Makes a head one of this connection.
+fn dress<B>(response: &mut Response<B>, http2: bool) {
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    head::backward(response.headers_mut(), switching);
+    *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 }
 
 /// An answer at the door, with which a connection of HTTP/1.1 ends.

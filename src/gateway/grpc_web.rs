@@ -13,7 +13,6 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 
-use crate::outcome::GRPC_STATUS;
 use crate::service::grpc::{APPLICATION_GRPC, grpc_headers, grpc_status};
 use crate::service::refusal::Refusal;
 
@@ -120,26 +119,29 @@ impl Answer {
         }
         let (status, mut headers) = (StatusCode::BAD_REQUEST, HeaderMap::new());
         grpc_headers(&mut headers, grpc_status(status), b"Bad gRPC-web request, invalid base64 data.");
-        headers.insert(CONTENT_TYPE, self.content_type());
+        self.name(&mut headers);
         Some(Refusal { status, headers, body: "" })
     }
 
-    /// Makes the head of an answer one of gRPC-Web. Whether its body is one too: that of an answer which is no gRPC is
-    /// left out, and its status says what it came to.
-    pub(super) fn admit<B: Body>(&self, response: &mut Response<B>) -> bool {
-        let status = response.status();
-        let empty = response.body().is_end_stream();
-        let headers = response.headers_mut();
+    /// Whether an answer is gRPC, or has no body that would have to be.
+    pub(super) fn takes<B: Body>(response: &Response<B>) -> bool {
         let speaks = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
-        let is_grpc = status == StatusCode::OK && headers.get(CONTENT_TYPE).is_some_and(speaks);
-        headers.insert(CONTENT_TYPE, self.content_type());
+        response.body().is_end_stream()
+            || response.status() == StatusCode::OK && response.headers().get(CONTENT_TYPE).is_some_and(speaks)
+    }
+
+    /// Makes the head of an answer that it takes one of gRPC-Web.
+    pub(super) fn admit<B: Body>(&self, response: &mut Response<B>) {
+        let empty = response.body().is_end_stream();
+        self.name(response.headers_mut());
         if !empty {
-            headers.remove(CONTENT_LENGTH);
-            if !is_grpc {
-                headers.insert(GRPC_STATUS, HeaderValue::from(grpc_status(status)));
-            }
+            response.headers_mut().remove(CONTENT_LENGTH);
         }
-        is_grpc || empty
+    }
+
+    /// Says that an answer is gRPC-Web.
+    pub(super) fn name(&self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, self.content_type());
     }
 
     fn content_type(&self) -> HeaderValue {
@@ -174,7 +176,7 @@ fn last_message(trailers: &HeaderMap) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use http_body_util::{Empty, Full};
+    use http_body_util::Full;
 
     use super::*;
 
@@ -230,7 +232,7 @@ mod tests {
             let refused = answer.to_broken().unwrap();
             assert_eq!(refused.status, StatusCode::BAD_REQUEST);
             assert_eq!(
-                (&refused.headers[GRPC_STATUS], &refused.headers[CONTENT_TYPE]),
+                (&refused.headers["grpc-status"], &refused.headers[CONTENT_TYPE]),
                 (&"13".parse().unwrap(), &PROTO)
             );
         }
@@ -248,22 +250,26 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_no_grpc_is_its_status() {
+    fn an_answer_is_taken_that_is_grpc_or_empty() {
         let web = asked("application/grpc-web", "application/grpc-web-text+proto").unwrap().answer;
-        for (status, kind, grpc, whole) in [
-            (200, "application/grpc", None, true),
-            (200, "text/html", Some("2"), false),
-            (404, "application/grpc", Some("12"), false),
-            (503, "text/plain", Some("14"), false),
-        ] {
+        let answer = |status: u16, kind: &str, body: &'static str| {
             let response = Response::builder().status(status).header(CONTENT_TYPE, kind).header(CONTENT_LENGTH, "1");
-            let mut response = response.body(Full::<Bytes>::from("x")).unwrap();
-            assert_eq!(web.admit(&mut response), whole, "{status} {kind}");
-            let headers = response.headers();
-            assert_eq!(headers.get(GRPC_STATUS).map(|value| value.to_str().unwrap()), grpc);
-            assert_eq!((&headers[CONTENT_TYPE], headers.get(CONTENT_LENGTH)), (&TEXT_PROTO, None));
+            response.body(Full::<Bytes>::from(body)).unwrap()
+        };
+        for (status, kind, body, taken) in [
+            (200, "application/grpc", "x", true),
+            (200, "text/html", "x", false),
+            (404, "application/grpc", "x", false),
+            (503, "text/plain", "", true),
+        ] {
+            assert_eq!(Answer::takes(&answer(status, kind, body)), taken, "{status} {kind}");
         }
-        let mut empty = Response::builder().status(503).body(Empty::<Bytes>::new()).unwrap();
-        assert!(web.admit(&mut empty) && !empty.headers().contains_key(GRPC_STATUS));
+        for (body, length) in [("x", None), ("", Some("1"))] {
+            let mut response = answer(200, "application/grpc", body);
+            web.admit(&mut response);
+            let headers = response.headers();
+            assert_eq!(headers.get(CONTENT_LENGTH).map(|value| value.to_str().unwrap()), length);
+            assert_eq!(headers[CONTENT_TYPE], TEXT_PROTO);
+        }
     }
 }

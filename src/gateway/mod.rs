@@ -41,6 +41,7 @@ mod idle;
 mod listener;
 mod referer;
 mod refused;
+mod retold;
 mod reworded;
 mod secured;
 mod serve;

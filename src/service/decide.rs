@@ -45,7 +45,7 @@ pub(super) struct Refusal {
 impl Routing {
     /// Decides by one snapshot, read once.
     pub(super) fn decide(&self, head: &mut Parts) -> Verdict {
-        let asked = Asked::new(&head.method, &head.headers, self.settings.error_mode);
+        let asked = Asked::new(head, self.settings.error_mode);
         let snapshot = self.mesh.load();
         let own = head.extensions.get::<Origin>().cloned();
         let origin = own.as_ref().unwrap_or(&self.origin);

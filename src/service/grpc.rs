@@ -7,6 +7,11 @@ use crate::outcome::{GRPC_STATUS, grpc_number};
 
 pub(crate) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
+/// In the extensions of a request that came in another form of gRPC: an answer made here is plain, for whoever took the
+/// request in to tell it in that form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ToldInPlain;
+
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     match headers.get(CONTENT_TYPE).and_then(|of| of.as_bytes().strip_prefix(b"application/grpc")) {

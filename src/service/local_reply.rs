@@ -25,12 +25,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::grpc::{APPLICATION_GRPC, grpc_headers, grpc_status, is_grpc};
+use super::grpc::{APPLICATION_GRPC, ToldInPlain, grpc_headers, grpc_status, is_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
@@ -44,13 +45,17 @@ use crate::upstream::Endpoint;
 pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) grpc: bool,
+    /// Whether it is answered in gRPC where it is answered here.
+    told_in_grpc: bool,
     /// What a failure is given as.
     mode: ErrorMode,
 }
 
 impl Asked {
-    pub(super) fn new(method: &Method, headers: &HeaderMap, mode: ErrorMode) -> Self {
-        Self { head: method == Method::HEAD, grpc: is_grpc(headers), mode }
+    pub(super) fn new(head: &Parts, mode: ErrorMode) -> Self {
+        let grpc = is_grpc(&head.headers);
+        let told_in_grpc = grpc && head.extensions.get::<ToldInPlain>().is_none();
+        Self { head: head.method == Method::HEAD, grpc, told_in_grpc, mode }
     }
 }
 
@@ -253,8 +258,8 @@ impl LocalReply {
     /// The response without what is told of it, and that.
     fn told<B>(self, mut exchange: Box<Exchange>) -> (Response<ResponseBody<B>>, RouteInfo) {
         let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, finished, .. } = *self.0;
-        let Asked { head, grpc: by_grpc, .. } = exchange.asked;
-        let by_grpc = by_grpc && !finished;
+        let Asked { head, told_in_grpc, .. } = exchange.asked;
+        let by_grpc = told_in_grpc && !finished;
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
         let mut record = exchange.answered(status, info.flags);
         if by_grpc {
