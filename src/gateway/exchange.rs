@@ -129,7 +129,8 @@ where
                     // Whatever came of it: the client did not send what it announced.
                     refuse(Refusal::plain(StatusCode::BAD_REQUEST, "Bad Request"), true)
                 } else if let Some(refused) = web.as_ref().and_then(Answer::to_broken) {
-                    refuse(refused, false)
+                    // Of a connection that was to become a tunnel nothing was read along.
+                    refuse(refused, tunnel.is_some() && !*http2)
                 } else {
                     match (result, web.take()) {
                         (Ok(response), Some(web)) if tunnel.is_none() && !Answer::takes(&response) => {

@@ -4,13 +4,16 @@
 //! before `chunked`, and what follows a `#` in the target, before any service can see them. Envoy refuses all of these,
 //! since another proxy may frame such a message otherwise, or take another path from it. [`Framing`] reads along, keeps
 //! nothing but a line that two reads share, and tells which request has such a [`Flaw`]. It weighs heads too: of one
-//! that is too large hyper would say so itself, and otherwise than Envoy does.
+//! that is too large hyper would say so itself, and otherwise than Envoy does. Trailers whose lines end without a CR
+//! end for Envoy where they do not for hyper, which would take the next request for more of them: nothing is read on.
 
 use super::door::MAX_HEAD;
 use crate::service::hop::is;
 
-/// How much of one line is kept; no line that decides about framing is longer.
+/// How much is kept of a line that does not decide about framing.
 const LINE: usize = 128;
+/// The headers that do.
+const DECIDING: [&[u8]; 4] = [b"content-length", b"transfer-encoding", b"upgrade", b"connection"];
 
 /// What hyper would repair without a word, or refuse in its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,15 @@ pub(super) enum Flaw {
     TooLarge,
     /// It is of another version than HTTP/1.1, and hyper does not say so.
     Version,
+}
+
+/// What stops a reading along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The request of this number, from 0, has a flaw.
+    Flaw(u64, Flaw),
+    /// From the byte at this place on nobody can say how the message goes on.
+    Break(usize),
 }
 
 /// Reads along with an HTTP/1.1 connection.
@@ -66,7 +78,7 @@ struct Head {
     otherwise: bool,
     connects: bool,
     /// Whether it says what to upgrade to, and that it is to be done: both make a tunnel.
-    websocket: bool,
+    websocket: Option<bool>,
     upgrades: bool,
     fragment: bool,
     /// Whether it is of HTTP/1.0, in which hyper knows of no encoding.
@@ -78,8 +90,9 @@ impl Framing {
         Self { state: State::Start, partial: Vec::new(), heads: 0, head: Head::default() }
     }
 
-    /// Reads along `bytes`. The number (from 0) of a request with a flaw, if its head ends in them.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<(u64, Flaw)> {
+    /// Reads along `bytes`; what is found in them ends it.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Option<Found> {
+        let length = bytes.len();
         while !bytes.is_empty() && self.state != State::Blind {
             if let State::Body(left) | State::Chunk(left) = self.state {
                 let here = left.min(bytes.len() as u64);
@@ -95,29 +108,46 @@ impl Framing {
             if matches!(self.state, State::Start | State::Fields) {
                 self.head.size = self.head.size.saturating_add(line.len() + usize::from(end.is_some()));
             }
+            let begins = length - bytes.len();
             if end.is_none() {
-                self.keep(line);
-                return None;
+                return self.keep(line).then(|| self.stop(Found::Break(begins)));
             }
             bytes = rest.get(1..).unwrap_or_default();
-            let flaw = if self.partial.is_empty() {
+            let found = if self.partial.is_empty() {
                 self.line(line)
             } else {
                 self.keep(line);
                 let whole = std::mem::take(&mut self.partial);
                 self.line(&whole)
             };
-            if let Some(flaw) = flaw {
-                self.state = State::Blind;
-                return Some((self.heads, flaw));
+            match found {
+                Err(Undecided) => return Some(self.stop(Found::Break(begins))),
+                Ok(Some(flaw)) => return Some(self.stop(Found::Flaw(self.heads, flaw))),
+                Ok(None) => {}
             }
         }
         None
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        let room = LINE.saturating_sub(self.partial.len());
+    fn stop(&mut self, found: Found) -> Found {
+        self.state = State::Blind;
+        found
+    }
+
+    /// Keeps the beginning of a line. Whether one became too long that would have to be known.
+    fn keep(&mut self, bytes: &[u8]) -> bool {
+        let so_far = [&self.partial[..], &bytes[..bytes.len().min(LINE)]].concat();
+        let decides = match self.state {
+            State::ChunkSize | State::Trailers => true,
+            State::Fields => DECIDING.iter().any(|name| {
+                let length = name.len().min(so_far.len());
+                name[..length].eq_ignore_ascii_case(&so_far[..length])
+            }),
+            _ => false,
+        };
+        let room = if decides { MAX_HEAD } else { LINE }.saturating_sub(self.partial.len());
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        decides && bytes.len() > room && self.state != State::Fields
     }
 
     fn skip(&mut self, left: u64) {
@@ -130,8 +160,9 @@ impl Framing {
     }
 
     /// Takes a line without its `\n`; the flaw of the head that it ends.
-    fn line(&mut self, line: &[u8]) -> Option<Flaw> {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+    fn line(&mut self, line: &[u8]) -> Result<Option<Flaw>, Undecided> {
+        let whole = line.strip_suffix(b"\r");
+        let line = whole.unwrap_or(line);
         match self.state {
             State::Start if line.is_empty() => self.head = Head::default(),
             State::Start => {
@@ -139,19 +170,20 @@ impl Framing {
                 self.head.old = line.ends_with(b" HTTP/1.0");
                 self.state = State::Fields;
                 // hyper does not wait for the rest either.
-                return is_of_another_version(line).then_some(Flaw::Version);
+                return Ok(is_of_another_version(line).then_some(Flaw::Version));
             }
-            State::Fields if line.is_empty() => return self.head_ends(),
+            State::Fields if line.is_empty() => return Ok(self.head_ends()),
             State::Fields => self.field(line),
             State::ChunkSize => match chunk_size(line) {
                 Some(0) => self.state = State::Trailers,
                 Some(size) => self.state = State::Chunk(size.saturating_add(2)),
                 None => self.state = State::Blind,
             },
+            State::Trailers if whole.is_none() => return Err(Undecided),
             State::Trailers if line.is_empty() => self.state = State::Start,
             _ => {}
         }
-        None
+        Ok(None)
     }
 
     fn field(&mut self, line: &[u8]) {
@@ -170,7 +202,8 @@ impl Framing {
             self.head.otherwise = self.head.encoded || !value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             self.head.encoded = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
-            self.head.websocket = is(value.trim_ascii(), b"websocket");
+            // Of several the first counts, at the door as well.
+            self.head.websocket.get_or_insert(is(value.trim_ascii(), b"websocket"));
         } else if name.eq_ignore_ascii_case(b"connection") {
             self.head.upgrades |= value.split(|byte| *byte == b',').any(|word| is(word.trim_ascii(), b"upgrade"));
         }
@@ -194,7 +227,7 @@ impl Framing {
             return Some(Flaw::Encoded);
         }
         self.heads += 1;
-        self.state = if head.connects || (head.websocket && head.upgrades) {
+        self.state = if head.connects || (head.websocket == Some(true) && head.upgrades) {
             State::Blind
         } else if head.encoded {
             State::ChunkSize
@@ -206,6 +239,10 @@ impl Framing {
         None
     }
 }
+
+/// A line that hyper and others end at different places.
+#[derive(Debug)]
+struct Undecided;
 
 /// Whether a request line is one of HTTP, but of a version that hyper cannot read; the first one had no word for itself.
 fn is_of_another_version(line: &[u8]) -> bool {
@@ -237,13 +274,66 @@ mod tests {
     const TWO: &str = "POST / HTTP/1.1\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\nabc";
     const BOTH: &str = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n";
 
+    fn flaw(found: Found) -> (u64, Flaw) {
+        match found {
+            Found::Flaw(number, flaw) => (number, flaw),
+            Found::Break(at) => panic!("it breaks at {at}"),
+        }
+    }
+
     fn at_once(text: &str) -> Option<(u64, Flaw)> {
-        Framing::new().read(text.as_bytes())
+        Framing::new().read(text.as_bytes()).map(flaw)
+    }
+
+    fn in_pieces(text: &str, size: usize) -> Option<(u64, Flaw)> {
+        let mut framing = Framing::new();
+        text.as_bytes().chunks(size).find_map(|piece| framing.read(piece)).map(flaw)
     }
 
     fn byte_by_byte(text: &str) -> Option<(u64, Flaw)> {
-        let mut framing = Framing::new();
-        text.as_bytes().chunks(1).find_map(|byte| framing.read(byte))
+        in_pieces(text, 1)
+    }
+
+    #[test]
+    fn lines_that_decide_are_read_whole_however_they_come() {
+        let blanks = " ".repeat(150);
+        for (text, expected) in [
+            (
+                format!("POST / HTTP/1.1\r\nContent-Length:{blanks}29\r\n\r\n{}{TWO}", "x".repeat(29)),
+                Some((1, Flaw::Ambiguous)),
+            ),
+            (
+                format!(
+                    "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n{}3\r\nabc\r\n0\r\n\r\n{TWO}",
+                    "0".repeat(140)
+                ),
+                Some((1, Flaw::Ambiguous)),
+            ),
+            (
+                format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked{blanks}, chunked\r\n\r\n"),
+                Some((0, Flaw::Encoded)),
+            ),
+            (format!("POST / HTTP/1.1\r\nTransfer-Encoding:{blanks}chunked\r\n\r\n0\r\n\r\n{GET}"), None),
+            (format!("GET / HTTP/1.1\r\ncookie:{blanks}a\r\n\r\n{TWO}"), Some((1, Flaw::Ambiguous))),
+        ] {
+            assert_eq!(at_once(&text), expected, "{text}");
+            for size in [1, 7, 140] {
+                assert_eq!(in_pieces(&text, size), expected, "{text} in pieces of {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn trailers_whose_lines_end_in_two_ways_are_not_read_on() {
+        let head = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
+        for (sound, rest) in [("", "\n"), ("x: y\r\n", "\n"), ("", "x: y\n\r\n")] {
+            let text = format!("{head}{sound}{rest}{GET}");
+            assert_eq!(Framing::new().read(text.as_bytes()), Some(Found::Break(head.len() + sound.len())), "{text}");
+            let mut framing = Framing::new();
+            assert!(text.as_bytes().chunks(1).any(|byte| framing.read(byte) == Some(Found::Break(0))), "{text}");
+        }
+        let endless = format!("{head}x: {}", "y".repeat(MAX_HEAD));
+        assert_eq!(Framing::new().read(endless.as_bytes()), Some(Found::Break(head.len())));
     }
 
     #[test]
@@ -342,7 +432,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_tunnel_is_read_on() {
-        for lines in ["Upgrade: websocket", "Connection: upgrade\r\nUpgrade: h2c", "Connection: upgrade"] {
+        let first = "Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket";
+        for lines in ["Upgrade: websocket", "Connection: upgrade\r\nUpgrade: h2c", "Connection: upgrade", first] {
             let text = format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n{TWO}");
             assert_eq!(at_once(&text), Some((1, Flaw::Ambiguous)), "{text}");
             assert_eq!(byte_by_byte(&text), Some((1, Flaw::Ambiguous)), "{text}");

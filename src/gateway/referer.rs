@@ -1,5 +1,7 @@
 //! Where a request comes from: [`is_sound`] judges `referer`, which Envoy drops where it is no URL that may stand there.
 
+use super::target::is_port;
+
 /// Whether it is a URL without a user and a fragment, or such a part of one (RFC 9110, 10.1.3).
 pub(super) fn is_sound(referer: &[u8]) -> bool {
     match referer.iter().position(|byte| *byte == b':') {
@@ -23,7 +25,6 @@ fn is_absolute(rest: &[u8]) -> bool {
         Some(colon) if authority[colon] == b':' => (&authority[..colon], Some(&authority[colon + 1..])),
         _ => (authority, None),
     };
-    let is_port = |port: &[u8]| std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok());
     let is_host = match host {
         [b'[', address @ .., b']'] => address.iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte)),
         name => !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)),

@@ -1,7 +1,7 @@
 //! Where a request of a client leads: [`check`] and [`check_host`] refuse what Envoy takes for no target and no host.
 
 use http::header::HOST;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use http::{Method, Request, StatusCode, Uri, Version};
 
 use super::refused::Refused;
@@ -24,7 +24,7 @@ pub(super) fn check<B>(request: &Request<B>, tls: bool) -> Result<(), Refused> {
     };
     // Behind the last colon, unless that is part of an address in brackets.
     let port = end.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
-    let has_port = port.is_some_and(|port| port.parse::<u16>().is_ok());
+    let has_port = port.is_some_and(|port| is_port(port.as_bytes()));
     let sound = if request.method() == Method::CONNECT {
         uri.scheme().is_none() && user.is_none() && has_port
     } else {
@@ -42,12 +42,22 @@ pub(super) fn check<B>(request: &Request<B>, tls: bool) -> Result<(), Refused> {
     }
 }
 
+/// Whether bytes are the number of a port, which has no sign.
+pub(super) fn is_port(port: &[u8]) -> bool {
+    port.iter().all(u8::is_ascii_digit) && std::str::from_utf8(port).is_ok_and(|port| port.parse::<u16>().is_ok())
+}
+
 /// One host, in the URI or in `Host`. One that is empty is a name like others.
 pub(super) fn check_host<B>(request: &Request<B>) -> Result<(), Refused> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     let named = request.uri().authority().is_some();
+    // RFC 9113, 8.3.1: there is no user in HTTP/2.
+    let names_user = |authority: &Authority| authority.as_str().contains('@');
     match first {
+        _ if request.version() >= Version::HTTP_2 && request.uri().authority().is_some_and(names_user) => {
+            Err(Refused::with(StatusCode::BAD_REQUEST))
+        }
         _ if second.is_some() => Err(Refused::with(StatusCode::BAD_REQUEST)),
         Some(host) if !named && !is_authority(host.as_bytes()) => Err(match request.version() < Version::HTTP_2 {
             true => Refused::BY_CODEC,
@@ -83,6 +93,7 @@ mod tests {
             ("ftp://a/", Err(BAD), Err(BAD)),
             ("http://a:/", Err(BAD), Err(BAD)),
             ("http://a:65536/", Err(BAD), Err(BAD)),
+            ("http://a:+80/", Err(BAD), Err(BAD)),
             ("https://a:x/", Err(BAD), Err(BAD)),
             ("http://me@you@a/", Err(BAD), Err(BAD)),
             ("a", Err(BAD), Err(BAD)),
@@ -115,6 +126,8 @@ mod tests {
             let of_codec = check_host(&request("/", Version::HTTP_11, &headers));
             assert_eq!(of_codec, Err(Refused(StatusCode::BAD_REQUEST, words)), "{host}");
         }
+        let user = request("http://me@a/", Version::HTTP_2, &[]);
+        assert_eq!(check_host(&user), Err(Refused::with(StatusCode::BAD_REQUEST)));
         for headers in [&[][..], &[("host", "a"), ("host", "a")]] {
             let checked = check_host(&request("/", Version::HTTP_11, headers));
             assert_eq!(checked, Err(Refused::with(StatusCode::BAD_REQUEST)));

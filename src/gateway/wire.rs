@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::framing::Framing;
+use super::framing::{Found, Framing};
 use super::reworded::Reworded;
 use super::session::Session;
 use crate::transport::poll_write_joined;
@@ -44,17 +44,26 @@ struct Along {
     rested: Option<u64>,
     /// What is said in place of what hyper says.
     reworded: Option<Reworded>,
+    /// Whether nobody can say how what was read goes on.
+    broken: bool,
 }
 
 impl Along {
     fn new(session: &Arc<Session>) -> Self {
-        Self { framing: Framing::new(), session: session.clone(), rested: Some(0), reworded: None }
+        Self { framing: Framing::new(), session: session.clone(), rested: Some(0), reworded: None, broken: false }
     }
 
-    fn read(&mut self, bytes: &[u8]) {
-        if let Some((request, flaw)) = self.framing.read(bytes) {
-            self.session.mark(request, flaw);
+    /// How much of `bytes` may be handed on.
+    fn read(&mut self, bytes: &[u8]) -> usize {
+        match self.framing.read(bytes) {
+            Some(Found::Break(at)) => {
+                self.broken = true;
+                return at;
+            }
+            Some(Found::Flaw(request, flaw)) => self.session.mark(request, flaw),
+            None => {}
         }
+        bytes.len()
     }
 
     /// hyper has written everything that it had.
@@ -95,6 +104,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buf.filled().len();
+        if this.along.as_ref().is_some_and(|along| along.broken) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "trailers with lines that have no end",
+            )));
+        }
         if this.unread.is_empty() {
             ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         } else {
@@ -104,7 +119,12 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Wire<IO> {
             buf.put_slice(&this.first[range]);
         }
         if let Some(along) = &mut this.along {
-            along.read(&buf.filled()[before..]);
+            let sound = along.read(&buf.filled()[before..]);
+            if along.broken && sound == 0 {
+                buf.set_filled(before);
+                return self.poll_read(cx, buf);
+            }
+            buf.set_filled(before + sound);
         }
         Poll::Ready(Ok(()))
     }
