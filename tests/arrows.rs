@@ -58,10 +58,10 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The code of a file without its comments and without the unit tests at its end.
+/// The code of a file without its comments and without the unit tests at its end, which are no file of their own.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap();
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
@@ -83,6 +83,7 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
         let named = imports.entry(room.clone()).or_default();
         for after in code(&file).split("crate::").skip(1) {
             let used: String = after.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+            assert!(!used.is_empty(), "{file:?} names several rooms in one import");
             if used != room {
                 named.insert(used);
             }

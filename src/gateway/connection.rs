@@ -31,6 +31,10 @@ const MAX_STREAMS: u32 = 1024;
 /// takes no larger target, of which it would say something else than of a head.
 const HEAD_FOR_DOOR: usize = u16::MAX as usize;
 
+/// How long a connection that was told to finish may have no request and not end: a client that stopped in the middle of
+/// its first head, or does not answer in HTTP/2. It is Envoy's `drain_timeout`.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// How connections are served; made once a worker.
 #[derive(Clone, Debug)]
 pub(super) struct Protocols {
@@ -73,16 +77,18 @@ impl Protocols {
     {
         let Some((protocol, wire)) = self.open(io, &session, &mut draining).await? else { return Ok(()) };
         let idle = IdleWatch::new(&session, self.idle);
-        let exchange = Exchange::new(service, session);
+        let exchange = Exchange::new(service, Arc::clone(&session));
         match protocol {
             Protocol::Http1 => {
                 let connection = self.http1.serve_connection(TokioIo::new(wire), exchange).with_upgrades();
-                until_drained(pin!(connection), http1::UpgradeableConnection::graceful_shutdown, draining, idle)
-                    .await?;
+                let finish = http1::UpgradeableConnection::graceful_shutdown;
+                // Between two requests hyper ends it, once all is written.
+                until_drained(pin!(connection), (finish, || session.requests() == 0), draining, idle).await?;
             }
             Protocol::Http2 => {
                 let connection = self.http2.serve_connection(TokioIo::new(wire), exchange);
-                until_drained(pin!(connection), http2::Connection::graceful_shutdown, draining, idle).await?;
+                let finish = http2::Connection::graceful_shutdown;
+                until_drained(pin!(connection), (finish, || true), draining, idle).await?;
             }
         }
         Ok(())
@@ -106,13 +112,14 @@ impl Protocols {
     }
 }
 
-/// Drives a connection, and asks it to finish when the drain begins or it was idle for too long.
+/// Drives a connection, and asks it to finish when the drain begins or it was idle for too long; one that does not
+/// finish, has no request and may be left then is left after a while.
 ///
 /// The task of a connection is polled often and its waker stays the same, so the signal is asked once, and then only
 /// when it is known to have come.
 async fn until_drained<C, E>(
     mut connection: Pin<&mut C>,
-    finish: fn(Pin<&mut C>),
+    (finish, may_be_left): (fn(Pin<&mut C>), impl Fn() -> bool),
     mut draining: Draining,
     mut idle: IdleWatch,
 ) -> Result<(), E>
@@ -123,7 +130,10 @@ where
     let mut begins = pin!(draining.begins());
     let (mut asked, mut told) = (false, false);
     std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
-        let mut is_over = !told && idle.poll_expired(cx);
+        let mut is_over = idle.poll_expired(cx);
+        if told && is_over && may_be_left() {
+            return Poll::Ready(Ok(()));
+        }
         if !told && (!asked || begun.has_begun()) {
             asked = true;
             is_over |= begins.as_mut().poll(cx).is_ready();
@@ -131,6 +141,9 @@ where
         if is_over {
             told = true;
             finish(connection.as_mut());
+            idle.give(FAREWELL);
+            // The timer has to know whom to wake.
+            let _ = idle.poll_expired(cx);
         }
         connection.as_mut().poll(cx)
     })

@@ -80,15 +80,22 @@ impl Drop for Busy {
 pub(super) struct IdleWatch {
     session: Arc<Session>,
     longest: Duration,
+    /// Before then it counts as used.
+    from: Instant,
     timer: Pin<Box<Sleep>>,
     is_set: bool,
 }
 
 impl IdleWatch {
     pub(super) fn new(session: &Arc<Session>, longest: Duration) -> Self {
-        let session = session.clone();
-        let timer = Box::pin(sleep_until(session.activity.opened + longest));
-        Self { session, longest, timer, is_set: false }
+        let (session, from) = (session.clone(), session.activity.opened);
+        Self { session, longest, from, timer: Box::pin(sleep_until(from + longest)), is_set: false }
+    }
+
+    /// From now on it may be idle for so long, whatever was before.
+    pub(super) fn give(&mut self, longest: Duration) {
+        (self.from, self.longest, self.is_set) = (Instant::now(), longest, false);
+        self.timer.as_mut().reset(self.from + longest);
     }
 
     /// Whether the time is over. The waker of the first call is woken then.
@@ -99,7 +106,7 @@ impl IdleWatch {
         // It has to know whom to wake, however much the task has done already.
         while let Poll::Ready(()) = pin!(unconstrained(self.timer.as_mut())).poll(cx) {
             let now = Instant::now();
-            let ends = self.session.activity.idle_since().unwrap_or(now) + self.longest;
+            let ends = self.session.activity.idle_since().unwrap_or(now).max(self.from) + self.longest;
             if ends <= now {
                 return true;
             }

@@ -204,6 +204,24 @@ async fn a_drain_lets_the_request_in_flight_finish() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_does_not_finish_is_left_after_a_while() {
+    // In the middle of a first head, and a client of HTTP/2 that answers nothing.
+    for first in [&b"G"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        let mut drained = connect(None);
+        drained.stream.write_all(first).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        drained.drain.finish().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(5));
+
+        let (began, mut silent) = (Instant::now(), connect(None));
+        silent.stream.write_all(first).await.unwrap();
+        silent.served.await.unwrap().unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(3600 + 5));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_ends_connections_that_are_idle() {
     // One that has said nothing, and one between two requests.
     let silent = connect(None);
