@@ -25,6 +25,7 @@ enum Kind {
     Timeout,
     Superseded,
     Lagging,
+    BrokenOff,
 }
 
 impl BodyError {
@@ -48,6 +49,11 @@ impl BodyError {
         Self { kind: Kind::Lagging }
     }
 
+    /// It broke off while another try read it.
+    pub(super) fn broken_off() -> Self {
+        Self { kind: Kind::BrokenOff }
+    }
+
     /// Whether it was the timeout of the route (`http[].timeout`).
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::Timeout)
@@ -57,7 +63,7 @@ impl BodyError {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Inner(_) => "the body broke off",
+            Kind::Inner(_) | Kind::BrokenOff => "the body broke off",
             Kind::Timeout => "the timeout of the route passed before the response was complete",
             Kind::Superseded => "a later try of the request has the body",
             Kind::Lagging => "the mirror did not keep up with the request",
@@ -69,7 +75,7 @@ impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
             Kind::Inner(error) => Some(error.as_ref()),
-            Kind::Timeout | Kind::Superseded | Kind::Lagging => None,
+            Kind::Timeout | Kind::Superseded | Kind::Lagging | Kind::BrokenOff => None,
         }
     }
 }

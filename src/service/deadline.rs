@@ -20,6 +20,9 @@ use crate::outcome::Failure;
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
+/// Nobody waits longer, and no clock runs out of numbers within it: a hundred years.
+pub(super) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// The timeouts of one request. Without any, nothing here looks at a clock.
 #[derive(Debug, Default)]
 pub(super) struct Deadline {
@@ -55,11 +58,12 @@ impl Deadline {
     /// The timeouts of a rule for a request with these headers. A per-try timeout that is not below the timeout says
     /// nothing.
     pub(super) fn new(timeout: Option<Duration>, per_try: Option<Duration>, grpc: bool, headers: &HeaderMap) -> Self {
-        let mut timeout = timeout.filter(|timeout| !timeout.is_zero());
+        let bounded = |time: Duration| (!time.is_zero()).then(|| time.min(LONGEST));
+        let mut timeout = timeout.and_then(bounded);
         if grpc && let Some(asked) = headers.get(GRPC_TIMEOUT).and_then(grpc_timeout) {
             timeout = Some(timeout.map_or(asked, |timeout| timeout.min(asked)));
         }
-        let per_try = per_try.filter(|per_try| !per_try.is_zero() && timeout.is_none_or(|timeout| *per_try < timeout));
+        let per_try = per_try.and_then(bounded).filter(|per_try| timeout.is_none_or(|timeout| *per_try < timeout));
         Self { timeout, per_try, ..Self::default() }
     }
 
@@ -70,6 +74,11 @@ impl Deadline {
     /// Whether a timeout begins with the end of the request.
     fn counts_from_end(&self) -> bool {
         self.timeout.is_some() || self.per_try.is_some()
+    }
+
+    /// Whether a timeout begins with the end of the request, which is not known to have come.
+    pub(super) fn waits_for_end(&self) -> bool {
+        self.upload.is_some() && self.read_at.is_none()
     }
 
     /// Whatever else holds, it is over then.

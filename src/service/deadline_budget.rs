@@ -24,7 +24,7 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
-use super::deadline::asked_timeout;
+use super::deadline::{LONGEST, asked_timeout};
 
 /// Until when a caller waits. In the extensions of an outgoing request it bounds all of its tries, whatever longer
 /// timeouts its rule and its [`RequestPolicy`](super::RequestPolicy) have, and each try tells what is left in
@@ -43,7 +43,7 @@ impl DeadlineBudget {
     pub fn within(time: Duration) -> Self {
         let now = Instant::now();
         // More than a clock can count is as good as a century.
-        Self { deadline: now.checked_add(time).unwrap_or(now + Duration::from_secs(100 * 365 * 24 * 60 * 60)) }
+        Self { deadline: now + time.min(LONGEST) }
     }
 
     /// Until `deadline`.

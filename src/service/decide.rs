@@ -10,6 +10,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Uri};
 
+use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
 use super::extras::MirrorTarget;
 use super::filters::hashed;
@@ -135,7 +136,9 @@ impl Routing {
             && let Some(delay) = fault.delayed(exchange.draws.next_u64())
         {
             exchange.flags |= ResponseFlags::DELAY_INJECTED;
-            return Verdict::Delay(exchange, delay);
+            // What is spent is spent: it is not waited for any longer.
+            let budget = head.extensions.get::<DeadlineBudget>().filter(|_| !exchange.inbound);
+            return Verdict::Delay(exchange, budget.map_or(delay, |budget| delay.min(budget.left())));
         }
         match exchange.admit(route, head) {
             Ok(()) => Verdict::Forward(exchange),

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use http::request::Parts;
-use http::{StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::classify;
 use super::completion::Taken;
-use super::deadline::Deadline;
+use super::deadline::{Deadline, LONGEST};
 use super::extras::Extras;
 use super::formats;
-use super::https::{Secured, is_upgrade};
+use super::https::Secured;
 use super::local_reply::{Asked, LocalReply};
 use super::names::{ATTEMPT_COUNT, UPSTREAM_SERVICE_TIME};
 use super::request_body::Aim;
@@ -66,8 +66,10 @@ pub(super) struct Exchange {
     pub(super) retry_place: Option<Permit>,
     /// When it had been read to its end, if it is told how long after that the answer came.
     pub(super) read_at: Option<Instant>,
-    /// Whether it asks for a tunnel, as far as that matters.
-    pub(super) upgrade: bool,
+    /// Whether it is a `CONNECT`, as far as that matters.
+    pub(super) connects: bool,
+    /// Whether bytes of it may have come to an endpoint that then failed.
+    pub(super) request_sent: bool,
     /// Whether the service has it wait where the cluster admits no more.
     pub(super) waits: bool,
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
@@ -117,7 +119,8 @@ impl Exchange {
             tried: Vec::new(),
             retry_place: None,
             read_at: None,
-            upgrade: false,
+            connects: false,
+            request_sent: false,
             waits: false,
             saved: None,
             hash: None,
@@ -172,8 +175,8 @@ impl Exchange {
     }
 
     /// Remembers whether the head asks for a tunnel, which no timeout cuts off.
-    pub(super) fn note_upgrade(&mut self, head: &Parts) {
-        self.upgrade = !self.deadline.is_none() && is_upgrade(head);
+    pub(super) fn note_connect(&mut self, head: &Parts) {
+        self.connects = !self.deadline.is_none() && head.method == Method::CONNECT;
     }
 
     /// Chooses an endpoint for one more try and points the head at it: one that was not tried if it goes `beside`
@@ -280,7 +283,7 @@ impl Exchange {
     pub(super) fn asked_pause(&self, headers: &HeaderMap) -> Option<Duration> {
         let longest = self.longest_pause?;
         let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-        Some(Duration::from_secs(seconds).min(longest))
+        Some(Duration::from_secs(seconds).min(longest).min(LONGEST))
     }
 
     /// How long to wait before the next try.

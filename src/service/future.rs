@@ -138,9 +138,9 @@ where
             }
             Phase::BackOff(until) => {
                 if let Some(upload) = story.upload()
-                    && upload.poll_outgrown(cx).is_ready()
+                    && let Poll::Ready(lost) = upload.poll_lost(cx)
                 {
-                    return Poll::Ready(Ended::Refused(LocalReply::outgrown()));
+                    return Poll::Ready(Ended::Refused(LocalReply::lost(lost, story.exchange.attempts > 1)));
                 }
                 match ready!(poll_pause(story, timer, until, cx)) {
                     None => {
@@ -156,7 +156,10 @@ where
                     continue;
                 }
                 Poll::Ready(Err(ended)) => ended,
-                Poll::Pending => Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx))),
+                Poll::Pending => {
+                    story.read_ahead(cx);
+                    Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx)))
+                }
             },
             Phase::Trying => ready!(match hedge {
                 Some(hedge) => hedge.poll(story, call, timer, cx),
@@ -182,9 +185,14 @@ fn poll_try<S, B, F, R, E>(
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
+    B: Body,
+    B::Error: Into<BoxError>,
 {
     match poll_call(call, cx) {
-        Poll::Pending => poll_deadline(&mut story.exchange.deadline, timer, true, cx).map(Ended::Expired),
+        Poll::Pending => {
+            story.read_ahead(cx);
+            poll_deadline(&mut story.exchange.deadline, timer, true, cx).map(Ended::Expired)
+        }
         ended => ended,
     }
 }
@@ -221,7 +229,11 @@ where
     }
     let request = match story.request() {
         Ok(request) => request,
-        Err(reply) => return Poll::Ready(Err(Ended::Refused(reply))),
+        Err(reply) => {
+            // One that is ready and not called would keep what it was promised.
+            story.again = story.again.clone();
+            return Poll::Ready(Err(Ended::Refused(reply)));
+        }
     };
     if let Some(service) = story.again.as_mut() {
         call.set(Some(service.call(request)));

@@ -227,7 +227,7 @@ where
 {
     /// The request as the application gets it.
     fn request(&mut self, mut head: Parts, body: B) -> Request<RequestBody<B>> {
-        self.exchange.note_upgrade(&head);
+        self.exchange.note_connect(&head);
         head.extensions.insert(self.exchange.info(ResponseFlags::NONE, ""));
         if let Some(timeout) = self.exchange.deadline.timeout() {
             DeadlineBudget::within(timeout).bound(&mut head.extensions);

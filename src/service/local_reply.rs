@@ -28,6 +28,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
+use super::body_error::BodyError;
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
@@ -35,6 +36,7 @@ use super::grpc::{APPLICATION_GRPC, ToldInPlain, grpc_headers, grpc_status, is_g
 use super::mesh_error::{ErrorMode, MeshError};
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
+use super::upload::Lost;
 use crate::error::BoxError;
 use crate::outcome::Failure;
 use crate::telemetry::ResponseFlags;
@@ -199,7 +201,15 @@ impl LocalReply {
         Self::of_failure(Failure::Overflow, retried)
     }
 
-    pub(super) fn outgrown() -> Self {
+    /// The answer where no further try can be made, for the body of the request is lost.
+    pub(super) fn lost(lost: Lost, retried: bool) -> Self {
+        match lost {
+            Lost::Outgrown => Self::outgrown(),
+            Lost::Broken => Self::failure(Failure::LocalReset, BodyError::broken_off().into(), retried),
+        }
+    }
+
+    fn outgrown() -> Self {
         let details = "request_payload_exceeded_retry_buffer_limit";
         let body = "exceeded request buffer limit while retrying upstream";
         Self::new(StatusCode::INSUFFICIENT_STORAGE, body, ResponseFlags::NONE, details)

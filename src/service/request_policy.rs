@@ -161,6 +161,8 @@ impl Exchange {
             (timeout, per_try) = (policy.timeout.or(timeout), policy.per_try_timeout.or(per_try));
             self.ask(policy, forward, head);
         }
+        // What comes in is tried once, however long that takes.
+        let per_try = per_try.filter(|_| !self.inbound);
         self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);
         // What comes in has a caller who counts the time; it is for what goes out from here.
         match head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound) {

@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body_error::BodyError;
 use super::completion::Completion;
@@ -50,7 +50,7 @@ pin_project! {
     }
 }
 
-/// When the body has to be complete. The clock runs only while the body is waited for.
+/// When the body has to be complete. A timer runs only while the body is waited for.
 #[derive(Debug)]
 struct Timer {
     deadline: ResponseDeadline,
@@ -58,6 +58,11 @@ struct Timer {
 }
 
 impl Timer {
+    /// Whether it has passed, whatever the body has to give.
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline.poll(cx).is_some_and(|at| Instant::now() >= at)
+    }
+
     fn poll_expired(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(at) = self.deadline.poll(cx) else { return false };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
@@ -106,9 +111,12 @@ where
         let frame = match this.kind.as_mut().project() {
             KindProject::Local { bytes } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes.into())))),
             KindProject::Upstream { body } => inner(body.poll_frame(cx)),
-            KindProject::Timed { body, deadline } => match inner(body.poll_frame(cx)) {
-                Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(Some(Err(BodyError::timeout()))),
-                frame => frame,
+            KindProject::Timed { body, deadline } => match deadline.is_over(cx) {
+                true => Poll::Ready(Some(Err(BodyError::timeout()))),
+                false => match inner(body.poll_frame(cx)) {
+                    Poll::Pending if deadline.poll_expired(cx) => Poll::Ready(Some(Err(BodyError::timeout()))),
+                    frame => frame,
+                },
             },
             KindProject::Over => Poll::Ready(None),
         };

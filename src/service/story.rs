@@ -1,6 +1,7 @@
 //! The tries of one request and the pauses between them: [`Story`].
 
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -93,7 +94,7 @@ where
 
     /// Points the head of a request that was admitted at its first endpoint; the body that goes there with it, now.
     pub(super) fn first_try(&mut self, head: &mut Parts, body: B) -> Result<RequestBody<B>, LocalReply> {
-        self.exchange.note_upgrade(head);
+        self.exchange.note_connect(head);
         let aim = self.aim(head);
         // Also a try that a fault ends may be followed by another, which needs the body.
         let (mut body, upload) = first_body(&mut self.exchange, body);
@@ -124,8 +125,10 @@ where
         let head = self.exchange.saved.as_ref().and_then(SavedHead::restore);
         let mut head = head.ok_or_else(LocalReply::bad_path)?;
         let aim = self.aim(&mut head)?;
+        let retried = self.exchange.attempts > 1;
         let body = match &self.upload {
-            Some(upload) => RequestBody::shared(upload.read()),
+            // It may have been lost after it was decided to try again.
+            Some(upload) => RequestBody::shared(upload.read_again().map_err(|lost| LocalReply::lost(lost, retried))?),
             None => RequestBody::empty(),
         };
         Ok(Request::from_parts(head, body.with_aim(aim)))
@@ -180,6 +183,15 @@ where
         }
     }
 
+    /// Reads what a try does not read yet, where a timeout begins with its end.
+    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
+        if let Some(upload) = &self.upload
+            && self.exchange.deadline.waits_for_end()
+        {
+            upload.read_ahead(cx);
+        }
+    }
+
     pub(super) fn upload(&self) -> Option<&Arc<Upload<B>>> {
         self.upload.as_ref()
     }
@@ -187,6 +199,9 @@ where
     /// Judges what came of a try: whether another follows, after a pause that begins now.
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let outcome = self.taken.as_ref().and_then(|taken| self.report(taken, ended));
+        if let Some(Outcome::Failure(failure)) = outcome {
+            self.exchange.request_sent |= !failure.is_before_request();
+        }
         // The place of a retry is free once that has ended.
         self.exchange.retry_place = None;
         if !self.wants_more(ended, outcome) || !self.may_go_on() {
@@ -235,7 +250,7 @@ where
             (Ended::Refused(reply), _) => {
                 reply.status_of_try().is_some_and(|status| policy.wants_response(status, &HeaderMap::new()))
             }
-            (_, Some(Outcome::Failure(failure))) => policy.wants_failure(failure, !failure.is_before_request()),
+            (_, Some(Outcome::Failure(failure))) => policy.wants_failure(failure, self.exchange.request_sent),
             _ => false,
         }
     }
@@ -344,7 +359,7 @@ pub(super) fn answer<R: Body>(
     if let Some(record) = &mut record {
         record.trailers(&head.headers);
     }
-    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.upgrade && head.status.is_success());
+    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.connects && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
     // Of what is sealed only its connection is judged.
     let judge = exchange

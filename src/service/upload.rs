@@ -19,6 +19,8 @@ use crate::error::BoxError;
 
 /// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
 const KEPT: usize = 1024 * 1024;
+/// In how many pieces: each costs something beside its bytes.
+const PIECES: usize = 16 * 1024;
 
 /// The body of a request, shared by its tries.
 pub(super) struct Upload<B> {
@@ -40,10 +42,23 @@ struct State<B> {
     keeping: bool,
     outgrown: bool,
     failed: bool,
+    /// How, for the reader that comes to it.
+    error: Option<BodyError>,
+    /// How much was read before a reader came to it.
+    ahead: usize,
     kept: Vec<Bytes>,
     kept_bytes: usize,
     trailers: Option<HeaderMap>,
     taps: Vec<Tap>,
+}
+
+/// Why a body cannot be read from its beginning again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// It is more than is kept.
+    Outgrown,
+    /// It broke off.
+    Broken,
 }
 
 /// One try's reading of an [`Upload`].
@@ -80,6 +95,8 @@ where
             keeping,
             outgrown: false,
             failed: false,
+            error: None,
+            ahead: 0,
             kept: Vec::new(),
             kept_bytes: 0,
             trailers: None,
@@ -88,11 +105,19 @@ where
         Arc::new(Self { state: Mutex::new(state), length, end })
     }
 
-    /// Reads from the beginning. Readers made before read no more.
+    /// Reads it for the first time.
     pub(super) fn read(self: &Arc<Self>) -> Reader<B> {
+        self.reader(&self.lock())
+    }
+
+    /// Reads from the beginning again. Readers made before read no more.
+    pub(super) fn read_again(self: &Arc<Self>) -> Result<Reader<B>, Lost> {
         let mut state = self.lock();
+        if let Some(lost) = state.lost() {
+            return Err(lost);
+        }
         state.generation += 1;
-        self.reader(&state)
+        Ok(self.reader(&state))
     }
 
     /// Reads from the beginning, beside the reader there is: for a body that has been kept to its end.
@@ -111,28 +136,40 @@ where
         self.end.as_ref().map_or(Poll::Pending, |end| end.poll(cx))
     }
 
-    /// Reads what there is of a body that no try has begun to read. It is kept for the try, whatever it is.
+    /// Reads what there is of a body that no try has begun to read, as far as a buffer goes. It is kept for the try,
+    /// whatever it is.
     pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
         let mut state = self.lock();
-        while !state.begun && !state.outgrown {
-            let Poll::Ready(Some(Ok(chunk))) = state.poll_source(self.end.as_deref(), cx) else { return };
-            if state.outgrown {
-                state.kept.push(chunk);
+        for _ in 0..PIECES {
+            if state.begun || state.failed || state.ahead >= KEPT {
+                return;
+            }
+            let kept = state.kept.len();
+            match state.poll_source(self.end.as_deref(), cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    state.ahead += chunk.len();
+                    if state.kept.len() == kept {
+                        state.kept.push(chunk);
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => state.error = Some(error),
+                Poll::Ready(None) | Poll::Pending => return,
             }
         }
     }
 
-    /// Reads on for the next try while there is none. Ready once the body is more than is kept; the task is woken
-    /// whenever there may be something to read.
-    pub(super) fn poll_outgrown(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Reads on for the next try while there is none. Ready once there can be none; the task is woken whenever there may
+    /// be something to read.
+    pub(super) fn poll_lost(&self, cx: &mut Context<'_>) -> Poll<Lost> {
         let mut state = self.lock();
         loop {
-            if state.outgrown {
-                return Poll::Ready(());
+            if let Some(lost) = state.lost() {
+                return Poll::Ready(lost);
             }
             match ready!(state.poll_source(self.end.as_deref(), cx)) {
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Pending,
+                Some(Err(error)) => state.error = Some(error),
+                None => return Poll::Pending,
             }
         }
     }
@@ -145,8 +182,7 @@ impl<B> Upload<B> {
 
     /// Whether it can be sent once more, from its beginning.
     pub(super) fn is_whole(&self) -> bool {
-        let state = self.lock();
-        state.keeping && !state.failed
+        self.lock().lost().is_none()
     }
 
     /// When all of it had been read, if it has been.
@@ -160,6 +196,16 @@ impl<B> Upload<B> {
     }
 }
 
+impl<B> State<B> {
+    fn lost(&self) -> Option<Lost> {
+        match self {
+            Self { failed: true, .. } => Some(Lost::Broken),
+            Self { keeping: false, .. } => Some(Lost::Outgrown),
+            _ => None,
+        }
+    }
+}
+
 impl<B> State<B>
 where
     B: Body,
@@ -167,7 +213,11 @@ where
 {
     /// The next chunk of what is still to come, which is kept and copied as it should; `None` at the end.
     fn poll_source(&mut self, end: Option<&UploadEnd>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Some(source) = &mut self.source else { return Poll::Ready(None) };
+        let Some(source) = &mut self.source else {
+            // One that broke off has no end, whoever reads it.
+            let error = self.failed.then(|| self.error.take().unwrap_or_else(BodyError::broken_off));
+            return Poll::Ready(error.map(Err));
+        };
         let frame = match ready!(source.as_mut().poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -200,10 +250,10 @@ where
     }
 
     fn keep(&mut self, chunk: &Bytes) {
-        if !self.keeping {
+        if !self.keeping || chunk.is_empty() {
             return;
         }
-        if self.kept_bytes + chunk.len() > KEPT {
+        if self.kept_bytes + chunk.len() > KEPT || self.kept.len() >= PIECES {
             (self.keeping, self.outgrown) = (false, true);
             return;
         }
@@ -248,7 +298,6 @@ where
             reached.delivered += chunk.len() as u64;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
-        let kept = self.kept.len();
         self.begun = true;
         match ready!(self.poll_source(end, cx)) {
             Some(Ok(chunk)) => {
@@ -258,7 +307,7 @@ where
                     self.note_end(end);
                 }
                 if self.keeping {
-                    reached.position = kept + 1;
+                    reached.position = self.kept.len();
                 } else {
                     // Everything kept has been read, and nobody will read it again.
                     self.kept = Vec::new();
@@ -305,167 +354,4 @@ where
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::VecDeque;
-    use std::io;
-
-    use http::HeaderValue;
-    use http_body_util::BodyExt;
-
-    use super::super::mirror_body::{self, MirrorLoad};
-    use super::super::request_body::RequestBody;
-    use super::*;
-
-    /// Frames as listed, one a poll; an error breaks off.
-    struct Listed(VecDeque<Result<Frame<Bytes>, io::Error>>);
-
-    impl Body for Listed {
-        type Data = Bytes;
-        type Error = io::Error;
-
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-            Poll::Ready(self.0.pop_front())
-        }
-    }
-
-    fn data(size: usize) -> Result<Frame<Bytes>, io::Error> {
-        Ok(Frame::data(Bytes::from(vec![7; size])))
-    }
-
-    fn listed<const N: usize>(frames: [Result<Frame<Bytes>, io::Error>; N]) -> Listed {
-        Listed(frames.into_iter().collect())
-    }
-
-    #[tokio::test]
-    async fn every_try_reads_the_whole_body_with_its_trailers() {
-        let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))]);
-        let upload = Upload::new(listed([data(3), data(4), Ok(Frame::trailers(trailers.clone()))]), true, vec![], None);
-        let mut first = RequestBody::shared(upload.read());
-        assert!(first.frame().await.unwrap().unwrap().is_data());
-        for _ in 0..2 {
-            assert!(upload.is_whole());
-            let whole = RequestBody::shared(upload.read()).collect().await.unwrap();
-            assert_eq!(whole.trailers(), Some(&trailers));
-            assert_eq!(whole.to_bytes().len(), 7);
-        }
-        let error = first.frame().await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("later try"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn a_body_that_outgrows_the_buffer_is_sent_once_and_whole() {
-        let upload = Upload::new(listed([data(KEPT), data(1), data(5)]), true, vec![], None);
-        let mut body = RequestBody::shared(upload.read());
-        body.frame().await.unwrap().unwrap();
-        assert!(upload.is_whole());
-        body.frame().await.unwrap().unwrap();
-        assert!(!upload.is_whole());
-        assert_eq!(body.collect().await.unwrap().to_bytes().len(), 5);
-        assert_eq!(upload.lock().kept.len(), 0);
-    }
-
-    #[tokio::test]
-    async fn between_tries_the_body_is_read_until_it_outgrows_the_buffer() {
-        let upload = Upload::new(listed([data(KEPT), data(1)]), true, vec![], None);
-        std::future::poll_fn(|cx| upload.poll_outgrown(cx)).await;
-        assert!(!upload.is_whole());
-        let small = Upload::new(listed([data(1)]), true, vec![], None);
-        assert!(tokio_test::task::spawn(std::future::poll_fn(|cx| small.poll_outgrown(cx))).poll().is_pending());
-        assert_eq!(RequestBody::shared(small.read()).collect().await.unwrap().to_bytes().len(), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_is_read_ahead_is_there_for_all_readers() {
-        let end = Arc::new(UploadEnd::default());
-        let upload = Upload::new(listed([data(3), data(4)]), true, vec![], Some(end));
-        let mut first = RequestBody::shared(upload.read());
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
-        assert!(upload.poll_end(cx).is_pending());
-        upload.read_ahead(cx);
-        assert!(upload.poll_end(cx).is_ready());
-        assert!(first.frame().await.unwrap().unwrap().is_data());
-        let second = RequestBody::shared(upload.read_beside()).collect().await.unwrap();
-        assert_eq!((second.to_bytes().len(), first.collect().await.unwrap().to_bytes().len()), (7, 4));
-        // Of one that is not kept nothing is lost, and what a try has begun to read is its own.
-        let large = Upload::new(listed([data(KEPT), data(1), data(1)]), true, vec![], None);
-        let mut only = RequestBody::shared(large.read());
-        large.read_ahead(cx);
-        assert!(!large.is_whole() && large.lock().source.is_some());
-        for _ in 0..3 {
-            assert!(only.frame().await.unwrap().unwrap().is_data());
-            large.read_ahead(cx);
-        }
-        assert!(only.frame().await.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_body_that_broke_off_is_not_sent_again() {
-        let upload = Upload::new(listed([data(1), Err(io::ErrorKind::BrokenPipe.into())]), true, vec![], None);
-        let error = RequestBody::shared(upload.read()).collect().await.unwrap_err();
-        assert!(std::error::Error::source(&error).unwrap().is::<io::Error>());
-        assert!(!upload.is_whole());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_end_is_told_once_and_to_those_who_wait() {
-        let end = Arc::new(UploadEnd::default());
-        let upload = Upload::new(listed([data(1)]), false, vec![], Some(end.clone()));
-        let mut waiting = tokio_test::task::spawn(std::future::poll_fn(|cx| end.poll(cx)));
-        assert!(waiting.poll().is_pending());
-        let read = RequestBody::shared(upload.read()).collect().await.unwrap();
-        assert_eq!(read.to_bytes().len(), 1);
-        assert!(waiting.is_woken());
-        assert_eq!(waiting.poll(), Poll::Ready(Instant::now()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_end_is_known_with_the_last_byte_of_a_length_that_was_announced() {
-        struct Announced(Listed, u64);
-        impl Body for Announced {
-            type Data = Bytes;
-            type Error = io::Error;
-
-            fn poll_frame(
-                mut self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-            ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-                Pin::new(&mut self.0).poll_frame(cx)
-            }
-
-            fn size_hint(&self) -> SizeHint {
-                SizeHint::with_exact(self.1)
-            }
-        }
-        let end = Arc::new(UploadEnd::default());
-        let upload = Upload::new(Announced(listed([data(3), data(4)]), 7), true, vec![], Some(end.clone()));
-        let mut body = RequestBody::shared(upload.read());
-        body.frame().await.unwrap().unwrap();
-        assert_eq!(upload.read_at(), None);
-        body.frame().await.unwrap().unwrap();
-        let read_at = upload.read_at();
-        assert_eq!(read_at, Some(Instant::now()));
-        assert!(end.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready());
-        tokio::time::advance(std::time::Duration::from_secs(1)).await;
-        assert!(body.frame().await.is_none());
-        assert_eq!(upload.read_at(), read_at, "once");
-    }
-
-    #[tokio::test]
-    async fn a_copy_has_what_the_request_has_and_does_not_hold_it_up() {
-        let load = Arc::new(MirrorLoad::new(1, KEPT * 2));
-        let (tap, copy) = mirror_body::copy(&load);
-        let (lagging, slow) = mirror_body::copy(&load);
-        let upload = Upload::new(listed([data(KEPT), data(KEPT)]), false, vec![tap, lagging], None);
-        let mut body = RequestBody::shared(upload.read());
-        let mut copy = RequestBody::<Listed>::mirror(copy);
-        for _ in 0..2 {
-            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap().len(), KEPT);
-            assert_eq!(copy.frame().await.unwrap().unwrap().into_data().unwrap().len(), KEPT);
-        }
-        assert!(body.frame().await.is_none());
-        assert!(copy.frame().await.is_none());
-        let error = RequestBody::<Listed>::mirror(slow).collect().await.unwrap_err();
-        assert!(error.to_string().contains("keep up"), "{error}");
-        assert_eq!(load.now(), (0, 0));
-    }
-}
+mod tests;
