@@ -105,6 +105,8 @@ struct Shared {
     /// What the next publication builds on; only those who publish wait for it.
     publication: Mutex<Publication>,
     versions: watch::Sender<u64>,
+    /// What the last publication had to say.
+    report: Mutex<Arc<Report>>,
     answering: Mutex<()>,
     /// How long whoever looks names up lets them be waited for; `None`: nobody does.
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
@@ -177,6 +179,7 @@ impl MeshBuilder {
                 dice: self.dice,
                 publication: Mutex::new(publication),
                 versions: watch::Sender::new(0),
+                report: Mutex::default(),
                 answering: Mutex::new(()),
                 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
                 resolving: Mutex::new(None),
@@ -240,6 +243,11 @@ impl Mesh {
         self.shared.versions.subscribe()
     }
 
+    /// What was wrong, kept back or not honored in the last configuration, whoever [applied](Self::apply) it.
+    pub fn report(&self) -> Arc<Report> {
+        Arc::clone(&self.shared.report.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What is true of the whole mesh.
     pub fn options(&self) -> &MeshOptions {
         &self.shared.options
@@ -264,6 +272,7 @@ impl Mesh {
         let mut publication = self.lock();
         let version = self.shared.snapshot.load().version() + 1;
         let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
+        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(report.clone());
         self.store(snapshot);
         report
     }

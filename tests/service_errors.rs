@@ -216,6 +216,9 @@ fn every_failure_comes_out_as_an_error_and_nothing_else_is_different() {
                 panic!("{uri} {answered:?} {returned:?}")
             };
             assert_eq!(error.to_string(), line);
+            let said = format!("{} {}", error.status().as_u16(), error.info());
+            assert_eq!(said, line.replace(", the host is not in the registry", ""));
+            assert!(format!("{:?}", error.info()).len() < 1000, "{:?}", error.info());
             assert_eq!(*status, if grpc { StatusCode::OK } else { error.status() }, "{uri}");
             assert_eq!(*info, told(error.info()), "{uri}");
             assert_eq!(left, left_by_error, "{uri}");

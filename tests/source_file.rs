@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mesh_router::Mesh;
+use mesh_router::options::Workload;
 use mesh_router::source::FileSource;
 use tokio::time::timeout;
 
@@ -117,8 +118,10 @@ async fn all_that_cannot_be_read_is_named() {
 async fn changes_of_a_folder_are_applied() {
     let folder = Folder::new();
     folder.write("a.yaml", &gateway(1));
-    let mesh = Mesh::open(&folder.0).await.unwrap();
-    assert_eq!(ports(&mesh), [1]);
+    let workload = Workload { namespace: "elsewhere".into(), ..Workload::default() };
+    let mesh = Mesh::builder().workload(workload).open(&folder.0).await.unwrap();
+    assert_eq!((ports(&mesh), &*mesh.workload().namespace), (vec![1], "elsewhere"));
+    assert!(mesh.report().problems().is_empty());
     folder.replace("b.yaml", &gateway(2));
     until(&mesh, &[1, 2]).await;
     folder.write("a.yaml", &gateway(3));

@@ -73,7 +73,7 @@ fn say_what_does_not_steer(operations: &config::HeaderOperations, path: &Path<'_
 /// Says what is wrong with an operation, or what of its value is not known here.
 fn said(error: Option<HeaderOpError>, value: &str, path: &Path<'_>, review: &mut Review<'_>) {
     if let Some(error) = error {
-        return review.error(path, error.to_string());
+        return review.left_out(path, &error.to_string());
     }
     if let Ok(format) = Format::parse(value) {
         for command in format.not_honored() {

@@ -67,23 +67,7 @@ impl fmt::Display for MeshError {
         if info.details() == "direct_response" {
             f.write_str(", the host is not in the registry")?;
         }
-        if let Some(rule) = info.rule() {
-            write!(f, ", rule {} {}", rule.resource, rule.path)?;
-            if let Some(place) = &rule.place {
-                write!(f, " ({place})")?;
-            }
-        }
-        if let Some(cluster) = info.cluster() {
-            write!(f, ", cluster {cluster}")?;
-        }
-        if let Some(endpoint) = info.endpoint() {
-            write!(f, ", endpoint {}", endpoint.address)?;
-        }
-        match info.attempts() {
-            0 => Ok(()),
-            1 => f.write_str(", 1 try"),
-            tries => write!(f, ", {tries} tries"),
-        }
+        info.tell_way(f)
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! fn log(response: &Response<()>) -> String {
 //!     match response.extensions().get::<RouteInfo>() {
-//!         Some(info) => format!("{} {} {}", response.status(), info.flags(), info.details()),
+//!         Some(info) => format!("{} {info}", response.status()),
 //!         None => format!("{} passed through", response.status()),
 //!     }
 //! }
@@ -14,6 +14,7 @@
 //! ```
 
 use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::outcome::Outcome;
@@ -24,8 +25,9 @@ use crate::upstream::{Cluster, ClusterKey, Endpoint};
 /// What was decided about a request and what came of it.
 ///
 /// It stands in the extensions of every response but those of requests that were passed through. It is made of
-/// reference counts: nothing is formatted until it is asked for.
-#[derive(Clone, Debug)]
+/// reference counts: nothing is formatted until it is asked for. Its `Display` is one line: flags, details, the rule with
+/// its place, the cluster, the endpoint, and the number of tries.
+#[derive(Clone)]
 pub struct RouteInfo {
     pub(super) route: Option<Arc<Route>>,
     pub(super) cluster: Option<Arc<Cluster>>,
@@ -151,5 +153,45 @@ impl RouteInfo {
     /// The error of the inner service that this response stands for; `downcast_ref` works on it.
     pub fn cause(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.cause.as_deref()
+    }
+}
+
+impl RouteInfo {
+    /// Says which way a request went.
+    pub(super) fn tell_way(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(rule) = self.rule() {
+            write!(f, ", rule {} {}", rule.resource, rule.path)?;
+            if let Some(place) = &rule.place {
+                write!(f, " ({place})")?;
+            }
+        }
+        if let Some(cluster) = self.cluster() {
+            write!(f, ", cluster {cluster}")?;
+        }
+        if let Some(endpoint) = self.endpoint() {
+            write!(f, ", endpoint {}", endpoint.address)?;
+        }
+        match self.attempts {
+            0 => Ok(()),
+            1 => f.write_str(", 1 try"),
+            tries => write!(f, ", {tries} tries"),
+        }
+    }
+}
+
+impl fmt::Display for RouteInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.flags, self.details)?;
+        self.tell_way(f)
+    }
+}
+
+/// As its `Display`, with the cause: a rule and its cluster would be pages.
+impl fmt::Debug for RouteInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RouteInfo")
+            .field("said", &format_args!("{self}"))
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
     }
 }

@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::error::{Error, Problem};
-use crate::mesh::{Mesh, Prepared, Report};
+use crate::mesh::{Mesh, MeshBuilder, Prepared, Report};
 use follow::Follower;
 use read::Files;
 
@@ -169,8 +169,8 @@ impl Mesh {
     /// A mesh with Istio's defaults that follows the file or folder `path` until its last handle is dropped, and
     /// [looks up the names](Mesh::resolve_names) that stand there.
     ///
-    /// Resources that are not usable as written are traced and left out. See [`FileSource`] for more paths, for
-    /// strictness, and for a mesh with options of its own.
+    /// Resources that are not usable as written are traced and left out; [`Mesh::report`] has them too. See
+    /// [`MeshBuilder::open`] for a mesh with options of its own, and [`FileSource`] for more paths and for strictness.
     ///
     /// # Errors
     ///
@@ -180,7 +180,22 @@ impl Mesh {
     ///
     /// Outside of a tokio runtime: the watching is a task of it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Mesh, Error> {
-        let mesh = Mesh::new();
+        Mesh::builder().open(path).await
+    }
+}
+
+impl MeshBuilder {
+    /// Builds the mesh and has it follow the file or folder `path`, as [`Mesh::open`] does.
+    ///
+    /// # Errors
+    ///
+    /// If the path cannot be read, or a file is no YAML.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the watching is a task of it.
+    pub async fn open(self, path: impl AsRef<Path>) -> Result<Mesh, Error> {
+        let mesh = self.build();
         FileSource::new(path.as_ref()).open(&mesh).await?.detach();
         mesh.resolve_names().await;
         Ok(mesh)

@@ -173,6 +173,21 @@ fn h3_and_h4_operations_that_cannot_be_keep_the_rule_back() {
 }
 
 #[test]
+fn operations_on_what_is_no_header_are_left_out_alone() {
+    let rules = "hosts: [it.test]\nhttp: [{headers: {request: {set: {'a b': x, y: z}, remove: ['c d']}}, \
+                 route: [{destination: {host: a.test}}]}]";
+    let (snapshot, report) = published(&virtual_service("it", rules), MeshOptions::default());
+    assert_eq!((report.errors().count(), report.refuses_start()), (0, false), "{report}");
+    let left_out = report.problems().iter().filter(|problem| problem.message.starts_with("left out: "));
+    let paths: Vec<&str> = left_out.map(|problem| problem.path.as_str()).collect();
+    let request = "spec.http[0].headers.request";
+    assert_eq!(paths, [format!("{request}.set.a b"), format!("{request}.remove[0]")]);
+    let mut headers = HeaderMap::new();
+    route(&snapshot, "http://it.test/").unwrap().request_headers.apply_request(&mut headers, &FormatContext::default());
+    assert_eq!(headers["y"], "z");
+}
+
+#[test]
 fn h4_commands_in_values_are_read() {
     let snapshot = of_rule(
         "{headers: {response: {set: {x-to: '%REQ(:authority)% %RESPONSE_CODE%', x-plain: '50%%'}}}, \
