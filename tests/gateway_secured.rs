@@ -368,6 +368,37 @@ async fn secrets_and_servers_come_and_go_behind_one_socket() {
 }
 
 #[tokio::test]
+async fn who_came_in_by_other_words_is_asked_to_come_again() {
+    let (ours, clients) = (Signer::new("ours"), Signer::new("clients"));
+    let port = free_port();
+    let mesh = Mesh::new();
+    let up = behind(upstream("up").await);
+    let publish = |host: &str, mode: &str| {
+        let tls = format!("{{mode: {mode}, credentialName: c}}");
+        let text = gateway(port, &[("HTTPS", &format!("[{host}]"), &tls)]);
+        let text = text + &secret("c", &ours.issue("a.test"), Some(&clients)) + &up;
+        mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
+    };
+    publish("a.test", "SIMPLE");
+    let _server = start(&mesh).await;
+    let client = Client::trusting(&ours);
+    for (host, mode) in [("a.test", "MUTUAL"), ("b.test", "SIMPLE")] {
+        publish("a.test", "SIMPLE");
+        let mut stream = client.connect(port, "a.test").await.unwrap();
+        let mut answer = [0; 4096];
+        // With another certificate it goes on.
+        for _ in 0..2 {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
+            let length = stream.read(&mut answer).await.unwrap();
+            assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
+            publish("a.test", "SIMPLE");
+        }
+        publish(host, mode);
+        assert_eq!(stream.read(&mut answer).await.unwrap_or(0), 0, "{host} {mode}");
+    }
+}
+
+#[tokio::test]
 async fn changed_files_are_shown_to_the_next_client() {
     let (before, after) = (Signer::new("before"), Signer::new("after"));
     let folder = std::env::temp_dir().join(format!("mesh-router-secured-{}", std::process::id()));

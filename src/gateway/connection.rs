@@ -126,7 +126,7 @@ async fn until_drained<C, E>(
 where
     C: Future<Output = Result<(), E>>,
 {
-    let begun = draining.clone();
+    let mut news = draining.clone();
     let mut begins = pin!(draining.begins());
     let (mut asked, mut told) = (false, false);
     std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
@@ -134,7 +134,7 @@ where
         if told && is_over && may_be_left() {
             return Poll::Ready(Ok(()));
         }
-        if !told && (!asked || begun.has_begun()) {
+        if !told && (!asked || news.has_news()) {
             asked = true;
             is_over |= begins.as_mut().poll(cx).is_ready();
         }

@@ -25,6 +25,14 @@ pub(super) struct Alive {
 pub(super) struct Draining {
     begun: Arc<AtomicBool>,
     signal: watch::Receiver<()>,
+    leaving: Option<Leaving>,
+}
+
+/// Another reason to finish: what a connection was opened for is not there any more.
+#[derive(Clone)]
+struct Leaving {
+    versions: watch::Receiver<u64>,
+    is_gone: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl Drain {
@@ -38,7 +46,7 @@ impl Drain {
     }
 
     pub(super) fn draining(&self) -> Draining {
-        Draining { begun: self.begun.clone(), signal: self.signal.subscribe() }
+        Draining { begun: self.begun.clone(), signal: self.signal.subscribe(), leaving: None }
     }
 
     /// Begins the drain and waits until the last [`Alive`] is gone.
@@ -52,16 +60,48 @@ impl Drain {
 }
 
 impl Draining {
-    /// Whether it has begun. Costs one atomic read.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Acquire)
+    /// Begins as well when `is_gone` says so, which is asked with each of `versions`.
+    pub(super) fn or_when(
+        self,
+        versions: watch::Receiver<u64>,
+        is_gone: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { leaving: Some(Leaving { versions, is_gone: Arc::new(is_gone) }), ..self }
+    }
+
+    /// Whether it may have begun since this was last asked. Costs an atomic read or two.
+    pub(super) fn has_news(&mut self) -> bool {
+        let changed = self.leaving.as_mut().is_some_and(|Leaving { versions, .. }| {
+            let changed = versions.has_changed().unwrap_or(false);
+            versions.mark_unchanged();
+            changed
+        });
+        changed || self.begun.load(Ordering::Acquire)
     }
 
     /// Waits until it begins, or until the one who could begin it is gone.
     pub(super) async fn begins(&mut self) {
-        if !self.has_begun() {
-            let _ = self.signal.changed().await;
+        if self.begun.load(Ordering::Acquire) {
+            return;
         }
+        let Some(Leaving { versions, is_gone }) = &mut self.leaving else {
+            let _ = self.signal.changed().await;
+            return;
+        };
+        loop {
+            tokio::select! {
+                _ = self.signal.changed() => return,
+                changed = versions.changed() => if changed.is_err() || is_gone() {
+                    return;
+                },
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Leaving {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leaving").finish_non_exhaustive()
     }
 }
 
@@ -88,7 +128,29 @@ mod tests {
             drop(second);
             assert_ready!(finish.poll());
         }
-        assert!(draining.has_begun());
+        assert!(draining.has_news());
+    }
+
+    #[tokio::test]
+    async fn it_begins_for_one_whose_reason_is_gone() {
+        let (drain, gone, versions) = (Drain::new(), Arc::new(AtomicBool::new(false)), watch::Sender::new(1));
+        let is_gone = {
+            let gone = gone.clone();
+            move || gone.load(Ordering::Relaxed)
+        };
+        let (mut leaving, other) = (drain.draining().or_when(versions.subscribe(), is_gone), drain.draining());
+        let mut news = leaving.clone();
+        let mut begins = task::spawn(leaving.begins());
+        assert_pending!(begins.poll());
+        assert!(!news.has_news());
+        versions.send_replace(2);
+        assert!(begins.is_woken() && news.has_news() && !news.has_news());
+        assert_pending!(begins.poll());
+        gone.store(true, Ordering::Relaxed);
+        versions.send_replace(3);
+        assert!(news.has_news());
+        assert_ready!(begins.poll());
+        assert_pending!(task::spawn(other.clone().begins()).poll());
     }
 
     #[tokio::test]

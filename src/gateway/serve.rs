@@ -260,8 +260,8 @@ struct Control {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Opened {
     bind: Bind,
-    /// The listener in plaintext, whose connections end with it. Those in TLS come and go behind one socket.
-    plain: Option<(Arc<str>, u16)>,
+    /// The listener in plaintext, with whether it is of gRPC-Web: its connections end with it. Those in TLS come and go behind one socket.
+    plain: Option<(Arc<str>, u16, bool)>,
 }
 
 type DrainRequest = (Duration, oneshot::Sender<()>);
@@ -338,7 +338,7 @@ impl Control {
             }
             Bind::Unix(path) => Address::Unix(path.clone()),
         };
-        let plain = (!listener.is_secured()).then(|| (listener.name.clone(), listener.port));
+        let plain = (!listener.is_secured()).then(|| (listener.name.clone(), listener.port, listener.grpc_web));
         (address, Opened { bind: listener.bind.clone(), plain })
     }
 

@@ -234,6 +234,21 @@ impl<M> Caller<'_, M> {
         stream.map_or(Door::Closed, Door::Stream)
     }
 
+    /// Whether `listener` is not there any more, or asks something else of who connects: who came in by it is to finish.
+    fn is_gone(&self, listener: &Listener) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (mesh, name, tls) = (self.serving.mesh.clone(), listener.name.clone(), listener.tls.clone());
+        let (protocol, server_names) = (listener.protocol, listener.server_names.clone());
+        move || {
+            let snapshot = mesh.load();
+            let now = snapshot.listeners().iter().find(|listener| listener.name == name);
+            let same = |now: &Listener| match (&now.tls, &tls) {
+                (Some(now), Some(before)) => now.asks_the_same(before),
+                (now, before) => now.is_none() && before.is_none(),
+            };
+            !now.is_some_and(|now| same(now) && now.protocol == protocol && now.server_names == server_names)
+        }
+    }
+
     /// Ends TLS, or passes it on, by the server name that the client asks for.
     async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
     where
@@ -257,7 +272,11 @@ impl<M> Caller<'_, M> {
             let snapshot = self.serving.mesh.load();
             let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
             let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
-            (self.door(&snapshot, listener, Some(&hello)), self.serving.configs.of(listener))
+            let ended = self.serving.configs.of(listener);
+            if ended.is_some() {
+                self.guards.1 = self.guards.1.clone().or_when(self.serving.mesh.subscribe(), self.is_gone(listener));
+            }
+            (self.door(&snapshot, listener, Some(&hello)), ended)
         };
         match ended {
             Some(ended) => {

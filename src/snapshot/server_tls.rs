@@ -52,6 +52,13 @@ impl ServerTls {
             cipher_suites: Box::default(),
         }
     }
+
+    /// Whether it asks the same of clients as `other`, whatever certificates there are by now.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
+        let kept = |one: &Self| Self { identities: Box::default(), roots: None, revoked: None, ..one.clone() };
+        kept(self) == kept(other)
+    }
 }
 
 /// Whether clients show certificates.
