@@ -85,7 +85,7 @@ use connect::{Host, Spoken, Target};
 use multiplex::Payload;
 use pool::Pool;
 use pools::Inner;
-use terms::Variant;
+use terms::{Terms, Variant};
 use upload::Upload;
 
 use crate::error::BoxError;
@@ -184,10 +184,22 @@ impl Transport {
             tunnel: tunnel.cloned(),
             sealed,
         };
-        // A pool for its terms only: it never has a connection.
-        let pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
+        let settings = &self.inner.settings;
+        let (own, pool);
+        let terms = match variant.client {
+            // Nobody else will ask for these.
+            Some(_) => {
+                own = Terms::of_endpoint(settings, connection, &variant);
+                &own
+            }
+            // A pool for its terms only, which have read certificates: it never has a connection.
+            None => {
+                pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
+                &pool.terms
+            }
+        };
         let target = Target::Endpoint(endpoint.clone());
-        target.open(&pool.settings, &pool.terms, Spoken::Bytes, |wire| std::future::ready(Ok(wire))).await
+        target.open(settings, terms, Spoken::Bytes, |wire| std::future::ready(Ok(wire))).await
     }
 }
 

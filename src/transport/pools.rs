@@ -2,12 +2,13 @@
 //!
 //! An endpoint has a pool for each type of request body, because hyper's connections know theirs, and for each way to
 //! connect: other settings, another name in the TLS handshake and another client in the PROXY header are other
-//! connections. A pool that nobody asks for any more closes what is idle in it and finishes the rest.
+//! connections. A pool that nobody asks for any more closes what is idle in it and finishes the rest. The usual pool of
+//! an endpoint stays as long as that; the others, of which clients can make any number, as long as they are of use.
 //!
 //! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -200,16 +201,20 @@ impl Inner {
 
     fn sweep(&self) {
         let now = Instant::now();
-        // An endpoint of the same identity is made anew when its weight changes, so a dead one only counts if
-        // nobody asked for its pool in the meantime.
-        let stays = |entry: &Arc<Entry>| entry.pool.sweep(now) || entry.endpoint.strong_count() > 0;
+        let stays = |entry: &Arc<Entry>| {
+            let used = entry.pool.sweep(now);
+            // An endpoint of the same identity is made anew when its weight changes, so a dead one only counts if
+            // nobody asked for its pool in the meantime.
+            let alive = entry.endpoint.strong_count() > 0;
+            used || alive && (entry.variant.is_usual() || !entry.pool.is_unused())
+        };
         let gone: Vec<_> = self.endpoints.load().values().flatten().filter(|entry| !stays(entry)).cloned().collect();
-        let is_gone = |entry: &Arc<Entry>| gone.iter().any(|gone| Arc::ptr_eq(gone, entry));
         if !gone.is_empty() {
+            let gone = Gone::new(&gone);
             self.endpoints.rcu(|map| {
                 let mut map = Map::clone(map);
                 map.retain(|_, entries| {
-                    entries.retain(|entry| !is_gone(entry));
+                    entries.retain(|entry| !gone.has(entry));
                     !entries.is_empty()
                 });
                 map
@@ -223,15 +228,33 @@ impl Inner {
         let gone: Vec<_> = self.hosts.load().values().flatten().map(|(.., entry)| entry.clone()).collect();
         let gone: Vec<_> = gone.into_iter().filter(|entry| !stays(entry)).collect();
         if !gone.is_empty() {
+            let gone = Gone::new(&gone);
             self.hosts.rcu(|map| {
                 let mut map = HashMap::clone(map);
                 map.retain(|_, ports| {
-                    ports.retain(|(.., entry)| !gone.iter().any(|gone| Arc::ptr_eq(gone, entry)));
+                    ports.retain(|(.., entry)| !gone.has(entry));
                     !ports.is_empty()
                 });
                 map
             });
         }
+    }
+}
+
+/// Entries that are to go, found by where they are: there may be as many as clients.
+struct Gone<'a> {
+    addresses: HashSet<*const Entry, RandomState>,
+    /// Kept until then, so that nothing else comes to be there.
+    _entries: &'a [Arc<Entry>],
+}
+
+impl<'a> Gone<'a> {
+    fn new(entries: &'a [Arc<Entry>]) -> Self {
+        Self { addresses: entries.iter().map(Arc::as_ptr).collect(), _entries: entries }
+    }
+
+    fn has(&self, entry: &Arc<Entry>) -> bool {
+        self.addresses.contains(&Arc::as_ptr(entry))
     }
 }
 

@@ -1,6 +1,10 @@
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
+use super::tunnels::read_head;
 use super::*;
+use crate::upstream::ProxyVersion;
 
 async fn numbered(number: usize, _: Request<Incoming>) -> Answer {
     Ok(Response::new(full(number.to_string())))
@@ -145,6 +149,42 @@ async fn publishing_again_opens_no_connection() {
         }
         assert_eq!(net.opened(), 1);
     }
+}
+
+/// How many pools `transport` has: each holds its settings.
+fn pools(transport: &Transport) -> usize {
+    Arc::strong_count(&transport.inner.settings) - 1
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_that_a_client_had_made_goes_when_it_is_of_no_use() {
+    let net = Net::new();
+    let transport = net.transport();
+    let connection = ConnectionSettings { proxy_protocol: Some(ProxyVersion::V1), ..ConnectionSettings::default() };
+    let cluster = cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection);
+    let endpoint = endpoint_of(&cluster);
+    let local = ([198, 51, 100, 1], 80).into();
+    let mut kept = Vec::new();
+    for port in 0..=100 {
+        let aim = Aim::new(endpoint.clone(), Some(Authority::from_static("a.test")));
+        let aim = if port == 0 { aim } else { aim.with_client(([192, 0, 2, 1], port).into(), local) };
+        let request = Request::get("/").body(RequestBody::new(empty()).with_aim(aim)).unwrap();
+        let asking = tokio::spawn(transport.clone().oneshot(request));
+        let mut pipe = net.accept().await;
+        read_head(&mut pipe).await;
+        pipe.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        asking.await.unwrap().unwrap();
+        // One client's connection and the usual one stay open.
+        kept.extend((port <= 1).then_some(pipe));
+    }
+    assert_eq!(pools(&transport), 101);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(pools(&transport), 2);
+    // Bytes need none.
+    drop(transport.connect(&endpoint, "a.test", Some((([192, 0, 2, 1], 102).into(), local)), None).await.unwrap());
+    assert_eq!(pools(&transport), 2);
+    tokio::time::sleep(Duration::from_secs(2 * 60 * 60)).await;
+    assert_eq!(pools(&transport), 1);
 }
 
 #[tokio::test]
