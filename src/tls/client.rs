@@ -36,7 +36,7 @@ pub(crate) fn client_config(settings: &TlsSettings, names: &Names, alpn: &[&[u8]
     let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
     let trust = match names {
         Names::Unverified => None,
-        Names::OneOfEach(_) => Some(Trust::new(settings.roots.as_ref(), settings.revoked.as_ref())?),
+        Names::OneOfEach(_) => Some(Trust::shared(settings.roots.as_ref(), settings.revoked.as_ref())?),
     };
     let verifier = Verifier { trust, names: names.clone() };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
@@ -65,7 +65,7 @@ fn unusable(key: &Pem, error: Error) -> io::Error {
 /// Takes certificates by [`Trust`] and [`Names`].
 #[derive(Debug)]
 struct Verifier {
-    trust: Option<Trust>,
+    trust: Option<Arc<Trust>>,
     names: Names,
 }
 

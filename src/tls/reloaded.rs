@@ -16,7 +16,7 @@ pub(crate) struct Reloaded<T> {
 }
 
 /// When a file was changed, after 1970, and how long it is; `None` for one that is not there.
-type Stamp = Option<(Duration, u64)>;
+pub(super) type Stamp = Option<(Duration, u64)>;
 
 impl<T> Reloaded<T> {
     /// Made by `make`, which reads `files`.
@@ -55,7 +55,7 @@ impl<T> Reloaded<T> {
     }
 }
 
-fn stamp(file: &Path) -> Stamp {
+pub(super) fn stamp(file: &Path) -> Stamp {
     let metadata = file.metadata().ok()?;
     Some((metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?, metadata.len()))
 }

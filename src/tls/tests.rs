@@ -151,6 +151,22 @@ fn what_is_taken_back_is_refused() {
 }
 
 #[test]
+fn authorities_are_read_once_for_all_until_their_file_changes() {
+    let folder = Folder::new("shared-roots");
+    let (before, after) = (Authority::new("before"), Authority::new("after"));
+    let roots = folder.write("ca.crt", &before.roots(), 1);
+    let first = Trust::shared(Some(&roots), None).unwrap();
+    assert!(Arc::ptr_eq(&first, &Trust::shared(Some(&roots), None).unwrap()));
+    let text = Trust::shared(Some(&before.roots()), None).unwrap();
+    assert!(Arc::ptr_eq(&text, &Trust::shared(Some(&before.roots()), None).unwrap()), "the same words");
+    assert!(!Arc::ptr_eq(&text, &Trust::shared(Some(&before.roots()), Some(&before.revoke(7))).unwrap()));
+    folder.write("ca.crt", &after.roots(), 2);
+    let certificate = certificate(&after.issue(&["a.test"]));
+    assert!(judge(&first, &certificate, UnixTime::now()).is_err());
+    assert_eq!(judge(&Trust::shared(Some(&roots), None).unwrap(), &certificate, UnixTime::now()), Ok(()));
+}
+
+#[test]
 fn names_are_dns_names_addresses_and_uris() {
     let spiffe = "spiffe://cluster.local/ns/default/sa/reviews";
     let identity = Authority::new("ours").issue(&["a.test", "*.wild.test", "10.0.0.1", spiffe]);

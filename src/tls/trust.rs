@@ -1,9 +1,10 @@
 //! Whose certificates are taken: chains up to trusted authorities, less what is revoked.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
@@ -13,6 +14,7 @@ use webpki::{
     RevocationOptionsBuilder, UnknownStatusPolicy,
 };
 
+use super::reloaded::{Stamp, stamp};
 use super::{pem, provider};
 use crate::upstream::Pem;
 
@@ -24,7 +26,34 @@ pub(crate) struct Trust {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
+/// Authorities, what they have taken back, and when the files of both were changed.
+type Words = (Option<Pem>, Option<Pem>, Vec<Stamp>);
+
 impl Trust {
+    /// The same as [`new`](Self::new), read once for all who have it at a time: there may be a configuration for each
+    /// name that clients think of, and authorities are large.
+    pub(crate) fn shared(roots: Option<&Pem>, revoked: Option<&Pem>) -> io::Result<Arc<Self>> {
+        static SHARED: Mutex<Option<HashMap<Words, Weak<Trust>>>> = Mutex::new(None);
+        let lock = || SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+
+        // Before they are read: a change in between makes others read them again.
+        let stamps = [roots, revoked].into_iter().flatten().filter_map(pem::file).map(|file| stamp(&file)).collect();
+        let words = (roots.cloned(), revoked.cloned(), stamps);
+        let known = |shared: &HashMap<Words, Weak<Self>>| shared.get(&words).and_then(Weak::upgrade);
+        if let Some(trust) = lock().as_ref().and_then(known) {
+            return Ok(trust);
+        }
+        let trust = Arc::new(Self::new(roots, revoked)?);
+        let mut shared = lock();
+        let shared = shared.get_or_insert_default();
+        if let Some(first) = known(shared) {
+            return Ok(first);
+        }
+        shared.retain(|_, trust| trust.strong_count() > 0);
+        shared.insert(words, Arc::downgrade(&trust));
+        Ok(trust)
+    }
+
     /// The authorities in `roots`, or the system's.
     pub(crate) fn new(roots: Option<&Pem>, revoked: Option<&Pem>) -> io::Result<Self> {
         let certificates = match roots {
