@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use super::Upload;
 use super::failure;
 use super::line::{Lease, Line};
-use super::streams::Stream;
+use super::streams::Half;
 use crate::outcome::FailureError;
 use crate::service::Admission;
 
@@ -21,6 +21,9 @@ use crate::service::Admission;
 /// It holds its connection, and gives it back when the body is at its end: at once if there is none, else with the
 /// last frame, as far as that is known to be the last, or with the `None` after it. Dropped earlier, or after an
 /// error, it closes the connection (HTTP/1.1) or resets the stream (HTTP/2).
+///
+/// The body of an answer over HTTP/2 that opened a tunnel is empty. Its stream counts as one that is taken until the body
+/// is dropped, so it should be kept as long as the tunnel.
 ///
 /// Its errors say which [`Failure`](crate::outcome::Failure) they are, with hyper's as their source.
 pub struct TransportBody {
@@ -38,7 +41,10 @@ enum Held {
     Line(Mutex<Pin<Box<dyn Lease>>>),
     /// Counted until it is dropped.
     #[expect(dead_code, reason = "it is there to be dropped")]
-    Stream(Stream),
+    Stream(Half),
+    /// A stream that goes on behind the end of the body.
+    #[expect(dead_code, reason = "it is there to be dropped")]
+    Tunnel(Half),
 }
 
 impl TransportBody {
@@ -58,20 +64,27 @@ impl TransportBody {
         body
     }
 
-    pub(super) fn stream(body: Incoming, stream: Stream, admission: Admission) -> Self {
+    pub(super) fn stream(body: Incoming, stream: Half, is_tunnel: bool, admission: Admission) -> Self {
         let mut body = Self::unbound(body);
         if body.ended {
             admission.release();
         } else {
-            (body.held, body.admission) = (Held::Stream(stream), admission);
+            body.admission = admission;
         }
+        body.held = match (is_tunnel, body.ended) {
+            (true, _) => Held::Tunnel(stream),
+            (false, true) => Held::Nothing,
+            (false, false) => Held::Stream(stream),
+        };
         body
     }
 
     fn give_back(&mut self) {
         self.admission.release();
-        if let Held::Line(line) = std::mem::replace(&mut self.held, Held::Nothing) {
-            line.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).give_back();
+        match std::mem::replace(&mut self.held, Held::Nothing) {
+            Held::Line(line) => line.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).give_back(),
+            tunnel @ Held::Tunnel(_) => self.held = tunnel,
+            Held::Stream(_) | Held::Nothing => {}
         }
     }
 }

@@ -39,6 +39,7 @@ mod head;
 mod joined;
 mod line;
 mod multiplex;
+mod payload;
 mod place;
 mod pool;
 mod pools;
@@ -82,7 +83,7 @@ pub use settings::TransportBuilder;
 pub(crate) use wire::Cut;
 
 use connect::{Host, Spoken, Target};
-use multiplex::Payload;
+use payload::Payload;
 use pool::Pool;
 use pools::Inner;
 use terms::{Terms, Variant};

@@ -5,12 +5,11 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use hyper::client::conn::http2;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -21,6 +20,7 @@ use super::body::TransportBody;
 use super::connect::{Spoken, Target};
 use super::executor::Executor;
 use super::failure;
+use super::payload::Payload;
 use super::place::{Place, Placed};
 use super::pool::Pool;
 use super::queue::{Opening, Queue};
@@ -28,7 +28,7 @@ use super::streams::{Stream, Streams};
 use super::terms::Terms;
 use crate::error::BoxError;
 use crate::outcome::FailureError;
-use crate::service::{Admission, RequestBody};
+use crate::service::Admission;
 
 /// The HTTP/2 connections of one endpoint.
 pub(super) struct Multiplex<B> {
@@ -113,15 +113,17 @@ impl<B: Upload> Pool<B> {
         let mut again = true;
         loop {
             let Claimed { mut sender, stream } = self.stream(&target, &gate).await?;
+            let half = request.body_mut().share(stream);
             match sender.try_send_request(request).await {
                 Ok(response) => {
-                    stream.streams().hear();
-                    return Ok(response.map(|body| TransportBody::stream(body, stream, gate.0.clone())));
+                    half.streams().hear();
+                    let is_tunnel = response.extensions().get::<OnUpgrade>().is_some();
+                    return Ok(response.map(|body| TransportBody::stream(body, half, is_tunnel, gate.0.clone())));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if again => {
                         again = false;
-                        self.multiplex.change(|other| !stream.is_of(&other.streams), None);
+                        self.multiplex.change(|other| !half.is_of(&other.streams), None);
                         request = unsent;
                     }
                     _ => return Err(failure::of_exchange(error.into_error()).into()),
@@ -216,43 +218,5 @@ async fn drive<B: Upload>(
     });
     if let Err(error) = driven.await {
         tracing::debug!(%error, "an HTTP/2 connection ended");
-    }
-}
-
-/// A request body as hyper's HTTP/2 wants it: it need not stay in place.
-pub(super) enum Payload<B> {
-    Ended,
-    Open(Pin<Box<RequestBody<B>>>),
-}
-
-impl<B: Upload> Payload<B> {
-    pub(super) fn new(body: RequestBody<B>) -> Self {
-        if body.is_end_stream() { Payload::Ended } else { Payload::Open(Box::pin(body)) }
-    }
-}
-
-impl<B: Upload> Body for Payload<B> {
-    type Data = <RequestBody<B> as Body>::Data;
-    type Error = <RequestBody<B> as Body>::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        match self.get_mut() {
-            Payload::Ended => Poll::Ready(None),
-            Payload::Open(body) => body.as_mut().poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Payload::Ended => true,
-            Payload::Open(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Payload::Ended => SizeHint::with_exact(0),
-            Payload::Open(body) => body.size_hint(),
-        }
     }
 }

@@ -97,15 +97,6 @@ impl Stream {
         }
         Some(stream)
     }
-
-    pub(super) fn streams(&self) -> &Streams {
-        &self.streams
-    }
-
-    /// Whether it is one of these.
-    pub(super) fn is_of(&self, streams: &Arc<Streams>) -> bool {
-        Arc::ptr_eq(&self.streams, streams)
-    }
 }
 
 impl Drop for Stream {
@@ -118,5 +109,26 @@ impl Drop for Stream {
         // Ordered against the look of who begins to wait: one of both sees the other.
         streams.active.fetch_sub(1, Ordering::SeqCst);
         streams.wake();
+    }
+}
+
+/// What an answer holds of its stream: all of it, or what it shares with an upload. The other side counts the stream
+/// until both are over.
+pub(super) enum Half {
+    Whole(Stream),
+    Shared(Arc<Stream>),
+}
+
+impl Half {
+    pub(super) fn streams(&self) -> &Arc<Streams> {
+        match self {
+            Half::Whole(stream) => &stream.streams,
+            Half::Shared(stream) => &stream.streams,
+        }
+    }
+
+    /// Whether it is of one of these.
+    pub(super) fn is_of(&self, streams: &Arc<Streams>) -> bool {
+        Arc::ptr_eq(self.streams(), streams)
     }
 }

@@ -110,6 +110,62 @@ async fn a_websocket_is_asked_for_by_an_extended_connect() {
     assert_eq!(seen, r#"CONNECT http://a.test/ws?a=b Some("websocket") {"sec-websocket-version": "13"}"#);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_takes_its_stream_until_it_ends() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(1, |number, mut request: Request<Incoming>| async move {
+        if request.method() != Method::CONNECT {
+            return numbered(number, request).await;
+        }
+        tokio::spawn(async move {
+            let mut io = TokioIo::new(hyper::upgrade::on(&mut request).await.unwrap());
+            let _ = io.read_to_end(&mut Vec::new()).await;
+        });
+        Ok(Response::new(empty()))
+    });
+    // The first answer brings the settings of the other side.
+    ask(&transport, &endpoint).await;
+    settle().await;
+    let request = Request::get("/ws").header("connection", "Upgrade").header("upgrade", "websocket");
+    let mut response = send(&transport, &endpoint, request.body(empty()).unwrap()).await.unwrap();
+    assert_eq!(response.status(), 101);
+    let tunnel = hyper::upgrade::on(&mut response).await.unwrap();
+    let mut body = response.into_body();
+    assert!(body.is_end_stream() && body.frame().await.is_none());
+    assert_eq!(soon(ask(&transport, &endpoint)).await, "2", "the tunnel is still there");
+    drop((tunnel, body));
+    settle().await;
+    assert_eq!(ask(&transport, &endpoint).await, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_taken_until_its_upload_is_over_too() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let (feed, body) = fed();
+    let early = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { send(&transport, &endpoint, Request::post("/").body(body).unwrap()).await.unwrap() }
+    });
+    let mut server = h2::server::Builder::new();
+    let mut server = server.max_concurrent_streams(1).handshake::<_, Bytes>(net.accept().await).await.unwrap();
+    tokio::spawn(async move {
+        let mut uploads = Vec::new();
+        while let Some(Ok((request, mut respond))) = server.accept().await {
+            respond.send_response(Response::new(()), true).unwrap();
+            uploads.push(request);
+        }
+    });
+    assert_eq!(text(early.await.unwrap()).await, "");
+    settle().await;
+    net.clone().serve_http2(100, |_, _| numbered(2, Request::new(())));
+    assert_eq!(soon(ask(&transport, &endpoint)).await, "2", "the other side counts the upload");
+    drop(feed);
+    settle().await;
+    assert_eq!(ask(&transport, &endpoint).await, "");
+}
+
 #[tokio::test]
 async fn the_protocol_of_the_request_decides_where_the_cluster_says_so() {
     let net = Net::new();

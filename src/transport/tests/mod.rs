@@ -201,6 +201,11 @@ async fn ask(transport: &Transport, endpoint: &Arc<Endpoint>) -> String {
     text(send(transport, endpoint, get("/")).await.unwrap()).await
 }
 
+/// The same, but what hangs fails after a minute, which the paused clock makes short.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(std::time::Duration::from_secs(60), future).await.expect("it comes to an end")
+}
+
 fn failure_of(result: Got) -> Failure {
     result.unwrap_err().downcast_ref::<FailureError>().unwrap().failure()
 }
