@@ -22,7 +22,7 @@ use super::executor::Executor;
 use super::failure;
 use super::payload::Payload;
 use super::place::{Place, Placed};
-use super::pool::Pool;
+use super::pool::{Pool, TRIES};
 use super::queue::{Opening, Queue};
 use super::streams::{Stream, Streams};
 use super::terms::Terms;
@@ -102,7 +102,8 @@ impl<B> Multiplex<B> {
 impl<B: Upload> Pool<B> {
     /// Sends `request` as a stream of a shared connection.
     ///
-    /// If the connection turns out closed before a byte of the request was written, it goes to another one, once.
+    /// If the connection turns out closed before a byte of the request was written, it goes to another one; the last
+    /// time to a fresh one.
     pub(super) async fn send_shared(
         self: Arc<Self>,
         target: Target,
@@ -110,9 +111,10 @@ impl<B: Upload> Pool<B> {
         admission: Admission,
     ) -> Result<Response<TransportBody>, BoxError> {
         let gate = Gate(admission);
-        let mut again = true;
+        let mut tries = 0;
         loop {
-            let Claimed { mut sender, stream } = self.stream(&target, &gate).await?;
+            tries += 1;
+            let Claimed { mut sender, stream } = self.stream(&target, &gate, tries == TRIES).await?;
             let half = request.body_mut().share(stream);
             match sender.try_send_request(request).await {
                 Ok(response) => {
@@ -121,8 +123,7 @@ impl<B: Upload> Pool<B> {
                     return Ok(response.map(|body| TransportBody::stream(body, half, is_tunnel, gate.0.clone())));
                 }
                 Err(mut error) => match error.take_message() {
-                    Some(unsent) if again => {
-                        again = false;
+                    Some(unsent) if tries < TRIES => {
                         self.multiplex.change(|other| !half.is_of(&other.streams), None);
                         request = unsent;
                     }
@@ -132,9 +133,10 @@ impl<B: Upload> Pool<B> {
         }
     }
 
-    async fn stream(self: &Arc<Self>, target: &Target, gate: &Gate) -> Result<Claimed<B>, FailureError> {
+    async fn stream(self: &Arc<Self>, target: &Target, gate: &Gate, fresh: bool) -> Result<Claimed<B>, FailureError> {
         let queue = &self.multiplex.queue;
-        if queue.is_empty()
+        if !fresh
+            && queue.is_empty()
             && let Some(claimed) = self.multiplex.claim(&self.terms)
         {
             gate.enter()?;
@@ -142,8 +144,12 @@ impl<B: Upload> Pool<B> {
         }
         let pending = gate.wait(target)?;
         let turn = queue.join(target);
-        self.settle_shared();
-        self.open_more_shared(&Handle::current());
+        if !fresh {
+            self.settle_shared();
+        }
+        if !self.open_more_shared(&Handle::current()) {
+            self.settle_shared();
+        }
         let claimed = turn.await?;
         drop(pending);
         gate.enter()?;
@@ -158,11 +164,14 @@ impl<B: Upload> Pool<B> {
         }
     }
 
-    /// Opens as many connections as those who wait need and are allowed.
-    pub(super) fn open_more_shared(self: &Arc<Self>, runtime: &Handle) {
+    /// Opens as many connections as those who wait need and are allowed; whether there is one to wait for.
+    pub(super) fn open_more_shared(self: &Arc<Self>, runtime: &Handle) -> bool {
+        let mut any = false;
         while let Some(opening) = self.multiplex.queue.open_one_more(self.terms.streams) {
+            any = true;
             runtime.spawn(self.clone().open_shared(opening));
         }
+        any
     }
 
     async fn open_shared(self: Arc<Self>, opening: Opening) {

@@ -29,7 +29,7 @@ use crate::outcome::FailureError;
 use crate::service::{Admission, RequestBody};
 
 /// How many connections a request goes through at most that turn out closed before a byte of it was written.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 pub(super) struct Pool<B> {
     pub(super) settings: Arc<Settings>,

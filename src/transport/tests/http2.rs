@@ -270,6 +270,52 @@ async fn a_connection_that_says_goodbye_is_left_and_finishes_its_streams() {
     assert_eq!((asking.await.unwrap().as_str(), net.opened()), ("old", 2));
 }
 
+/// Accepts a connection and answers with heads alone, until it is told to say goodbye; what was begun goes on.
+async fn serve_until_goodbye(net: &Net) -> Arc<tokio::sync::Notify> {
+    let mut server = h2::server::handshake(net.accept().await).await.unwrap();
+    let goodbye = Arc::new(tokio::sync::Notify::new());
+    let said = goodbye.clone();
+    tokio::spawn(async move {
+        let mut streams = Vec::new();
+        loop {
+            tokio::select! {
+                accepted = server.accept() => match accepted {
+                    Some(Ok((_, mut respond))) => streams.push(respond.send_response(Response::new(()), false).unwrap()),
+                    _ => return,
+                },
+                () = said.notified() => server.graceful_shutdown(),
+            }
+        }
+    });
+    goodbye
+}
+
+#[tokio::test]
+async fn a_request_finds_its_way_past_several_that_said_goodbye() {
+    let net = Net::new();
+    let transport = Transport::builder().connector(net.connector()).http2_max_concurrent_streams(2).build();
+    let endpoint = endpoint(Protocol::Http2);
+    let (mut long, mut goodbyes) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let asking = [get("/"), get("/")].map(|request| {
+            let (transport, endpoint) = (transport.clone(), endpoint.clone());
+            tokio::spawn(async move { send(&transport, &endpoint, request).await.unwrap() })
+        });
+        goodbyes.push(serve_until_goodbye(&net).await);
+        for answer in asking {
+            long.push(answer.await.unwrap());
+        }
+    }
+    // Of each connection one stream ends and one goes on.
+    let long: Vec<_> = long.into_iter().step_by(2).collect();
+    settle().await;
+    goodbyes.iter().for_each(|goodbye| goodbye.notify_one());
+    settle().await;
+    net.clone().serve_http2(100, |_, _| numbered(4, Request::new(())));
+    assert_eq!(ask(&transport, &endpoint).await, "4");
+    assert_eq!((net.opened(), long.len()), (4, 3));
+}
+
 #[tokio::test]
 async fn a_body_given_up_resets_its_stream_and_keeps_the_connection() {
     let net = Net::new();
