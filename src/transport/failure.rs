@@ -110,6 +110,14 @@ pub(super) fn of_answer(error: hyper::Error, heard: bool) -> FailureError {
     }
 }
 
+/// A request was to be sent on a connection that is closed, and nobody had asked for its body.
+///
+/// The next request of a connection that is closing waits in hyper for a stream to be opened for it, and falls with the
+/// task that would have done it. No byte of it was written, as with those behind it, but it does not come back.
+pub(super) fn of_unopened(error: hyper::Error) -> FailureError {
+    if error.is_user() { FailureError::new(Failure::RefusedStream, error) } else { of_exchange(error) }
+}
+
 /// A request was sent, or about to be, and no answer came.
 pub(super) fn of_exchange(error: hyper::Error) -> FailureError {
     FailureError::new(of_hyper(&error), error)

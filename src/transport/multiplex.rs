@@ -127,6 +127,9 @@ impl<B: Upload> Pool<B> {
                         self.multiplex.change(|other| !half.is_of(&other.streams), None);
                         request = unsent;
                     }
+                    None if sender.is_closed() && !half.is_begun() => {
+                        return Err(failure::of_unopened(error.into_error()).into());
+                    }
                     _ => return Err(failure::of_exchange(error.into_error()).into()),
                 },
             }

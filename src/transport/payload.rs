@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame, SizeHint};
 
 use super::Upload;
-use super::streams::{Half, Stream};
+use super::streams::{Half, Shared, Stream};
 use crate::service::RequestBody;
 
 /// A request body as hyper's HTTP/2 wants it: it need not stay in place.
@@ -16,7 +16,7 @@ pub(super) enum Payload<B> {
     Open {
         body: Pin<Box<RequestBody<B>>>,
         /// What it shares with the answer.
-        stream: Option<Arc<Stream>>,
+        stream: Option<Arc<Shared>>,
     },
 }
 
@@ -29,7 +29,7 @@ impl<B: Upload> Payload<B> {
     pub(super) fn share(&mut self, whole: Stream) -> Half {
         match self {
             Payload::Ended => Half::Whole(whole),
-            Payload::Open { stream, .. } => Half::Shared(stream.insert(Arc::new(whole)).clone()),
+            Payload::Open { stream, .. } => Half::Shared(stream.insert(Shared::new(whole)).clone()),
         }
     }
 }
@@ -41,7 +41,12 @@ impl<B: Upload> Body for Payload<B> {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         match self.get_mut() {
             Payload::Ended => Poll::Ready(None),
-            Payload::Open { body, .. } => body.as_mut().poll_frame(cx),
+            Payload::Open { body, stream } => {
+                if let Some(stream) = stream {
+                    stream.begin();
+                }
+                body.as_mut().poll_frame(cx)
+            }
         }
     }
 

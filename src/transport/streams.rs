@@ -112,18 +112,45 @@ impl Drop for Stream {
     }
 }
 
+/// A stream that an upload and its answer share.
+pub(super) struct Shared {
+    stream: Stream,
+    /// Whether anybody asked for the upload.
+    begun: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(stream: Stream) -> Arc<Self> {
+        Arc::new(Self { stream, begun: AtomicBool::new(false) })
+    }
+
+    pub(super) fn begin(&self) {
+        if !self.begun.load(Ordering::Relaxed) {
+            self.begun.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// What an answer holds of its stream: all of it, or what it shares with an upload. The other side counts the stream
 /// until both are over.
 pub(super) enum Half {
     Whole(Stream),
-    Shared(Arc<Stream>),
+    Shared(Arc<Shared>),
 }
 
 impl Half {
     pub(super) fn streams(&self) -> &Arc<Streams> {
         match self {
             Half::Whole(stream) => &stream.streams,
-            Half::Shared(stream) => &stream.streams,
+            Half::Shared(shared) => &shared.stream.streams,
+        }
+    }
+
+    /// Whether the upload has begun, which it does behind its head.
+    pub(super) fn is_begun(&self) -> bool {
+        match self {
+            Half::Whole(_) => false,
+            Half::Shared(shared) => shared.begun.load(Ordering::Relaxed),
         }
     }
 

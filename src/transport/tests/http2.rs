@@ -317,6 +317,48 @@ async fn a_request_finds_its_way_past_several_that_said_goodbye() {
 }
 
 #[tokio::test]
+async fn a_request_that_waits_for_its_stream_when_the_other_side_says_goodbye_is_refused() {
+    for upload in [false, true] {
+        let net = Net::new();
+        let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+        let asking = || {
+            let (transport, endpoint) = (transport.clone(), endpoint.clone());
+            let body = if upload { full("upload") } else { empty() };
+            tokio::spawn(async move { send(&transport, &endpoint, Request::post("/").body(body).unwrap()).await })
+        };
+        let under_way = asking();
+        let mut server = h2::server::Builder::new();
+        let mut server = server.max_concurrent_streams(1).handshake::<_, Bytes>(net.accept().await).await.unwrap();
+        let first = server.accept().await.unwrap().unwrap();
+        let goodbye = Arc::new(tokio::sync::Notify::new());
+        let said = goodbye.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    accepted = server.accept() => if accepted.is_none() { return },
+                    () = said.notified() => server.graceful_shutdown(),
+                }
+            }
+        });
+        settle().await;
+        // There is but one stream, which only hyper knows before there was an answer.
+        let more = [asking(), asking(), asking()];
+        settle().await;
+        net.clone().serve_http2(100, |_, _| numbered(2, Request::new(())));
+        goodbye.notify_one();
+        let mut refused = 0;
+        for asked in more {
+            match asked.await.unwrap() {
+                Ok(answer) => assert_eq!(text(answer).await, "2"),
+                result => refused += usize::from(failure_of(result) == Failure::RefusedStream),
+            }
+        }
+        assert_eq!((refused, net.opened()), (1, 2), "those behind it go elsewhere");
+        drop((first, under_way));
+    }
+}
+
+#[tokio::test]
 async fn a_body_given_up_resets_its_stream_and_keeps_the_connection() {
     let net = Net::new();
     let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
