@@ -64,6 +64,11 @@ pub(super) fn of_lost_turn() -> FailureError {
     FailureError::new(Failure::ConnectLocal, "the transport was taken down")
 }
 
+/// The attempt to open a connection was dropped.
+pub(super) fn of_lost_attempt() -> FailureError {
+    FailureError::new(Failure::ConnectLocal, "the attempt to open a connection broke off")
+}
+
 /// The connection to `target` could not be opened.
 pub(super) fn of_connect(target: &Target, error: io::Error) -> FailureError {
     let failure = if is_local(&error) {

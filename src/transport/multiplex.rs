@@ -181,14 +181,15 @@ impl<B: Upload> Pool<B> {
         let Opening { target, permit } = opening;
         let place = Place::new(permit, self.vacancy(), true, Handle::current());
         let queue = &self.multiplex.queue;
+        // Over before the place is free again: nobody tries for those who are told of its failure.
+        let attempt = queue.attempt();
         let handshake = |wire| self.shake_hands(Placed::new(wire, place.clone()));
         let connection = match target.open(&self.settings, &self.terms, Spoken::Http2, handshake).await {
             Ok(connection) => connection,
-            // Before the place is free again: nobody tries for those who are told.
-            Err(error) => return queue.failed(error),
+            Err(error) => return attempt.failed(error),
         };
         drop(place);
-        queue.opened();
+        attempt.opened();
         // First those who waited for it: it may not be kept.
         while !queue.is_empty() {
             let Some(claimed) = Claimed::of(&connection) else { break };

@@ -217,13 +217,14 @@ impl<B: Upload> Pool<B> {
     async fn open_line(self: Arc<Self>, opening: Opening) {
         let Opening { target, permit } = opening;
         let place = Place::new(permit, self.vacancy(), false, Handle::current());
+        // Over before the place is free again: nobody tries for those who are told of its failure.
+        let attempt = self.queue.attempt();
         let line = match self.open(&target, &place).await {
             Ok(line) => line,
-            // Before the place is free again: nobody tries for those who are told.
-            Err(error) => return self.queue.failed(error),
+            Err(error) => return attempt.failed(error),
         };
         drop(place);
-        self.queue.opened();
+        attempt.opened();
         // Who waits need not wait for the driver to run.
         if let Some(mut line) = self.queue.serve(Loan::new(line, true, &self)).and_then(Loan::take)
             && poll_fn(|cx| line.as_mut().poll_rest(cx)).await

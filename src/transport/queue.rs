@@ -107,13 +107,12 @@ impl<T> Queue<T> {
         Some(Opening { target, permit })
     }
 
-    /// An attempt has led to a connection.
-    pub(super) fn opened(&self) {
-        self.lock().opening -= 1;
+    /// Begins an attempt that [`open_one_more`](Self::open_one_more) has allowed.
+    pub(super) fn attempt(&self) -> Attempt<'_, T> {
+        Attempt { queue: Some(self) }
     }
 
-    /// An attempt has failed, and with it all who wait: they would only wait for the next failure.
-    pub(super) fn failed(&self, error: FailureError) {
+    fn failed(&self, error: FailureError) {
         let mut inner = self.lock();
         inner.opening -= 1;
         let waiters = std::mem::take(&mut inner.waiters);
@@ -151,6 +150,35 @@ impl<T> Queue<T> {
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An attempt to open a connection. Dropped before it came to anything, it has failed: it panicked on its way.
+pub(super) struct Attempt<'a, T> {
+    queue: Option<&'a Queue<T>>,
+}
+
+impl<T> Attempt<'_, T> {
+    /// It has led to a connection.
+    pub(super) fn opened(mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.lock().opening -= 1;
+        }
+    }
+
+    /// It has failed, and with it all who wait: they would only wait for the next failure.
+    pub(super) fn failed(mut self, error: FailureError) {
+        if let Some(queue) = self.queue.take() {
+            queue.failed(error);
+        }
+    }
+}
+
+impl<T> Drop for Attempt<'_, T> {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.failed(failure::of_lost_attempt());
+        }
     }
 }
 

@@ -158,3 +158,30 @@ async fn what_cannot_be_dialed_says_why() {
         assert!(error.source().unwrap().to_string().contains(why), "{error:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_panics_fails_who_waits_and_is_asked_again() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let net = Net::new();
+        let connector = Arc::new(net.connector());
+        let panics = Arc::new(AtomicUsize::new(1));
+        let transport = Transport::builder()
+            .connector(move |address: Address| {
+                let (connector, panics) = (connector.clone(), panics.clone());
+                async move {
+                    let left = panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+                    assert!(left.is_err(), "this panic is part of the test");
+                    connector.connect(address).await
+                }
+            })
+            .build();
+        let endpoint = endpoint(protocol);
+        assert_eq!(failure_of(soon(send(&transport, &endpoint, get("/"))).await), Failure::ConnectLocal);
+        let numbered = |number: usize, _| async move { Answer::Ok(Response::new(full(number.to_string()))) };
+        match protocol {
+            Protocol::Http2 => net.clone().serve_http2(100, numbered),
+            _ => net.clone().serve(numbered),
+        }
+        assert_eq!(ask(&transport, &endpoint).await, "1", "{protocol:?}");
+    }
+}
