@@ -1,6 +1,6 @@
 //! Tunnels through proxies that speak HTTP/2: a connection for each, of which one stream is the tunnel.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -11,7 +11,8 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
+use tokio::task::AbortHandle;
 
 use super::Upload;
 use super::executor::Executor;
@@ -51,8 +52,8 @@ async fn post(wire: Wire, tunnel: &Tunnel, http2: &Builder<Executor>) -> io::Res
     let request = Request::post(uri.map_err(invalid)?).body(Sent(sent)).map_err(invalid)?;
     let response = ask(wire, request, http2).await?;
     judge(tunnel, response.status())?;
-    tokio::spawn(receive(response.into_body(), received));
-    Ok(Wire::Own(Box::new(near)))
+    let receiver = tokio::spawn(receive(response.into_body(), received)).abort_handle();
+    Ok(Wire::Own(Box::new(Near { stream: near, receiver })))
 }
 
 /// Sends the one request of a connection, which lasts as long as the tunnel.
@@ -70,7 +71,7 @@ fn invalid(error: http::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
-/// Passes on what comes until it ends, or nobody reads it. Then the other half ends too, whatever ended this one.
+/// Passes on what comes until it ends. Then the other half ends too, whatever ended this one.
 async fn receive(mut body: Incoming, mut to: WriteHalf<DuplexStream>) {
     while let Some(Ok(frame)) = body.frame().await {
         let Ok(data) = frame.into_data() else { continue };
@@ -79,6 +80,50 @@ async fn receive(mut body: Incoming, mut to: WriteHalf<DuplexStream>) {
         }
     }
     let _ = to.shutdown().await;
+}
+
+/// This process' end of a POST. Dropping it lets go of the answer's body too, of which nothing may ever come.
+struct Near {
+    stream: DuplexStream,
+    receiver: AbortHandle,
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        self.receiver.abort();
+    }
+}
+
+impl AsyncRead for Near {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Near {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// What is written, as a body.

@@ -178,6 +178,26 @@ async fn a_proxy_that_speaks_http2_is_asked_in_it() {
 }
 
 #[tokio::test]
+async fn a_post_that_is_let_go_of_leaves_nothing_behind() {
+    let net = Net::new();
+    let (feed, body) = fed();
+    let body = Arc::new(std::sync::Mutex::new(Some(body)));
+    net.clone().serve_http2(8, move |_, _| {
+        let body = body.lock().unwrap().take().unwrap();
+        async { Ok(Response::new(body)) }
+    });
+    let before = alive_tasks();
+    let mut stream = connect(&net, Protocol::Http2, TunnelMethod::Post).await.unwrap();
+    stream.write_all(b"ping").await.unwrap();
+    settle().await;
+    assert!(alive_tasks() > before);
+    drop(stream);
+    settle().await;
+    // Nothing more came of the proxy, and nothing ended there.
+    assert_eq!((alive_tasks(), feed.is_closed()), (before, true));
+}
+
+#[tokio::test]
 async fn a_refusal_in_http2_is_one_too() {
     for (method, status) in [(TunnelMethod::Connect, 403), (TunnelMethod::Post, 302)] {
         let net = Net::new();
