@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::SendRequest;
 use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Upload;
@@ -39,6 +40,25 @@ pub(super) enum Rest {
     Closed,
 }
 
+/// Told to the driver of a connection: it ends by itself. Dropped before that, it ends the driver.
+pub(super) type Leave = oneshot::Sender<()>;
+
+/// Drives `connection` until it is closed, or was dropped in the middle of an exchange: hyper would go on with an upload
+/// for as long as there is any.
+pub(super) async fn drive(connection: impl Future, left: oneshot::Receiver<()>) {
+    let dropped = async {
+        if left.await.is_ok() {
+            std::future::pending().await
+        }
+    };
+    // An exchange that was over without the driver's knowledge ends in order.
+    tokio::select! {
+        biased;
+        _ = connection => {}
+        () = dropped => {}
+    }
+}
+
 /// A connection lent to one exchange. Dropping it closes the connection.
 pub(super) trait Lease: Send {
     /// The response was read to its end: back to the pool.
@@ -56,6 +76,9 @@ pub(super) trait Exchange<B>: Lease {
     /// The answer to it.
     fn poll_reply(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply<B>>;
 
+    /// Leaves the connection to another protocol.
+    fn hand_over(self: Pin<&mut Self>);
+
     /// Takes back the pool that was given with the request.
     fn leave(self: Pin<&mut Self>) -> Option<Arc<Pool<B>>>;
 
@@ -71,7 +94,9 @@ pub(super) trait Exchange<B>: Lease {
 
 pin_project! {
     struct Connection<B, S, F> {
+        // Dropped before the driver is ended: it may find that it is done.
         sender: SendRequest<RequestBody<B>>,
+        leave: Option<Leave>,
         send: S,
         #[pin]
         reply: Option<F>,
@@ -83,20 +108,37 @@ pin_project! {
         // How often before the request was sent.
         heard_before: u64,
     }
+
+    impl<B, S, F> PinnedDrop for Connection<B, S, F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            if this.sender.is_ready() || this.sender.is_closed() {
+                leave(this.leave);
+            }
+        }
+    }
+}
+
+fn leave(driver: &mut Option<Leave>) {
+    if let Some(driver) = driver.take() {
+        // It may have ended before.
+        let _ = driver.send(());
+    }
 }
 
 /// A fresh connection.
-pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>, heard: Heard) -> Line<B> {
-    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, heard: Heard, send: S) -> Line<B>
+pub(super) fn new<B: Upload>(sender: SendRequest<RequestBody<B>>, leave: Leave, heard: Heard) -> Line<B> {
+    fn boxed<B, S, F>(sender: SendRequest<RequestBody<B>>, leave: Leave, heard: Heard, send: S) -> Line<B>
     where
         B: Upload,
         S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
         F: Future<Output = Reply<B>> + Send + 'static,
     {
         let (opened, started, heard_before) = (Instant::now(), 0, 0);
-        Box::pin(Connection { sender, send, reply: None, home: None, opened, started, heard, heard_before })
+        let leave = Some(leave);
+        Box::pin(Connection { sender, leave, send, reply: None, home: None, opened, started, heard, heard_before })
     }
-    boxed(sender, heard, |sender, request| sender.try_send_request(request))
+    boxed(sender, leave, heard, |sender, request| sender.try_send_request(request))
 }
 
 impl<B, S, F> Lease for Connection<B, S, F>
@@ -137,6 +179,10 @@ where
         let reply = ready!(reply.poll(cx));
         this.reply.set(None);
         Poll::Ready(reply)
+    }
+
+    fn hand_over(self: Pin<&mut Self>) {
+        leave(self.project().leave);
     }
 
     fn leave(self: Pin<&mut Self>) -> Option<Arc<Pool<B>>> {

@@ -114,6 +114,10 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// fails fails all who wait for that endpoint, and so nobody waits longer than `connectTimeout` for one. A request that
 /// is given up leaves the queue; the connection that was opened for it stays.
 ///
+/// An HTTP/1.1 connection whose answer is complete before its upload goes on with that. It is closed in the middle of it
+/// where that takes longer than it may be idle, where a request waits for its place for longer than a connection may
+/// take to open, and where it carries no further request anyway.
+///
 /// Connections with other settings, and those for another name in the TLS handshake or another client in a PROXY
 /// header, are others: after a change of settings new requests get new ones, and the old ones finish what is under way.
 ///

@@ -3,13 +3,15 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
-use tokio::time::Instant;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
 
 use super::Upload;
 use super::admission::Gate;
@@ -37,6 +39,8 @@ pub(super) struct Pool<B> {
     stack: Stack<B>,
     queue: Queue<Loan<B>>,
     pub(super) multiplex: Multiplex<B>,
+    /// Tasks with connections that have yet to come to rest for those who wait. They end with the pool.
+    resting: Mutex<JoinSet<()>>,
     /// Since the last sweep.
     used: AtomicBool,
 }
@@ -72,7 +76,15 @@ impl<B> Drop for Loan<B> {
 impl<B: Upload> Pool<B> {
     pub(super) fn new(settings: Arc<Settings>, terms: Terms) -> Self {
         let stack = Stack::new(settings.shards);
-        Self { settings, terms, stack, queue: Queue::new(), multiplex: Multiplex::new(), used: AtomicBool::new(true) }
+        Self {
+            settings,
+            terms,
+            stack,
+            queue: Queue::new(),
+            multiplex: Multiplex::new(),
+            resting: Mutex::default(),
+            used: AtomicBool::new(true),
+        }
     }
 
     /// Marks the pool as one whose endpoint is still asked for.
@@ -113,17 +125,26 @@ impl<B: Upload> Pool<B> {
         }
     }
 
-    /// Keeps a connection once its last exchange is over. Nobody is made to wait for it in particular.
+    /// Keeps a connection once its last exchange is over. Nobody is made to wait for it in particular, and whoever does
+    /// wait no longer than for one that is opened: then it makes room.
     fn park_rested(self: &Arc<Self>, mut line: Line<B>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let pool = Arc::downgrade(self);
-        runtime.spawn(async move {
-            if poll_fn(|cx| line.as_mut().poll_rest(cx)).await
-                && let Some(pool) = pool.upgrade()
+        let (pool, patience) = (Arc::downgrade(self), self.terms.connect_timeout);
+        let rest = async move {
+            let ready = timeout(patience, poll_fn(|cx| line.as_mut().poll_rest(cx))).await;
+            if let Some(pool) = pool.upgrade()
+                && ready.unwrap_or_else(|_| pool.queue.is_empty())
             {
                 pool.park(line);
             }
-        });
+        };
+        self.with_resting(|resting| drop(resting.spawn_on(rest, &runtime)));
+    }
+
+    fn with_resting<T>(&self, with: impl FnOnce(&mut JoinSet<()>) -> T) -> T {
+        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
+        while resting.try_join_next().is_some() {}
+        with(&mut resting)
     }
 
     /// Gives idle connections to those who wait.
@@ -239,9 +260,9 @@ impl<B: Upload> Pool<B> {
             let heard = wire.heard();
             let (sender, connection) =
                 self.settings.http1.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
-            // Drives the connection until it is closed or its sender is dropped and the last exchange is over.
-            tokio::spawn(connection.with_upgrades());
-            Ok(line::new(sender, heard))
+            let (leave, left) = oneshot::channel();
+            tokio::spawn(line::drive(connection.with_upgrades(), left));
+            Ok(line::new(sender, leave, heard))
         };
         target.open(&self.settings, &self.terms, Spoken::Http1, handshake).await
     }
@@ -306,6 +327,7 @@ pub(super) fn answered<B: Upload>(
     }
     let status = response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS || tunnel && status.is_success() {
+        line.as_mut().hand_over();
         return Ok(response.map(TransportBody::unbound));
     }
     if response.version() < Version::HTTP_11 {
@@ -336,10 +358,14 @@ impl<B: Upload> Kept for Arc<Pool<B>> {
 
     fn clear(&self) {
         self.stack.clear();
+        self.with_resting(JoinSet::abort_all);
         self.multiplex.clear();
     }
 
     fn is_unused(&self) -> bool {
-        Arc::strong_count(self) == 1 && self.stack.is_empty() && self.multiplex.is_empty()
+        Arc::strong_count(self) == 1
+            && self.stack.is_empty()
+            && self.multiplex.is_empty()
+            && self.with_resting(|resting| resting.is_empty())
     }
 }

@@ -1,10 +1,11 @@
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
 use super::tunnels::read_head;
 use super::*;
-use crate::upstream::ProxyVersion;
+use crate::upstream::{LimitSettings, ProxyVersion};
 
 async fn numbered(number: usize, _: Request<Incoming>) -> Answer {
     Ok(Response::new(full(number.to_string())))
@@ -149,6 +150,103 @@ async fn publishing_again_opens_no_connection() {
         }
         assert_eq!(net.opened(), 1);
     }
+}
+
+/// An endpoint that may have one connection, and a request to it that is answered before its upload is over. The other
+/// end of its connection is returned.
+async fn answered_early(
+    net: &Net,
+    transport: &Transport,
+    connection: ConnectionSettings,
+    upload: TestBody,
+) -> (Arc<Endpoint>, DuplexStream) {
+    let limits = LimitSettings { connections: NonZeroU32::new(1), ..LimitSettings::default() };
+    let settings = ClusterSettings { limits, connection: Arc::new(connection), ..ClusterSettings::default() };
+    let config = vec![EndpointConfig::new(([10, 0, 0, 1], 80))];
+    let cluster = Registry::new(&Dice::seeded(1)).cluster(ClusterKey::new("a.test", "", 80), settings, config);
+    let endpoint = endpoint_of(&cluster);
+    let asking = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { send(&transport, &endpoint, Request::post("/").body(upload).unwrap()).await.unwrap() }
+    });
+    let mut pipe = net.accept().await;
+    read_head(&mut pipe).await;
+    pipe.write_all(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    assert!(asking.await.unwrap().body().is_end_stream());
+    settle().await;
+    (endpoint, pipe)
+}
+
+/// In use: connections.
+fn connections(endpoint: &Endpoint) -> u64 {
+    endpoint.limits().in_use().connections
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_without_end_does_not_keep_its_connection() {
+    let idle = Duration::from_secs(60);
+    let once = ConnectionSettings { max_requests: NonZeroU32::new(1), ..ConnectionSettings::default() };
+    for (connection, end, time) in [
+        (ConnectionSettings::default(), "idle", idle + idle / 8),
+        (once, "spent", Duration::ZERO),
+        (ConnectionSettings::default(), "closed", Duration::ZERO),
+        (ConnectionSettings::default(), "dropped", Duration::ZERO),
+    ] {
+        let net = Net::new();
+        let transport = Transport::builder().connector(net.connector()).idle_timeout(idle).build();
+        let (feed, body) = fed();
+        let (endpoint, _pipe) = answered_early(&net, &transport, connection, body).await;
+        if end == "closed" {
+            transport.close();
+        }
+        let kept = (end != "dropped").then_some(transport);
+        tokio::time::sleep(time).await;
+        settle().await;
+        assert_eq!((connections(&endpoint), feed.is_closed()), (0, true), "{end}");
+        drop(kept);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_without_end_makes_room_for_who_waits() {
+    let (net, started) = (Net::new(), tokio::time::Instant::now());
+    let transport = net.transport();
+    let (feed, body) = fed();
+    let (endpoint, pipe) = answered_early(&net, &transport, ConnectionSettings::default(), body).await;
+    let asking = tokio::spawn({
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        async move { ask(&transport, &endpoint).await }
+    });
+    serve(&net, Protocol::Http1);
+    assert_eq!(soon(asking).await.unwrap(), "1", "of a server of its own");
+    assert_eq!((started.elapsed(), feed.is_closed()), (endpoint.connection().connect_timeout, true));
+    drop(pipe);
+
+    // One that nobody waits for any more by then goes on.
+    let net = Net::new();
+    let transport = net.transport();
+    let (feed, body) = fed();
+    let (endpoint, _pipe) = answered_early(&net, &transport, ConnectionSettings::default(), body).await;
+    let given_up = tokio::time::timeout(Duration::from_secs(1), ask(&transport, &endpoint)).await;
+    assert!(given_up.is_err());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((connections(&endpoint), feed.is_closed()), (1, false));
+    transport.close();
+    settle().await;
+    assert_eq!((connections(&endpoint), feed.is_closed()), (0, true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_waited_for_goes_with_its_transport() {
+    let net = Net::new();
+    let transport = net.transport();
+    let (feed, body) = fed();
+    let (endpoint, _pipe) = answered_early(&net, &transport, ConnectionSettings::default(), body).await;
+    let given_up = tokio::time::timeout(Duration::from_secs(1), ask(&transport, &endpoint)).await;
+    assert!(given_up.is_err());
+    drop(transport);
+    settle().await;
+    assert_eq!((connections(&endpoint), feed.is_closed()), (0, true));
 }
 
 /// How many pools `transport` has: each holds its settings.
