@@ -48,6 +48,8 @@ use crate::snapshot::Snapshot;
 #[cfg(feature = "discover")]
 mod discover;
 mod given;
+#[cfg(test)]
+mod tests;
 
 pub use given::EndpointsHandle;
 #[cfg(feature = "file")]

@@ -65,6 +65,8 @@ pub(crate) struct ClusterEntry {
     pub(crate) named: Option<NamedEndpoints>,
     /// What it takes of the endpoints that the program gives, where the program does.
     pub(crate) given: Option<Takes>,
+    /// The generation of the cluster that all of this holds for.
+    pub(crate) generation: u64,
 }
 
 /// Where a listener of a gateway listens.
@@ -251,31 +253,29 @@ impl Snapshot {
         names
     }
 
-    /// Makes the endpoints of clusters what the latest answers say: of those that need `name`, or of all.
+    /// Makes the endpoints of clusters what the latest answers say: of those that need `name`, or of all. Clusters that
+    /// the next snapshot has taken over already are left to it.
     pub(crate) fn publish_answers(&self, name: Option<&str>) {
-        for ClusterEntry { cluster, named, .. } in &self.clusters {
+        for ClusterEntry { cluster, named, generation, .. } in &self.clusters {
             let Some(named) = named else { continue };
             if name.is_none_or(|name| named.names().any(|other| **other.name() == *name)) {
-                cluster.publish(named.expand());
+                cluster.publish_within(*generation, named.expand());
             }
         }
     }
 
     /// Makes the endpoints of clusters what the program gives for their host and port.
     pub(crate) fn publish_given(&self, host: &str, port: u16, endpoints: &[EndpointConfig]) {
-        for (cluster, takes) in self.given(host, port) {
-            cluster.publish(takes.of(endpoints));
+        for ClusterEntry { cluster, given, generation, .. } in &self.clusters {
+            if let Some(takes) = given.as_ref().filter(|_| *cluster.key.host == *host && cluster.key.port == port) {
+                cluster.publish_within(*generation, takes.of(endpoints));
+            }
         }
     }
 
     /// Whether there is a cluster for a host and port.
     pub(crate) fn has_cluster(&self, host: &str, port: u16) -> bool {
         self.clusters().any(|cluster| *cluster.key.host == *host && cluster.key.port == port)
-    }
-
-    fn given(&self, host: &str, port: u16) -> impl Iterator<Item = (&Arc<Cluster>, &Takes)> {
-        let entries = self.clusters.iter().filter_map(|entry| Some((&entry.cluster, entry.given.as_ref()?)));
-        entries.filter(move |(cluster, _)| *cluster.key.host == *host && cluster.key.port == port)
     }
 
     /// The routes that hold for requests from `origin`; `None` for a listener that is gone.

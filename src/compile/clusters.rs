@@ -295,7 +295,8 @@ impl<'a> Clusters<'a> {
         let cluster = self.registry.cluster(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key).with_source(self.workload);
-        self.entries.push(ClusterEntry { cluster, metrics, named, given });
+        let generation = cluster.generation();
+        self.entries.push(ClusterEntry { cluster, metrics, named, given, generation });
         self.by_key.insert(key, index);
         Some(index)
     }

@@ -1,8 +1,8 @@
 //! A cluster: a key, its settings and the endpoints of the moment.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 
 use arc_swap::ArcSwap;
 use foldhash::{HashSet, HashSetExt};
@@ -86,6 +86,8 @@ pub struct Cluster {
     originals: Originals,
     /// The version of the endpoints' health that the set was built for.
     built: AtomicU64,
+    /// How often rules were published of it; raised under the lock of the memory.
+    generation: AtomicU64,
     lasting: Arc<Lasting>,
 }
 
@@ -105,7 +107,16 @@ impl Cluster {
         drop(memory);
         // Endpoints may be known, and ejected, from before.
         lasting.look_after_at_once();
-        Self { key, settings, limits, set: ArcSwap::from_pointee(set), originals: Originals::default(), built, lasting }
+        Self {
+            key,
+            settings,
+            limits,
+            set: ArcSwap::from_pointee(set),
+            originals: Originals::default(),
+            built,
+            generation: AtomicU64::new(0),
+            lasting,
+        }
     }
 
     /// Its settings.
@@ -177,9 +188,33 @@ impl Cluster {
     /// is replaced and the balancer goes on where it was. It takes effect at once, also for snapshots that are already
     /// out.
     pub fn publish(&self, endpoints: Vec<EndpointConfig>) {
+        self.replace(self.lasting.lock(), endpoints);
+    }
+
+    /// The same with rules that are published: what those of before say of its endpoints does not count any more.
+    pub(super) fn publish_anew(&self, endpoints: Vec<EndpointConfig>) {
+        let memory = self.lasting.lock();
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.replace(memory, endpoints);
+    }
+
+    /// The same for what changes without rules, unless others were published since those of `generation`: they may
+    /// have endpoints of another kind.
+    pub(crate) fn publish_within(&self, generation: u64, endpoints: Vec<EndpointConfig>) {
+        let memory = self.lasting.lock();
+        if self.generation() == generation {
+            self.replace(memory, endpoints);
+        }
+    }
+
+    /// Which rules its endpoints are of, for those who publish rules one at a time.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Relaxed)
+    }
+
+    /// `memory` is held until the set is stored: of two publications the later one stays.
+    fn replace(&self, mut memory: MutexGuard<'_, Memory>, endpoints: Vec<EndpointConfig>) {
         let endpoints = first_of_each_address(endpoints);
-        // Held until the set is stored: of two publications the later one stays.
-        let mut memory = self.lasting.lock();
         if !self.set.load().is_as(&endpoints) {
             let endpoints = memory.endpoints(endpoints, &self.settings, &self.limits);
             self.store(&mut memory, endpoints);

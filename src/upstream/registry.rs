@@ -49,7 +49,7 @@ impl Registry {
         let lasting = match known {
             Some(cluster) if *cluster.settings() == settings => {
                 drop(clusters);
-                cluster.publish(endpoints);
+                cluster.publish_anew(endpoints);
                 return cluster;
             }
             Some(cluster) => Arc::clone(cluster.lasting()),
