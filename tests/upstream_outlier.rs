@@ -9,7 +9,7 @@ use http::StatusCode;
 use mesh_router::dice::Dice;
 use mesh_router::outcome::{Failure, Outcome};
 use mesh_router::upstream::{
-    Choice, Cluster, ClusterKey, ClusterSettings, EjectionReason, EndpointConfig, OutlierSettings, Registry,
+    Choice, Cluster, ClusterKey, ClusterSettings, EjectionReason, EndpointConfig, OutlierSettings, Policy, Registry,
 };
 use tokio::time::{Instant, advance};
 
@@ -369,4 +369,30 @@ async fn endpoints_that_are_not_ready_count_in_the_total() {
     report(&cluster, 1, &[ERROR]);
     assert_eq!(ejected(&cluster), [0]);
     assert_eq!(picks(&cluster), [1]);
+}
+
+/// Settings that make another cluster of the same key.
+fn other_settings(outlier: OutlierSettings) -> ClusterSettings {
+    let mut settings = settings(Some(outlier));
+    settings.balancing.policy = Policy::Random;
+    settings
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_of_before_leaves_the_ejections_of_the_next_to_it() {
+    // An endpoint that it does not know, and one that it would eject for longer.
+    for (known, base) in [(0..1, 30), (1..2, 3600)] {
+        let registry = Registry::new(&Dice::seeded(1));
+        let mut patient = strict();
+        patient.base_ejection_time = Duration::from_secs(base);
+        let before = registry.cluster(key(), settings(Some(patient)), hosts(2)[known].to_vec());
+        let after = registry.cluster(key(), other_settings(strict()), hosts(2)[1..].to_vec());
+        report(&after, 0, &[ERROR]);
+        assert_eq!(ejected(&after), [0]);
+        // The answer to a request of before the change.
+        report(&before, 0, &[OK]);
+        advance(Duration::from_secs(31)).await;
+        assert_eq!(picks(&after), [0], "{base}");
+        assert!(ejected(&after).is_empty() && ejected(&before).is_empty(), "{base}");
+    }
 }

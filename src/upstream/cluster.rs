@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use foldhash::{HashSet, HashSetExt};
 use tokio::time::Instant;
 
+use super::atomics::Alarm;
 use super::balancer::{Balancing, Policy};
 use super::choice::Choice;
 use super::connection::ConnectionSettings;
@@ -19,6 +20,9 @@ use super::originals::{Originals, PassThrough};
 use super::outlier::{Clock, Ejection, OutlierSettings};
 use crate::dice::Draws;
 use crate::outcome::Outcome;
+
+/// The tick at which an alarm rings that is to ring with the next pick.
+const AT_ONCE: u64 = 0;
 
 /// Which cluster: a host, a subset of it and a port.
 ///
@@ -84,6 +88,8 @@ pub struct Cluster {
     set: ArcSwap<EndpointSet>,
     /// Endpoints that are not published: where clients connected to.
     originals: Originals,
+    /// Rings when an ejection of these endpoints may begin or end, by these settings.
+    alarm: Alarm,
     /// The version of the endpoints' health that the set was built for.
     built: AtomicU64,
     /// How often rules were published of it; raised under the lock of the memory.
@@ -105,14 +111,16 @@ impl Cluster {
         let set = memory.arrange(&settings, endpoints);
         let built = AtomicU64::new(lasting.version());
         drop(memory);
+        let alarm = Alarm::new();
         // Endpoints may be known, and ejected, from before.
-        lasting.look_after_at_once();
+        alarm.set(AT_ONCE);
         Self {
             key,
             settings,
             limits,
             set: ArcSwap::from_pointee(set),
             originals: Originals::default(),
+            alarm,
             built,
             generation: AtomicU64::new(0),
             lasting,
@@ -159,7 +167,7 @@ impl Cluster {
         let Some(settings) = &self.settings.outlier else { return };
         self.look_after();
         if endpoint.state().health().count(settings, outcome) {
-            self.lasting.accused();
+            self.alarm.set(self.lasting.rest());
             self.look_after();
         }
     }
@@ -219,7 +227,7 @@ impl Cluster {
             let endpoints = memory.endpoints(endpoints, &self.settings, &self.limits);
             self.store(&mut memory, endpoints);
             drop(memory);
-            self.lasting.look_after_at_once();
+            self.alarm.set(AT_ONCE);
         }
     }
 
@@ -236,18 +244,29 @@ impl Cluster {
     /// Sees to what is due of ejections and returns. Without outlier detection nothing ever is.
     fn look_after(&self) {
         if let Some(settings) = &self.settings.outlier
-            && self.lasting.is_due(self.built.load(Ordering::Relaxed))
+            && self.is_due()
         {
             self.change_health(settings);
         }
     }
 
+    /// Whether there is something to see to. The clock is read only while an ejection lasts.
+    fn is_due(&self) -> bool {
+        let at = self.alarm.at();
+        let rings = at != Alarm::NEVER && at <= self.lasting.tick(Instant::now());
+        rings || self.built.load(Ordering::Relaxed) != self.lasting.version()
+    }
+
     /// Ends and begins the ejections that are due, and rebuilds the set if there are any. Whoever finds another at it
     /// goes on: the alarm rings until somebody was here.
+    ///
+    /// Clusters of one key that are in use at a time, as after a change of settings, each look after their own
+    /// endpoints by their own settings; what one changes the others see by the version.
     #[cold]
     fn change_health(&self, settings: &OutlierSettings) {
         let Some(mut memory) = self.lasting.try_lock() else { return };
-        let clock = self.lasting.take_alarm();
+        self.alarm.take();
+        let clock = self.lasting.clock();
         let set = self.set.load_full();
         let Changes { ended, begun, next } = changes(settings, set.endpoints(), clock);
         if !ended.is_empty() || !begun.is_empty() {
@@ -258,7 +277,7 @@ impl Cluster {
             self.lasting.rest_after(clock);
         }
         if let Some(next) = next {
-            self.lasting.look_after(next);
+            self.alarm.set(self.lasting.tick(next));
         }
         drop(memory);
         for (endpoint, ejection) in ended {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use foldhash::{HashMap, HashMapExt};
 use tokio::time::Instant;
 
-use super::atomics::Alarm;
 use super::cluster::ClusterSettings;
 use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState};
 use super::endpoint_set::EndpointSet;
@@ -28,8 +27,6 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 pub(super) struct Lasting {
     /// Since when endpoints are looked after, and what ticks count from.
     origin: Instant,
-    /// Rings, in nanoseconds, when an ejection may begin or end.
-    alarm: Alarm,
     /// Before this tick no ejection begins.
     rest: AtomicU64,
     /// Grows with each change of health, so that each cluster of the key knows whether its set is of today.
@@ -46,13 +43,7 @@ impl Lasting {
             limits: Weak::new(),
             draws,
         };
-        Self {
-            origin: Instant::now(),
-            alarm: Alarm::new(),
-            rest: AtomicU64::new(0),
-            version: AtomicU64::new(0),
-            memory: Mutex::new(memory),
-        }
+        Self { origin: Instant::now(), rest: AtomicU64::new(0), version: AtomicU64::new(0), memory: Mutex::new(memory) }
     }
 
     /// For publications, which wait for each other.
@@ -77,31 +68,12 @@ impl Lasting {
         self.version.load(Ordering::Relaxed)
     }
 
-    /// Whether a cluster whose set was built for the version `built` has something to see to. The clock is read only
-    /// while an ejection lasts.
-    pub(super) fn is_due(&self, built: u64) -> bool {
-        let at = self.alarm.at();
-        built != self.version() || at != Alarm::NEVER && at <= self.tick(Instant::now())
+    /// The tick before which no ejection begins: at once, unless sets have taken long to build.
+    pub(super) fn rest(&self) -> u64 {
+        self.rest.load(Ordering::Relaxed)
     }
 
-    /// An endpoint is accused: somebody judges it, at once unless sets have taken long to build.
-    pub(super) fn accused(&self) {
-        self.alarm.set(self.rest.load(Ordering::Relaxed));
-    }
-
-    /// Endpoints are looked after with the next pick.
-    pub(super) fn look_after_at_once(&self) {
-        self.alarm.set(0);
-    }
-
-    /// Endpoints are looked after with the first pick from `at` on.
-    pub(super) fn look_after(&self, at: Instant) {
-        self.alarm.set(self.tick(at));
-    }
-
-    /// Silences the alarm before endpoints are looked after, under the lock.
-    pub(super) fn take_alarm(&self) -> Clock {
-        self.alarm.take();
+    pub(super) fn clock(&self) -> Clock {
         Clock { now: Instant::now(), origin: self.origin }
     }
 
@@ -118,8 +90,9 @@ impl Lasting {
         }
     }
 
-    fn tick(&self, at: Instant) -> u64 {
-        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(Alarm::NEVER - 1)
+    /// In nanoseconds.
+    pub(super) fn tick(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.origin).as_nanos()).unwrap_or(u64::MAX - 1)
     }
 }
 
@@ -187,30 +160,11 @@ mod tests {
     async fn sets_that_take_long_to_build_are_built_seldom() {
         for (took, rest) in [(0, 0), (20, 200), (90, 900), (5000, 1000)] {
             let lasting = Lasting::new(Dice::seeded(1).draws());
-            let clock = lasting.take_alarm();
+            let clock = lasting.clock();
             tokio::time::advance(Duration::from_millis(took)).await;
             lasting.rest_after(clock);
-            lasting.accused();
-            if rest > 0 {
-                tokio::time::advance(Duration::from_millis(rest - 1)).await;
-                assert!(!lasting.is_due(0), "{took} ms");
-                tokio::time::advance(Duration::from_millis(1)).await;
-            }
-            assert!(lasting.is_due(0), "{took} ms");
-            // Whatever was put off is seen to at once where something else is due.
-            lasting.take_alarm();
-            assert!(!lasting.is_due(0));
-            lasting.look_after_at_once();
-            assert!(lasting.is_due(0));
+            let expected = if rest > 0 { lasting.tick(Instant::now() + Duration::from_millis(rest)) } else { 0 };
+            assert_eq!(lasting.rest(), expected, "{took} ms");
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cluster_built_before_a_change_of_health_is_due() {
-        let lasting = Lasting::new(Dice::seeded(1).draws());
-        assert!(!lasting.is_due(lasting.version()));
-        let built = lasting.version();
-        lasting.health_changed();
-        assert!(lasting.is_due(built) && !lasting.is_due(lasting.version()));
     }
 }
