@@ -396,3 +396,43 @@ async fn a_cluster_of_before_leaves_the_ejections_of_the_next_to_it() {
         assert!(ejected(&after).is_empty() && ejected(&before).is_empty(), "{base}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_past_a_lowered_threshold_ejects_with_the_next_failure() {
+    let registry = Registry::new(&Dice::seeded(1));
+    let of = |errors| {
+        let mut outlier = strict();
+        outlier.errors = NonZeroU32::new(errors);
+        registry.cluster(key(), settings(Some(outlier)), hosts(1))
+    };
+    let before = of(10);
+    report(&before, 0, &[ERROR; 5]);
+    let after = of(3);
+    assert!(ejected(&after).is_empty(), "nothing has failed since");
+    report(&after, 0, &[ERROR]);
+    assert_eq!(ejected(&after), [0]);
+    // Failures during the ejection are forgotten with it, as ever.
+    report(&after, 0, &[ERROR; 9]);
+    advance(seconds(30.0)).await;
+    assert!(ejected(&after).is_empty());
+    report(&after, 0, &[ERROR; 2]);
+    assert!(ejected(&after).is_empty());
+    // The third is reported by who still has the cluster of before.
+    report(&before, 0, &[ERROR]);
+    report(&after, 0, &[ERROR]);
+    assert_eq!(ejected(&after), [0]);
+    assert_eq!(after.view()[0].ejected.unwrap().times, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_cluster_of_before_does_not_judge_the_next_failure_brings_up() {
+    let registry = Registry::new(&Dice::seeded(1));
+    let before = registry.cluster(key(), settings(Some(strict())), hosts(2)[..1].to_vec());
+    let after = registry.cluster(key(), other_settings(strict()), hosts(2)[1..].to_vec());
+    assert!(ejected(&after).is_empty());
+    // It is told of an endpoint that it does not have any more.
+    before.report(&after.endpoints().endpoints()[0].clone(), ERROR);
+    assert!(ejected(&after).is_empty());
+    report(&after, 0, &[ERROR]);
+    assert_eq!(ejected(&after), [0]);
+}

@@ -1,6 +1,7 @@
 //! The atomics that limits, the retry budget and outlier detection stand on. Loom tries their interleavings:
 //! `RUSTFLAGS="--cfg mesh_loom" cargo test --lib loom`.
 
+use std::cmp;
 #[cfg(not(all(test, mesh_loom)))]
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -38,9 +39,9 @@ impl Gauge {
 pub(super) struct Streak(AtomicU32);
 
 impl Streak {
-    /// Counts a failure, and says whether it is number `threshold`: true once in a run, however many threads count.
-    pub(super) fn add(&self, threshold: u32) -> bool {
-        self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1) == threshold
+    /// Counts a failure, and says how its number stands to `threshold`: equal once in a run, however many threads count.
+    pub(super) fn add(&self, threshold: u32) -> cmp::Ordering {
+        self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).cmp(&threshold)
     }
 
     /// Ends the run. Where there is none, as after most answers, nothing is written.
@@ -130,10 +131,11 @@ mod tests {
     #[test]
     fn a_streak_comes_to_its_threshold_once() {
         let streak = Streak::default();
-        let run: Vec<bool> = (0..5).map(|_| streak.add(3)).collect();
+        let run: Vec<bool> = (0..5).map(|_| streak.add(3).is_eq()).collect();
         assert_eq!(run, [false, false, true, false, false]);
+        assert!(streak.add(3).is_gt());
         streak.clear();
-        assert!(streak.add(1));
+        assert!(streak.add(1).is_eq());
     }
 
     #[test]
@@ -198,7 +200,7 @@ mod loom_tests {
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     let streak = streak.clone();
-                    thread::spawn(move || streak.add(2))
+                    thread::spawn(move || streak.add(2).is_eq())
                 })
                 .collect();
             let found = threads.into_iter().map(|thread| thread.join().unwrap()).filter(|found| *found).count();

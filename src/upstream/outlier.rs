@@ -3,8 +3,9 @@
 //! Every try reports what it came to. Runs of errors are counted for each endpoint; a run that reaches its threshold
 //! ejects the endpoint, unless too many are ejected already. It returns after a time that grows each time.
 
+use std::cmp::Ordering;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{self, AtomicBool, AtomicU8};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -185,7 +186,7 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn is_ejected(&self) -> bool {
-        self.ejected.load(Ordering::Relaxed)
+        self.ejected.load(atomic::Ordering::Relaxed)
     }
 
     /// Counts what a try came to, and says whether a run has reached its threshold.
@@ -216,19 +217,27 @@ impl Health {
             self.local_failures.clear();
         }
         if reached != 0 {
-            self.accused.fetch_or(reached, Ordering::Release);
+            self.accused.fetch_or(reached, atomic::Ordering::Release);
         }
         reached != 0
     }
 
     /// The bit of `reason` if its run has reached its threshold.
+    ///
+    /// A run may be past it and nobody has judged: it was counted under a higher threshold, before the settings changed
+    /// or by who still has those of before, or its endpoint was not one of the cluster's that was told.
     fn add(&self, reason: EjectionReason, settings: &OutlierSettings) -> u8 {
         let threshold = match reason {
             EjectionReason::GatewayErrors => settings.gateway_errors,
             EjectionReason::Errors => settings.errors,
             EjectionReason::LocalFailures => settings.local_failures,
         };
-        let reached = threshold.is_some_and(|threshold| self.streak(reason).add(threshold.get()));
+        let Some(threshold) = threshold else { return 0 };
+        let reached = match self.streak(reason).add(threshold.get()) {
+            Ordering::Less => false,
+            Ordering::Equal => true,
+            Ordering::Greater => !self.is_ejected(),
+        };
         if reached { 1 << reason as u8 } else { 0 }
     }
 
@@ -247,16 +256,16 @@ impl Health {
         for reason in EjectionReason::ALL {
             self.streak(reason).clear();
         }
-        self.accused.store(0, Ordering::Relaxed);
-        self.ejected.store(false, Ordering::Relaxed);
+        self.accused.store(0, atomic::Ordering::Relaxed);
+        self.ejected.store(false, atomic::Ordering::Relaxed);
         Some(ejection)
     }
 
     /// Judges what the endpoint is accused of; the ejection that began. Runs that brought none begin again.
     pub(super) fn judge(&self, settings: &OutlierSettings, may_eject: bool, clock: Clock) -> Option<Ejection> {
-        let accused = match self.accused.load(Ordering::Relaxed) {
+        let accused = match self.accused.load(atomic::Ordering::Relaxed) {
             0 => return None,
-            _ => self.accused.swap(0, Ordering::Acquire),
+            _ => self.accused.swap(0, atomic::Ordering::Acquire),
         };
         if self.is_ejected() {
             return None;
@@ -265,7 +274,7 @@ impl Health {
         if may_eject && let Some(reason) = reasons.next() {
             self.streak(reason).clear();
             self.history().eject(settings, reason, clock.now);
-            self.ejected.store(true, Ordering::Relaxed);
+            self.ejected.store(true, atomic::Ordering::Relaxed);
             return self.ejection(settings, clock.origin);
         }
         reasons.for_each(|reason| self.streak(reason).clear());
