@@ -213,6 +213,47 @@ async fn what_no_tls_rule_names_goes_on_as_it_is() {
     assert_eq!(sent(&router, "https://open.test/old").await, whole);
 }
 
+/// Services without endpoints, one by a tls rule and one by an http rule.
+const PASSES: &str = r"
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: sealed}
+spec:
+  hosts: [sealed.test]
+  tls: [{match: [{sniHosts: [sealed.test]}], route: [{destination: {host: sealed.test, port: {number: 443}}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: passing}
+spec:
+  hosts: [passing.test]
+  resolution: NONE
+  ports: [{number: 443, name: https, protocol: HTTPS}, {number: 80, name: http, protocol: HTTP}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: passing}
+spec:
+  hosts: [passing.test]
+  http: [{match: [{port: 443}], route: [{destination: {host: passing.test, port: {number: 443}}}]}]
+";
+
+#[tokio::test]
+async fn https_that_passes_through_goes_to_port_443_where_it_names_none() {
+    let mesh = mesh(&format!("{CONFIG}{PASSES}"));
+    let (whole, routed) = (MeshRouter::new(&mesh), MeshRouter::new(&mesh).with_https_routed());
+    for (router, uri, endpoint) in [
+        (&whole, "https://sealed.test/", "sealed.test:443"),
+        (&whole, "https://user@sealed.test:443/", "sealed.test:443"),
+        (&routed, "https://passing.test/", "passing.test:443"),
+        (&routed, "https://passing.test:443/", "passing.test:443"),
+        (&whole, "http://passing.test/", "passing.test:80"),
+    ] {
+        assert_eq!(sent(router, uri).await[2], endpoint, "{uri}");
+    }
+}
+
 #[tokio::test]
 async fn of_what_is_sealed_only_the_connection_is_judged() {
     let mesh = mesh(CONFIG);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::{HOST, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::uri::PathAndQuery;
+use http::uri::{Authority, PathAndQuery, Scheme};
 
 use super::decide::{with_authority, with_path_and_query};
 use super::exchange::Exchange;
@@ -33,6 +33,15 @@ pub(super) fn hashed(forward: &Forward, head: &Parts, origin: &Origin, draws: &m
     forward.hash.hash(&view, client, draws)
 }
 
+/// The authority that the client connected to, with the port where that is the one of `https`.
+fn dialled(head: &Parts) -> Option<Authority> {
+    let authority = authority(head)?;
+    if authority.port_u16().is_some() || head.uri.scheme() != Some(&Scheme::HTTPS) {
+        return Some(authority);
+    }
+    format!("{}:443", authority.host()).parse().ok()
+}
+
 impl Exchange {
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
     /// chosen, once.
@@ -52,7 +61,7 @@ impl Exchange {
         if let Some(original) = &mut original
             && self.listener.is_none()
         {
-            original.dialled = authority(head);
+            original.dialled = dialled(head);
         }
         self.announce(head, 1);
         self.change(route, forward, head).ok_or_else(LocalReply::bad_path)?;
@@ -82,7 +91,7 @@ impl Exchange {
     /// Remembers where it leads by itself, if a cluster passes through.
     pub(super) fn lead_itself(&mut self, head: &Parts) {
         if self.passes_through() {
-            self.extras().original = Some(Original { dialled: authority(head), named: authority(head) });
+            self.extras().original = Some(Original { dialled: dialled(head), named: authority(head) });
         }
     }
 

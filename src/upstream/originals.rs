@@ -37,8 +37,8 @@ pub enum PassThrough {
 /// Where a request leads by itself, for clusters that pass through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Original {
-    /// The authority that the client connected to, before any rule changed it. `None` at a gateway: its clients
-    /// connect to the gateway.
+    /// The authority that the client connected to, before any rule changed it; without a port it is 80. `None` at a
+    /// gateway: its clients connect to the gateway.
     pub dialled: Option<Authority>,
     /// The authority that the request has as it is sent.
     pub named: Option<Authority>,
