@@ -154,7 +154,10 @@ pub(crate) fn of_cluster(
         Discovery::Dialled => return Some(Found { endpoints: Vec::new(), named: None }),
         // Nothing of what is looked up for a request has labels.
         Discovery::Requested => return subset.is_none().then_some(Found { endpoints: Vec::new(), named: None }),
-        Discovery::Listed => return Some(Found { endpoints: NamedEndpoints::strict(found).expand(), named: None }),
+        // One that is listed twice stands once to Envoy, as it is listed first.
+        Discovery::Listed => {
+            return Some(Found { endpoints: NamedEndpoints::strict(found).each().collect(), named: None });
+        }
         Discovery::Names | Discovery::LogicalName if found.is_empty() => return None,
         Discovery::Names => NamedEndpoints::strict(found),
         Discovery::LogicalName => NamedEndpoints::logical(found),

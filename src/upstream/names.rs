@@ -240,7 +240,7 @@ impl NamedEndpoints {
     /// Several entries of a locality may lead to one address, which then has the weight of all of them.
     pub(crate) fn expand(&self) -> Vec<EndpointConfig> {
         let mut all: Vec<EndpointConfig> = Vec::new();
-        for one in self.entries.iter().flat_map(|entry| self.expand_one(entry)) {
+        for one in self.each() {
             let same = |other: &&mut EndpointConfig| (&other.address, &other.locality) == (&one.address, &one.locality);
             match all.iter_mut().find(same) {
                 Some(known) => known.weight = known.weight.max(1).saturating_add(one.weight.max(1)),
@@ -248,6 +248,11 @@ impl NamedEndpoints {
             }
         }
         all
+    }
+
+    /// The same, entry by entry: several may lead to one address, of which a cluster takes the first.
+    pub(crate) fn each(&self) -> impl Iterator<Item = EndpointConfig> {
+        self.entries.iter().flat_map(|entry| self.expand_one(entry))
     }
 
     fn expand_one(&self, entry: &NamedEndpoint) -> Vec<EndpointConfig> {

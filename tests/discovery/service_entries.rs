@@ -46,6 +46,16 @@ fn se3_the_port_is_that_of_the_endpoint_else_the_target_port_else_the_number() {
 }
 
 #[test]
+fn an_endpoint_that_is_listed_twice_stands_once_as_it_is_listed_first() {
+    let endpoints = "[{address: 10.0.0.1, weight: 2}, {address: 10.0.0.2, weight: 2}, {address: 10.0.0.1, weight: 3}]";
+    let spec = format!("{{hosts: [a.test], resolution: STATIC, {HTTP}, endpoints: {endpoints}}}");
+    let published = publish(&entry("a", &spec));
+    let view = published.cluster("outbound|80||a.test").unwrap().view();
+    let weights: Vec<_> = view.iter().map(|endpoint| (endpoint.address.to_string(), endpoint.weight)).collect();
+    assert_eq!(weights, [("10.0.0.1:80".to_owned(), 2), ("10.0.0.2:80".to_owned(), 2)]);
+}
+
+#[test]
 fn se3_a_unix_socket_has_no_port() {
     let spec = format!("{{hosts: [a.test], resolution: STATIC, {HTTP}, endpoints: [{{address: 'unix:///run/a'}}]}}");
     assert_eq!(publish(&entry("a", &spec)).addresses("outbound|80||a.test"), list(&["unix:///run/a"]));
