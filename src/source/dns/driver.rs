@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::resolve::{Answer, Resolver};
@@ -73,8 +73,7 @@ impl Driver {
                 },
                 Some(looked) = self.lookups.join_next() => match looked {
                     Ok(looked) => self.take(looked),
-                    // A name that is not needed any more.
-                    Err(_) => Some(()),
+                    Err(ended) => self.ended(&ended),
                 },
             };
         }
@@ -109,6 +108,16 @@ impl Driver {
             let answer = timeout(LONGEST_LOOKUP, resolver.ask(name.clone())).await;
             Looked { name, answer: answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) }
         })
+    }
+
+    /// A look-up that ended without saying how: a resolver's panic is no answer, and its name is asked for again.
+    fn ended(&mut self, ended: &JoinError) -> Option<()> {
+        let asked = self.asked.iter().find(|(_, asked)| ended.is_panic() && asked.lookup.id() == ended.id());
+        match asked.map(|(name, _)| name.clone()) {
+            Some(name) => self.take(Looked { name, answer: Err(io::Error::other("the resolver panicked")) }),
+            // A name that is not needed any more.
+            None => Some(()),
+        }
     }
 
     /// Publishes an answer, and asks again when it is due.

@@ -255,3 +255,26 @@ async fn addresses_of_ipv6_are_taken_where_there_are_no_others() {
         assert_eq!((addresses(&mesh, "a.test"), addresses(&mesh, "b.test")), (both, only_six), "{family:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_panics_has_not_answered_and_is_asked_again() {
+    let (mesh, oracle) = (Mesh::new(), Oracle::default());
+    apply(&mesh, &entry("a.test", "DNS", ""));
+    oracle.say("a.test", answer(&[1]));
+    let asked = oracle.clone();
+    let resolver = move |name: Arc<str>| {
+        let oracle = asked.clone();
+        async move {
+            let answer = oracle.resolve(name.clone()).await;
+            assert!(oracle.asked(&name).len() != 2, "the second look-up panics");
+            answer
+        }
+    };
+    let _resolving = DnsSource::new().resolver(resolver).open(&mesh).await;
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(addresses(&mesh, "a.test"), at(&["10.0.0.1:80"]));
+    oracle.say("a.test", answer(&[2]));
+    sleep(Duration::from_secs(36)).await;
+    assert_eq!(addresses(&mesh, "a.test"), at(&["10.0.0.2:80"]));
+    assert_eq!(oracle.asked("a.test"), [0, 5, 65]);
+}
