@@ -201,6 +201,50 @@ async fn the_target_of_a_link_and_the_folder_itself_may_change() {
 }
 
 #[tokio::test]
+async fn new_files_are_noticed_by_whatever_name_the_folder_was_given() {
+    for (link, named) in [(Some("conf"), "conf"), (Some("alias"), "alias"), (None, "gateway/../mesh")] {
+        let folder = Folder::new();
+        fs::create_dir(folder.path("mesh")).unwrap();
+        fs::create_dir(folder.path("gateway")).unwrap();
+        if let Some(link) = link {
+            std::os::unix::fs::symlink("mesh", folder.path(link)).unwrap();
+        }
+        folder.write("mesh/a.yaml", &gateway(1));
+        let mesh = Mesh::open(folder.path(named)).await.unwrap();
+        folder.write("mesh/b.yaml", &gateway(2));
+        until(&mesh, &[1, 2]).await;
+        fs::remove_file(folder.path("mesh/a.yaml")).unwrap();
+        until(&mesh, &[2]).await;
+    }
+}
+
+#[tokio::test]
+async fn any_link_on_the_way_may_be_swapped() {
+    let folder = Folder::new();
+    let swap = |name: &str, target: &str| {
+        std::os::unix::fs::symlink(target, folder.path("next")).unwrap();
+        fs::rename(folder.path("next"), folder.path(name)).unwrap();
+    };
+    for (release, port) in [("r1", 1), ("r2", 2)] {
+        fs::create_dir_all(folder.path(release).join("mesh")).unwrap();
+        folder.write(&format!("{release}/mesh/a.yaml"), &gateway(port));
+    }
+    fs::create_dir_all(folder.path("linking/conf")).unwrap();
+    std::os::unix::fs::symlink("../../current/mesh/a.yaml", folder.path("linking/conf/b.yaml")).unwrap();
+    swap("current", "r1");
+    let above = Mesh::open(folder.path("current/mesh")).await.unwrap();
+    let below = Mesh::open(folder.path("linking/conf")).await.unwrap();
+    swap("current", "r2");
+    for mesh in [&above, &below] {
+        until(mesh, &[2]).await;
+    }
+    folder.write("r2/mesh/a.yaml", &gateway(3));
+    for mesh in [&above, &below] {
+        until(mesh, &[3]).await;
+    }
+}
+
+#[tokio::test]
 async fn folders_are_polled_where_that_is_asked_for() {
     let folder = Folder::new();
     folder.write("a.yaml", &gateway(1));

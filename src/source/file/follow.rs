@@ -23,6 +23,8 @@ const RESTLESS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Follower {
     paths: Vec<PathBuf>,
+    /// What led to the files when they were read last.
+    ways: BTreeSet<PathBuf>,
     scope: Scope,
     notice: Notice,
     changes: mpsc::UnboundedReceiver<Change>,
@@ -38,12 +40,21 @@ pub(super) struct Follower {
 impl Follower {
     /// Begins to notice changes.
     pub(super) fn new(paths: Vec<PathBuf>, polling: Option<Duration>, mesh: &Mesh) -> Self {
-        let absolute = paths.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect();
-        let scope = Scope { paths: absolute, places: BTreeSet::new() };
+        let scope = Scope::new(&paths, BTreeSet::new());
         let (mut notice, changes) = Notice::new(polling);
         notice.watch(scope.folders());
-        let (mesh, versions) = (mesh.downgrade(), mesh.subscribe());
-        Self { paths, scope, notice, changes, mesh, versions, hasher: RandomState::new(), applied: 0, failure: None }
+        Self {
+            paths,
+            ways: BTreeSet::new(),
+            scope,
+            notice,
+            changes,
+            mesh: mesh.downgrade(),
+            versions: mesh.subscribe(),
+            hasher: RandomState::new(),
+            applied: 0,
+            failure: None,
+        }
     }
 
     /// Remembers what was applied, and looks where links lead.
@@ -100,6 +111,7 @@ impl Follower {
 
     /// Reads and applies once; whether the system was asked anew since it was read.
     async fn read(&mut self, settled: bool) -> Option<bool> {
+        self.scope = Scope::new(&self.paths, self.ways.clone());
         self.notice.watch(self.scope.folders());
         let (paths, hasher, mesh) = (self.paths.clone(), self.hasher.clone(), self.mesh.clone());
         let applied = self.applied;
@@ -147,9 +159,11 @@ impl Follower {
 
     /// Follows the links that were read; whether they lead elsewhere than before.
     fn reach(&mut self, files: &Files) -> bool {
-        let elsewhere = self.scope.places != files.places;
+        self.ways.clone_from(&files.ways);
+        let scope = Scope::new(&self.paths, self.ways.clone());
+        let elsewhere = self.scope != scope;
         if elsewhere {
-            self.scope.places.clone_from(&files.places);
+            self.scope = scope;
             self.notice.watch(self.scope.folders());
         }
         elsewhere

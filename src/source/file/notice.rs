@@ -8,7 +8,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind};
 use notify::{Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::read::is_resource_file;
+use super::read::{is_resource_file, way};
 
 /// How often to look where the system cannot tell.
 const POLL: Duration = Duration::from_secs(1);
@@ -52,14 +52,14 @@ impl Notice {
     }
 
     /// Watches these folders and no others. All are asked for anew: a folder may have been replaced under its name.
-    pub(super) fn watch(&mut self, folders: BTreeSet<PathBuf>) {
+    pub(super) fn watch(&mut self, folders: &BTreeSet<PathBuf>) {
         if let Some(watcher) = &mut self.watcher {
             for folder in &self.watched {
                 // It fails if the folder is gone.
                 let _ = watcher.unwatch(folder);
             }
         }
-        self.watched = folders;
+        self.watched.clone_from(folders);
         let failed = self.ask();
         if let (Some(error), false) = (failed, self.polling) {
             self.fall_back(&error);
@@ -115,22 +115,30 @@ fn is_whole(kind: EventKind) -> bool {
 }
 
 /// Which changes concern a configuration.
-#[derive(Clone, Debug)]
+///
+/// All is kept as it really lies: whatever names lead to a folder, the system knows it once and tells of it under one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Scope {
-    /// The paths of the configuration, absolute.
-    pub(super) paths: Vec<PathBuf>,
-    /// Where its files really lie.
-    pub(super) places: BTreeSet<PathBuf>,
+    /// The folders among the paths of the configuration.
+    named: BTreeSet<PathBuf>,
+    /// What leads to its files, see [`way`].
+    ways: BTreeSet<PathBuf>,
+    /// The folders in which something can happen that concerns it: those named, and those around whatever leads there.
+    folders: BTreeSet<PathBuf>,
 }
 
 impl Scope {
-    /// The folders in which something can happen that concerns it: those named, those around what is named (it may be
-    /// replaced as a whole), and those that links lead to.
-    pub(super) fn folders(&self) -> BTreeSet<PathBuf> {
-        let around = self.paths.iter().filter_map(|path| path.parent());
-        let named = self.paths.iter().filter(|path| path.is_dir()).map(PathBuf::as_path);
-        let linked = self.places.iter().filter_map(|place| place.parent());
-        around.chain(named).chain(linked).map(Path::to_owned).collect()
+    /// The scope of a configuration of `paths`, whose files were found by `ways`.
+    pub(super) fn new(paths: &[PathBuf], mut ways: BTreeSet<PathBuf>) -> Self {
+        let ends = paths.iter().filter_map(|path| way(path, &mut ways));
+        let named: BTreeSet<_> = ends.filter(|end| end.is_dir()).collect();
+        let around = ways.iter().filter_map(|step| step.parent()).map(Path::to_owned);
+        let folders = around.chain(named.iter().cloned()).collect();
+        Self { named, ways, folders }
+    }
+
+    pub(super) fn folders(&self) -> &BTreeSet<PathBuf> {
+        &self.folders
     }
 
     pub(super) fn concerns(&self, change: &Change) -> bool {
@@ -138,14 +146,12 @@ impl Scope {
     }
 
     fn has(&self, path: &Path) -> bool {
-        if self.places.contains(path) || self.paths.iter().any(|named| named == path) {
+        if self.ways.contains(path) || self.folders.contains(path) {
             return true;
         }
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return false };
         // Kubernetes swaps a mounted ConfigMap by renaming the link `..data` next to the files.
         let swapped = name.as_encoded_bytes().starts_with(b"..");
-        self.paths.iter().any(|named| {
-            (named == folder && (swapped || is_resource_file(name))) || (swapped && named.parent() == Some(folder))
-        })
+        (swapped && self.folders.contains(folder)) || (self.named.contains(folder) && is_resource_file(name))
     }
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Problem, Severity};
+
+/// How many links there may be on the way to a file: as many as Linux follows.
+const MOST_LINKS: usize = 40;
 
 /// The files of a configuration as they were at one time.
 #[derive(Debug, Default)]
@@ -14,7 +17,9 @@ pub(super) struct Files {
     /// The name of each, as it is reported, and its text.
     pub(super) files: Vec<(String, String)>,
     /// Where each really lies, links resolved.
-    pub(super) places: BTreeSet<PathBuf>,
+    places: BTreeSet<PathBuf>,
+    /// What leads to them, see [`way`].
+    pub(super) ways: BTreeSet<PathBuf>,
 }
 
 /// Reads all files of `paths`, or says of each that could not be read why.
@@ -66,9 +71,51 @@ pub(super) fn is_resource_file(name: &OsStr) -> bool {
     !bytes.starts_with(b".") && (bytes.ends_with(b".yaml") || bytes.ends_with(b".yml"))
 }
 
+/// Where `path` leads, links and `..` resolved; `None`: nowhere. What that depends on goes to `steps`: the links on the
+/// way, and the last of it, or the first that is missing.
+pub(super) fn way(path: &Path, steps: &mut BTreeSet<PathBuf>) -> Option<PathBuf> {
+    let (mut real, mut links) = (PathBuf::new(), 0);
+    let mut rest = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    loop {
+        let mut parts = rest.components();
+        let part = parts.next();
+        let mut after = parts.as_path().to_owned();
+        match part {
+            None => return Some(real),
+            Some(Component::CurDir) => {}
+            Some(Component::ParentDir) => {
+                real.pop();
+            }
+            Some(root @ (Component::Prefix(_) | Component::RootDir)) => real.push(root),
+            Some(Component::Normal(name)) => {
+                real.push(name);
+                let link = fs::read_link(&real);
+                let missing = link.is_err() && fs::symlink_metadata(&real).is_err();
+                if link.is_ok() || missing || after.as_os_str().is_empty() {
+                    steps.insert(real.clone());
+                }
+                links += usize::from(link.is_ok());
+                if missing || links > MOST_LINKS {
+                    return None;
+                }
+                if let Ok(target) = link {
+                    real.pop();
+                    after = target.join(after);
+                }
+            }
+        }
+        rest = after;
+    }
+}
+
 impl Files {
     fn read(&mut self, path: &Path) -> io::Result<()> {
-        if self.places.insert(fs::canonicalize(path)?) {
+        let place = match way(path, &mut self.ways) {
+            Some(place) => place,
+            // It says why not.
+            None => fs::canonicalize(path)?,
+        };
+        if self.places.insert(place) {
             let text = fs::read_to_string(path)?;
             self.files.push((path.display().to_string(), text));
         }

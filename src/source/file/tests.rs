@@ -1,5 +1,6 @@
 //! Names that come with a change of files, under paused time, with a resolver that takes its time.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::follow::Follower;
+use super::notice::{Change, Scope};
 use crate::mesh::Mesh;
 use crate::source::{Answer, DnsSource, Resolving};
 
@@ -174,4 +176,23 @@ async fn a_mesh_that_is_gone_is_not_waited_for() {
     let (reloaded, ()) = tokio::join!(follower.reload(true), dropped);
     assert_eq!(reloaded, None);
     assert_eq!(started.elapsed().as_secs(), 1);
+}
+
+#[test]
+fn a_folder_is_watched_by_its_real_name_whatever_it_was_given() {
+    let folder = File::new().0.with_extension("folder");
+    fs::create_dir_all(folder.join("mesh")).unwrap();
+    fs::create_dir(folder.join("gateway")).unwrap();
+    let folder = folder.canonicalize().unwrap();
+    std::os::unix::fs::symlink("mesh", folder.join("link")).unwrap();
+    std::os::unix::fs::symlink("link", folder.join("links")).unwrap();
+    for named in ["mesh", "link", "links", "gateway/../mesh", "gateway/../links"] {
+        let scope = Scope::new(&[folder.join(named)], BTreeSet::new());
+        assert_eq!(*scope.folders(), BTreeSet::from([folder.clone(), folder.join("mesh")]), "{named}");
+        let concerns = |path: &str| scope.concerns(&Change { paths: vec![folder.join(path)], whole: false });
+        assert!(concerns("mesh/new.yaml") && concerns("mesh/..data") && concerns("mesh"), "{named}");
+        assert!(!concerns("new.yaml") && !concerns("mesh/notes.txt") && !concerns("gateway"), "{named}");
+        assert_eq!((concerns("link"), concerns("links")), (named.contains("link"), named.contains("links")), "{named}");
+    }
+    fs::remove_dir_all(folder).unwrap();
 }
