@@ -19,6 +19,9 @@ const QUIET: Duration = Duration::from_millis(20);
 /// How long a change may go on before it is looked at all the same.
 const RESTLESS: Duration = Duration::from_secs(1);
 
+/// How soon to look again for what could not be read: it may come where nobody tells of it.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Keeps a mesh at what the files say.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -35,6 +38,8 @@ pub(super) struct Follower {
     applied: u64,
     /// The message of the last failure, which is not repeated while it lasts.
     failure: Option<String>,
+    /// Whether something could not be read the last time.
+    unread: bool,
 }
 
 impl Follower {
@@ -54,6 +59,7 @@ impl Follower {
             hasher: RandomState::new(),
             applied: 0,
             failure: None,
+            unread: false,
         }
     }
 
@@ -69,16 +75,27 @@ impl Follower {
         if self.reload(true).await.is_none() {
             return;
         }
-        while let Some(change) = self.next(None).await {
-            if change.whole && self.reload(false).await.is_none() {
-                return;
-            }
-            let restless = Instant::now() + RESTLESS;
-            while Instant::now() < restless && self.next(Some(Instant::now() + QUIET)).await.is_some() {}
-            if self.reload(true).await.is_none() {
+        loop {
+            let again = self.unread.then(|| Instant::now() + AGAIN);
+            let settled = match self.next(again).await {
+                Some(change) => self.settle(change).await,
+                // It was waited for long enough, or the mesh is gone.
+                None => again.and(self.mesh.upgrade()).map(drop),
+            };
+            if settled.is_none() || self.reload(true).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// Waits until a change is over. What is whole is read before that. None if the mesh is gone.
+    async fn settle(&mut self, change: Change) -> Option<()> {
+        if change.whole {
+            self.reload(false).await?;
+        }
+        let restless = Instant::now() + RESTLESS;
+        while Instant::now() < restless && self.next(Some(Instant::now() + QUIET)).await.is_some() {}
+        Some(())
     }
 
     /// The next change that concerns the files; none when the time is over or the mesh is gone.
@@ -144,11 +161,12 @@ impl Follower {
             None if self.failure.is_some() => tracing::info!("the files are again what is applied"),
             None => {}
         }
-        self.failure = None;
+        (self.failure, self.unread) = (None, false);
         Some(anew)
     }
 
     fn failed(&mut self, error: &Error, settled: bool) {
+        self.unread = error.is_io();
         let message = error.to_string();
         if settled && self.failure.as_ref() != Some(&message) {
             trace(error.problems());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::follow::Follower;
 use super::notice::{Change, Scope};
@@ -195,4 +195,40 @@ fn a_folder_is_watched_by_its_real_name_whatever_it_was_given() {
         assert_eq!((concerns("link"), concerns("links")), (named.contains("link"), named.contains("links")), "{named}");
     }
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_looked_for_until_it_is_there() {
+    let (link, target, mesh) = (File::new(), File::new(), Mesh::new());
+    target.write(&["early.test"]);
+    std::os::unix::fs::symlink(&target.0, &link.0).unwrap();
+    // Nobody tells it of anything.
+    let following = tokio::spawn(following(&link, &mesh).await.run());
+    fs::remove_file(&target.0).unwrap();
+    // It reads when it begins, and fails.
+    sleep(Duration::from_millis(4500)).await;
+    assert_eq!(endpoints(&mesh, "early.test"), Some(0), "what was applied last serves");
+    target.write(&["other.test"]);
+    sleep(Duration::from_millis(600)).await;
+    assert_eq!(endpoints(&mesh, "other.test"), Some(0));
+    assert_eq!(mesh.snapshot().version(), 2);
+    fs::remove_file(&target.0).unwrap();
+    // What could be read is not looked for, so this goes without being noticed.
+    sleep(Duration::from_secs(60)).await;
+    target.write(&["late.test"]);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(mesh.snapshot().version(), 2);
+    drop(mesh);
+    timeout(Duration::from_secs(1), following).await.expect("it ends with the mesh").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_is_not_looked_for_without_the_mesh() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["early.test"]);
+    let following = tokio::spawn(following(&file, &mesh).await.run());
+    fs::remove_file(&file.0).unwrap();
+    sleep(Duration::from_millis(4500)).await;
+    drop(mesh);
+    timeout(Duration::from_secs(2), following).await.expect("it ends with the mesh").unwrap();
 }
