@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::notice::{Change, Notice, Scope};
+use super::notice::{Change, Notice, Progress, Scope};
 use super::read::{self, Files};
 use super::{blocking, publish, trace};
 use crate::error::Error;
@@ -29,7 +29,7 @@ pub(super) struct Follower {
     /// What led to the files when they were read last.
     ways: BTreeSet<PathBuf>,
     scope: Scope,
-    notice: Notice,
+    pub(super) notice: Notice,
     changes: mpsc::UnboundedReceiver<Change>,
     mesh: WeakMesh,
     versions: watch::Receiver<u64>,
@@ -88,13 +88,24 @@ impl Follower {
         }
     }
 
-    /// Waits until a change is over. What is whole is read before that. None if the mesh is gone.
+    /// Waits until a change is over, and no file is half written as far as is told. What is whole is read before that.
+    /// None if the mesh is gone.
     async fn settle(&mut self, change: Change) -> Option<()> {
-        if change.whole {
+        if change.progress == Progress::Whole {
             self.reload(false).await?;
         }
         let restless = Instant::now() + RESTLESS;
-        while Instant::now() < restless && self.next(Some(Instant::now() + QUIET)).await.is_some() {}
+        let mut writing = BTreeSet::new();
+        let mut next = Some(change);
+        while let Some(change) = next {
+            match change.progress {
+                Progress::Writing => writing.extend(change.paths),
+                Progress::Whole => writing.retain(|path| !change.paths.contains(path)),
+                Progress::Other => {}
+            }
+            let quiet = if writing.is_empty() { (Instant::now() + QUIET).min(restless) } else { restless };
+            next = self.next(Some(quiet)).await.filter(|_| Instant::now() < restless);
+        }
         Some(())
     }
 

@@ -18,15 +18,26 @@ const POLL: Duration = Duration::from_secs(1);
 pub(super) struct Change {
     /// Where; empty if the system lost track.
     pub(super) paths: Vec<PathBuf>,
-    /// Whether a file is whole now: renamed into place, or closed after writing.
-    pub(super) whole: bool,
+    /// How far it is.
+    pub(super) progress: Progress,
+}
+
+/// How far a change of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Something was written, or cut off, and more may come until the file is closed.
+    Writing,
+    /// The file is whole now: renamed into place, or closed after writing.
+    Whole,
+    /// It does not say.
+    Other,
 }
 
 /// Tells of changes in the folders that matter.
 pub(super) struct Notice {
     watcher: Option<Box<dyn Watcher + Send>>,
     watched: BTreeSet<PathBuf>,
-    changes: mpsc::UnboundedSender<Change>,
+    pub(super) changes: mpsc::UnboundedSender<Change>,
     polling: bool,
 }
 
@@ -93,10 +104,10 @@ impl Notice {
         move |event| {
             let change = match event {
                 Ok(event) if is_reading(event.kind) => return,
-                Ok(event) => Change { whole: is_whole(event.kind), paths: event.paths },
+                Ok(event) => Change { progress: Progress::of(event.kind), paths: event.paths },
                 Err(error) => {
                     tracing::warn!(%error, "a change of files may have been missed");
-                    Change { paths: Vec::new(), whole: false }
+                    Change { paths: Vec::new(), progress: Progress::Other }
                 }
             };
             // Nobody follows any more.
@@ -110,8 +121,17 @@ fn is_reading(kind: EventKind) -> bool {
     matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-fn is_whole(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)))
+impl Progress {
+    fn of(kind: EventKind) -> Self {
+        match kind {
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)) => Self::Whole,
+            // Other systems do not tell when it is closed.
+            EventKind::Modify(ModifyKind::Data(_)) if cfg!(any(target_os = "linux", target_os = "android")) => {
+                Self::Writing
+            }
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Which changes concern a configuration.

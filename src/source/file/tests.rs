@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::follow::Follower;
-use super::notice::{Change, Scope};
+use super::notice::{Change, Progress, Scope};
 use crate::mesh::Mesh;
 use crate::source::{Answer, DnsSource, Resolving};
 
@@ -189,7 +189,8 @@ fn a_folder_is_watched_by_its_real_name_whatever_it_was_given() {
     for named in ["mesh", "link", "links", "gateway/../mesh", "gateway/../links"] {
         let scope = Scope::new(&[folder.join(named)], BTreeSet::new());
         assert_eq!(*scope.folders(), BTreeSet::from([folder.clone(), folder.join("mesh")]), "{named}");
-        let concerns = |path: &str| scope.concerns(&Change { paths: vec![folder.join(path)], whole: false });
+        let concerns =
+            |path: &str| scope.concerns(&Change { paths: vec![folder.join(path)], progress: Progress::Other });
         assert!(concerns("mesh/new.yaml") && concerns("mesh/..data") && concerns("mesh"), "{named}");
         assert!(!concerns("new.yaml") && !concerns("mesh/notes.txt") && !concerns("gateway"), "{named}");
         assert_eq!((concerns("link"), concerns("links")), (named.contains("link"), named.contains("links")), "{named}");
@@ -231,4 +232,33 @@ async fn what_cannot_be_read_is_not_looked_for_without_the_mesh() {
     sleep(Duration::from_millis(4500)).await;
     drop(mesh);
     timeout(Duration::from_secs(2), following).await.expect("it ends with the mesh").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_being_written_is_read_once_it_is_closed_or_took_too_long() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["early.test"]);
+    let follower = following(&file, &mesh).await;
+    let changes = follower.notice.changes.clone();
+    let tell = |progress| changes.send(Change { paths: vec![file.0.clone()], progress }).unwrap();
+    let following = tokio::spawn(follower.run());
+    sleep(Duration::from_millis(1)).await;
+    // Cut off, and written by somebody who takes a while.
+    file.write(&[]);
+    tell(Progress::Writing);
+    sleep(Duration::from_millis(300)).await;
+    assert_eq!(mesh.snapshot().version(), 1, "an empty configuration was not meant");
+    file.write(&["other.test"]);
+    tell(Progress::Writing);
+    tell(Progress::Whole);
+    sleep(Duration::from_millis(30)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (2, Some(0)));
+    // Whoever never closes it has a second.
+    file.write(&[]);
+    tell(Progress::Writing);
+    sleep(Duration::from_millis(990)).await;
+    assert_eq!(mesh.snapshot().version(), 2);
+    sleep(Duration::from_millis(20)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (3, None));
+    following.abort();
 }
