@@ -243,7 +243,7 @@ pub(crate) fn tls(
 }
 
 /// Where the TLS of clients of the mesh goes: on the ports of services that speak it, by the rules of the
-/// VirtualServices for the service's host. Of two rules for one name the first has it.
+/// VirtualServices with a host that covers the service's or is covered by it. Of two rules for one name the first has it.
 pub(crate) fn mesh(
     meant: &[&MeantVirtualService<'_>],
     services: &Services,
@@ -257,7 +257,9 @@ pub(crate) fn mesh(
     }
     let visible = services.visible();
     for meant in ruled {
-        let is_meant = |service: &&KnownService| meant.hosts.iter().any(|host| names::covers(host, &service.host));
+        // Unlike those of http, such rules hold for a part of a service's host too: by the server names that they name.
+        let meets = |host: &str, service: &KnownService| names::intersection(host, &service.host).is_some();
+        let is_meant = |service: &&KnownService| meant.hosts.iter().any(|host| meets(host, service));
         let ports = visible.iter().copied().filter(is_meant).flat_map(|service| &service.ports);
         let mut ports: Vec<u16> = ports.filter(|port| port.protocol.is_tls()).map(|port| port.number).collect();
         ports.sort_unstable();

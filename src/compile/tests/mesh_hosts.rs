@@ -95,12 +95,40 @@ fn a_wildcard_that_a_service_covers_is_a_host_where_that_is_not() {
     assert_eq!(taken(&exact, "http://x.example/").as_deref(), Some("exact"));
     let warned = |documents: &[String]| {
         let (_, report) = published(&documents.concat(), MeshOptions::default());
-        report.problems().iter().any(|problem| problem.to_string().contains("of the service *.example: rules hold"))
+        report
+            .problems()
+            .iter()
+            .any(|problem| problem.to_string().contains("of the service *.example: http rules hold"))
     };
     assert!(warned(&here) && !warned(&exact));
     let own = [entry("*.example", &[80]), entry("*.a.example", &[80]), rules("narrow", "'*.a.example'", None)];
     assert_eq!(taken(&own, "http://x.a.example/").as_deref(), Some("narrow"));
     assert!(!warned(&own));
+}
+
+#[test]
+fn tls_rules_hold_where_their_host_and_a_services_meet() {
+    let port = |entry: String| entry.replace("protocol: HTTP", "protocol: TLS");
+    let rule = |host: &str, http: &str| {
+        let to = "route: [{destination: {host: egress.test, port: {number: 443}}}]";
+        virtual_service("it", &format!("hosts: ['{host}']\n{http}tls: [{{match: [{{sniHosts: ['{host}']}}], {to}}}]"))
+    };
+    for (service, host, name, found) in [
+        ("a.far.test", "a.far.test", "a.far.test", true),
+        ("*.far.test", "a.far.test", "a.far.test", true),
+        ("*.far.test", "*.b.far.test", "x.b.far.test", true),
+        ("a.far.test", "*.far.test", "x.far.test", true),
+        ("a.far.test", "b.far.test", "b.far.test", false),
+    ] {
+        let services = port(entry(service, &[443])) + &port(entry("egress.test", &[443]));
+        let (snapshot, report) = published(&(services.clone() + &rule(host, "")), MeshOptions::default());
+        assert_eq!(snapshot.mesh_tls.find(name, 443).is_some(), found, "{service} and {host}");
+        let warned = |report: &Report| report.to_string().contains("http rules hold");
+        assert!(!warned(&report), "{report}");
+        let (_, report) =
+            published(&(services + &rule(host, "http: [{redirect: {uri: /}}]\n")), MeshOptions::default());
+        assert_eq!(warned(&report), host == "*.b.far.test", "{report}");
+    }
 }
 
 #[test]
