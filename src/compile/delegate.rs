@@ -7,11 +7,14 @@ use super::matches;
 use super::names;
 use super::path::Path;
 use super::report::Report;
-use super::review::Review;
+use super::review::{self, Review};
 use super::virtual_services::{Match, MeantVirtualService, Rule, named_ports};
 use crate::config::{Delegate, HttpMatchRequest, StringMatch};
 use crate::options::MeshOptions;
 use crate::route::RegexCache;
+
+/// How many matches the merged rules of one VirtualService have at most: two lists of rules multiply.
+const MOST: usize = 10_000;
 
 /// Every VirtualService by namespace and name; those without hosts can be delegated to.
 pub(crate) struct Delegates<'m, 'a> {
@@ -63,11 +66,16 @@ impl<'m, 'a> Delegates<'m, 'a> {
 }
 
 /// Puts the rules of the delegates in the places of those that lead to them. A rule without its delegate goes.
-pub(crate) fn expand(meant: &mut [MeantVirtualService<'_>], options: &MeshOptions, regexes: &mut RegexCache) {
+pub(crate) fn expand(
+    meant: &mut [MeantVirtualService<'_>],
+    options: &MeshOptions,
+    regexes: &mut RegexCache,
+    report: &mut Report,
+) {
     let delegates = Delegates::new(meant, options);
     let delegates_some = |root: &&MeantVirtualService<'_>| root.rules.iter().any(|rule| rule.delegate.is_some());
     let roots = meant.iter().enumerate().filter(|(_, root)| !root.hosts.is_empty() && delegates_some(root));
-    let expanded: Vec<_> = roots.map(|(number, root)| (number, expanded(root, &delegates, regexes))).collect();
+    let expanded: Vec<_> = roots.map(|(number, root)| (number, expanded(root, &delegates, regexes, report))).collect();
     for (number, rules) in expanded {
         meant[number].named_ports = named_ports(&rules);
         meant[number].rules = rules;
@@ -78,30 +86,60 @@ fn expanded<'a>(
     root: &MeantVirtualService<'a>,
     delegates: &Delegates<'_, 'a>,
     regexes: &mut RegexCache,
+    report: &mut Report,
 ) -> Vec<Rule<'a>> {
     let mut rules = Vec::new();
+    let mut left = Some(MOST);
     for rule in &root.rules {
         let Some(reference) = rule.delegate else {
             rules.push(rule.clone());
             continue;
         };
-        if let Ok(delegate) = delegates.find(root, reference) {
-            // A delegate does not delegate again.
-            let own = delegate.rules.iter().filter(|own| own.delegate.is_none());
-            rules.extend(own.filter_map(|own| merged(rule, own, regexes)));
+        let Ok(delegate) = delegates.find(root, reference) else { continue };
+        let Some(most) = left else { continue };
+        left = add_merged(&mut rules, rule, delegate, most, regexes);
+        if left.is_none() {
+            let message = format!(
+                "with the rules of {}/{} this VirtualService has more than {MOST} merged matches: the rest of its \
+                 delegates' rules is left out",
+                delegate.name.namespace, delegate.name.name
+            );
+            review::of(root.resource, root.name.clone(), report, |review| {
+                review.error(&Path::root(&rule.origin.path).field("delegate"), message);
+            });
         }
     }
     rules
 }
 
-/// A rule of a delegate under the rule that leads to it; `None` if they exclude each other.
-fn merged<'a>(root: &Rule<'a>, own: &Rule<'a>, regexes: &mut RegexCache) -> Option<Rule<'a>> {
+/// Adds the rules of a delegate under the one that leads to it, with `most` matches at most; how many more there may
+/// be. `None`: there were more, and those are left out.
+fn add_merged<'a>(
+    rules: &mut Vec<Rule<'a>>,
+    root: &Rule<'a>,
+    delegate: &MeantVirtualService<'a>,
+    most: usize,
+    regexes: &mut RegexCache,
+) -> Option<usize> {
+    let mut left = most;
+    // A delegate does not delegate again.
+    for own in delegate.rules.iter().filter(|own| own.delegate.is_none()) {
+        let Some(rule) = merged(root, own, left, regexes) else { continue };
+        left = left.checked_sub(rule.matches.as_ref().map_or(1, Vec::len))?;
+        rules.push(rule);
+    }
+    Some(left)
+}
+
+/// A rule of a delegate under the rule that leads to it; `None` if they exclude each other. Of one with more than
+/// `most` matches not all of them.
+fn merged<'a>(root: &Rule<'a>, own: &Rule<'a>, most: usize, regexes: &mut RegexCache) -> Option<Rule<'a>> {
     let matches = match (&root.matches, &own.matches) {
         (None, matches) => matches.clone(),
         (Some(roots), None) => {
             Some(roots.iter().map(|entry| Match { origin: own.origin.clone(), ..entry.clone() }).collect())
         }
-        (Some(roots), Some(entries)) => Some(merged_matches(roots, entries, regexes)?),
+        (Some(roots), Some(entries)) => Some(merged_matches(roots, entries, most, regexes)?),
     };
     let Rule { name, redirect, response, destinations, policies, headers, origin, matches: _, delegate: _ } =
         own.clone();
@@ -118,13 +156,21 @@ fn merged<'a>(root: &Rule<'a>, own: &Rule<'a>, regexes: &mut RegexCache) -> Opti
     })
 }
 
-/// All pairs that can hold together; `None` if one of `entries` is in none.
-fn merged_matches<'a>(roots: &[Match<'a>], entries: &[Match<'a>], regexes: &mut RegexCache) -> Option<Vec<Match<'a>>> {
+/// All pairs that can hold together, or one more than `most`; `None` if one of `entries` is in none.
+fn merged_matches<'a>(
+    roots: &[Match<'a>],
+    entries: &[Match<'a>],
+    most: usize,
+    regexes: &mut RegexCache,
+) -> Option<Vec<Match<'a>>> {
     let mut merged = Vec::new();
     for own in entries {
         let before = merged.len();
         for root in roots.iter().filter(|root| !exclude(root, own)) {
             merged.push(merged_match(root, own, regexes)?);
+            if merged.len() > most {
+                return Some(merged);
+            }
         }
         if merged.len() == before {
             return None;

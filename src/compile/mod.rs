@@ -105,7 +105,7 @@ fn compile(
     called_ports::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, options, report);
     credentials::check(config, &secrets, report);
-    delegate::expand(&mut meant, options, regexes);
+    delegate::expand(&mut meant, options, regexes, report);
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> = visible.iter().copied().filter(|meant| meant.is_of_mesh()).collect();

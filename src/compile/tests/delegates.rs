@@ -268,3 +268,34 @@ fn g7_several_roots_may_have_one_delegate() {
         assert_eq!(route(&snapshot, uri).is_some(), found, "{uri}");
     }
 }
+
+/// A root with `rules` rules that lead to `child`, each with `matches` matches, and as many in the child.
+fn multiplied(rules: usize, matches: usize) -> (Arc<Snapshot>, Report) {
+    let list = |header: &str, action: &str| -> String {
+        let rule = |rule: usize| {
+            let entry = |entry: usize| format!("{{headers: {{{header}: {{exact: '{rule}-{entry}'}}}}}}");
+            let entries: Vec<_> = (0..matches).map(entry).collect();
+            format!("- {{match: [{}], {action}}}\n", entries.join(", "))
+        };
+        (0..rules).map(rule).collect()
+    };
+    let last = "- route: [{destination: {host: b.test}}]";
+    delegated(&(list("x", "delegate: {name: child}") + last), &list("y", "route: [{destination: {host: a.test}}]"))
+}
+
+#[test]
+fn rules_that_multiply_are_bounded_and_the_rest_is_named() {
+    let (snapshot, report) = multiplied(100, 1);
+    assert_eq!(report.problems(), [], "exactly as many as there may be");
+    assert_eq!(names(&snapshot).len(), 10_001);
+    // 101 rules with 101 each: the hundredth root rule has none but the first of its delegate's.
+    let (snapshot, report) = multiplied(101, 1);
+    let [problem] = report.problems() else { panic!("{report}") };
+    assert_eq!((problem.severity, problem.path.as_str()), (Severity::Error, "spec.http[99].delegate"));
+    assert!(problem.message.contains("more than 10000 merged matches") && problem.place.is_some(), "{problem}");
+    assert_eq!(names(&snapshot).len(), 10_001, "those before it and the last rule of the root's own");
+    assert_eq!(to(&snapshot, "/"), "b.test");
+    // One rule with as many matches counts as much, and is left out as a whole.
+    let (snapshot, report) = multiplied(1, 101);
+    assert_eq!((report.errors().count(), names(&snapshot).len()), (1, 1), "{report}");
+}
