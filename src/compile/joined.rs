@@ -6,13 +6,14 @@ use super::names::Reach;
 use super::services::{Discovery, KnownService, ServiceRegistry};
 
 /// The place of each service among those of its host, the best first; `None`: it is not seen. Services of Kubernetes
-/// come first, then what is exported to the workload's namespace by name, then the older.
+/// come first, then what is exported to the workload's namespace by name, then the older. As in Istio, whose services
+/// of ServiceEntries have their hosts for names, the resource's own name tells apart only those of one namespace.
 pub(super) fn ranks(services: &[KnownService], reach: impl Fn(&KnownService) -> Option<Reach>) -> Vec<Option<usize>> {
     let seen = services.iter().enumerate().filter_map(|(number, service)| Some((number, service, reach(service)?)));
     let mut seen: Vec<_> = seen.collect();
     seen.sort_by_key(|(_, service, reach)| {
         let KnownService { registry, created, name, namespace, .. } = service;
-        (*registry, *reach == Reach::Public, *created, name.as_str(), namespace.as_str())
+        (*registry, *reach == Reach::Public, *created, namespace.as_str(), name.as_str())
     });
     let mut ranks = vec![None; services.len()];
     for (rank, (number, ..)) in seen.into_iter().enumerate() {

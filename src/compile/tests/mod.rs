@@ -10,6 +10,7 @@ mod mesh_hosts;
 mod names;
 mod policies;
 mod rule_search;
+mod services;
 mod tunnels;
 
 use std::sync::Arc;
