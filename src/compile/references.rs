@@ -1,5 +1,8 @@
 //! References to what is not there. Istio takes them and answers 503; `check` names them.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
 use super::clusters::{Asker, Clusters, Dangling};
 use super::delegate::{Delegates, Missing};
 use super::names;
@@ -9,6 +12,9 @@ use super::virtual_services::{MeantVirtualService, Target};
 use crate::config::Config;
 use crate::error::{Problem, Severity};
 use crate::options::MeshOptions;
+
+/// For how many different names of one sort what may be meant is looked for: each is compared with all that there are.
+const GUESSED: usize = 20;
 
 /// Names every reference of `virtual_services` that dangles.
 pub(crate) fn check(
@@ -22,33 +28,35 @@ pub(crate) fn check(
     let gateways: Vec<String> =
         config.gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace(), gateway.meta.name)).collect();
     let delegates = Delegates::new(virtual_services, options);
+    let mut guesses = Guesses::default();
+    let known = Known { services, clusters, hosts: OnceCell::new() };
     for virtual_service in virtual_services {
         for (number, gateway) in virtual_service.gateways.iter().enumerate() {
             if gateway != names::MESH && !gateways.contains(gateway) {
                 let message = format!("there is no Gateway {gateway}");
-                let nearest = nearest(gateway, gateways.iter().map(String::as_str));
+                let nearest = guesses.gateways.of(gateway, "", || &gateways);
                 report.push(problem(virtual_service, &format!("spec.gateways[{number}]"), message, nearest));
             }
         }
         for destination in virtual_service.tcp.iter().chain(&virtual_service.tls).flat_map(|rule| &rule.destinations) {
             let target = (&destination.target, "connections are closed");
             if let Some(dangling) = clusters.dangling(target.0, Asker::Other) {
-                report.push(of_destination(virtual_service, target, &dangling, services, clusters));
+                report.push(of_destination(virtual_service, target, &dangling, &known, &mut guesses));
             }
         }
         for rule in &virtual_service.rules {
             let routes = rule.destinations.iter().map(|destination| (&destination.target, "requests get 503"));
             let mirrors = rule.policies.mirror_targets().map(|mirror| (mirror, "no copy is sent"));
-            for (destination, effect) in routes.chain(mirrors) {
-                if let Some(dangling) = clusters.dangling(destination, Asker::Gateway(&virtual_service.name.namespace))
-                {
-                    report.push(of_destination(virtual_service, (destination, effect), &dangling, services, clusters));
+            let asker = Asker::Gateway(&virtual_service.name.namespace);
+            for target in routes.chain(mirrors) {
+                if let Some(dangling) = clusters.dangling(target.0, asker) {
+                    report.push(of_destination(virtual_service, target, &dangling, &known, &mut guesses));
                 }
             }
             if let Some(reference) = rule.delegate
                 && let Err(missing) = delegates.find(virtual_service, reference)
             {
-                report.push(of_delegate(virtual_service, &rule.origin.path, &missing, &delegates));
+                report.push(of_delegate(virtual_service, &rule.origin.path, &missing, &delegates, &mut guesses));
             }
         }
     }
@@ -58,20 +66,20 @@ fn of_destination(
     virtual_service: &MeantVirtualService<'_>,
     (destination, effect): (&Target, &str),
     dangling: &Dangling,
-    services: &Services,
-    clusters: &Clusters<'_>,
+    known: &Known<'_>,
+    guesses: &mut Guesses,
 ) -> Problem {
+    let Known { services, clusters, .. } = known;
     let Target { host, subset, path, .. } = destination;
     match dangling {
         Dangling::Host => {
-            let known: Vec<_> = services.visible().iter().map(|service| service.host.as_str()).collect();
             if let Some(target) = services.target_of(host) {
                 let message =
                     format!("{host} is another name of {target}, which no Service or ServiceEntry has: {effect}");
                 return problem(virtual_service, &format!("{path}.host"), message, None);
             }
             let message = format!("no Service or ServiceEntry has the host {host}: {effect}");
-            problem(virtual_service, &format!("{path}.host"), message, nearest(host, known.into_iter()))
+            problem(virtual_service, &format!("{path}.host"), message, guesses.hosts.of(host, "", || known.hosts()))
         }
         Dangling::Port(port) => {
             let message = format!("{host} has no port {port}: {effect}");
@@ -85,7 +93,8 @@ fn of_destination(
                     format!("the DestinationRule of {host} has no subset {subset} but {}: {effect}", known.join(", "))
                 }
             };
-            problem(virtual_service, &format!("{path}.subset"), message, nearest(subset, known.into_iter()))
+            let nearest = guesses.subsets.of(subset, host, || known);
+            problem(virtual_service, &format!("{path}.subset"), message, nearest)
         }
     }
 }
@@ -95,13 +104,13 @@ fn of_delegate(
     rule: &str,
     missing: &Missing,
     delegates: &Delegates<'_, '_>,
+    guesses: &mut Guesses,
 ) -> Problem {
     let path = format!("{rule}.delegate");
     match missing {
         Missing::Unknown(name) => {
-            let known: Vec<_> = delegates.names().collect();
             let message = format!("there is no VirtualService {name} without hosts: the rule is left out");
-            problem(virtual_service, &path, message, nearest(name, known.iter().map(String::as_str)))
+            problem(virtual_service, &path, message, guesses.delegates.of(name, "", || delegates.names()))
         }
         Missing::HasHosts(name) => {
             let message = format!("the VirtualService {name} has hosts, so it is no delegate: the rule is left out");
@@ -125,9 +134,79 @@ fn problem(virtual_service: &MeantVirtualService<'_>, path: &str, message: Strin
     }
 }
 
+/// What destinations may name.
+struct Known<'a> {
+    services: &'a Services,
+    clusters: &'a Clusters<'a>,
+    /// Found when the first one is missing.
+    hosts: OnceCell<Vec<&'a str>>,
+}
+
+impl<'a> Known<'a> {
+    fn hosts(&self) -> &[&'a str] {
+        let all = || self.services.visible().into_iter().map(|service| service.host.as_str()).collect();
+        self.hosts.get_or_init(all)
+    }
+}
+
+/// What may be meant by the names that are missing, by their sorts.
+#[derive(Default)]
+struct Guesses {
+    hosts: Guessed,
+    subsets: Guessed,
+    gateways: Guessed,
+    delegates: Guessed,
+}
+
+/// What may be meant by names of one sort: by name, and what it is a name within.
+#[derive(Default)]
+struct Guessed(HashMap<(String, String), Option<String>>);
+
+impl Guessed {
+    /// The one of `known` that may be meant by `name`; the first names only are looked at.
+    fn of<K>(&mut self, name: &str, within: &str, known: impl FnOnce() -> K) -> Option<String>
+    where
+        K: IntoIterator<Item: AsRef<str>>,
+    {
+        let key = (name.to_owned(), within.to_owned());
+        if let Some(guessed) = self.0.get(&key) {
+            return guessed.clone();
+        }
+        if self.0.len() == GUESSED {
+            return None;
+        }
+        let nearest = nearest(name, known());
+        self.0.insert(key, nearest.clone());
+        nearest
+    }
+}
+
 /// The known name that looks most like `name`, if one does.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
-    let scored = known.map(|known| (strsim::jaro_winkler(name, known), known));
+fn nearest(name: &str, known: impl IntoIterator<Item: AsRef<str>>) -> Option<String> {
+    let scored = known.into_iter().map(|known| (strsim::jaro_winkler(name, known.as_ref()), known));
     let best = scored.filter(|(score, _)| *score > 0.85).max_by(|(one, _), (other, _)| one.total_cmp(other));
-    best.map(|(_, known)| known.to_owned())
+    best.map(|(_, known)| known.as_ref().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_missing_name_is_compared_once_and_no_more_than_the_first() {
+        let (mut guessed, mut asked) = (Guessed::default(), 0);
+        for _ in 0..3 {
+            for number in 0..GUESSED + 10 {
+                let guess = guessed.of(&format!("reviews-{number}"), "", || {
+                    asked += 1;
+                    ["ratings", "reviews"]
+                });
+                assert_eq!(guess.as_deref(), (number < GUESSED).then_some("reviews"));
+            }
+        }
+        assert_eq!(asked, GUESSED);
+        let mut subsets = Guessed::default();
+        assert_eq!(subsets.of("canary-2", "a.test", || ["canary"]).as_deref(), Some("canary"));
+        assert_eq!(subsets.of("canary-2", "b.test", || ["v1"]), None, "a subset is one of its host");
+    }
 }
