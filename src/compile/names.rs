@@ -4,9 +4,9 @@ use std::cmp::Ordering;
 
 /// A name as a host: lower case, a short one completed with the namespace of the resource that says it.
 ///
-/// A name is short when it has no dot, is no wildcard and no address; anything with a dot is taken as it stands.
+/// A name is short when it has no dot, is not `*` alone and no address; anything with a dot is taken as it stands.
 pub(crate) fn complete(name: &str, namespace: &str, domain: &str) -> String {
-    let short = !name.contains(['.', ':']) && !name.starts_with('*') && !name.is_empty();
+    let short = !name.contains(['.', ':']) && name != "*" && !name.is_empty();
     let full = if short { format!("{name}.{namespace}.svc.{domain}") } else { name.to_owned() };
     full.to_ascii_lowercase()
 }
@@ -98,6 +98,8 @@ mod tests {
         assert_eq!(complete("Reviews", "prod", "cluster.local"), "reviews.prod.svc.cluster.local");
         assert_eq!(complete("reviews.prod", "x", "cluster.local"), "reviews.prod");
         assert_eq!(complete("*", "x", "cluster.local"), "*");
+        assert_eq!(complete("*-db", "x", "cluster.local"), "*-db.x.svc.cluster.local");
+        assert_eq!(complete("*.db", "x", "cluster.local"), "*.db");
         assert_eq!(complete("::1", "x", "cluster.local"), "::1");
     }
 

@@ -148,6 +148,21 @@ fn service(name: &str, spec: &str) -> String {
 }
 
 #[test]
+fn a_short_wildcard_is_one_of_the_namespace_of_its_resource() {
+    let known = service("orders-db", "ports: [{port: 80, name: http}]");
+    let host = "orders-db.default.svc.cluster.local";
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: dbs}\n\
+                spec: {host: '*-db', subsets: [{name: v1, labels: {version: v1}}]}\n---\n";
+    let to_subset = "http: [{route: [{destination: {host: orders-db, subset: v1}}]}]";
+    let all = [known, rule.to_owned(), virtual_service("rules", &format!("hosts: ['*-db']\n{to_subset}"))];
+    assert_eq!(taken(&all, &format!("http://{host}/")).as_deref(), Some("rules"));
+    assert_eq!(taken(&all, "http://orders-db/").as_deref(), Some("rules"));
+    assert_eq!(taken(&all, "http://other-db/"), None);
+    let (_, report) = published(&all.concat(), MeshOptions::default());
+    assert!(!report.fails_check(), "the subset is there: {report}");
+}
+
+#[test]
 fn a_name_that_is_derived_is_that_of_the_service_whose_host_it_is() {
     let known = service("x", "ports: [{port: 80, name: http}, {port: 81, name: http-81}]");
     let other = entry("x.default", &[80]);
