@@ -33,10 +33,10 @@ pub(crate) fn review(
     for rule in &config.destination_rules {
         review::of(rule, rule.name_of("DestinationRule"), report, |review| subsets(rule, services, options, review));
     }
+    let is_ip = |address: &str| address.is_empty() || address.parse::<std::net::IpAddr>().is_ok();
+    let others: Vec<_> = config.workload_entries.iter().filter(|workload| !is_ip(&workload.spec.address)).collect();
     for entry in &config.service_entries {
-        review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
-            named(entry, &config.workload_entries, review);
-        });
+        review::of(entry, entry.name_of("ServiceEntry"), report, |review| named(entry, &others, review));
     }
 }
 
@@ -120,15 +120,14 @@ fn subsets(rule: &Resource<DestinationRule>, services: &Services, options: &Mesh
 }
 
 /// Workloads that are selected and have names or sockets where addresses are needed.
-fn named(entry: &Resource<ServiceEntry>, workloads: &[Resource<WorkloadEntry>], review: &mut Review<'_>) {
+fn named(entry: &Resource<ServiceEntry>, others: &[&Resource<WorkloadEntry>], review: &mut Review<'_>) {
     let Some(selector) = &entry.spec.workload_selector else { return };
     if entry.spec.resolution != Resolution::Static {
         return;
     }
-    for workload in workloads.iter().filter(|workload| workload.namespace() == entry.namespace()) {
+    for workload in others.iter().filter(|workload| workload.namespace() == entry.namespace()) {
         let address = &workload.spec.address;
-        let is_ip = address.is_empty() || address.parse::<std::net::IpAddr>().is_ok();
-        if !is_ip && selects(&selector.labels, &super::endpoints::merged_labels(workload)) {
+        if selects(&selector.labels, &super::endpoints::merged_labels(workload)) {
             let why = match address.starts_with("unix://") {
                 true => "is a socket, and only `endpoints` may name one",
                 false => "is a name, and STATIC takes addresses only",

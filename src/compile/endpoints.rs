@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::load_balancing::{self, HOSTNAME_LABEL};
-use super::pods::{Pods, named_ports, takes_requests};
+use super::pods::Pods;
 use super::ports::{KnownPort, Target};
+use super::selected::Selectable;
 use super::services::{Discovery, KnownService, Labels, selects};
-use crate::config::{Config, EndpointSlice, Node, Pod, Resource, Subset, WorkloadEntry, WorkloadSelector};
+use crate::config::{Config, EndpointSlice, Node, Pod, Resource, Subset, WorkloadEntry};
 use crate::upstream::{
     Address, EndpointConfig, Locality, NETWORK_LABEL, NamedEndpoint, NamedEndpoints, Names, REGION_LABEL,
     SUBZONE_LABEL, ZONE_LABEL,
@@ -17,10 +18,6 @@ use crate::upstream::{
 
 /// The label that says of which Service an EndpointSlice is.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// The annotation of a WorkloadEntry whose health is probed.
-const PROBED: &str = "proxy.istio.io/health-checks-enabled";
-/// How the annotation says so.
-const TRUE: [&str; 6] = ["1", "t", "T", "TRUE", "true", "True"];
 
 /// One endpoint of a service, before a port is chosen.
 #[derive(Clone, Debug)]
@@ -167,10 +164,11 @@ pub(crate) fn of_cluster(
 
 /// What endpoints are made of, indexed for look-up.
 pub(crate) struct Sources<'a> {
-    workloads: Vec<(&'a str, &'a Resource<WorkloadEntry>)>,
+    pub(super) workloads: &'a [Resource<WorkloadEntry>],
     pub(super) pods: Pods<'a>,
     nodes: HashMap<&'a str, &'a Resource<Node>>,
     slices: HashMap<(&'a str, &'a str), Vec<&'a Resource<EndpointSlice>>>,
+    pub(super) selectable: Selectable<'a>,
 }
 
 impl<'a> Sources<'a> {
@@ -182,57 +180,17 @@ impl<'a> Sources<'a> {
             }
         }
         Self {
-            workloads: config.workload_entries.iter().map(|entry| (entry.namespace(), entry)).collect(),
+            workloads: &config.workload_entries,
             pods: Pods::new(&config.pods),
             nodes: config.nodes.iter().map(|node| (node.meta.name.as_str(), node)).collect(),
             slices,
+            selectable: Selectable::default(),
         }
-    }
-
-    /// The pods and workloads of a namespace that have the labels, in this order and by their names.
-    pub(super) fn selected(&self, selector: &WorkloadSelector, namespace: &str) -> Vec<KnownEndpoint> {
-        let mut pods: Vec<_> = self.pods.of_namespace(namespace).collect();
-        pods.sort_by_key(|pod| pod.meta.name.as_str());
-        let pods = pods.into_iter().filter_map(|pod| self.pod(pod));
-        let mut endpoints: Vec<_> = pods.filter(|pod| selects(&selector.labels, &pod.labels)).collect();
-        endpoints.extend(self.selected_workloads(&selector.labels, namespace));
-        endpoints
-    }
-
-    /// The workloads of a namespace that have the labels, those that follow from where they are among them, by their
-    /// names. One that was found not healthy is none.
-    pub(super) fn selected_workloads(
-        &self,
-        selector: &BTreeMap<String, String>,
-        namespace: &str,
-    ) -> Vec<KnownEndpoint> {
-        let there = self.workloads.iter().filter(|(own, entry)| *own == namespace && is_healthy(entry));
-        let mut entries: Vec<_> = there.map(|(_, entry)| *entry).collect();
-        entries.sort_by_key(|entry| entry.meta.name.as_str());
-        let endpoints = entries.into_iter().filter_map(|entry| from_workload(&entry.spec, Some(merged_labels(entry))));
-        endpoints.filter(|endpoint| selects(selector, &endpoint.labels)).collect()
     }
 
     /// The EndpointSlices of a Service.
     pub(super) fn slices_of(&self, namespace: &str, service: &str) -> Vec<&'a Resource<EndpointSlice>> {
         self.slices.get(&(namespace, service)).cloned().unwrap_or_default()
-    }
-
-    /// A pod as an endpoint; none if it has no address or takes no requests.
-    fn pod(&self, pod: &Resource<Pod>) -> Option<KnownEndpoint> {
-        let status = pod.spec.status.as_ref().filter(|status| takes_requests(pod, status))?;
-        let node = node_of(pod);
-        let locality = self.locality(&pod.meta.labels, node);
-        let topology = Topology { locality: &locality, node, network: "" };
-        Some(KnownEndpoint {
-            address: Where::Ip(status.pod_ip.parse().ok()?),
-            ports: PortNames::OrTarget(Arc::new(named_ports(pod))),
-            labels: Arc::new(topology.added_to(pod.meta.labels.clone())),
-            locality: locality.as_str().into(),
-            node: node.into(),
-            weight: 1,
-            healthy: true,
-        })
     }
 
     /// `region/zone/subzone`: of the label, else of the node.
@@ -271,13 +229,6 @@ impl Topology<'_> {
         }
         labels
     }
-}
-
-/// Whether a workload takes requests. One that is probed does not before it was found healthy; of others nobody asks.
-fn is_healthy(entry: &Resource<WorkloadEntry>) -> bool {
-    let probed = entry.meta.annotations.get(PROBED).is_some_and(|probed| TRUE.contains(&probed.as_str()));
-    let found = || entry.conditions.iter().find(|condition| condition.condition_type == "Healthy");
-    !probed || found().is_some_and(|condition| condition.status == "True")
 }
 
 /// The node of a pod, empty if unknown.

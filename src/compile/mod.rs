@@ -43,6 +43,7 @@ pub(crate) mod report;
 mod review;
 mod routes;
 mod secrets;
+mod selected;
 mod server_tls;
 mod servers;
 mod service_entries;

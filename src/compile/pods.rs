@@ -42,9 +42,9 @@ impl<'a> Pods<'a> {
         Self { by_name, by_ip, any: !all.is_empty() }
     }
 
-    /// Those of a namespace, in any order.
-    pub(super) fn of_namespace(&self, namespace: &str) -> impl Iterator<Item = &'a Resource<Pod>> {
-        self.by_name.iter().filter(move |((own, _), _)| *own == namespace).map(|(_, pod)| *pod)
+    /// Every one that there is, in any order.
+    pub(super) fn each(&self) -> impl Iterator<Item = &'a Resource<Pod>> {
+        self.by_name.values().copied()
     }
 
     /// What an address of an endpoint belongs to: the pod that the endpoint names, or where it names none, the one of its

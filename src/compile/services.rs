@@ -294,20 +294,27 @@ impl Discovery {
 /// Each alias with the host at the end of its chain; those that lead in a circle are left out.
 fn followed(aliases: &[Alias]) -> HashMap<String, OtherName> {
     let direct: HashMap<&str, &str> = aliases.iter().map(|alias| (&*alias.host, &*alias.target)).collect();
-    let end = |alias: &Alias| {
-        let mut target = &*alias.target;
-        for _ in 0..direct.len() {
-            match direct.get(target) {
-                Some(next) => target = next,
-                None => {
-                    let name = OtherName { target: target.to_owned(), sole_port: alias.sole_port };
-                    return Some((alias.host.clone(), name));
-                }
+    let mut ends: HashMap<&str, Option<&str>> = HashMap::new();
+    let mut followed = HashMap::new();
+    for alias in aliases {
+        let mut chain = Vec::new();
+        let mut name = &*alias.host;
+        let end = loop {
+            if let Some(end) = ends.get(name) {
+                break *end;
             }
+            let Some(next) = direct.get(name) else { break Some(name) };
+            chain.push(name);
+            // Where the chain comes here again, it has no end.
+            ends.insert(name, None);
+            name = next;
+        };
+        ends.extend(chain.into_iter().map(|name| (name, end)));
+        if let Some(end) = end {
+            followed.insert(alias.host.clone(), OtherName { target: end.to_owned(), sole_port: alias.sole_port });
         }
-        None
-    };
-    aliases.iter().filter_map(end).collect()
+    }
+    followed
 }
 
 fn sorted(aliases: &HashMap<String, OtherName>) -> Vec<(&String, &String)> {
@@ -327,4 +334,26 @@ pub(crate) fn selects(selector: &BTreeMap<String, String>, labels: &BTreeMap<Str
 /// Orders resources as Istio does: by the time of their creation, then name, then namespace.
 pub(crate) fn by_age<'a, T>(resource: &'a Resource<T>, namespace: &'a str) -> (Option<Timestamp>, &'a str, &'a str) {
     (resource.meta.creation_timestamp, &resource.meta.name, namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_followed_to_the_end_and_circles_left_out() {
+        let alias = |(host, target): &(&str, &str)| Alias {
+            host: (*host).to_owned(),
+            namespace: String::new(),
+            target: (*target).to_owned(),
+            sole_port: None,
+            export_to: Vec::new(),
+        };
+        let direct =
+            [("a", "b"), ("b", "end"), ("c", "a"), ("d", "e"), ("e", "d"), ("f", "d"), ("g", "g"), ("h", "far")];
+        let aliases: Vec<_> = direct.iter().map(alias).collect();
+        let followed = followed(&aliases);
+        let ends: Vec<_> = sorted(&followed).into_iter().map(|(name, end)| (name.as_str(), end.as_str())).collect();
+        assert_eq!(ends, [("a", "end"), ("b", "end"), ("c", "end"), ("h", "far")]);
+    }
 }
