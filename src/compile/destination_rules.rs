@@ -33,6 +33,8 @@ pub(crate) struct MergedRule<'a> {
     export_to: BTreeSet<&'a str>,
     /// The labels that the client must have. `None`: it is for every client.
     selector: Option<&'a BTreeMap<String, String>>,
+    /// The rules that it is merged of, in order.
+    pub(super) parts: Vec<&'a Resource<DestinationRule>>,
 }
 
 impl<'a> DestinationRules<'a> {
@@ -72,7 +74,6 @@ impl<'a> DestinationRules<'a> {
         let is_of_root = namespace == options.root_namespace;
         let is_for_own =
             if is_of_root { is_private } else { export_to.is_empty() || export_to.contains("*") || names_own };
-        let rule = &rule.spec;
         if is_for_own && namespace == workload.namespace {
             merge(own.entry(host.clone()).or_default(), rule, selector, &export_to);
         }
@@ -80,6 +81,22 @@ impl<'a> DestinationRules<'a> {
             let rules = exported.entry(namespace.to_owned()).or_default().entry(host).or_default();
             merge(rules, rule, selector, &export_to);
         }
+    }
+
+    /// For each host of a namespace, all that its rules are merged to, for whatever clients.
+    pub(super) fn by_host(&self) -> impl Iterator<Item = Vec<&MergedRule<'a>>> {
+        let own_too = |namespace: &str, host: &str| match namespace == self.workload.namespace {
+            true => self.own.get(host),
+            false => None,
+        };
+        let hosts = self.exported.iter().flat_map(|(namespace, hosts)| hosts.iter().map(move |host| (namespace, host)));
+        let exported = hosts.map(move |(namespace, (host, rules))| {
+            rules.iter().chain(own_too(namespace, host).into_iter().flatten()).collect()
+        });
+        let public = self.exported.get(&self.workload.namespace);
+        let is_private = move |host: &str| public.is_none_or(|public| !public.contains_key(host));
+        let private = self.own.iter().filter(move |(host, _)| is_private(host));
+        exported.chain(private.map(|(_, rules)| rules.iter().collect()))
     }
 
     /// The rule for a service: of the client's namespace, else of the service's, else of the root namespace.
@@ -131,7 +148,7 @@ fn of_host<'r, 'a>(hosts: &'r Hosts<'a>, host: &str) -> Option<&'r [MergedRule<'
 /// there was none. It stands alone too, unless the last of those with whom it was compared are for the same clients.
 fn merge<'a>(
     merged: &mut Vec<MergedRule<'a>>,
-    rule: &'a DestinationRule,
+    rule: &'a Resource<DestinationRule>,
     selector: Option<&'a BTreeMap<String, String>>,
     export_to: &BTreeSet<&'a str>,
 ) {
@@ -151,17 +168,18 @@ fn merge<'a>(
             // What holds for every client completes what holds for some.
             _ => {}
         }
-        for subset in &rule.subsets {
+        for subset in &rule.spec.subsets {
             if existing.subsets.iter().all(|known| known.name != subset.name) {
                 existing.subsets.push(subset);
             }
         }
-        existing.policy = existing.policy.or(rule.traffic_policy.as_ref());
+        existing.policy = existing.policy.or(rule.spec.traffic_policy.as_ref());
+        existing.parts.push(rule);
     }
     if stands_alone {
-        let subsets = rule.subsets.iter().collect();
-        let (policy, export_to) = (rule.traffic_policy.as_ref(), export_to.clone());
-        merged.push(MergedRule { subsets, policy, export_to, selector });
+        let subsets = rule.spec.subsets.iter().collect();
+        let (policy, export_to) = (rule.spec.traffic_policy.as_ref(), export_to.clone());
+        merged.push(MergedRule { subsets, policy, export_to, selector, parts: vec![rule] });
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which fields of a resource are honored: every message is taken apart without `..`, so that a field is either named
 //! as read elsewhere (`_`) or said aloud where it is set.
 
+use std::collections::HashSet;
+
 use super::destination_rules::{self, PolicyOf};
 use super::load_balancing;
 use super::path::Path;
@@ -87,10 +89,14 @@ fn traffic_policy(policy: &TrafficPolicy, of: PolicyOf, path: &Path<'_>, review:
     client_tls(tls.as_ref(), &path.field("tls"), review);
     plain_text(of, tls.as_ref(), &path.field("tls"), review);
     let list = path.field("portLevelSettings");
+    let mut ports = HashSet::new();
     for (number, entry) in port_level_settings.iter().enumerate() {
-        let PortTrafficPolicy { port: _, load_balancer: balancer, connection_pool: pool, outlier_detection: _, tls } =
+        let PortTrafficPolicy { port, load_balancer: balancer, connection_pool: pool, outlier_detection: _, tls } =
             entry;
         let path = list.index(number);
+        if port.as_ref().is_some_and(|port| !ports.insert(port.number)) {
+            review.without_effect(&path, "an earlier entry is for the same port");
+        }
         load_balancer(balancer.as_ref(), &path.field("loadBalancer"), review);
         connection_pool(pool.as_ref(), &path.field("connectionPool"), review);
         client_tls(tls.as_ref(), &path.field("tls"), review);

@@ -23,6 +23,7 @@ mod given;
 mod headers;
 mod honored;
 mod http1;
+mod idle_rules;
 mod inbound;
 mod joined;
 mod kubernetes;
@@ -100,6 +101,8 @@ fn compile(
     let secrets = Secrets::new(config, workload);
     let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
     discovery::review(config, &sources, &services, purpose, report);
+    idle_rules::review_merged(&rules, report);
+    idle_rules::review_ports(config, &services, options, report);
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, report);
     wildcards::review(&meant, &services, report);

@@ -4,6 +4,7 @@ mod actions;
 mod claims;
 mod connections;
 mod delegates;
+mod idle_rules;
 mod levels;
 mod listeners;
 mod mesh_hosts;
