@@ -54,6 +54,7 @@ mod tunnels;
 mod validate;
 mod virtual_services;
 mod wildcards;
+mod winners;
 
 pub(crate) use publication::{GivenChange, Judged, NeededNames, Publication};
 
@@ -66,6 +67,7 @@ use report::Report;
 use secrets::Secrets;
 use services::Services;
 use virtual_services::MeantVirtualService;
+use winners::Winners;
 
 use crate::config::Config;
 use crate::options::{MeshOptions, Workload};
@@ -113,8 +115,10 @@ fn compile(
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
     let of_mesh: Vec<_> = visible.iter().copied().filter(|meant| meant.is_of_mesh()).collect();
-    let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload);
-    let mesh_https = tables::mesh_https(&of_mesh, &services, &mut clusters, options, workload);
+    let mut winners = Winners::default();
+    let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload, &mut winners);
+    let mesh_https = tables::mesh_https(&of_mesh, &services, &mut clusters, options, workload, &mut winners);
+    winners.review(&of_mesh, report);
     let mesh_tls = l4::mesh(&of_mesh, &services, &mut clusters, workload);
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
     let sockets = snapshot::sockets(&listeners);

@@ -10,6 +10,7 @@ use super::ports::KnownPort;
 use super::routes::{self, Scope};
 use super::services::{KnownService, Services};
 use super::virtual_services::MeantVirtualService;
+use super::winners::Winners;
 use crate::error::ResourceName;
 use crate::options::{MeshOptions, OutboundTrafficPolicy, Workload};
 use crate::route::{
@@ -31,6 +32,7 @@ pub(crate) fn mesh(
     clusters: &mut Clusters<'_>,
     options: &MeshOptions,
     workload: &Workload,
+    winners: &mut Winners,
 ) -> RouteTable {
     let unknown = match options.outbound_traffic_policy {
         OutboundTrafficPolicy::AllowAny => Unknown::PassThrough,
@@ -38,7 +40,7 @@ pub(crate) fn mesh(
     };
     let visible = services.visible();
     let owners = Owners::new(meant);
-    let mut table = MeshTable::new(TableBuilder::new(unknown), meant, &visible, clusters, workload);
+    let mut table = MeshTable::new(TableBuilder::new(unknown), meant, &visible, clusters, workload, winners);
     table.find_reached(&owners);
     let mut owned: HashMap<usize, Vec<(&KnownService, Claim<'_>)>> = HashMap::new();
     let mut free = Vec::new();
@@ -75,9 +77,11 @@ pub(crate) fn mesh_https(
     clusters: &mut Clusters<'_>,
     options: &MeshOptions,
     workload: &Workload,
+    winners: &mut Winners,
 ) -> RouteTable {
     let visible = services.visible();
-    let mut table = MeshTable::new(TableBuilder::new(Unknown::PassThrough), meant, &visible, clusters, workload);
+    let builder = TableBuilder::new(Unknown::PassThrough);
+    let mut table = MeshTable::new(builder, meant, &visible, clusters, workload, winners);
     let owners = Owners::new(meant);
     for service in &visible {
         let Some(claim) = owners.of(&service.host) else { continue };
@@ -151,6 +155,7 @@ struct MeshTable<'t, 'c> {
     sets: HashMap<(usize, Option<u16>), Option<RuleSetIndex>>,
     clusters: &'t mut Clusters<'c>,
     workload: &'t Workload,
+    winners: &'t mut Winners,
 }
 
 impl<'t, 'c> MeshTable<'t, 'c> {
@@ -160,10 +165,11 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         services: &[&'t KnownService],
         clusters: &'t mut Clusters<'c>,
         workload: &'t Workload,
+        winners: &'t mut Winners,
     ) -> Self {
         let services = services.iter().map(|service| (service.host.as_str(), *service)).collect();
         let reached = vec![BTreeSet::new(); meant.len()];
-        Self { builder, meant, services, reached, sets: HashMap::new(), clusters, workload }
+        Self { builder, meant, services, reached, sets: HashMap::new(), clusters, workload, winners }
     }
 
     /// Finds the ports on which VirtualServices have services.
@@ -248,19 +254,34 @@ impl<'t, 'c> MeshTable<'t, 'c> {
             numbers.retain(|port| self.is_free(claim.host, *port));
         }
         let rules = |port: u16| {
-            let mut owners = claim.owners.iter().copied();
-            let set = owners.find_map(|owner| {
-                let holds = port == PLAIN || self.reached[owner].contains(&port);
-                if holds { self.set(owner, Some(port)) } else { None }
-            });
-            Some((port, set?))
+            let is_there = |table: &Self, owner: usize| port == PLAIN || table.reached[owner].contains(&port);
+            Some((port, self.first_of(claim, Some(port), is_there)?))
         };
         numbers.into_iter().filter_map(rules).collect()
     }
 
     /// The rules of the first owner that has some for a port.
     fn first_set(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<RuleSetIndex> {
-        claim.owners.iter().find_map(|&owner| self.set(owner, port))
+        self.first_of(claim, port, |_, _| true)
+    }
+
+    /// The same of those owners that `can` have them.
+    fn first_of(
+        &mut self,
+        claim: Claim<'_>,
+        port: Option<u16>,
+        can: impl Fn(&Self, usize) -> bool,
+    ) -> Option<RuleSetIndex> {
+        let mut owners = claim.owners.iter().copied();
+        let (owner, set) = owners.find_map(|owner| match can(self, owner) {
+            true => Some((owner, self.set(owner, port)?)),
+            false => None,
+        })?;
+        // Of a wildcard that claims a service only the first owner is asked there, whoever else has it.
+        if claim.owners.len() > 1 || names::is_wildcard(claim.host) {
+            self.winners.note(claim.host, owner);
+        }
+        Some(set)
     }
 
     fn set(&mut self, owner: usize, port: Option<u16>) -> Option<RuleSetIndex> {

@@ -67,3 +67,27 @@ fn entries_for_a_port_that_has_one_or_is_not_there_are_named() {
     let path = "spec.subsets[0].trafficPolicy.portLevelSettings[0]";
     assert_eq!(idle(&rule("a", "a.test", &subset)), [said("a", path, "a.test has no port 82 of TCP")]);
 }
+
+#[test]
+fn a_host_of_which_another_virtual_service_has_the_requests_is_named() {
+    let rules = |name: &str, hosts: &str, matching: &str| {
+        let rule = format!("http: [{{{matching}route: [{{destination: {{host: a.test, port: {{number: 80}}}}}}]}}]");
+        virtual_service(name, &format!("hosts: [{hosts}]\n{rule}"))
+    };
+    let why = |host: &str| format!("in the mesh the http rules for {host} are those of VirtualService default/one");
+    let one = rules("one", "a.test, '*.wild'", "");
+    assert_eq!(
+        idle(&(one.clone() + &rules("two", "b.test, a.test", ""))),
+        [said("two", "spec.hosts[1]", &why("a.test"))]
+    );
+    assert_eq!(idle(&(one.clone() + &rules("two", "'*.wild'", ""))), [said("two", "spec.hosts[0]", &why("*.wild"))]);
+    // On ports that the first has no rules for the second's hold.
+    let of_port = rules("one", "c.test", "match: [{port: 81}], ");
+    assert_eq!(idle(&(of_port + &rules("two", "c.test", ""))), []);
+    // What holds at gateways only is not in the way of anything, and has nothing to lose.
+    let at_gateway =
+        rules("two", "a.test", "match: [{gateways: [gw]}], ").replace("hosts:", "gateways: [mesh, gw]\n  hosts:");
+    let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  \
+                   servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]\n---\n";
+    assert_eq!(idle(&(one + &at_gateway + gateway)), []);
+}
