@@ -15,6 +15,11 @@ impl Given {
         Some(self.hosts.get(host)?.get(&port)?)
     }
 
+    /// The hosts that have some.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.keys().map(String::as_str)
+    }
+
     /// Gives `endpoints`; what was given before.
     pub(crate) fn insert(
         &mut self,

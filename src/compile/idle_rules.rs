@@ -1,9 +1,11 @@
-//! What DestinationRules say in vain: beside other rules of their host, and of ports that are not there.
+//! What DestinationRules say in vain: beside other rules of their host, and of hosts and ports that are not there.
 
 use std::collections::HashSet;
 use std::ptr;
 
+use super::Purpose;
 use super::destination_rules::{self, DestinationRules, MergedRule};
+use super::kubernetes;
 use super::names;
 use super::path::Path;
 use super::report::Report;
@@ -57,6 +59,29 @@ fn hidden(
         if let Some(first) = other(&|spec| spec.subsets.iter().any(|known| known.name == subset.name)) {
             let why = format!("this host has the subset {} of {}", subset.name, first.name_of(KIND));
             review.without_effect(&list.index(number), &why);
+        }
+    }
+}
+
+/// Names rules for hosts that nothing has, whether it is seen from here or not.
+pub(crate) fn review_hosts(config: &Config, purpose: Purpose<'_>, report: &mut Report) {
+    let Purpose { options, given, .. } = purpose;
+    let services = config.services.iter().map(|service| kubernetes::host(&service.meta, service.namespace(), options));
+    let entries =
+        config.service_entries.iter().flat_map(|entry| &entry.spec.hosts).map(|host| host.to_ascii_lowercase());
+    let hosts: HashSet<String> = services.chain(entries).chain(given.hosts().map(str::to_owned)).collect();
+    let wildcards: Vec<&String> = hosts.iter().filter(|host| names::is_wildcard(host)).collect();
+    for rule in &config.destination_rules {
+        let host = names::complete(&rule.spec.host, rule.namespace(), &options.domain);
+        let meets = |known: &str| names::intersection(&host, known).is_some();
+        let is_there = hosts.contains(&host)
+            || wildcards.iter().any(|known| meets(known))
+            || (names::is_wildcard(&host) && hosts.iter().any(|known| meets(known)));
+        if !is_there {
+            review::of(rule, rule.name_of(KIND), report, |review| {
+                let why = format!("no Service or ServiceEntry has the host {host}");
+                review.without_effect(&Path::root("spec").field("host"), &why);
+            });
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn alias(service: &Resource<Service>, options: &MeshOptions) -> Optio
     })
 }
 
-fn host(meta: &Metadata, namespace: &str, options: &MeshOptions) -> String {
+pub(super) fn host(meta: &Metadata, namespace: &str, options: &MeshOptions) -> String {
     format!("{}.{namespace}.svc.{}", meta.name, options.domain).to_ascii_lowercase()
 }
 

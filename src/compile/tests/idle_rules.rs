@@ -52,6 +52,31 @@ fn policies_and_subsets_of_a_second_rule_for_a_host_are_named() {
 }
 
 #[test]
+fn rules_for_a_host_that_nothing_has_are_named() {
+    let policy = "trafficPolicy: {loadBalancer: {simple: RANDOM}}";
+    let kubernetes = "apiVersion: v1\nkind: Service\nmetadata: {name: known}\nspec: {ports: [{port: 80}]}\n---\n";
+    let wild =
+        SERVICES.replace("name: services", "name: wild").replace("a.test, b.test, plain.test", "'*.far.example'");
+    // What another namespace has for itself is there too.
+    let private = SERVICES
+        .replace("name: services", "name: own, namespace: far")
+        .replace("a.test, b.test, plain.test", "own.example");
+    let private = private.replace("spec:", "spec:\n  exportTo: ['.']");
+    let of_host = |host: &str| idle(&format!("{kubernetes}{wild}{private}{}", rule("a", host, policy)));
+    for host in
+        ["a.test", "A.test", "*.test", "*", "known", "*.far.example", "x.far.example", "*.example", "own.example"]
+    {
+        assert_eq!(of_host(host), [], "{host}");
+    }
+    for (host, name) in
+        [("c.test", "c.test"), ("*.a.test", "*.a.test"), ("unknown", "unknown.default.svc.cluster.local")]
+    {
+        let why = format!("no Service or ServiceEntry has the host {name}");
+        assert_eq!(of_host(host), [said("a", "spec.host", &why)]);
+    }
+}
+
+#[test]
 fn entries_for_a_port_that_has_one_or_is_not_there_are_named() {
     let entries = |ports: &str| {
         let entry = |port: &str| format!("{{port: {{number: {port}}}, loadBalancer: {{simple: RANDOM}}}}");
