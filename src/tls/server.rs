@@ -50,6 +50,11 @@ pub(crate) fn server_end(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<Server
     let shown = keys.first().and_then(|key| key.cert.first().cloned());
     let mut config = builder.with_cert_resolver(Arc::new(Shown { keys }));
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
+    if alpn.is_empty() {
+        // Who only writes and leaves has not read them, and its kernel would reset the connection for that, with all
+        // that is still under way.
+        config.send_tls13_tickets = 0;
+    }
     Ok(ServerEnd { config: Arc::new(config), shown })
 }
 
@@ -196,5 +201,48 @@ impl ClientCertVerifier for Clients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData};
+
+    use super::*;
+    use crate::tls::tests::Authority;
+    use crate::tls::{Names, client_config};
+    use crate::upstream::{TlsMode, TlsSettings};
+
+    /// Carries over what one has written; whether that is anything.
+    fn carry<A: SideData, B: SideData>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> bool {
+        let mut bytes = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut bytes).unwrap();
+        }
+        let mut left = &*bytes;
+        while !left.is_empty() {
+            to.read_tls(&mut left).unwrap();
+            to.process_new_packets().unwrap();
+        }
+        !bytes.is_empty()
+    }
+
+    /// How many tickets for another session a client gets from such an end.
+    fn tickets(alpn: &[&[u8]]) -> u32 {
+        let identity = Authority::new("ours").issue(&["a.test"]);
+        let mut server =
+            ServerConnection::new(server_end(&ServerTls::new(vec![identity]), alpn).unwrap().config).unwrap();
+        let config = client_config(&TlsSettings::new(TlsMode::Simple), &Names::Unverified, alpn).unwrap();
+        let mut client = ClientConnection::new(Arc::new(config), "a.test".try_into().unwrap()).unwrap();
+        while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        client.tls13_tickets_received()
+    }
+
+    #[test]
+    fn who_may_only_write_is_sent_nothing_that_it_would_have_to_read() {
+        assert_eq!(tickets(&[]), 0);
+        assert_ne!(tickets(&[b"h2", b"http/1.1"]), 0);
     }
 }
