@@ -3,6 +3,7 @@
 //! The provider of cryptography is ring, given to every configuration; the default of the process is neither asked nor
 //! set.
 
+mod authority;
 mod client;
 mod pem;
 mod reloaded;

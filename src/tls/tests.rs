@@ -23,11 +23,21 @@ pub(crate) struct Authority {
 
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
+        Self::unlike(name, |_| {})
+    }
+
+    /// One that differs in something.
+    fn unlike(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::of_key(name, change, KeyPair::generate().unwrap())
+    }
+
+    fn of_key(name: &str, change: impl FnOnce(&mut CertificateParams), key: KeyPair) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+        change(&mut params);
+        Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
     }
 
     pub(crate) fn roots(&self) -> Pem {
@@ -125,6 +135,44 @@ fn chains_lead_to_an_authority() {
     let late = UnixTime::since_unix_epoch(Duration::from_secs(1 << 40));
     let good = certificate(&ours.issue(&["a.test"]));
     assert_eq!(judge(&trust, &good, late), Err(Error::InvalidCertificate(CertificateError::Expired)));
+}
+
+#[test]
+fn authorities_are_some_while_they_are_valid() {
+    let now = UnixTime::now();
+    let (key, name) = (KeyPair::generate().unwrap().serialize_pem(), "ours");
+    let ours = |from, to| {
+        let dates = |params: &mut CertificateParams| {
+            (params.not_before, params.not_after) = (date_time_ymd(from, 1, 1), date_time_ymd(to, 1, 1));
+        };
+        Authority::of_key(name, dates, KeyPair::from_pem(&key).unwrap())
+    };
+    let (old, current, next) = (ours(2010, 2015), ours(2020, 2090), ours(2091, 2099));
+    let good = certificate(&current.issue(&["a.test"]));
+    let judged = |roots: &Pem| judge(&Trust::new(Some(roots), None).unwrap(), &good, now);
+    assert_eq!(judged(&old.roots()), Err(Error::InvalidCertificate(CertificateError::Expired)));
+    assert_eq!(judged(&next.roots()), Err(Error::InvalidCertificate(CertificateError::NotValidYet)));
+    // It has been renewed, and its old certificate is still in the file.
+    assert_eq!(judged(&inline(&[old.issuer.pem(), current.issuer.pem()].concat())), Ok(()));
+}
+
+#[test]
+fn what_is_no_authority_is_trusted_itself_and_for_nobody_else() {
+    let now = UnixTime::now();
+    let no_authority = |params: &mut CertificateParams| {
+        (params.is_ca, params.key_usages) = (IsCa::ExplicitNoCa, vec![KeyUsagePurpose::DigitalSignature]);
+    };
+    let no_signer = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let unsaid = |params: &mut CertificateParams| params.key_usages = Vec::new();
+    let taken = |signer: &Authority| {
+        let trust = Trust::new(Some(&signer.roots()), None).unwrap();
+        let own = pem::certificates(&signer.roots()).unwrap().remove(0);
+        let others = certificate(&signer.issue(&["other.test"]));
+        (judge(&trust, &own, now).is_ok(), judge(&trust, &others, now).is_ok())
+    };
+    assert_eq!(taken(&Authority::unlike("a.test", no_authority)), (true, false));
+    assert_eq!(taken(&Authority::unlike("a.test", no_signer)), (true, false));
+    assert_eq!(taken(&Authority::unlike("a.test", unsaid)), (true, true));
 }
 
 #[test]

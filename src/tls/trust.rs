@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::ptr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
@@ -11,16 +12,18 @@ use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use rustls::{CertificateError, Error, OtherError};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy,
+    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 
+use super::authority::Authority;
 use super::reloaded::{Stamp, stamp};
 use super::{pem, provider};
 use crate::upstream::Pem;
 
 /// Authorities, and what they have taken back.
 pub(crate) struct Trust {
-    certificates: Vec<CertificateDer<'static>>,
+    authorities: Vec<Authority>,
+    /// What webpki keeps of each.
     anchors: Vec<TrustAnchor<'static>>,
     revoked: Vec<CertRevocationList<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -61,10 +64,14 @@ impl Trust {
             None => system().to_vec(),
         };
         let lenient = roots.is_none();
-        let mut anchors = Vec::with_capacity(certificates.len());
-        for certificate in &certificates {
-            match webpki::anchor_from_trusted_cert(certificate) {
-                Ok(anchor) => anchors.push(anchor.to_owned()),
+        let (mut authorities, mut anchors) = (Vec::with_capacity(certificates.len()), Vec::new());
+        for certificate in certificates {
+            let anchor = webpki::anchor_from_trusted_cert(&certificate).map(|anchor| anchor.to_owned());
+            match anchor.and_then(|anchor| Ok((anchor, Authority::read(certificate)?))) {
+                Ok((anchor, authority)) => {
+                    anchors.push(anchor);
+                    authorities.push(authority);
+                }
                 // One that the system has and nobody can use is no reason to trust none.
                 Err(_) if lenient => {}
                 Err(error) => return Err(invalid(format!("an authority's certificate cannot be read: {error}"))),
@@ -76,7 +83,7 @@ impl Trust {
             lists.push(list.map_err(|error| invalid(format!("revoked certificates cannot be read: {error}")))?.into());
         }
         let algorithms = provider().signature_verification_algorithms;
-        Ok(Self { certificates, anchors, revoked: lists, algorithms })
+        Ok(Self { authorities, anchors, revoked: lists, algorithms })
     }
 
     /// The certificate of the other side, if it comes from one of the authorities, is valid now and not taken back.
@@ -97,15 +104,27 @@ impl Trust {
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let path =
-            end.verify_for_usage(self.algorithms.all, &self.anchors, intermediates, now, usage, revocation, None);
+        let vouches = |path: &VerifiedPath<'_>| match self.authority(path.anchor()) {
+            // It is trusted itself, whoever it may sign.
+            Some(authority) if authority.is(certificate) => Ok(()),
+            Some(authority) => authority.may_vouch(now),
+            None => Err(webpki::Error::UnknownIssuer),
+        };
+        let (algorithms, anchors) = (self.algorithms.all, &self.anchors);
+        let path = end.verify_for_usage(algorithms, anchors, intermediates, now, usage, revocation, Some(&vouches));
         match path.map(|_| ()) {
             // It is its own authority, and trusted as such. Its dates have been looked at by then.
-            Err(webpki::Error::CaUsedAsEndEntity) if self.certificates.contains(certificate) => {}
+            Err(webpki::Error::CaUsedAsEndEntity) if self.authorities.iter().any(|own| own.is(certificate)) => {}
             Err(error) => return Err(refusal(error)),
             Ok(()) => {}
         }
         Ok(end)
+    }
+
+    /// Whose anchor it is.
+    fn authority(&self, anchor: &TrustAnchor<'_>) -> Option<&Authority> {
+        let at = self.anchors.iter().position(|own| ptr::eq(own, anchor))?;
+        self.authorities.get(at)
     }
 
     /// What is sent to clients to choose their certificate by.
