@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
+use webpki::KeyUsage;
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
@@ -15,6 +16,8 @@ pub(super) struct Authority {
     not_after: UnixTime,
     /// Whether it may sign the certificates of others.
     signs: bool,
+    /// Whether it may be the end of a connection: a server's, a client's.
+    ends: (bool, bool),
 }
 
 impl Authority {
@@ -22,8 +25,8 @@ impl Authority {
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| webpki::Error::BadDer)?;
         let validity = parsed.validity();
         let (not_before, not_after) = (unix_time(validity.not_before), unix_time(validity.not_after));
-        let signs = signs(&parsed);
-        Ok(Self { der, not_before, not_after, signs })
+        let (signs, ends) = (signs(&parsed), ends(&parsed));
+        Ok(Self { der, not_before, not_after, signs, ends })
     }
 
     /// Whether it is this very certificate.
@@ -45,6 +48,13 @@ impl Authority {
         }
         Ok(())
     }
+
+    /// Whether it may be used so itself.
+    pub(super) fn is_for(&self, usage: KeyUsage) -> bool {
+        let (servers, clients) = self.ends;
+        let of_server = usage.oid_values().eq(KeyUsage::SERVER_AUTH_REPR.iter().copied());
+        if of_server { servers } else { clients }
+    }
 }
 
 /// As BoringSSL: one of version 1, which cannot say what it is for, may if it is its own issuer; any other has to say that
@@ -56,6 +66,15 @@ fn signs(certificate: &TbsCertificate<'_>) -> bool {
     let is_authority = certificate.basic_constraints().ok().flatten().is_some_and(|constraints| constraints.value.ca);
     let key_signs = certificate.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_cert_sign()));
     is_authority && key_signs
+}
+
+/// One that does not say what it is for is for both.
+fn ends(certificate: &TbsCertificate<'_>) -> (bool, bool) {
+    match certificate.extended_key_usage() {
+        Ok(Some(usage)) => (usage.value.server_auth, usage.value.client_auth),
+        Ok(None) => (true, true),
+        Err(_) => (false, false),
+    }
 }
 
 fn unix_time(time: ASN1Time) -> UnixTime {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyPair,
-    KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error};
@@ -182,6 +182,25 @@ fn a_certificate_that_is_its_own_authority_is_taken_where_it_is_named() {
     assert_eq!(judge(&Trust::new(Some(&ours.roots()), None).unwrap(), &own, UnixTime::now()), Ok(()));
     let others = Trust::new(Some(&Authority::new("a.test").roots()), None).unwrap();
     assert!(judge(&others, &own, UnixTime::now()).is_err());
+}
+
+#[test]
+fn a_certificate_that_is_its_own_authority_may_be_taken_back_or_be_for_others() {
+    let now = UnixTime::now();
+    let ours = Authority::new("a.test");
+    let own = pem::certificates(&ours.roots()).unwrap().remove(0);
+    for lists in [ours.revoke(1), Authority::new("others").revoke(1)] {
+        let trust = Trust::new(Some(&ours.roots()), Some(&lists)).unwrap();
+        let unknown = Error::InvalidCertificate(CertificateError::UnknownRevocationStatus);
+        assert_eq!(judge(&trust, &own, now), Err(unknown));
+    }
+    let of_client = Authority::unlike("a.test", |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let own = pem::certificates(&of_client.roots()).unwrap().remove(0);
+    let trust = Trust::new(Some(&of_client.roots()), None).unwrap();
+    assert_eq!(judge(&trust, &own, now), Err(Error::InvalidCertificate(CertificateError::InvalidPurpose)));
+    assert!(trust.verify(&own, &[], KeyUsage::client_auth(), now).is_ok());
 }
 
 #[test]

@@ -113,12 +113,25 @@ impl Trust {
         let (algorithms, anchors) = (self.algorithms.all, &self.anchors);
         let path = end.verify_for_usage(algorithms, anchors, intermediates, now, usage, revocation, Some(&vouches));
         match path.map(|_| ()) {
-            // It is its own authority, and trusted as such. Its dates have been looked at by then.
-            Err(webpki::Error::CaUsedAsEndEntity) if self.authorities.iter().any(|own| own.is(certificate)) => {}
+            Err(webpki::Error::CaUsedAsEndEntity) => self.verify_own(certificate, usage)?,
             Err(error) => return Err(refusal(error)),
             Ok(()) => {}
         }
         Ok(end)
+    }
+
+    /// Whether `certificate` is its own authority, and trusted as such. Its dates have been looked at by then, and nothing
+    /// else: no list has been asked whether it was taken back.
+    fn verify_own(&self, certificate: &CertificateDer<'_>, usage: KeyUsage) -> Result<(), Error> {
+        let Some(own) = self.authorities.iter().find(|own| own.is(certificate)) else {
+            return Err(refusal(webpki::Error::CaUsedAsEndEntity));
+        };
+        let why = match own.is_for(usage) {
+            false => CertificateError::InvalidPurpose,
+            true if self.revoked.is_empty() => return Ok(()),
+            true => CertificateError::UnknownRevocationStatus,
+        };
+        Err(Error::InvalidCertificate(why))
     }
 
     /// Whose anchor it is.
