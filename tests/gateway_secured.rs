@@ -275,12 +275,14 @@ async fn servers_of_one_port_are_told_apart_by_name_and_kind() {
     // TLS is ended and the bytes go as they come, without a header of ours.
     let answer = client.ask(port, "ended.test", "ended.test").await.unwrap();
     assert!(answer.ends_with("up GET / HTTP/1.1\r\nhost: ended.test\r\nconnection: close\r\n\r\n"), "{answer}");
-    // TLS is passed on: the upstream, which has none, gets the handshake.
-    let mut raw = TcpStream::connect(local(port)).await.unwrap();
-    raw.write_all(&hello("x.passed.test")).await.unwrap();
-    let mut answer = Vec::new();
-    raw.read_to_end(&mut answer).await.unwrap();
-    assert!(answer.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&answer));
+    // TLS is passed on, also of a client that we could not serve: the upstream, which has none, gets the handshake.
+    for hello in [hello("x.passed.test"), compressing(hello("x.passed.test"))] {
+        let mut raw = TcpStream::connect(local(port)).await.unwrap();
+        raw.write_all(&hello).await.unwrap();
+        let mut answer = Vec::new();
+        raw.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&answer));
+    }
     // Nobody is for this name, nor for no name, nor for what is no TLS.
     assert!(client.connect(port, "else.test").await.is_err());
     assert!(client.connect(port, "127.0.0.1").await.is_err());
@@ -300,6 +302,16 @@ fn hello(name: &'static str) -> Vec<u8> {
     let mut bytes = Vec::new();
     client.write_tls(&mut bytes).unwrap();
     bytes
+}
+
+/// The same of a client that insists on compression, which no server should speak.
+fn compressing(mut hello: Vec<u8>) -> Vec<u8> {
+    let session = 5 + 4 + 2 + 32;
+    let suites = session + 1 + usize::from(hello[session]);
+    let compressions = suites + 2 + usize::from(u16::from_be_bytes([hello[suites], hello[suites + 1]]));
+    assert_eq!(hello[compressions..compressions + 2], [1, 0]);
+    hello[compressions + 1] = 1;
+    hello
 }
 
 #[tokio::test]

@@ -4,9 +4,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::client_hello::ClientHello;
 use crate::transport::Cut;
 
 /// What workloads of the mesh offer to speak.
@@ -27,29 +27,16 @@ impl Hello {
     where
         IO: AsyncRead + Unpin,
     {
-        let mut acceptor = Acceptor::default();
+        let mut client_hello = ClientHello::default();
         let mut first = Vec::with_capacity(2048);
         loop {
-            let known = first.len();
             if io.read_buf(&mut first).await? == 0 {
-                return if known == 0 { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+                return if first.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
-            let mut fresh = first.get(known..).unwrap_or_default();
-            while !fresh.is_empty() {
-                acceptor.read_tls(&mut fresh)?;
-                let accepted =
-                    acceptor.accept().map_err(|(error, _)| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                if let Some(accepted) = accepted {
-                    let hello = Self::of(&accepted.client_hello());
-                    return Ok(Some((hello, Rewound { first, read: 0, io })));
-                }
+            if let Some(hello) = client_hello.read(&first)? {
+                return Ok(Some((hello, Rewound { first, read: 0, io })));
             }
         }
-    }
-
-    fn of(hello: &rustls::server::ClientHello<'_>) -> Self {
-        let protocols = hello.alpn().map(|protocols| protocols.map(<[u8]>::to_vec).collect());
-        Self { server_name: hello.server_name().map(Box::from), protocols: protocols.unwrap_or_default() }
     }
 
     /// Whether it is of a workload of the mesh, as that says.
@@ -129,7 +116,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use rustls::{ClientConfig, ClientConnection, RootCertStore};
@@ -137,7 +124,7 @@ mod tests {
     use super::*;
 
     /// What a client sends first that asks for `name`.
-    fn hello(name: &'static str, alpn: &[&str]) -> Vec<u8> {
+    pub(crate) fn hello(name: &'static str, alpn: &[&str]) -> Vec<u8> {
         let config = ClientConfig::builder_with_provider(crate::tls::provider());
         let config = config.with_safe_default_protocol_versions().unwrap();
         let mut config = config.with_root_certificates(RootCertStore::empty()).with_no_client_auth();

@@ -28,6 +28,7 @@
 mod admin;
 mod body;
 mod certificate;
+mod client_hello;
 mod connection;
 mod door;
 mod drain;
