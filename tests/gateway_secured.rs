@@ -453,6 +453,22 @@ async fn plaintext_is_sent_to_https_before_any_rule() {
 }
 
 #[tokio::test]
+async fn one_port_is_open_at_an_address_and_at_all_of_them() {
+    let port = free_port();
+    let narrow = gateway(port, &[("HTTP", "['*']", "null")]);
+    let wide = narrow.replace("bind: 127.0.0.1", "bind: 0.0.0.0").replace("name: gw", "name: wide");
+    let (_mesh, _server) = serve(&format!("{narrow}{wide}")).await;
+    // The rules are of the first.
+    for (ip, status) in [([127, 0, 0, 1], "200"), ([127, 0, 0, 2], "404")] {
+        let mut stream = TcpStream::connect((std::net::Ipv4Addr::from(ip), port)).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{ip:?}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn limits_and_proxy_headers_hold_for_bytes_too() {
     let port = free_port();
     let rule = "

@@ -19,6 +19,16 @@ pub(super) enum Address {
     Unix(PathBuf),
 }
 
+impl Address {
+    /// Whether both are of one port, at whichever address.
+    pub(super) fn shares_port_with(&self, other: &Address) -> bool {
+        match (self, other) {
+            (Address::Tcp(one), Address::Tcp(other)) => one.port() == other.port(),
+            _ => false,
+        }
+    }
+}
+
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -35,19 +45,23 @@ pub(super) enum Bound {
     Unix(Arc<std::os::unix::net::UnixListener>),
 }
 
-/// One socket for each of `workers`: with several, the kernel spreads connections over them.
-pub(super) fn bind(address: &Address, workers: usize) -> io::Result<Vec<Bound>> {
+/// One socket for each of `workers`: with several, the kernel spreads connections over them. `beside_ours`: this process
+/// listens on the port already, at another address, which may contain this one. Connections go to the narrowest.
+pub(super) fn bind(address: &Address, workers: usize, beside_ours: bool) -> io::Result<Vec<Bound>> {
     match address {
         Address::Tcp(address) => {
-            let shared = workers > 1;
-            if shared {
+            if !beside_ours {
                 // With SO_REUSEPORT a port that somebody else shares as well would look free.
                 tcp_socket(*address, false)?;
             }
+            let mut address = *address;
             let open = |_| {
-                let socket = tcp_socket(*address, shared)?;
+                let socket = tcp_socket(address, true)?;
                 socket.listen(BACKLOG)?;
-                Ok(Bound::Tcp(socket.into()))
+                let listener = std::net::TcpListener::from(socket);
+                // If the kernel chose the port, then for all of them.
+                address = listener.local_addr()?;
+                Ok(Bound::Tcp(listener))
             };
             (0..workers).map(open).collect()
         }
@@ -63,7 +77,8 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
-        socket.set_only_v6(!address.ip().is_unspecified())?;
+        // As for Envoy without `ipv4_compat`, which Istio does not set: `0.0.0.0` is somebody else's.
+        socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
@@ -139,19 +154,81 @@ fn is_of_connection(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
     use super::*;
+
+    fn tcp(ip: impl Into<IpAddr>, port: u16) -> Address {
+        Address::Tcp(SocketAddr::new(ip.into(), port))
+    }
+
+    fn address_of(bound: &Bound) -> SocketAddr {
+        let Bound::Tcp(listener) = bound else { panic!("a TCP listener") };
+        listener.local_addr().unwrap()
+    }
+
+    fn open(mut bound: Vec<Bound>) -> Acceptor {
+        Acceptor::new(bound.remove(0)).unwrap()
+    }
+
+    /// Which of them gets a connection to `address`.
+    async fn reached(open: [&Acceptor; 2], address: SocketAddr) -> usize {
+        let _client = TcpStream::connect(address).await.unwrap();
+        tokio::select! {
+            _ = open[0].accept() => 0,
+            _ = open[1].accept() => 1,
+        }
+    }
 
     #[test]
     fn a_port_that_is_taken_is_an_error_also_when_it_is_shared() {
-        let taken = bind(&Address::Tcp(([127, 0, 0, 1], 0).into()), 1).unwrap();
-        let Bound::Tcp(listener) = &taken[0] else { panic!("a TCP listener") };
-        let address = Address::Tcp(listener.local_addr().unwrap());
+        let taken = bind(&tcp(Ipv4Addr::LOCALHOST, 0), 1, false).unwrap();
+        let address = Address::Tcp(address_of(&taken[0]));
         for workers in [1, 2] {
-            assert_eq!(bind(&address, workers).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(bind(&address, workers, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         }
         drop(taken);
-        let shared = bind(&address, 2).unwrap();
+        let shared = bind(&address, 2, false).unwrap();
         assert_eq!(shared.len(), 2);
-        assert_eq!(bind(&address, 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(bind(&address, 2, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn a_port_of_a_stranger_is_taken_beside_ours_too() {
+        let stranger = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = tcp(Ipv4Addr::UNSPECIFIED, stranger.local_addr().unwrap().port());
+        for beside_ours in [false, true] {
+            assert_eq!(bind(&taken, 1, beside_ours).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_port_may_be_open_at_addresses_that_contain_each_other() {
+        let narrow = bind(&tcp(Ipv4Addr::LOCALHOST, 0), 1, false).unwrap();
+        let address = address_of(&narrow[0]);
+        let all = tcp(Ipv4Addr::UNSPECIFIED, address.port());
+        assert!(all.shares_port_with(&Address::Tcp(address)));
+        let (narrow, wide) = (open(narrow), open(bind(&all, 1, true).unwrap()));
+        assert_eq!(reached([&narrow, &wide], address).await, 0);
+        assert_eq!(reached([&narrow, &wide], SocketAddr::new([127, 0, 0, 2].into(), address.port())).await, 1);
+    }
+
+    #[tokio::test]
+    async fn all_of_version_6_is_nothing_of_version_4() {
+        if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+            // This machine has none.
+            return;
+        }
+        let six = bind(&tcp(Ipv6Addr::UNSPECIFIED, 0), 1, false).unwrap();
+        let port = address_of(&six[0]).port();
+        let (six, four) = (open(six), open(bind(&tcp(Ipv4Addr::UNSPECIFIED, port), 1, true).unwrap()));
+        assert_eq!(reached([&six, &four], SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port)).await, 0);
+        assert_eq!(reached([&six, &four], SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port)).await, 1);
+    }
+
+    #[test]
+    fn the_workers_share_the_port_that_the_kernel_chose() {
+        let bound = bind(&tcp(Ipv4Addr::LOCALHOST, 0), 3, false).unwrap();
+        assert!(bound.iter().all(|one| address_of(one) == address_of(&bound[0])));
     }
 }

@@ -316,7 +316,8 @@ impl Control {
             if self.open.contains_key(&address) {
                 continue;
             }
-            match listener::bind(&address, self.workers.len()) {
+            let beside_ours = self.open.keys().any(|open| open.shares_port_with(&address));
+            match listener::bind(&address, self.workers.len(), beside_ours) {
                 Ok(sockets) => {
                     for (worker, socket) in self.workers.iter().zip(sockets) {
                         let _ = worker.send(Command::Listen(address.clone(), socket, opened.bind.clone()));
