@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,17 +87,37 @@ fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     Ok(socket)
 }
 
+fn unix_socket(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    // As Envoy writes names that are no files.
+    let listener = match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => abstract_socket(name)?,
+        None => socket_file(path)?,
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// A socket file that nobody listens on is left over from a process that was killed: it is replaced.
-fn unix_socket(path: &PathBuf) -> io::Result<std::os::unix::net::UnixListener> {
-    use std::os::unix::fs::FileTypeExt;
+fn socket_file(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
     let left_over = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && std::os::unix::net::UnixStream::connect(path).is_err();
     if left_over {
         std::fs::remove_file(path)?;
     }
-    let listener = std::os::unix::net::UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    std::os::unix::net::UnixListener::bind(path)
+}
+
+/// A socket whose name ends with it.
+#[cfg(target_os = "linux")]
+fn abstract_socket(name: &[u8]) -> io::Result<std::os::unix::net::UnixListener> {
+    use std::os::linux::net::SocketAddrExt;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    std::os::unix::net::UnixListener::bind_addr(&address)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_socket(_: &[u8]) -> io::Result<std::os::unix::net::UnixListener> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "abstract sockets (unix://@NAME) are there on Linux only"))
 }
 
 /// A socket that accepts in the runtime of one worker.
@@ -230,5 +252,19 @@ mod tests {
     fn the_workers_share_the_port_that_the_kernel_chose() {
         let bound = bind(&tcp(Ipv4Addr::LOCALHOST, 0), 3, false).unwrap();
         assert!(bound.iter().all(|one| address_of(one) == address_of(&bound[0])));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_name_after_an_at_sign_is_no_file() {
+        use std::os::linux::net::SocketAddrExt;
+        let name = format!("mesh-router-{}", std::process::id());
+        let path = PathBuf::from(format!("@{name}"));
+        let listener = open(bind(&Address::Unix(path.clone()), 2, false).unwrap());
+        assert!(!path.exists());
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+        let _client = std::os::unix::net::UnixStream::connect_addr(&address).unwrap();
+        assert!(matches!(listener.accept().await, Accepted::Unix(_)));
+        assert_eq!(bind(&Address::Unix(path), 1, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 }
