@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,8 +116,8 @@ impl Protocols {
 /// Drives a connection, and asks it to finish when the drain begins or it was idle for too long; one that does not
 /// finish, has no request and may be left then is left after a while.
 ///
-/// The task of a connection is polled often and its waker stays the same, so the signal is asked once, and then only
-/// when it is known to have come.
+/// The task of a connection is polled often and its waker stays the same, so the signal is asked at first, and then only
+/// when it was the one that woke the task.
 async fn until_drained<C, E>(
     mut connection: Pin<&mut C>,
     (finish, may_be_left): (fn(Pin<&mut C>), impl Fn() -> bool),
@@ -126,17 +127,16 @@ async fn until_drained<C, E>(
 where
     C: Future<Output = Result<(), E>>,
 {
-    let mut news = draining.clone();
     let mut begins = pin!(draining.begins());
-    let (mut asked, mut told) = (false, false);
+    let (mut bell, mut told) = (None, false);
     std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
         let mut is_over = idle.poll_expired(cx);
         if told && is_over && may_be_left() {
             return Poll::Ready(Ok(()));
         }
-        if !told && (!asked || news.has_news()) {
-            asked = true;
-            is_over |= begins.as_mut().poll(cx).is_ready();
+        let bell = bell.get_or_insert_with(|| Bell::new(cx.waker()));
+        if !told && bell.has_rung() {
+            is_over |= begins.as_mut().poll(&mut Context::from_waker(&Waker::from(bell.clone()))).is_ready();
         }
         if is_over {
             told = true;
@@ -148,4 +148,32 @@ where
         connection.as_mut().poll(cx)
     })
     .await
+}
+
+/// Wakes a task, and remembers that it was this that did.
+struct Bell {
+    task: Waker,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    /// One that rings from the start.
+    fn new(task: &Waker) -> Arc<Self> {
+        Arc::new(Self { task: task.clone(), rung: AtomicBool::new(true) })
+    }
+
+    fn has_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire) && self.rung.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.task.wake_by_ref();
+    }
 }

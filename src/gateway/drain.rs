@@ -69,16 +69,6 @@ impl Draining {
         Self { leaving: Some(Leaving { versions, is_gone: Arc::new(is_gone) }), ..self }
     }
 
-    /// Whether it may have begun since this was last asked. Costs an atomic read or two.
-    pub(super) fn has_news(&mut self) -> bool {
-        let changed = self.leaving.as_mut().is_some_and(|Leaving { versions, .. }| {
-            let changed = versions.has_changed().unwrap_or(false);
-            versions.mark_unchanged();
-            changed
-        });
-        changed || self.begun.load(Ordering::Acquire)
-    }
-
     /// Waits until it begins, or until the one who could begin it is gone.
     pub(super) async fn begins(&mut self) {
         if self.begun.load(Ordering::Acquire) {
@@ -128,7 +118,7 @@ mod tests {
             drop(second);
             assert_ready!(finish.poll());
         }
-        assert!(draining.has_news());
+        assert_ready!(task::spawn(draining.begins()).poll());
     }
 
     #[tokio::test]
@@ -139,16 +129,13 @@ mod tests {
             move || gone.load(Ordering::Relaxed)
         };
         let (mut leaving, other) = (drain.draining().or_when(versions.subscribe(), is_gone), drain.draining());
-        let mut news = leaving.clone();
         let mut begins = task::spawn(leaving.begins());
         assert_pending!(begins.poll());
-        assert!(!news.has_news());
         versions.send_replace(2);
-        assert!(begins.is_woken() && news.has_news() && !news.has_news());
+        assert!(begins.is_woken());
         assert_pending!(begins.poll());
         gone.store(true, Ordering::Relaxed);
         versions.send_replace(3);
-        assert!(news.has_news());
         assert_ready!(begins.poll());
         assert_pending!(task::spawn(other.clone().begins()).poll());
     }

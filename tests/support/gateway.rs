@@ -1,11 +1,18 @@
 //! Gateways on real sockets, as the tests of them begin.
 #![allow(dead_code, reason = "each test uses its part")]
 
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use mesh_router::config::Config;
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port that nobody listens on, below those that the system gives to outgoing connections, and no other caller's.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 200) as u16 * 100;
+    let ports = std::iter::repeat_with(|| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.take(1000).find(is_free).unwrap()
 }
 
 /// Gateways on `ports` in front of one upstream, all of them of HTTP.
