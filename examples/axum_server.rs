@@ -42,12 +42,13 @@ async fn hello(Extension(info): Extension<RouteInfo>, Extension(budget): Extensi
 /// Serves the application on a port of its own.
 async fn serve() -> Result<SocketAddr, BoxError> {
     let mesh = Mesh::new();
+    let front = MeshRouter::inbound(&mesh, "web/front");
     println!("{}", mesh.apply(Config::from_yaml(RULES, "rules.yaml")?)?);
     let router = Router::new().route("/v2/hello", get(hello));
     // Around the router, not into it: `/hello` has to be `/v2/hello` before a route is chosen.
     let app = ServiceBuilder::new()
         .map_response(|response: Response<_>| response.map(Body::new))
-        .layer(MeshRouter::inbound(&mesh, "web/front"))
+        .layer(front)
         .service(router);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
+use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::service::{InboundRouter, MeshRouter, RequestBody, ResponseFlags, RouteInfo};
 use tokio::time::{Instant, sleep};
@@ -165,4 +166,15 @@ async fn rules_come_and_go_with_the_mesh() {
     assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "/hello none ");
     shop::publish(&mesh, RULES);
     assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "tea");
+}
+
+#[tokio::test]
+async fn a_gateway_that_the_application_stands_for_is_there() {
+    let config = || Config::from_yaml(RULES, "rules.yaml").unwrap();
+    let mesh = Mesh::new();
+    assert!(mesh.apply(config()).unwrap().fails_check(), "nobody stands for it yet");
+    let _front = MeshRouter::inbound(&mesh, "web/front");
+    let report = mesh.apply(config()).unwrap();
+    assert!(!report.fails_check(), "{report}");
+    assert!(mesh.report().problems().len() == report.problems().len());
 }

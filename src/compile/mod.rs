@@ -110,7 +110,7 @@ fn compile(
     discovery::review_gateways(&meant, &services, report);
     wildcards::review(&meant, &services, report);
     called_ports::review(&meant, &services, report);
-    references::check(&meant, config, &services, &clusters, options, report);
+    references::check(&meant, config, &services, &clusters, purpose, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes, report);
     policies::complete(&mut meant, options);

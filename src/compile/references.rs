@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
+use super::Purpose;
 use super::clusters::{Asker, Clusters, Dangling};
 use super::delegate::{Delegates, Missing};
 use super::names;
@@ -11,28 +12,29 @@ use super::services::Services;
 use super::virtual_services::{MeantVirtualService, Target};
 use crate::config::Config;
 use crate::error::{Problem, Severity};
-use crate::options::MeshOptions;
 
 /// For how many different names of one sort what may be meant is looked for: each is compared with all that there are.
 const GUESSED: usize = 20;
 
-/// Names every reference of `virtual_services` that dangles.
+/// Names every reference of `virtual_services` that dangles. A gateway that the application stands for is there, and what
+/// is behind it is the application.
 pub(crate) fn check(
     virtual_services: &[MeantVirtualService<'_>],
     config: &Config,
     services: &Services,
     clusters: &Clusters<'_>,
-    options: &MeshOptions,
+    purpose: Purpose<'_>,
     report: &mut Report,
 ) {
+    let is_own = |gateway: &String| purpose.gateways.iter().any(|own| *own.gateway == **gateway);
     let gateways: Vec<String> =
         config.gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace(), gateway.meta.name)).collect();
-    let delegates = Delegates::new(virtual_services, options);
+    let delegates = Delegates::new(virtual_services, purpose.options);
     let mut guesses = Guesses::default();
     let known = Known { services, clusters, hosts: OnceCell::new() };
     for virtual_service in virtual_services {
         for (number, gateway) in virtual_service.gateways.iter().enumerate() {
-            if gateway != names::MESH && !gateways.contains(gateway) {
+            if gateway != names::MESH && !gateways.contains(gateway) && !is_own(gateway) {
                 let message = format!("there is no Gateway {gateway}");
                 let nearest = guesses.gateways.of(gateway, "", || &gateways);
                 report.push(problem(virtual_service, &format!("spec.gateways[{number}]"), message, nearest));
@@ -44,8 +46,10 @@ pub(crate) fn check(
                 report.push(of_destination(virtual_service, target, &dangling, &known, &mut guesses));
             }
         }
+        let served_here = virtual_service.gateways.iter().all(is_own);
         for rule in &virtual_service.rules {
-            let routes = rule.destinations.iter().map(|destination| (&destination.target, "requests get 503"));
+            let routes = rule.destinations.iter().filter(|_| !served_here);
+            let routes = routes.map(|destination| (&destination.target, "requests get 503"));
             let mirrors = rule.policies.mirror_targets().map(|mirror| (mirror, "no copy is sent"));
             let asker = Asker::Gateway(&virtual_service.name.namespace);
             for target in routes.chain(mirrors) {
