@@ -45,12 +45,23 @@ impl Dice {
         let state = match &self.seeded {
             Some(seeded) => {
                 let number = seeded.requests.fetch_add(1, Ordering::Relaxed);
-                seeded.seed ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+                // Mixed, since streams that begin some steps of the generator apart are one stream.
+                mixed(seeded.seed ^ number.wrapping_mul(STEP))
             }
             None => THREAD.with_borrow_mut(Rng::next_u64),
         };
         Draws { state }
     }
+}
+
+/// From one state of the generator to the next.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+/// Each number is another's, and says nothing of it.
+fn mixed(number: u64) -> u64 {
+    let bits = (number ^ (number >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
 }
 
 thread_local! {
@@ -71,11 +82,8 @@ impl Draws {
 
     /// The next 64 random bits.
     pub fn next_u64(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut bits = self.state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bits ^ (bits >> 31)
+        self.state = self.state.wrapping_add(STEP);
+        mixed(self.state)
     }
 
     /// A number below `bound`, or 0 if `bound` is 0. The bias is below `bound / 2^64`.
@@ -99,6 +107,18 @@ mod tests {
     fn each_request_has_its_own_stream() {
         let dice = Dice::seeded(1);
         assert_ne!(dice.draws().next_u64(), dice.draws().next_u64());
+    }
+
+    #[test]
+    fn what_one_request_draws_no_other_draws_later() {
+        for seed in [0, 1, 7, u64::MAX] {
+            let dice = Dice::seeded(seed);
+            let mut drawn = std::collections::HashSet::new();
+            for _ in 0..100 {
+                let mut draws = dice.draws();
+                assert!((0..100).all(|_| drawn.insert(draws.next_u64())), "{seed}");
+            }
+        }
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(crate) fn indented(columns: usize, lines: &str) -> String {
 
 /// A mesh of its own for this YAML.
 pub(crate) fn published(yaml: &str) -> Mesh {
-    let mesh = Mesh::builder().dice(Dice::seeded(7)).build();
+    let mesh = Mesh::builder().dice(Dice::seeded(8)).build();
     publish(&mesh, yaml);
     mesh
 }
