@@ -41,8 +41,7 @@ impl fmt::Display for Place {
 pub enum Severity {
     /// Taken, but worth knowing.
     Warning,
-    /// A field that is read but not honored yet, or that an unknown field name stands for.
-    /// The library takes it; the gateway refuses to start on [`Problem::refuses_start`].
+    /// A field that nothing knows. The library takes it; a strict start refuses it ([`Problem::refuses_start`]).
     Unknown,
     /// A reference to something that is not there. Istio takes it and answers 503; `check` fails on it.
     Reference,

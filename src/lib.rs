@@ -77,7 +77,8 @@
 //!    for services that know nothing of that. Mirrors leave with the first try. If the retry policy and its budget
 //!    allow, it goes round again after a pause, with the body that was kept.
 //! 7. Response headers. Every failure on a matched route is Envoy's response (status, body, flag) with a
-//!    [`RouteInfo`](service::RouteInfo) in its extensions that says why. `Err` comes out only where no rule matched.
+//!    [`RouteInfo`](service::RouteInfo) in its extensions that says why. `Err` comes out only where no rule matched,
+//!    and where an application asks for it ([`ErrorMode`](service::ErrorMode)).
 //!    The request counts on its endpoint until its response body has ended, in whichever way.
 //!
 //! The first try runs in the response future without a box; only what waits (a further try, a pause, a copied body)

@@ -46,9 +46,9 @@ spec:
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: dialled}
+metadata: {name: dialed}
 spec:
-  hosts: [dialled.test]
+  hosts: [dialed.test]
   resolution: NONE
   ports: [{number: 80, name: http, protocol: HTTP}]
 ---
@@ -134,7 +134,7 @@ fn every_kind_of_service_takes_them() {
     let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
     assert!(!mesh.set_endpoints("named.test", 80, vec![host(1)]), "there is no cluster yet");
     mesh.apply(config()).unwrap();
-    for name in ["named.test", "dialled.test", "Reviews", "reviews.default.svc.cluster.local"] {
+    for name in ["named.test", "dialed.test", "Reviews", "reviews.default.svc.cluster.local"] {
         assert!(mesh.set_endpoints(name, 80, vec![host(2)]), "{name}");
         let full = if name == "Reviews" { "reviews.default.svc.cluster.local" } else { name };
         assert_eq!(addresses(&mesh, full)["80|"], ["10.9.9.2:9080"], "{name}");

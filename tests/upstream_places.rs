@@ -113,11 +113,11 @@ fn labels(labels: &[(&str, &str)]) -> Arc<[FailoverLabel]> {
 }
 
 /// The place of an endpoint, and its labels.
-type Labelled<'a> = (&'a str, &'a [(&'a str, &'a str)]);
+type Labeled<'a> = (&'a str, &'a [(&'a str, &'a str)]);
 
 /// The order in which endpoints with these labels are used.
-fn label_order(failover: Failover, endpoints: &[Labelled<'_>]) -> Vec<Vec<u8>> {
-    let config = |(number, (place, labels)): (u8, &Labelled<'_>)| {
+fn label_order(failover: Failover, endpoints: &[Labeled<'_>]) -> Vec<Vec<u8>> {
+    let config = |(number, (place, labels)): (u8, &Labeled<'_>)| {
         let mut config = host(number, place);
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         config.labels = Arc::new(labels.collect());
@@ -347,7 +347,7 @@ fn rh6_hashes_stay_where_they_belong() {
 fn lb2_who_passes_through_goes_where_the_client_went() {
     let cluster = cluster(settings(Policy::PassThrough, Placement::Anywhere), vec![host(1, "")]);
     assert!(nobody(&cluster));
-    let original = Original { dialled: Some(Authority::from_static("192.0.2.1:9")), named: None };
+    let original = Original { dialed: Some(Authority::from_static("192.0.2.1:9")), named: None };
     let choice = Choice { original: Some(&original), ..Choice::default() };
     let dice = Dice::seeded(1);
     let picked = cluster.pick(&mut dice.draws(), &choice).unwrap();

@@ -46,7 +46,7 @@ pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], serv
     for meant in virtual_services.iter().filter(at_gateways) {
         for Target { host, path, .. } in meant.rules.iter().flat_map(|rule| &rule.destinations).map(|to| &to.target) {
             let service = services.find(host);
-            if service.is_some_and(|service| service.discovery == Discovery::Dialled) {
+            if service.is_some_and(|service| service.discovery == Discovery::Dialed) {
                 let message = format!(
                     "{host} has resolution NONE, which leads where the client connected to: clients of a gateway \
                      connect to the gateway, and their requests get 503"

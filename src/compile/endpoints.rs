@@ -148,7 +148,7 @@ pub(crate) fn of_cluster(
     let found: Vec<_> =
         service.endpoints.iter().filter(of_subset).filter_map(|endpoint| endpoint.at(port, names)).collect();
     let named = match service.discovery {
-        Discovery::Dialled => return Some(Found { endpoints: Vec::new(), named: None }),
+        Discovery::Dialed => return Some(Found { endpoints: Vec::new(), named: None }),
         // Nothing of what is looked up for a request has labels.
         Discovery::Requested => return subset.is_none().then_some(Found { endpoints: Vec::new(), named: None }),
         // One that is listed twice stands once to Envoy, as it is listed first.

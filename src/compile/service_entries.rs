@@ -23,7 +23,7 @@ impl Sources<'_> {
             Resolution::Static => Discovery::Listed,
             Resolution::DynamicDns => Discovery::Requested,
             // What a later version has goes where the client leads it.
-            _ => Discovery::Dialled,
+            _ => Discovery::Dialed,
         };
         let known = self.of_service_entry(resource, discovery);
         // Without endpoints the host is its own; a selector that selects nothing leaves none.

@@ -74,7 +74,7 @@ pub(crate) enum Discovery {
     /// By one name, which is one endpoint; none is no cluster.
     LogicalName,
     /// Not at all: requests go where the client connected to.
-    Dialled,
+    Dialed,
     /// Not at all: requests go to the host that they name.
     Requested,
 }
@@ -165,7 +165,7 @@ impl KnownService {
             Target::Name(_) => port.number,
         };
         match self.discovery {
-            Discovery::Dialled => Some(PassThrough::Dialled { port: (target != port.number).then_some(target) }),
+            Discovery::Dialed => Some(PassThrough::Dialed { port: (target != port.number).then_some(target) }),
             Discovery::Requested => {
                 let suffix = self.host.strip_prefix('*').unwrap_or(&self.host);
                 Some(PassThrough::Named { suffix: suffix.into(), port: target })
@@ -286,7 +286,7 @@ impl Discovery {
         match self {
             Self::Listed => !endpoint.is_named(),
             Self::Names | Self::LogicalName => true,
-            Self::Dialled | Self::Requested => false,
+            Self::Dialed | Self::Requested => false,
         }
     }
 }

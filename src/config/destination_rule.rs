@@ -160,7 +160,7 @@ enumeration! {
         LeastConn = "LEAST_CONN",
         /// Any of them.
         Random = "RANDOM",
-        /// The address that the client dialled.
+        /// The address that the client dialed.
         Passthrough = "PASSTHROUGH",
         /// One after the other.
         RoundRobin = "ROUND_ROBIN",

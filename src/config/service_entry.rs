@@ -75,7 +75,7 @@ enumeration! {
 enumeration! {
     /// Where the endpoints of a service come from.
     pub enum Resolution {
-        /// There is one: the address that the client dialled.
+        /// There is one: the address that the client dialed.
         None = "NONE",
         /// They are listed by address.
         Static = "STATIC",

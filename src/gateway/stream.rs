@@ -25,7 +25,7 @@ use crate::upstream::{Choice, Cluster};
 pub(super) struct Stream {
     route: Arc<StreamRoute>,
     cluster: Arc<Cluster>,
-    /// The client and the address that it dialled.
+    /// The client and the address that it dialed.
     client: Option<(SocketAddr, SocketAddr)>,
     draws: Draws,
 }

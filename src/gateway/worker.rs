@@ -217,7 +217,7 @@ enum Door {
 /// Who opened a connection, and what it is served with.
 struct Caller<'a, M> {
     serving: &'a Serving<M>,
-    /// The client and the address that it dialled.
+    /// The client and the address that it dialed.
     client: Option<(SocketAddr, SocketAddr)>,
     guards: (Alive, Draining),
 }

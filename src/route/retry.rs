@@ -29,7 +29,7 @@ pub struct RetryPolicy {
     /// The most tries after the first, at least 1.
     pub attempts: u32,
     /// How long each try may take, the first included, once its connection is ready and the request was sent
-    /// (`perTryTimeout`); see [`Self::try_timeout`].
+    /// (`perTryTimeout`); one that is not below the timeout of the request counts for nothing.
     pub per_try_timeout: Option<Duration>,
     /// What is tried again (`retryOn`).
     pub on: RetryOn,
@@ -225,12 +225,6 @@ impl RetryPolicy {
         self.on.has(wanted)
     }
 
-    /// How long each try of a request may take that itself may take `timeout`: a limit that is not below that counts for
-    /// nothing.
-    pub fn try_timeout(&self, timeout: Option<Duration>) -> Option<Duration> {
-        self.per_try_timeout.filter(|limit| timeout.is_none_or(|timeout| *limit < timeout))
-    }
-
     /// The pause before further try number `retry`, counted from 1: anything from nothing up to a bound that begins
     /// at [`Self::backoff`], doubles each time and stays at ten times that.
     pub fn backoff(&self, retry: u32, draws: &mut Draws) -> Duration {
@@ -352,17 +346,6 @@ mod tests {
         assert_eq!(on, RetryOn::RESET.and(RetryOn::STATUSES));
         assert_eq!(&*statuses, [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS]);
         assert_eq!(RetryPolicy::parse_on("").0, RetryOn::NOTHING);
-    }
-
-    #[test]
-    fn rt6_a_limit_of_a_try_is_below_that_of_the_request() {
-        let of = |seconds| Some(Duration::from_secs(seconds));
-        let policy = RetryPolicy { per_try_timeout: of(2), ..RetryPolicy::default() };
-        assert_eq!(policy.try_timeout(None), of(2));
-        assert_eq!(policy.try_timeout(of(3)), of(2));
-        assert_eq!(policy.try_timeout(of(2)), None);
-        assert_eq!(policy.try_timeout(of(1)), None);
-        assert_eq!(RetryPolicy::default().try_timeout(of(1)), None);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) fn hashed(forward: &Forward, head: &Parts, origin: &Origin, draws: &m
 }
 
 /// The authority that the client connected to, with the port where that is the one of `https`.
-fn dialled(head: &Parts) -> Option<Authority> {
+fn dialed(head: &Parts) -> Option<Authority> {
     let authority = authority(head)?;
     if authority.port_u16().is_some() || head.uri.scheme() != Some(&Scheme::HTTPS) {
         return Some(authority);
@@ -61,7 +61,7 @@ impl Exchange {
         if let Some(original) = &mut original
             && self.listener.is_none()
         {
-            original.dialled = dialled(head);
+            original.dialed = dialed(head);
         }
         self.announce(head, 1);
         self.change(route, forward, head).ok_or_else(LocalReply::bad_path)?;
@@ -91,7 +91,7 @@ impl Exchange {
     /// Remembers where it leads by itself, if a cluster passes through.
     pub(super) fn lead_itself(&mut self, head: &Parts) {
         if self.passes_through() {
-            self.extras().original = Some(Original { dialled: dialled(head), named: authority(head) });
+            self.extras().original = Some(Original { dialed: dialed(head), named: authority(head) });
         }
     }
 

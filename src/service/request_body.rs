@@ -43,7 +43,7 @@ pub struct Aim {
     pub authority: Option<Authority>,
     /// The request's place among those that the cluster admits.
     pub admission: Admission,
-    /// Whose request it is, for a PROXY header: the client and the address that it dialled. `None`: this process' own,
+    /// Whose request it is, for a PROXY header: the client and the address that it dialed. `None`: this process' own,
     /// or the endpoint gets no such header.
     pub client: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The TLS that the application asked for itself. `None`: only what the endpoint's settings say.
@@ -100,7 +100,7 @@ impl Aim {
         self
     }
 
-    /// The same aim for a request of `client`, which dialled `local`.
+    /// The same aim for a request of `client`, which dialed `local`.
     #[must_use]
     pub fn with_client(mut self, client: SocketAddr, local: SocketAddr) -> Self {
         self.client = Some(Box::new((client, local)));

@@ -155,7 +155,7 @@ impl Transport {
     /// [`ConnectionSettings`] of its cluster say. It is not pooled and counts against no limit.
     ///
     /// `host` is the name in the TLS handshake and in the certificate where the cluster names none; `client` is whom a
-    /// PROXY header speaks of, with the address that it dialled. With a `tunnel` the endpoint is a forward proxy that is
+    /// PROXY header speaks of, with the address that it dialed. With a `tunnel` the endpoint is a forward proxy that is
     /// asked for it first: what is read and written then is what comes and goes at its other end.
     ///
     /// # Errors

@@ -19,7 +19,7 @@ use crate::upstream::{ConnectionSettings, Protocol, ProxyVersion, TcpKeepalive};
 pub(super) struct Variant {
     /// The host of the request in lower case, where it is the name in the TLS handshake or in the certificate.
     pub(super) name: Option<Box<str>>,
-    /// The client and the address that it dialled, where a PROXY header says so.
+    /// The client and the address that it dialed, where a PROXY header says so.
     pub(super) client: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The TLS that the application asked for, where the endpoint's own does not take its place.
     pub(super) https: Option<Box<Https>>,
@@ -61,7 +61,7 @@ pub(super) struct Terms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Proxy {
     pub(super) version: ProxyVersion,
-    /// The client and the address that it dialled; `None`: the connection is this process' own.
+    /// The client and the address that it dialed; `None`: the connection is this process' own.
     pub(super) client: Option<(SocketAddr, SocketAddr)>,
 }
 

@@ -134,7 +134,7 @@ impl Cluster {
 
     /// Whether its requests go where they lead by themselves: a pick needs [`Choice::original`].
     pub fn pass_through(&self) -> Option<&PassThrough> {
-        const AS_DIALLED: PassThrough = PassThrough::Dialled { port: None };
+        const AS_DIALLED: PassThrough = PassThrough::Dialed { port: None };
         match &self.settings.pass_through {
             None if self.settings.balancing.policy == Policy::PassThrough => Some(&AS_DIALLED),
             pass => pass.as_ref(),

@@ -21,7 +21,7 @@ const REMEMBERED: usize = 1024;
 #[non_exhaustive]
 pub enum PassThrough {
     /// Where the client connected to (`resolution: NONE`, `simple: PASSTHROUGH`).
-    Dialled {
+    Dialed {
         /// The port instead of the one that the client addressed (`targetPort`).
         port: Option<u16>,
     },
@@ -39,7 +39,7 @@ pub enum PassThrough {
 pub struct Original {
     /// The authority that the client connected to, before any rule changed it; without a port it is 80. `None` at a
     /// gateway: its clients connect to the gateway.
-    pub dialled: Option<Authority>,
+    pub dialed: Option<Authority>,
     /// The authority that the request has as it is sent.
     pub named: Option<Authority>,
 }
@@ -48,8 +48,8 @@ impl Original {
     /// The host and port that `pass` leads to; `None`: to nowhere.
     fn host(&self, pass: &PassThrough) -> Option<(Cow<'_, str>, u16)> {
         match pass {
-            PassThrough::Dialled { port } => {
-                let authority = self.dialled.as_ref()?;
+            PassThrough::Dialed { port } => {
+                let authority = self.dialed.as_ref()?;
                 Some((lower_case(authority.host()), port.or(authority.port_u16()).unwrap_or(80)))
             }
             PassThrough::Named { suffix, port } => {
@@ -130,8 +130,8 @@ fn address(host: &str, port: u16) -> Address {
 mod tests {
     use super::*;
 
-    fn dialled(authority: &str) -> Original {
-        Original { dialled: Some(authority.parse().unwrap()), named: Some("named.example.com".parse().unwrap()) }
+    fn dialed(authority: &str) -> Original {
+        Original { dialed: Some(authority.parse().unwrap()), named: Some("named.example.com".parse().unwrap()) }
     }
 
     fn picker() -> impl Fn(&Originals, &PassThrough, &Original) -> Option<Picked> {
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_request_goes_where_its_client_connected_to() {
         let (originals, pick) = (Originals::default(), picker());
-        let port = |port| PassThrough::Dialled { port };
+        let port = |port| PassThrough::Dialed { port };
         for (authority, pass, expected) in [
             ("10.0.0.7:9080", port(None), "10.0.0.7:9080"),
             ("10.0.0.7", port(None), "10.0.0.7:80"),
@@ -151,11 +151,11 @@ mod tests {
             ("[fd00::1]:90", port(None), "[fd00::1]:90"),
             ("user@A.example.com", port(None), "a.example.com:80"),
         ] {
-            let picked = pick(&originals, &pass, &dialled(authority)).unwrap();
+            let picked = pick(&originals, &pass, &dialed(authority)).unwrap();
             assert_eq!(picked.endpoint().address.to_string(), expected);
             assert_eq!(picked.endpoint().authority, expected);
         }
-        let unknown = Original { dialled: None, ..dialled("a") };
+        let unknown = Original { dialed: None, ..dialed("a") };
         assert!(pick(&originals, &port(None), &unknown).is_none());
     }
 
@@ -170,7 +170,7 @@ mod tests {
             ("169.254.169.254", None),
             ("example.com.evil.test", None),
         ] {
-            let original = Original { dialled: None, named: Some(named.parse().unwrap()) };
+            let original = Original { dialed: None, named: Some(named.parse().unwrap()) };
             let picked = pick(&originals, &pass, &original);
             let address = picked.map(|picked| picked.endpoint().address.to_string());
             assert_eq!(address.as_deref(), expected, "{named}");
@@ -180,12 +180,12 @@ mod tests {
     #[test]
     fn a_host_is_one_endpoint_as_long_as_it_is_remembered() {
         let (originals, pick) = (Originals::default(), picker());
-        let pass = PassThrough::Dialled { port: None };
-        let at = |number: usize| dialled(&format!("h{number}.test"));
+        let pass = PassThrough::Dialed { port: None };
+        let at = |number: usize| dialed(&format!("h{number}.test"));
         let held = pick(&originals, &pass, &at(1)).unwrap();
         let idle = pick(&originals, &pass, &at(2)).unwrap().endpoint().id;
-        assert_eq!(pick(&originals, &pass, &dialled("H2.test:80")).unwrap().endpoint().id, idle);
-        assert_ne!(pick(&originals, &pass, &dialled("h2.test:81")).unwrap().endpoint().id, idle);
+        assert_eq!(pick(&originals, &pass, &dialed("H2.test:80")).unwrap().endpoint().id, idle);
+        assert_ne!(pick(&originals, &pass, &dialed("h2.test:81")).unwrap().endpoint().id, idle);
         assert_eq!(held.endpoint().active(), 1);
         for number in 3..=REMEMBERED + 1 {
             drop(pick(&originals, &pass, &at(number)));

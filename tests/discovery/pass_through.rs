@@ -95,7 +95,7 @@ async fn one_host_keeps_one_endpoint_and_with_it_its_connections() {
     use mesh_router::upstream::{Choice, Original};
     let published = publish(&entry("a", &format!("{{hosts: [a.test], {PORTS}}}")));
     let cluster = published.cluster("outbound|80||a.test").unwrap();
-    let original = Original { dialled: Some("a.test".parse().unwrap()), ..Original::default() };
+    let original = Original { dialed: Some("a.test".parse().unwrap()), ..Original::default() };
     let pick =
         || cluster.pick(&mut Dice::new().draws(), &Choice { original: Some(&original), ..Choice::default() }).unwrap();
     let (first, second) = (pick(), pick());

@@ -126,8 +126,8 @@ fn serve_on(io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, name: &'st
 async fn a_transport_goes_over_pipes_of_a_test() {
     for (protocol, version) in [("HTTP", "HTTP/1.1"), ("HTTP2", "HTTP/2.0")] {
         let mesh = mesh_of(protocol, &["10.1.2.3:8080".parse().unwrap()], "", "");
-        let dialled = Arc::new(Mutex::new(Vec::new()));
-        let seen = dialled.clone();
+        let dialed = Arc::new(Mutex::new(Vec::new()));
+        let seen = dialed.clone();
         let transport = Transport::builder().connector(move |address: Address| {
             seen.lock().unwrap().push(address.to_string());
             let (near, far) = tokio::io::duplex(64 * 1024);
@@ -138,7 +138,7 @@ async fn a_transport_goes_over_pipes_of_a_test() {
         for _ in 0..3 {
             assert_eq!(ask(service.clone(), "").await.body(), &format!("pipe {version} shop.test"));
         }
-        assert_eq!(*dialled.lock().unwrap(), ["10.1.2.3:8080"], "one connection, kept");
+        assert_eq!(*dialed.lock().unwrap(), ["10.1.2.3:8080"], "one connection, kept");
     }
 }
 
