@@ -28,7 +28,7 @@ message! {
     pub struct Server {
         /// The port. Required.
         pub port: Option<ServerPort> = "port",
-        /// The address, or `unix:///path`. Empty: all addresses.
+        /// The address, or `unix:///path`, on Linux also `unix://@name`. Empty: all addresses of IPv4; `::`: all of IPv6.
         pub bind: String = "bind",
         /// The hosts, each with or without `namespace/` before it. Required.
         pub hosts: Vec<String> = "hosts",

@@ -260,7 +260,8 @@ struct Control {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Opened {
     bind: Bind,
-    /// The listener in plaintext, with whether it is of gRPC-Web: its connections end with it. Those in TLS come and go behind one socket.
+    /// The listener in plaintext, with whether it is of gRPC-Web: its connections end with it. Those in TLS come and go
+    /// behind one socket.
     plain: Option<(Arc<str>, u16, bool)>,
 }
 
