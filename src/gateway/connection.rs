@@ -130,20 +130,17 @@ where
     let mut begins = pin!(draining.begins());
     let (mut bell, mut told) = (None, false);
     std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
-        let mut is_over = idle.poll_expired(cx);
-        if told && is_over && may_be_left() {
-            return Poll::Ready(Ok(()));
-        }
         let bell = bell.get_or_insert_with(|| Bell::new(cx.waker()));
-        if !told && bell.has_rung() {
-            is_over |= begins.as_mut().poll(&mut Context::from_waker(&Waker::from(bell.clone()))).is_ready();
-        }
-        if is_over {
+        let has_begun = !told
+            && bell.has_rung()
+            && begins.as_mut().poll(&mut Context::from_waker(&Waker::from(bell.clone()))).is_ready();
+        if has_begun || (!told && idle.poll_expired(cx)) {
             told = true;
             finish(connection.as_mut());
             idle.give(FAREWELL);
-            // The timer has to know whom to wake.
-            let _ = idle.poll_expired(cx);
+        }
+        if told && idle.poll_expired(cx) && may_be_left() {
+            return Poll::Ready(Ok(()));
         }
         connection.as_mut().poll(cx)
     })

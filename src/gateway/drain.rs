@@ -1,15 +1,14 @@
 //! Ending without breaking anything: [`Drain`] tells connections to finish, and knows when the last one has.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, watch};
 
 /// Tells everything that holds a [`Draining`] to finish, and waits for everything that holds an [`Alive`].
 #[derive(Debug)]
 pub(super) struct Drain {
-    begun: Arc<AtomicBool>,
-    signal: watch::Sender<()>,
+    /// Whether it has begun.
+    signal: watch::Sender<bool>,
     alive: mpsc::Sender<()>,
     ends: mpsc::Receiver<()>,
 }
@@ -23,8 +22,7 @@ pub(super) struct Alive {
 /// Hears when a drain begins.
 #[derive(Clone, Debug)]
 pub(super) struct Draining {
-    begun: Arc<AtomicBool>,
-    signal: watch::Receiver<()>,
+    signal: watch::Receiver<bool>,
     leaving: Option<Leaving>,
 }
 
@@ -38,7 +36,7 @@ struct Leaving {
 impl Drain {
     pub(super) fn new() -> Self {
         let (alive, ends) = mpsc::channel(1);
-        Self { begun: Arc::default(), signal: watch::Sender::new(()), alive, ends }
+        Self { signal: watch::Sender::new(false), alive, ends }
     }
 
     pub(super) fn alive(&self) -> Alive {
@@ -46,13 +44,12 @@ impl Drain {
     }
 
     pub(super) fn draining(&self) -> Draining {
-        Draining { begun: self.begun.clone(), signal: self.signal.subscribe(), leaving: None }
+        Draining { signal: self.signal.subscribe(), leaving: None }
     }
 
     /// Begins the drain and waits until the last [`Alive`] is gone.
     pub(super) async fn finish(mut self) {
-        self.begun.store(true, Ordering::Release);
-        self.signal.send_replace(());
+        self.signal.send_replace(true);
         drop(self.alive);
         // Nothing is ever sent: it ends when all senders are gone.
         let _ = self.ends.recv().await;
@@ -71,16 +68,14 @@ impl Draining {
 
     /// Waits until it begins, or until the one who could begin it is gone.
     pub(super) async fn begins(&mut self) {
-        if self.begun.load(Ordering::Acquire) {
-            return;
-        }
+        let begun = |begun: &bool| *begun;
         let Some(Leaving { versions, is_gone }) = &mut self.leaving else {
-            let _ = self.signal.changed().await;
+            let _ = self.signal.wait_for(begun).await;
             return;
         };
         loop {
             tokio::select! {
-                _ = self.signal.changed() => return,
+                _ = self.signal.wait_for(begun) => return,
                 changed = versions.changed() => if changed.is_err() || is_gone() {
                     return;
                 },
@@ -97,6 +92,8 @@ impl std::fmt::Debug for Leaving {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use tokio_test::{assert_pending, assert_ready, task};
 
     use super::*;

@@ -269,12 +269,14 @@ impl<M> Caller<'_, M> {
         let Some((hello, io)) = read else { return Ok(()) };
         let name = hello.server_name.as_deref();
         let (door, ended) = {
+            // Before it is looked: what is published meanwhile is a change.
+            let versions = self.serving.mesh.subscribe();
             let snapshot = self.serving.mesh.load();
             let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
             let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
             let ended = self.serving.configs.of(listener);
             if ended.is_some() {
-                self.guards.1 = self.guards.1.clone().or_when(self.serving.mesh.subscribe(), self.is_gone(listener));
+                self.guards.1 = self.guards.1.clone().or_when(versions, self.is_gone(listener));
             }
             (self.door(&snapshot, listener, Some(&hello)), ended)
         };
