@@ -330,8 +330,14 @@ mod tests {
 
     #[test]
     fn a_try_may_not_take_as_long_as_the_request() {
-        let second = Some(Duration::from_secs(1));
-        assert_eq!(Deadline::new(second, second, false, &HeaderMap::new()).per_try, None);
+        let of = |seconds| Some(Duration::from_secs(seconds));
+        let per_try = |timeout, per_try| Deadline::new(timeout, per_try, false, &HeaderMap::new()).per_try;
+        assert_eq!(per_try(None, of(2)), of(2));
+        assert_eq!(per_try(of(3), of(2)), of(2));
+        for timeout in [of(2), of(1)] {
+            assert_eq!(per_try(timeout, of(2)), None);
+        }
+        assert_eq!(per_try(of(1), None), None);
         assert!(Deadline::new(Some(Duration::ZERO), None, false, &HeaderMap::new()).is_none());
     }
 }

@@ -156,10 +156,7 @@ where
                     continue;
                 }
                 Poll::Ready(Err(ended)) => ended,
-                Poll::Pending => {
-                    story.read_ahead(cx);
-                    Ended::Expired(ready!(poll_deadline(&mut story.exchange.deadline, timer, false, cx)))
-                }
+                Poll::Pending => ready!(poll_expiry(story, timer, false, cx)),
             },
             Phase::Trying => ready!(match hedge {
                 Some(hedge) => hedge.poll(story, call, timer, cx),
@@ -189,12 +186,24 @@ where
     B::Error: Into<BoxError>,
 {
     match poll_call(call, cx) {
-        Poll::Pending => {
-            story.read_ahead(cx);
-            poll_deadline(&mut story.exchange.deadline, timer, true, cx).map(Ended::Expired)
-        }
+        Poll::Pending => poll_expiry(story, timer, true, cx),
         ended => ended,
     }
+}
+
+/// Waits for the end of the time of a request, or of its try, which may begin with what there is of its body.
+fn poll_expiry<S, B, R>(
+    story: &mut Story<S, B>,
+    timer: &mut Pin<&mut Option<Sleep>>,
+    trying: bool,
+    cx: &mut Context<'_>,
+) -> Poll<Ended<R>>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    story.read_ahead(cx);
+    poll_deadline(&mut story.exchange.deadline, timer, trying, cx).map(Ended::Expired)
 }
 
 /// Waits for what comes of a try.

@@ -40,7 +40,6 @@ struct State<B> {
     /// When all of it had been read.
     read_at: Option<Instant>,
     keeping: bool,
-    outgrown: bool,
     failed: bool,
     /// How, for the reader that comes to it.
     error: Option<BodyError>,
@@ -93,7 +92,6 @@ where
             begun: false,
             read_at: None,
             keeping,
-            outgrown: false,
             failed: false,
             error: None,
             ahead: 0,
@@ -254,7 +252,7 @@ where
             return;
         }
         if self.kept_bytes + chunk.len() > KEPT || self.kept.len() >= PIECES {
-            (self.keeping, self.outgrown) = (false, true);
+            self.keeping = false;
             return;
         }
         self.kept_bytes += chunk.len();
