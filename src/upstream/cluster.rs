@@ -338,3 +338,34 @@ fn first_of_each_address(mut endpoints: Vec<EndpointConfig>) -> Vec<EndpointConf
     endpoints.retain(|_| first.next().unwrap_or(false));
     endpoints
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::registry::Registry;
+    use super::*;
+    use crate::dice::Dice;
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_are_looked_after_when_the_alarm_rings_or_their_health_has_changed() {
+        let key = ClusterKey::new("a.test", "", 80);
+        let cluster = Registry::new(&Dice::seeded(1)).cluster(key, ClusterSettings::default(), Vec::new());
+        assert!(cluster.is_due(), "they may be known from before");
+        cluster.alarm.take();
+        assert!(!cluster.is_due());
+        cluster.lasting.health_changed();
+        assert!(cluster.is_due());
+        cluster.built.store(cluster.lasting.version(), Ordering::Relaxed);
+        assert!(!cluster.is_due());
+        cluster.alarm.set(cluster.lasting.tick(Instant::now() + Duration::from_secs(1)));
+        tokio::time::advance(Duration::from_millis(999)).await;
+        assert!(!cluster.is_due());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(cluster.is_due());
+        // Whatever was put off is seen to at once where something else is due.
+        cluster.alarm.set(cluster.lasting.tick(Instant::now() + Duration::from_secs(1)));
+        cluster.alarm.set(AT_ONCE);
+        assert!(cluster.is_due());
+    }
+}

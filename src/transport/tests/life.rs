@@ -177,6 +177,15 @@ async fn answered_early(
     (endpoint, pipe)
 }
 
+/// The same, with a request that waited for the connection and does so no longer; the rest of the upload comes first.
+async fn given_up(net: &Net, transport: &Transport) -> (Feed, Arc<Endpoint>, DuplexStream) {
+    let (feed, body) = fed();
+    let (endpoint, pipe) = answered_early(net, transport, ConnectionSettings::default(), body).await;
+    let waited = tokio::time::timeout(Duration::from_secs(1), ask(transport, &endpoint)).await;
+    assert!(waited.is_err());
+    (feed, endpoint, pipe)
+}
+
 /// In use: connections.
 fn connections(endpoint: &Endpoint) -> u64 {
     endpoint.limits().in_use().connections
@@ -225,10 +234,7 @@ async fn an_upload_without_end_makes_room_for_who_waits() {
     // One that nobody waits for any more by then goes on.
     let net = Net::new();
     let transport = net.transport();
-    let (feed, body) = fed();
-    let (endpoint, _pipe) = answered_early(&net, &transport, ConnectionSettings::default(), body).await;
-    let given_up = tokio::time::timeout(Duration::from_secs(1), ask(&transport, &endpoint)).await;
-    assert!(given_up.is_err());
+    let (feed, endpoint, _pipe) = given_up(&net, &transport).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!((connections(&endpoint), feed.is_closed()), (1, false));
     transport.close();
@@ -240,10 +246,7 @@ async fn an_upload_without_end_makes_room_for_who_waits() {
 async fn a_connection_that_is_waited_for_goes_with_its_transport() {
     let net = Net::new();
     let transport = net.transport();
-    let (feed, body) = fed();
-    let (endpoint, _pipe) = answered_early(&net, &transport, ConnectionSettings::default(), body).await;
-    let given_up = tokio::time::timeout(Duration::from_secs(1), ask(&transport, &endpoint)).await;
-    assert!(given_up.is_err());
+    let (feed, endpoint, _pipe) = given_up(&net, &transport).await;
     drop(transport);
     settle().await;
     assert_eq!((connections(&endpoint), feed.is_closed()), (0, true));
