@@ -1,10 +1,11 @@
 //! Istio's standard metrics.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, StatusCode};
-use metrics::{Counter, Histogram, Label};
+use metrics::{Counter, Histogram, IntoF64, Label};
 use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
@@ -27,6 +28,8 @@ pub struct ClusterMetrics {
 struct Inner {
     source: Vec<Label>,
     destination: Vec<Label>,
+    /// Whether anybody counts, as the first request found.
+    heard: OnceLock<bool>,
     http: [OnceLock<Handles>; COMMON.len()],
     grpc_ok: OnceLock<Handles>,
 }
@@ -52,43 +55,55 @@ impl ClusterMetrics {
     }
 
     fn made_of(source: Vec<Label>, destination: Vec<Label>) -> Self {
-        let inner = Inner { source, destination, http: Default::default(), grpc_ok: OnceLock::new() };
-        Self { inner: Arc::new(inner) }
-    }
-
-    fn record(&self, record: &RequestRecord) {
-        let milliseconds = record.started.elapsed().as_secs_f64() * 1e3;
-        let make = || self.inner.handles(record);
-        match self.inner.kept(record) {
-            Some(slot) => slot.get_or_init(make).record(milliseconds),
-            None => make().record(milliseconds),
-        }
+        let (heard, grpc_ok) = (OnceLock::new(), OnceLock::new());
+        Self { inner: Arc::new(Inner { source, destination, heard, http: Default::default(), grpc_ok }) }
     }
 }
 
 impl Inner {
-    fn kept(&self, record: &RequestRecord) -> Option<&OnceLock<Handles>> {
-        if !record.flags.is_empty() {
+    fn is_heard(&self) -> bool {
+        *self.heard.get_or_init(|| self.asks_recorder())
+    }
+
+    /// Whether there is a recorder. That of `metrics` for want of one has no size; neither may another, but what is
+    /// registered with it wants values.
+    #[cold]
+    fn asks_recorder(&self) -> bool {
+        let answered = Seen { code: 200, flags: ResponseFlags::NONE, grpc: Grpc::No };
+        metrics::with_recorder(|recorder| size_of_val(recorder) > 0) || self.handles(answered).wants_values()
+    }
+
+    fn record(&self, seen: Seen, started: Instant) {
+        let milliseconds = started.elapsed().as_secs_f64() * 1e3;
+        let make = || self.handles(seen);
+        match self.kept(seen) {
+            Some(slot) => slot.get_or_init(make).record(milliseconds),
+            None => make().record(milliseconds),
+        }
+    }
+
+    fn kept(&self, seen: Seen) -> Option<&OnceLock<Handles>> {
+        if !seen.flags.is_empty() {
             return None;
         }
-        match record.grpc {
-            Grpc::No => COMMON.iter().position(|&code| code == record.code).map(|at| &self.http[at]),
-            Grpc::Status(0) if record.code == 200 => Some(&self.grpc_ok),
+        match seen.grpc {
+            Grpc::No => COMMON.iter().position(|&code| code == seen.code).map(|at| &self.http[at]),
+            Grpc::Status(0) if seen.code == 200 => Some(&self.grpc_ok),
             _ => None,
         }
     }
 
-    fn handles(&self, record: &RequestRecord) -> Handles {
-        let (protocol, grpc_status) = match record.grpc {
+    fn handles(&self, seen: Seen) -> Handles {
+        let (protocol, grpc_status) = match seen.grpc {
             Grpc::No => ("http", String::new()),
             Grpc::Unknown => ("grpc", String::new()),
             Grpc::Status(status) => ("grpc", status.to_string()),
         };
         let mut labels = [&*self.source, &*self.destination].concat();
         labels.push(Label::from_static_parts("request_protocol", protocol));
-        labels.push(Label::new("response_code", record.code.to_string()));
+        labels.push(Label::new("response_code", seen.code.to_string()));
         labels.push(Label::new("grpc_response_status", grpc_status));
-        labels.push(Label::new("response_flags", record.flags.to_string()));
+        labels.push(Label::new("response_flags", seen.flags.to_string()));
         Handles {
             requests: metrics::counter!("istio_requests_total", labels.clone()),
             duration: metrics::histogram!("istio_request_duration_milliseconds", labels),
@@ -100,6 +115,20 @@ impl Handles {
     fn record(&self, milliseconds: f64) {
         self.requests.increment(1);
         self.duration.record(milliseconds);
+    }
+
+    /// Whether a value would be looked at; none is counted.
+    fn wants_values(&self) -> bool {
+        struct Wanted<'a>(&'a Cell<bool>);
+        impl IntoF64 for Wanted<'_> {
+            fn into_f64(self) -> f64 {
+                self.0.set(true);
+                0.0
+            }
+        }
+        let wanted = Cell::new(false);
+        self.duration.record_many(Wanted(&wanted), 0);
+        wanted.get()
     }
 }
 
@@ -121,10 +150,17 @@ impl MeshMetrics {
 }
 
 /// What will be counted when a request has ended: it counts itself when it is dropped.
+///
+/// Where nobody counts it looks at no clock and holds nothing.
 #[derive(Debug)]
 pub(crate) struct RequestRecord {
-    metrics: ClusterMetrics,
-    started: Instant,
+    heard: Option<(ClusterMetrics, Instant)>,
+    seen: Seen,
+}
+
+/// What a request is counted under, its cluster aside.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
     code: u16,
     flags: ResponseFlags,
     grpc: Grpc,
@@ -140,38 +176,38 @@ enum Grpc {
 impl RequestRecord {
     /// A request that begins now. Unless it is answered it ends as one whose client went away.
     pub(crate) fn new(metrics: &ClusterMetrics, grpc: bool) -> Self {
+        let grpc = if grpc { Grpc::Unknown } else { Grpc::No };
         Self {
-            metrics: metrics.clone(),
-            started: Instant::now(),
-            code: 0,
-            flags: ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
-            grpc: if grpc { Grpc::Unknown } else { Grpc::No },
+            heard: metrics.inner.is_heard().then(|| (metrics.clone(), Instant::now())),
+            seen: Seen { code: 0, flags: ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, grpc },
         }
     }
 
-    /// When it began.
+    /// When it began, if it is counted.
     pub(crate) fn started(&self) -> Option<Instant> {
-        Some(self.started)
+        self.heard.as_ref().map(|(_, started)| *started)
     }
 
     pub(crate) fn answered(&mut self, status: StatusCode, flags: ResponseFlags) {
-        self.code = status.as_u16();
-        self.flags = flags;
+        self.seen.code = status.as_u16();
+        self.seen.flags = flags;
     }
 
     /// Takes the gRPC status from trailers, or from the head of a response without any.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
-        if self.grpc != Grpc::No
+        if self.seen.grpc != Grpc::No
             && let Some(status) = grpc_number(trailers)
         {
-            self.grpc = Grpc::Status(status);
+            self.seen.grpc = Grpc::Status(status);
         }
     }
 }
 
 impl Drop for RequestRecord {
     fn drop(&mut self) {
-        self.metrics.record(self);
+        if let Some((metrics, started)) = &self.heard {
+            metrics.inner.record(self.seen, *started);
+        }
     }
 }
 
@@ -282,6 +318,55 @@ mod tests {
         });
         assert_eq!(lines.len(), 2);
         assert!(lines.iter().any(|line| line.contains(r#"grpc_response_status="5""#)), "{lines:?}");
+    }
+
+    #[test]
+    fn where_nobody_counts_nothing_is_held() {
+        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80));
+        assert!(RequestRecord::new(&metrics, false).heard.is_none());
+        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80));
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let heard = || RequestRecord::new(&metrics, false).heard.is_some();
+        assert!(metrics::with_local_recorder(&recorder, heard));
+    }
+
+    /// A recorder without size, which keeps what it is told where it can.
+    struct Sizeless;
+
+    thread_local! {
+        static TOLD: std::cell::RefCell<Vec<f64>> = const { std::cell::RefCell::new(Vec::new()) };
+    }
+
+    impl metrics::HistogramFn for Sizeless {
+        fn record(&self, value: f64) {
+            TOLD.with_borrow_mut(|told| told.push(value));
+        }
+    }
+
+    impl metrics::Recorder for Sizeless {
+        fn describe_counter(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn describe_gauge(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn describe_histogram(&self, _: metrics::KeyName, _: Option<metrics::Unit>, _: metrics::SharedString) {}
+        fn register_counter(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> Counter {
+            Counter::noop()
+        }
+        fn register_gauge(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> metrics::Gauge {
+            metrics::Gauge::noop()
+        }
+        fn register_histogram(&self, _: &metrics::Key, _: &metrics::Metadata<'_>) -> Histogram {
+            Histogram::from_arc(Arc::new(Self))
+        }
+    }
+
+    #[test]
+    fn a_recorder_without_size_is_heard_and_asking_tells_it_nothing() {
+        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80));
+        metrics::with_local_recorder(&Sizeless, || {
+            let record = RequestRecord::new(&metrics, false);
+            assert!(TOLD.with_borrow(Vec::is_empty));
+            drop(record);
+        });
+        assert_eq!(TOLD.with_borrow(Vec::len), 1);
     }
 
     #[test]
