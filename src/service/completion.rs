@@ -7,8 +7,9 @@ use http::HeaderMap;
 use super::admission::Admission;
 use super::body_error::BodyError;
 use super::classify;
-use crate::outcome::Outcome;
-use crate::telemetry::RequestRecord;
+use super::local_reply::failure_reply;
+use crate::outcome::{Failure, Outcome};
+use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::{Cluster, Picked};
 
 /// What a try holds of its cluster.
@@ -32,28 +33,61 @@ pub(super) struct Completion {
     record: Option<RequestRecord>,
     /// Who judges the endpoint by a body that breaks off.
     cluster: Option<Arc<Cluster>>,
+    /// Whether a client on a connection of its own waits for the body, and went away if it is given up.
+    awaited: bool,
 }
 
 impl Completion {
     pub(super) fn new(taken: Option<Taken>, record: Option<RequestRecord>) -> Self {
-        Self { taken, record, cluster: None }
+        Self { taken, record, cluster: None, awaited: false }
     }
 
     /// The same, where outlier detection of `cluster` is told of a body that breaks off.
-    pub(super) fn judged_by(self, cluster: Option<Arc<Cluster>>) -> Self {
-        Self { cluster, ..self }
+    pub(super) fn judged_by(mut self, cluster: Option<Arc<Cluster>>) -> Self {
+        self.cluster = cluster;
+        self
     }
 
-    /// The upstream's body failed, after a head that may have been good.
-    pub(super) fn broke_off(&self, error: &BodyError) {
-        if let Some((cluster, taken)) = self.cluster.as_ref().zip(self.taken.as_ref()) {
-            cluster.report(taken.picked.endpoint(), Outcome::Failure(classify::failure(error)));
+    /// The same, where a body that is given up says that its client went away.
+    pub(super) fn awaited(mut self, awaited: bool) -> Self {
+        self.awaited = awaited;
+        self
+    }
+
+    /// The body failed, after a head that may have been good.
+    pub(super) fn broke_off(mut self, error: &BodyError) {
+        let failure = if error.is_timeout() { Failure::Timeout } else { classify::failure(error) };
+        let (_, flags, _) = failure_reply(failure);
+        self.cut_off(flags);
+        // A timeout here is the rule's, and says nothing of the endpoint once it has answered.
+        if let Some((cluster, taken)) = self.cluster.as_ref().zip(self.taken.as_ref()).filter(|_| !error.is_timeout()) {
+            cluster.report(taken.picked.endpoint(), Outcome::Failure(failure));
+        }
+    }
+
+    /// The body came to its end.
+    pub(super) fn ended(mut self) {
+        self.awaited = false;
+    }
+
+    fn cut_off(&mut self, flags: ResponseFlags) {
+        self.awaited = false;
+        if let Some(record) = &mut self.record {
+            record.cut_off(flags);
         }
     }
 
     pub(super) fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(record) = &mut self.record {
             record.trailers(trailers);
+        }
+    }
+}
+
+impl Drop for Completion {
+    fn drop(&mut self) {
+        if self.awaited {
+            self.cut_off(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
         }
     }
 }

@@ -87,6 +87,7 @@ impl<B: Body> ResponseBody<B> {
     /// The body of an upstream, whose end ends `completion`.
     pub(super) fn upstream(body: B, completion: Completion, deadline: Option<ResponseDeadline>) -> Self {
         if body.is_end_stream() {
+            completion.ended();
             return Self { kind: Kind::Upstream { body }, completion: None };
         }
         let kind = match deadline {
@@ -120,28 +121,26 @@ where
             },
             KindProject::Over => Poll::Ready(None),
         };
-        if let Poll::Ready(Some(Err(error))) = &frame {
-            // A timeout here is the rule's, and says nothing of the endpoint once it has answered.
-            if let Some(completion) = this.completion.as_ref().filter(|_| !error.is_timeout()) {
-                completion.broke_off(error);
-            }
-            // The upstream is let go at once, whatever its body still had.
-            this.kind.set(Kind::Over);
-        }
-        if let Some(completion) = this.completion {
-            let ended = match &frame {
-                Poll::Pending => false,
-                Poll::Ready(None | Some(Err(_))) => true,
-                Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(trailers) = frame.trailers_ref() {
-                        completion.trailers(trailers);
-                    }
-                    this.kind.is_end_stream()
+        match &frame {
+            Poll::Pending => {}
+            Poll::Ready(Some(Err(error))) => {
+                if let Some(completion) = this.completion.take() {
+                    completion.broke_off(error);
                 }
-            };
-            if ended {
-                *this.completion = None;
+                // The upstream is let go at once, whatever its body still had.
+                this.kind.set(Kind::Over);
             }
+            Poll::Ready(Some(Ok(frame))) => {
+                let trailers = frame.trailers_ref();
+                if let Some((completion, trailers)) = this.completion.as_mut().zip(trailers) {
+                    completion.trailers(trailers);
+                }
+                // Nothing comes after trailers.
+                if trailers.is_some() || this.kind.is_end_stream() {
+                    end(this.completion);
+                }
+            }
+            Poll::Ready(None) => end(this.completion),
         }
         frame
     }
@@ -156,6 +155,12 @@ where
             Kind::Upstream { body } | Kind::Timed { body, .. } => body.size_hint(),
             Kind::Over => SizeHint::with_exact(0),
         }
+    }
+}
+
+fn end(completion: &mut Option<Completion>) {
+    if let Some(completion) = completion.take() {
+        completion.ended();
     }
 }
 

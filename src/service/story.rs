@@ -366,7 +366,8 @@ pub(super) fn answer<R: Body>(
         .cluster
         .as_ref()
         .filter(|cluster| cluster.settings().outlier.is_some() && exchange.secured != Secured::Whole);
-    let completion = Completion::new(taken, record).judged_by(judge.cloned());
+    let completion =
+        Completion::new(taken, record).judged_by(judge.cloned()).awaited(exchange.listener.is_some() && !tunnel);
     exchange.tell(&mut info);
     head.extensions.insert(info);
     Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))

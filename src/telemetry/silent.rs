@@ -54,5 +54,7 @@ impl RequestRecord {
 
     pub(crate) fn answered(&mut self, _status: StatusCode, _flags: ResponseFlags) {}
 
+    pub(crate) fn cut_off(&mut self, _flags: ResponseFlags) {}
+
     pub(crate) fn trailers(&mut self, _trailers: &HeaderMap) {}
 }

@@ -193,6 +193,11 @@ impl RequestRecord {
         self.seen.flags = flags;
     }
 
+    /// Its body was cut off, as these flags say.
+    pub(crate) fn cut_off(&mut self, flags: ResponseFlags) {
+        self.seen.flags |= flags;
+    }
+
     /// Takes the gRPC status from trailers, or from the head of a response without any.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.seen.grpc != Grpc::No
