@@ -140,6 +140,22 @@ async fn requests_go_through_every_worker() {
 }
 
 #[tokio::test]
+async fn ports_that_the_system_chooses_are_told() {
+    let mesh = mesh(&[80, 8080], Upstream::always().await);
+    let server = Server::builder(&mesh).map_port(80, 0).map_port(8080, 0).start().await.unwrap();
+    let ports = [80, 8080].map(|port| server.address(port).unwrap().port());
+    assert_ne!(ports[0], ports[1]);
+    for port in ports {
+        assert!(get(port).await.starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(server.address(81), None);
+
+    mesh.apply(rules(&[8080], Upstream::always().await)).unwrap();
+    until(ports[0], false).await;
+    assert_eq!((server.address(80), server.address(8080).unwrap().port()), (None, ports[1]));
+}
+
+#[tokio::test]
 async fn listeners_follow_the_mesh() {
     let (first, second) = (free_port(), free_port());
     let mut upstream = Upstream::start().await;

@@ -18,6 +18,8 @@ const BACKLOG: i32 = 4096;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Address {
     Tcp(SocketAddr),
+    /// A port that the kernel chooses, in place of that of this address.
+    Free(SocketAddr),
     Unix(PathBuf),
 }
 
@@ -35,6 +37,7 @@ impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Address::Tcp(address) => address.fmt(f),
+            Address::Free(address) => write!(f, "a free port of {} for {}", address.ip(), address.port()),
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -47,31 +50,43 @@ pub(super) enum Bound {
     Unix(Arc<std::os::unix::net::UnixListener>),
 }
 
+impl Bound {
+    /// Where it listens over TCP.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Bound::Tcp(listener) => listener.local_addr().ok(),
+            Bound::Unix(_) => None,
+        }
+    }
+}
+
 /// One socket for each of `workers`: with several, the kernel spreads connections over them. `beside_ours`: this process
 /// listens on the port already, at another address, which may contain this one. Connections go to the narrowest.
 pub(super) fn bind(address: &Address, workers: usize, beside_ours: bool) -> io::Result<Vec<Bound>> {
     match address {
-        Address::Tcp(address) => {
-            if !beside_ours {
-                // With SO_REUSEPORT a port that somebody else shares as well would look free.
-                tcp_socket(*address, false)?;
-            }
-            let mut address = *address;
-            let open = |_| {
-                let socket = tcp_socket(address, true)?;
-                socket.listen(BACKLOG)?;
-                let listener = std::net::TcpListener::from(socket);
-                // If the kernel chose the port, then for all of them.
-                address = listener.local_addr()?;
-                Ok(Bound::Tcp(listener))
-            };
-            (0..workers).map(open).collect()
-        }
+        Address::Tcp(address) => tcp_sockets(*address, workers, beside_ours),
+        Address::Free(address) => tcp_sockets(SocketAddr::new(address.ip(), 0), workers, beside_ours),
         Address::Unix(path) => {
             let listener = Arc::new(unix_socket(path)?);
             Ok((0..workers).map(|_| Bound::Unix(listener.clone())).collect())
         }
     }
+}
+
+fn tcp_sockets(mut address: SocketAddr, workers: usize, beside_ours: bool) -> io::Result<Vec<Bound>> {
+    if !beside_ours {
+        // With SO_REUSEPORT a port that somebody else shares as well would look free.
+        tcp_socket(address, false)?;
+    }
+    let open = |_| {
+        let socket = tcp_socket(address, true)?;
+        socket.listen(BACKLOG)?;
+        let listener = std::net::TcpListener::from(socket);
+        // If the kernel chose the port, then for all of them.
+        address = listener.local_addr()?;
+        Ok(Bound::Tcp(listener))
+    };
+    (0..workers).map(open).collect()
 }
 
 fn tcp_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
@@ -185,8 +200,7 @@ mod tests {
     }
 
     fn address_of(bound: &Bound) -> SocketAddr {
-        let Bound::Tcp(listener) = bound else { panic!("a TCP listener") };
-        listener.local_addr().unwrap()
+        bound.address().unwrap()
     }
 
     fn open(mut bound: Vec<Bound>) -> Acceptor {

@@ -30,6 +30,7 @@ mod body;
 mod certificate;
 mod client_hello;
 mod connection;
+mod control;
 mod door;
 mod drain;
 mod exchange;

@@ -1,7 +1,6 @@
-//! A running gateway: [`Server`] opens what the mesh says and follows it.
+//! A running gateway: [`Server`], which opens what the mesh says and follows it.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -9,21 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tower_layer::Layer;
 
 use super::admin::{Admin, Readiness, Render};
 use super::connection::Protocols;
-use super::listener::{self, Address};
+use super::control::{Control, DrainRequest, Listening};
 use super::secured::Configs;
 use super::worker::{self, Command, Serving};
 use crate::dice::Dice;
-use crate::error::{Error, ErrorKind, Problem, Severity};
+use crate::error::{Error, ErrorKind};
 use crate::mesh::Mesh;
 use crate::request::Origin;
 use crate::service::MeshRouter;
-use crate::snapshot::{Bind, Listener};
 use crate::source::{DnsSource, Resolving};
 use crate::transport::{MeshCertificates, Transport};
 
@@ -60,7 +58,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Listens on `to` where a Gateway says `from`, as Kubernetes' `targetPort` does. Rules still see `from`.
+    /// Listens on `to` where a Gateway says `from`, as Kubernetes' `targetPort` does. Rules still see `from`. With 0 the
+    /// port is a free one, which [`Server::address`] tells.
     pub fn map_port(mut self, from: u16, to: u16) -> Self {
         self.ports.insert(from, to);
         self
@@ -126,13 +125,8 @@ impl ServerBuilder {
         let resolving = DnsSource::new().open(&self.mesh).await;
         let versions = self.mesh.subscribe();
         let configs = Arc::new(Configs::new(self.certificates.clone()));
-        let mut control = Control {
-            workers: self.start_workers(&configs)?,
-            configs,
-            mesh: self.mesh,
-            ports: self.ports,
-            open: BTreeMap::new(),
-        };
+        let mut control = Control::new(self.start_workers(&configs)?, configs, self.mesh, self.ports);
+        let listening = control.listening();
         let failures = control.follow().await;
         if !failures.is_empty() {
             control.drain(Duration::ZERO).await;
@@ -141,7 +135,7 @@ impl ServerBuilder {
         readiness.set_ready();
         let (drain, asked) = oneshot::channel();
         let control = tokio::spawn(control.run(versions, asked));
-        Ok(Server { readiness, admin_address, drain, control, _admin: admin, _resolving: resolving })
+        Ok(Server { readiness, admin_address, listening, drain, control, _admin: admin, _resolving: resolving })
     }
 
     async fn start_admin(&self, readiness: &Arc<Readiness>) -> Result<Option<(SocketAddr, JoinHandle<()>)>, Error> {
@@ -202,7 +196,8 @@ impl Drop for AbortOnDrop {
 pub struct Server {
     readiness: Arc<Readiness>,
     admin_address: Option<SocketAddr>,
-    drain: oneshot::Sender<(Duration, oneshot::Sender<()>)>,
+    listening: Listening,
+    drain: oneshot::Sender<DrainRequest>,
     control: JoinHandle<()>,
     _admin: Option<AbortOnDrop>,
     _resolving: Resolving,
@@ -229,6 +224,12 @@ impl Server {
         self.admin_address
     }
 
+    /// Where the servers of this port of a Gateway listen over TCP, at present: the lowest address, if they have several
+    /// (`bind`). `None`: nowhere.
+    pub fn address(&self, port: u16) -> Option<SocketAddr> {
+        self.listening.address(port)
+    }
+
     /// Whether all listeners have been opened and no drain has begun.
     pub fn is_ready(&self) -> bool {
         self.readiness.is_ready()
@@ -244,140 +245,4 @@ impl Server {
         }
         let _ = self.control.await;
     }
-}
-
-/// Opens and closes listeners.
-#[derive(Debug)]
-struct Control {
-    mesh: Mesh,
-    workers: Vec<mpsc::UnboundedSender<Command>>,
-    configs: Arc<Configs>,
-    ports: BTreeMap<u16, u16>,
-    open: BTreeMap<Address, Opened>,
-}
-
-/// What is open at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Opened {
-    bind: Bind,
-    /// The listener in plaintext, with whether it is of gRPC-Web: its connections end with it. Those in TLS come and go
-    /// behind one socket.
-    plain: Option<(Arc<str>, u16, bool)>,
-}
-
-type DrainRequest = (Duration, oneshot::Sender<()>);
-
-impl Control {
-    async fn run(mut self, mut versions: watch::Receiver<u64>, mut asked: oneshot::Receiver<DrainRequest>) {
-        let request = loop {
-            tokio::select! {
-                request = &mut asked => break request,
-                changed = versions.changed() => {
-                    if changed.is_err() {
-                        break asked.await;
-                    }
-                    for failure in self.follow().await {
-                        tracing::error!("{failure}; the other listeners are served");
-                    }
-                }
-            }
-        };
-        match request {
-            Ok((within, done)) => {
-                self.drain(within).await;
-                let _ = done.send(());
-            }
-            // The server was dropped.
-            Err(_) => self.drain(Duration::ZERO).await,
-        }
-    }
-
-    /// Makes what is open what the snapshot wants; what could not be opened is returned, and tried again next time.
-    async fn follow(&mut self) -> Vec<Problem> {
-        let snapshot = self.mesh.snapshot();
-        let mut failures = Vec::new();
-        let mut wanted = BTreeMap::new();
-        for listener in snapshot.listeners() {
-            if let Some(Err(error)) = self.configs.of(listener).map(|ended| ended.check()) {
-                tracing::error!(listener = %listener.name, %error, "TLS cannot be ended: connections are closed");
-            }
-            let (address, opened) = self.wanted(listener);
-            match wanted.entry(address) {
-                Entry::Vacant(entry) => {
-                    entry.insert((opened, listener));
-                }
-                Entry::Occupied(entry) if entry.get().0 == opened && opened.plain.is_none() => {}
-                Entry::Occupied(entry) => {
-                    failures.push(failure(listener, format!("{} is used by another listener", entry.key())));
-                }
-            }
-        }
-        self.close_unless(|address, opened| wanted.get(address).is_some_and(|(wanted, _)| wanted == opened)).await;
-        for (address, (opened, listener)) in wanted {
-            if self.open.contains_key(&address) {
-                continue;
-            }
-            let beside_ours = self.open.keys().any(|open| open.shares_port_with(&address));
-            match listener::bind(&address, self.workers.len(), beside_ours) {
-                Ok(sockets) => {
-                    for (worker, socket) in self.workers.iter().zip(sockets) {
-                        let _ = worker.send(Command::Listen(address.clone(), socket, opened.bind.clone()));
-                    }
-                    tracing::info!(%address, listener = %listener.name, "listening");
-                    self.open.insert(address, opened);
-                }
-                Err(error) => failures.push(failure(listener, format!("{address} cannot be opened: {error}"))),
-            }
-        }
-        failures
-    }
-
-    fn wanted(&self, listener: &Listener) -> (Address, Opened) {
-        let address = match &listener.bind {
-            Bind::Tcp(address) => {
-                let port = self.ports.get(&address.port()).copied().unwrap_or(address.port());
-                Address::Tcp(SocketAddr::new(address.ip(), port))
-            }
-            Bind::Unix(path) => Address::Unix(path.clone()),
-        };
-        let plain = (!listener.is_secured()).then(|| (listener.name.clone(), listener.port, listener.grpc_web));
-        (address, Opened { bind: listener.bind.clone(), plain })
-    }
-
-    /// Closes everything but what is kept, and waits until it is closed, so that its address is free.
-    async fn close_unless(&mut self, keep: impl Fn(&Address, &Opened) -> bool) {
-        let gone: Vec<_> =
-            self.open.iter().filter(|(at, opened)| !keep(at, opened)).map(|(at, _)| at.clone()).collect();
-        let mut closing = Vec::new();
-        for address in gone {
-            tracing::info!(%address, "no longer listening");
-            self.open.remove(&address);
-            for worker in &self.workers {
-                let (closed, closes) = oneshot::channel();
-                let _ = worker.send(Command::Close(address.clone(), closed));
-                closing.push(closes);
-            }
-        }
-        for closes in closing {
-            let _ = closes.await;
-        }
-    }
-
-    async fn drain(self, within: Duration) {
-        let mut draining = Vec::new();
-        for worker in &self.workers {
-            let (done, ends) = oneshot::channel();
-            let _ = worker.send(Command::Drain(within, done));
-            draining.push(ends);
-        }
-        for ends in draining {
-            let _ = ends.await;
-        }
-    }
-}
-
-fn failure(listener: &Listener, message: String) -> Problem {
-    Problem::new(Severity::Error, "", format!("listener {}: {message}", listener.name))
-        .with_resource(listener.gateway.clone())
-        .with_place(listener.place.clone())
 }

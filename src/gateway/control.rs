@@ -1,0 +1,187 @@
+//! Opening and closing the listeners of a gateway as its mesh changes: [`Control`].
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::listener::{self, Address, Bound};
+use super::secured::Configs;
+use super::worker::Command;
+use crate::error::{Problem, Severity};
+use crate::mesh::Mesh;
+use crate::snapshot::{Bind, Listener};
+
+/// What is open over TCP: which address of a Gateway, and where.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Listening(Arc<Mutex<BTreeMap<Address, (SocketAddr, SocketAddr)>>>);
+
+impl Listening {
+    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
+        let open = self.lock();
+        open.values().find(|(asked, _)| asked.port() == port).map(|(_, open)| *open)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Address, (SocketAddr, SocketAddr)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Opens and closes listeners.
+#[derive(Debug)]
+pub(super) struct Control {
+    mesh: Mesh,
+    workers: Vec<mpsc::UnboundedSender<Command>>,
+    configs: Arc<Configs>,
+    ports: BTreeMap<u16, u16>,
+    open: BTreeMap<Address, Opened>,
+    listening: Listening,
+}
+
+/// What is open at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Opened {
+    bind: Bind,
+    /// The listener in plaintext, with whether it is of gRPC-Web: its connections end with it. Those in TLS come and go
+    /// behind one socket.
+    plain: Option<(Arc<str>, u16, bool)>,
+}
+
+pub(super) type DrainRequest = (Duration, oneshot::Sender<()>);
+
+impl Control {
+    pub(super) fn new(
+        workers: Vec<mpsc::UnboundedSender<Command>>,
+        configs: Arc<Configs>,
+        mesh: Mesh,
+        ports: BTreeMap<u16, u16>,
+    ) -> Self {
+        Self { mesh, workers, configs, ports, open: BTreeMap::new(), listening: Listening::default() }
+    }
+
+    /// What is open, at any time from now on.
+    pub(super) fn listening(&self) -> Listening {
+        self.listening.clone()
+    }
+
+    pub(super) async fn run(mut self, mut versions: watch::Receiver<u64>, mut asked: oneshot::Receiver<DrainRequest>) {
+        let request = loop {
+            tokio::select! {
+                request = &mut asked => break request,
+                changed = versions.changed() => {
+                    if changed.is_err() {
+                        break asked.await;
+                    }
+                    for failure in self.follow().await {
+                        tracing::error!("{failure}; the other listeners are served");
+                    }
+                }
+            }
+        };
+        match request {
+            Ok((within, done)) => {
+                self.drain(within).await;
+                let _ = done.send(());
+            }
+            // The server was dropped.
+            Err(_) => self.drain(Duration::ZERO).await,
+        }
+    }
+
+    /// Makes what is open what the snapshot wants; what could not be opened is returned, and tried again next time.
+    pub(super) async fn follow(&mut self) -> Vec<Problem> {
+        let snapshot = self.mesh.snapshot();
+        let mut failures = Vec::new();
+        let mut wanted = BTreeMap::new();
+        for listener in snapshot.listeners() {
+            if let Some(Err(error)) = self.configs.of(listener).map(|ended| ended.check()) {
+                tracing::error!(listener = %listener.name, %error, "TLS cannot be ended: connections are closed");
+            }
+            let (address, opened) = self.wanted(listener);
+            match wanted.entry(address) {
+                Entry::Vacant(entry) => {
+                    entry.insert((opened, listener));
+                }
+                Entry::Occupied(entry) if entry.get().0 == opened && opened.plain.is_none() => {}
+                Entry::Occupied(entry) => {
+                    failures.push(failure(listener, format!("{} is used by another listener", entry.key())));
+                }
+            }
+        }
+        self.close_unless(|address, opened| wanted.get(address).is_some_and(|(wanted, _)| wanted == opened)).await;
+        for (address, (opened, listener)) in wanted {
+            if self.open.contains_key(&address) {
+                continue;
+            }
+            let beside_ours = self.open.keys().any(|open| open.shares_port_with(&address));
+            match listener::bind(&address, self.workers.len(), beside_ours) {
+                Ok(sockets) => {
+                    let at = sockets.first().and_then(Bound::address);
+                    if let (Bind::Tcp(asked), Some(at)) = (&opened.bind, at) {
+                        self.listening.lock().insert(address.clone(), (*asked, at));
+                    }
+                    for (worker, socket) in self.workers.iter().zip(sockets) {
+                        let _ = worker.send(Command::Listen(address.clone(), socket, opened.bind.clone()));
+                    }
+                    tracing::info!(address = %at.map_or(address.clone(), Address::Tcp), listener = %listener.name, "listening");
+                    self.open.insert(address, opened);
+                }
+                Err(error) => failures.push(failure(listener, format!("{address} cannot be opened: {error}"))),
+            }
+        }
+        failures
+    }
+
+    fn wanted(&self, listener: &Listener) -> (Address, Opened) {
+        let address = match &listener.bind {
+            Bind::Tcp(address) => match self.ports.get(&address.port()).copied().unwrap_or(address.port()) {
+                0 => Address::Free(*address),
+                port => Address::Tcp(SocketAddr::new(address.ip(), port)),
+            },
+            Bind::Unix(path) => Address::Unix(path.clone()),
+        };
+        let plain = (!listener.is_secured()).then(|| (listener.name.clone(), listener.port, listener.grpc_web));
+        (address, Opened { bind: listener.bind.clone(), plain })
+    }
+
+    /// Closes everything but what is kept, and waits until it is closed, so that its address is free.
+    async fn close_unless(&mut self, keep: impl Fn(&Address, &Opened) -> bool) {
+        let gone: Vec<_> =
+            self.open.iter().filter(|(at, opened)| !keep(at, opened)).map(|(at, _)| at.clone()).collect();
+        let mut closing = Vec::new();
+        for address in gone {
+            tracing::info!(%address, "no longer listening");
+            self.open.remove(&address);
+            self.listening.lock().remove(&address);
+            for worker in &self.workers {
+                let (closed, closes) = oneshot::channel();
+                let _ = worker.send(Command::Close(address.clone(), closed));
+                closing.push(closes);
+            }
+        }
+        for closes in closing {
+            let _ = closes.await;
+        }
+    }
+
+    pub(super) async fn drain(self, within: Duration) {
+        let mut draining = Vec::new();
+        for worker in &self.workers {
+            let (done, ends) = oneshot::channel();
+            let _ = worker.send(Command::Drain(within, done));
+            draining.push(ends);
+        }
+        for ends in draining {
+            let _ = ends.await;
+        }
+    }
+}
+
+fn failure(listener: &Listener, message: String) -> Problem {
+    Problem::new(Severity::Error, "", format!("listener {}: {message}", listener.name))
+        .with_resource(listener.gateway.clone())
+        .with_place(listener.place.clone())
+}
