@@ -1,11 +1,12 @@
 //! The bodies of an exchange: [`InboundBody`] from the client, [`OutboundBody`] to it.
 
 use std::future::poll_fn;
+use std::io::IoSlice;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -128,6 +129,36 @@ pin_project! {
     }
 }
 
+/// A part of a response. Its request is not over before it is written, which in HTTP/2 may be long after the body has
+/// ended: the client says how much it takes.
+#[derive(Debug)]
+pub(super) struct Part {
+    bytes: Bytes,
+    _busy: Option<Busy>,
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        self.bytes.chunks_vectored(slices)
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+
+    fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.bytes.copy_to_bytes(length)
+    }
+}
+
 /// The body of a response broke off.
 #[derive(Debug, thiserror::Error)]
 #[error("the body of the response broke off")]
@@ -161,23 +192,27 @@ impl<B> Body for OutboundBody<B>
 where
     B: Body<Data = Bytes>,
 {
-    type Data = Bytes;
+    type Data = Part;
     type Error = BrokenOff;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Part>, BrokenOff>>> {
         let this = self.project();
+        let part = |bytes| Part { bytes, _busy: this.busy.clone() };
         let Some(body) = this.body.as_pin_mut() else {
-            let words = std::mem::take(this.words);
-            return Poll::Ready((!words.is_empty()).then(|| Ok(Frame::data(Bytes::from_static(words.as_bytes())))));
+            let words = std::mem::take(this.words).as_bytes();
+            return Poll::Ready((!words.is_empty()).then(|| Ok(Frame::data(part(Bytes::from_static(words))))));
         };
         if *this.failed {
             return Poll::Ready(Some(Err(BrokenOff)));
         }
         Poll::Ready(match ready!(body.poll_frame(cx)) {
-            Some(Ok(frame)) => match this.web {
-                Some(web) => Some(Ok(web.encode(frame))),
-                None => Some(frame).filter(|frame| *this.trailers || !frame.is_trailers()).map(Ok),
-            },
+            Some(Ok(frame)) => {
+                let frame = match this.web {
+                    Some(web) => Some(web.encode(frame)),
+                    None => Some(frame).filter(|frame| *this.trailers || !frame.is_trailers()),
+                };
+                frame.map(|frame| Ok(frame.map_data(part)))
+            }
             Some(Err(_)) => {
                 *this.failed = true;
                 cx.waker().wake_by_ref();

@@ -250,6 +250,22 @@ async fn a_drain_tells_http2_to_go_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_who_reads_slowly() {
+    let client = connect(None);
+    let mut http2 = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+    http2.initial_stream_window_size(1 << 14);
+    let (mut sender, connection) = http2.handshake(TokioIo::new(client.stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::post("http://a.test/").body(Full::<Bytes>::from("x".repeat(1 << 18))).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    let finish = tokio::spawn(client.drain.finish());
+    sleep(Duration::from_secs(60)).await;
+    assert!(!finish.is_finished());
+    assert!(answer.into_body().collect().await.unwrap().to_bytes().len() > 1 << 18);
+    finish.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_without_requests_ends_after_a_while() {
     let hour = Duration::from_secs(3600);
     let start = Instant::now();
