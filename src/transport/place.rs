@@ -63,12 +63,19 @@ impl Heard {
 pub(super) struct Placed {
     wire: Wire,
     heard: Heard,
+    /// Whether it may end without a word of TLS.
+    unsaid_ends: bool,
     _place: Arc<Place>,
 }
 
 impl Placed {
     pub(super) fn new(wire: Wire, place: Arc<Place>) -> Self {
-        Self { wire, heard: Heard::default(), _place: place }
+        Self { wire, heard: Heard::default(), unsaid_ends: false, _place: place }
+    }
+
+    /// Takes an end of TLS that was not said for one.
+    pub(super) fn with_unsaid_ends(self, unsaid_ends: bool) -> Self {
+        Self { unsaid_ends, ..self }
     }
 
     /// What it will have heard.
@@ -80,7 +87,12 @@ impl Placed {
 impl AsyncRead for Placed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.wire).poll_read(cx, buf);
+        let read = match Pin::new(&mut self.wire).poll_read(cx, buf) {
+            Poll::Ready(Err(error)) if self.unsaid_ends && error.kind() == io::ErrorKind::UnexpectedEof => {
+                Poll::Ready(Ok(()))
+            }
+            read => read,
+        };
         if buf.filled().len() > before {
             self.heard.once_more();
         }

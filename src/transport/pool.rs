@@ -256,7 +256,7 @@ impl<B: Upload> Pool<B> {
 
     async fn open(&self, target: &Target, place: &Arc<Place>) -> Result<Line<B>, FailureError> {
         let handshake = |wire| async {
-            let wire = Placed::new(wire, place.clone());
+            let wire = Placed::new(wire, place.clone()).with_unsaid_ends(self.terms.unsaid_ends);
             let heard = wire.heard();
             let (sender, connection) =
                 self.settings.http1.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;

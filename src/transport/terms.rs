@@ -55,6 +55,8 @@ pub(super) struct Terms {
     pub(super) tunnel: Option<Through>,
     /// What is secured within all that: the application's own TLS.
     pub(super) within: Option<Secure>,
+    /// Whether TLS that the other side leaves without a word has come to its end, as it has for Envoy.
+    pub(super) unsaid_ends: bool,
 }
 
 /// A PROXY header.
@@ -97,6 +99,8 @@ impl Terms {
         if let Some(https) = variant.https.as_ref().filter(|https| https.is_whole || terms.secure.is_none()) {
             terms.within = Secure::of_host(settings, &https.server_name);
         }
+        // What the application has secured itself is as strict as it would be without us.
+        terms.unsaid_ends = terms.within.is_none();
         let tunnel = variant.tunnel.as_ref().or(variant.https.as_ref().and_then(|https| https.tunnel.as_ref()));
         let http2 = connection.protocol == Protocol::Http2;
         terms.tunnel = tunnel.map(|tunnel| Through { tunnel: tunnel.clone(), http2 });
@@ -121,6 +125,7 @@ impl Terms {
             secure: None,
             tunnel: None,
             within: None,
+            unsaid_ends: false,
         }
     }
 

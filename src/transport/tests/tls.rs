@@ -3,6 +3,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -101,6 +102,26 @@ async fn the_host_of_the_request_is_named_and_verified() {
     let mut request = request.map(|body| body.with_aim(Aim::new(http1.clone(), None)));
     request.headers_mut().insert("host", "a.test:80".parse().unwrap());
     assert_eq!(text(transport.clone().oneshot(request).await.unwrap()).await, "1 a.test http/1.1");
+}
+
+#[tokio::test]
+async fn an_answer_ends_with_tls_that_is_left_without_a_word() {
+    let signer = Signer::new("ours");
+    let net = Net::new();
+    let (acceptor, there) = (TlsAcceptor::from(server(&signer.issue(&["a.test"]), None)), net.clone());
+    tokio::spawn(async move {
+        for length in ["", "content-length: 9\r\n"] {
+            let mut stream = acceptor.accept(there.accept().await).await.unwrap();
+            let _ = stream.read(&mut [0; 1024]).await.unwrap();
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\nanswer").as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    });
+    let (transport, endpoint) = (net.transport(), secured(simple(signer.roots()), Protocol::Http1));
+    assert_eq!(ask(&transport, &endpoint).await, "answer");
+    // Less than was promised is none.
+    let cut = send(&transport, &endpoint, get("/")).await.unwrap();
+    cut.into_body().collect().await.unwrap_err();
 }
 
 #[tokio::test]
