@@ -137,13 +137,14 @@ impl Framing {
             name.iter().zip(so_far).all(|(should, is)| is.eq_ignore_ascii_case(should))
         };
         let decides = match self.state {
-            State::ChunkSize | State::Trailers => true,
+            // Its version is behind all else.
+            State::Start | State::ChunkSize | State::Trailers => true,
             State::Fields => DECIDING.iter().any(|name| begins_as(name)),
             _ => false,
         };
         let room = if decides { MAX_HEAD } else { LINE }.saturating_sub(self.partial.len());
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        decides && bytes.len() > room && self.state != State::Fields
+        bytes.len() > room && matches!(self.state, State::ChunkSize | State::Trailers)
     }
 
     fn skip(&mut self, left: u64) {
@@ -248,7 +249,7 @@ fn is_of_another_version(line: &[u8]) -> bool {
     let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     match (words.next(), words.next(), words.next(), words.next()) {
         // Of a line as long as this there may have been more.
-        (Some(_), Some([b'/', ..]), None, None) => line.len() < LINE,
+        (Some(_), Some([b'/', ..]), None, None) => line.len() < MAX_HEAD,
         (Some(_), Some(_), Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
             major.is_ascii_digit() && minor.is_ascii_digit() && !matches!([*major, *minor], [b'1', b'0' | b'1'])
         }
@@ -424,11 +425,14 @@ mod tests {
             assert_eq!(at_once(&text), expected, "{text}");
             assert_eq!(byte_by_byte(&text), expected, "{text}");
         }
-        let encoded = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
-        assert_eq!(at_once(encoded), Some((0, Flaw::Version)));
+        for path in ["", &long] {
+            let encoded = format!("POST /{path} HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n");
+            assert_eq!(at_once(&encoded), Some((0, Flaw::Version)));
+            assert_eq!(byte_by_byte(&encoded), Some((0, Flaw::Version)));
+        }
         let text = format!("{GET}GET /{long} HTTP/1.2\r\n");
         assert_eq!(at_once(&text), Some((1, Flaw::Version)));
-        assert_eq!(byte_by_byte(&text), None, "its end was not kept");
+        assert_eq!(byte_by_byte(&text), Some((1, Flaw::Version)));
     }
 
     #[test]
