@@ -398,12 +398,12 @@ async fn who_came_in_by_other_words_is_asked_to_come_again() {
         publish("a.test", "SIMPLE");
         let mut stream = client.connect(port, "a.test").await.unwrap();
         let mut answer = [0; 4096];
-        // With another certificate it goes on.
-        for _ in 0..2 {
+        // With another certificate it goes on, and with one more host.
+        for hosts in ["a.test", "a.test, c.test", "a.test"] {
+            publish(hosts, "SIMPLE");
             stream.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
             let length = stream.read(&mut answer).await.unwrap();
             assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
-            publish("a.test", "SIMPLE");
         }
         publish(host, mode);
         assert_eq!(stream.read(&mut answer).await.unwrap_or(0), 0, "{host} {mode}");

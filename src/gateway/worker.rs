@@ -234,18 +234,19 @@ impl<M> Caller<'_, M> {
         stream.map_or(Door::Closed, Door::Stream)
     }
 
-    /// Whether `listener` is not there any more, or asks something else of who connects: who came in by it is to finish.
-    fn is_gone(&self, listener: &Listener) -> impl Fn() -> bool + Send + Sync + 'static {
-        let (mesh, name, tls) = (self.serving.mesh.clone(), listener.name.clone(), listener.tls.clone());
-        let (protocol, server_names) = (listener.protocol, listener.server_names.clone());
+    /// Whether a client that says `hello` would not come to `listener` any more, or be asked something else there: who
+    /// came in by it is to finish.
+    fn is_gone(&self, bind: &Bind, hello: &Hello, listener: &Listener) -> impl Fn() -> bool + Send + Sync + 'static {
+        let (mesh, bind, server_name) = (self.serving.mesh.clone(), bind.clone(), hello.server_name.clone());
+        let (name, tls, protocol) = (listener.name.clone(), listener.tls.clone(), listener.protocol);
         move || {
             let snapshot = mesh.load();
-            let now = snapshot.listeners().iter().find(|listener| listener.name == name);
+            let now = snapshot.secured_listener(&bind, server_name.as_deref());
             let same = |now: &Listener| match (&now.tls, &tls) {
                 (Some(now), Some(before)) => now.asks_the_same(before),
                 (now, before) => now.is_none() && before.is_none(),
             };
-            !now.is_some_and(|now| same(now) && now.protocol == protocol && now.server_names == server_names)
+            !now.is_some_and(|now| now.name == name && same(now) && now.protocol == protocol)
         }
     }
 
@@ -276,7 +277,7 @@ impl<M> Caller<'_, M> {
             let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
             let ended = self.serving.configs.of(listener);
             if ended.is_some() {
-                self.guards.1 = self.guards.1.clone().or_when(versions, self.is_gone(listener));
+                self.guards.1 = self.guards.1.clone().or_when(versions, self.is_gone(bind, &hello, listener));
             }
             (self.door(&snapshot, listener, Some(&hello)), ended)
         };
