@@ -147,7 +147,8 @@ impl Follower {
             let files = read::read(&paths)?;
             let hash = hasher.hash_one(&files.files);
             let Some(mesh) = mesh.upgrade() else { return Ok(None) };
-            let prepared = if hash == applied { None } else { Some(mesh.prepare(files.config()?, false)?) };
+            let prepare = || Ok(Some(mesh.prepare(files.config()?, false)?));
+            let prepared = if hash == applied { Ok(None) } else { prepare() };
             Ok(Some((files, hash, prepared)))
         })
         .await;
@@ -159,8 +160,13 @@ impl Follower {
             }
         };
         let report = match prepared {
-            Some(prepared) => Some(publish(prepared).await?),
-            None => None,
+            Ok(Some(prepared)) => Some(publish(prepared).await?),
+            Ok(None) => None,
+            Err(error) => {
+                self.failed(&error, settled);
+                // It may be repaired where a link leads by now.
+                return Some(self.reach(&files));
+            }
         };
         self.applied = hash;
         let anew = self.reach(&files);
