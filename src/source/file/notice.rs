@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use notify::event::{AccessKind, AccessMode, ModifyKind};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -122,8 +122,10 @@ fn is_reading(kind: EventKind) -> bool {
 }
 
 impl Progress {
-    fn of(kind: EventKind) -> Self {
+    pub(super) fn of(kind: EventKind) -> Self {
         match kind {
+            // Moved aside: an editor writes it anew.
+            EventKind::Modify(ModifyKind::Name(RenameMode::From)) => Self::Other,
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(_)) => Self::Whole,
             // Other systems do not tell when it is closed.
             EventKind::Modify(ModifyKind::Data(_)) if cfg!(any(target_os = "linux", target_os = "android")) => {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use notify::EventKind;
+use notify::event::{ModifyKind, RenameMode};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::follow::Follower;
@@ -261,4 +263,30 @@ async fn a_file_that_is_being_written_is_read_once_it_is_closed_or_took_too_long
     sleep(Duration::from_millis(20)).await;
     assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (3, None));
     following.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_moved_aside_is_not_missed_before_it_is_written_anew() {
+    let (folder, mesh) = (File::new().0.with_extension("vim"), Mesh::new());
+    fs::create_dir(&folder).unwrap();
+    let file = File(folder.join("a.yaml"));
+    file.write(&["early.test"]);
+    let follower = following(&File(folder.clone()), &mesh).await;
+    let changes = follower.notice.changes.clone();
+    let tell = |kind| {
+        let progress = Progress::of(EventKind::Modify(ModifyKind::Name(kind)));
+        changes.send(Change { paths: vec![file.0.clone()], progress }).unwrap();
+    };
+    let following = tokio::spawn(follower.run());
+    sleep(Duration::from_millis(1)).await;
+    fs::rename(&file.0, folder.join("a.yaml~")).unwrap();
+    tell(RenameMode::From);
+    sleep(Duration::from_millis(15)).await;
+    assert_eq!(mesh.snapshot().version(), 1);
+    file.write(&["other.test"]);
+    tell(RenameMode::To);
+    sleep(Duration::from_millis(25)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (2, Some(0)));
+    following.abort();
+    fs::remove_dir_all(folder).unwrap();
 }
