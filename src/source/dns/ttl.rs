@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::Query;
-use hickory_resolver::proto::rr::{IntoName, RecordType};
+use hickory_resolver::proto::rr::{IntoName, Name, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 
 use super::resolve::{Answer, Resolve};
@@ -15,7 +18,8 @@ use super::resolve::{Answer, Resolve};
 /// Asks the name servers of `/etc/resolv.conf` and reads `/etc/hosts` itself, and so learns the TTL of an answer, as
 /// Envoy does. Other sources of names that the system may have, such as mDNS, are not asked.
 ///
-/// A name is asked for as it is; the system's search domains are for names without a dot.
+/// A name is asked for as it is; the system's search domains are for names without a dot, in each of which both kinds of
+/// addresses are asked for before the next.
 ///
 /// ```no_run
 /// use mesh_router::Mesh;
@@ -33,6 +37,8 @@ pub struct TtlResolver {
     inner: Arc<TokioResolver>,
     /// `/etc/hosts`: what is there is not asked for.
     hosts: Arc<Hosts>,
+    /// In which of them a name without a dot may be, in order.
+    domains: Arc<[Name]>,
 }
 
 impl std::fmt::Debug for TtlResolver {
@@ -48,21 +54,48 @@ impl TtlResolver {
     ///
     /// If the configuration of the system cannot be read.
     pub fn from_system() -> io::Result<Self> {
-        let mut builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
-        // What is asked for is due: an answer of before would be as old as its TTL.
-        builder.options_mut().cache_size = 0;
-        let hosts = Arc::new(Hosts::from_system().unwrap_or_default());
-        Ok(Self { inner: Arc::new(builder.build().map_err(io::Error::other)?), hosts })
+        let (config, options) = read_system_conf().map_err(io::Error::other)?;
+        Self::new(config, options, Hosts::from_system().unwrap_or_default())
     }
 
-    /// The records of both kinds. An answer is what both were answered: half of the addresses would pass for all.
-    async fn records(&self, name: String) -> Result<[Option<Lookup>; 2], NetError> {
-        let name = name.into_name()?;
+    fn new(config: ResolverConfig, mut options: ResolverOpts, hosts: Hosts) -> io::Result<Self> {
+        let domains = config.domain().into_iter().chain(config.search()).cloned().collect();
+        // What is asked for is due: an answer of before would be as old as its TTL.
+        options.cache_size = 0;
+        let builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let inner = builder.with_options(options).build().map_err(io::Error::other)?;
+        Ok(Self { inner: Arc::new(inner), hosts: Arc::new(hosts), domains })
+    }
+
+    /// What is found by `name`, or where it has no dot by the first name in a domain that has any address: one in
+    /// another domain is somebody else.
+    async fn search(&self, name: &str) -> Result<[Option<Lookup>; 2], NetError> {
+        let mut absolute = name.into_name()?;
+        let searched = !absolute.is_fqdn() && absolute.num_labels() == 1 && !absolute.is_localhost();
+        absolute.set_fqdn(true);
         let listed = [RecordType::A, RecordType::AAAA]
-            .map(|kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind)));
+            .map(|kind| self.hosts.lookup_static_host(&Query::query(absolute.clone(), kind)));
         if listed.iter().any(Option::is_some) {
             return Ok(listed);
         }
+        let mut failed = None;
+        for domain in self.domains.iter().filter(|_| searched) {
+            let Ok(within) = absolute.clone().append_domain(domain) else { continue };
+            match self.records(within).await {
+                Ok(found) if found.iter().any(Option::is_some) => return Ok(found),
+                Ok(_) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        match (self.records(absolute).await?, failed) {
+            // It may be where nobody could be asked.
+            ([None, None], Some(error)) => Err(error),
+            (found, _) => Ok(found),
+        }
+    }
+
+    /// The records of both kinds. An answer is what both were answered: half of the addresses would pass for all.
+    async fn records(&self, name: Name) -> Result<[Option<Lookup>; 2], NetError> {
         let [four, six] = [RecordType::A, RecordType::AAAA].map(|kind| self.inner.lookup(name.clone(), kind));
         let (four, six) = tokio::join!(four, six);
         Ok([answered(four)?, answered(six)?])
@@ -83,9 +116,7 @@ impl Resolve for TtlResolver {
         if let Ok(address) = name.parse() {
             return Ok(Answer::new([address]));
         }
-        // Where domains are searched, what the last of them says hides that another could not be asked.
-        let absolute = if name.contains('.') { format!("{name}.") } else { name.to_string() };
-        let found = self.records(absolute).await.map_err(io::Error::other)?;
+        let found = self.search(&name).await.map_err(io::Error::other)?;
         let records = || found.iter().flatten().flat_map(Lookup::answers);
         let ttl = records().map(|record| record.ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
         Ok(Answer { addresses: records().filter_map(|record| record.data.ip_addr()).collect(), ttl })
@@ -96,8 +127,7 @@ impl Resolve for TtlResolver {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
     use tokio::net::UdpSocket;
 
     use super::*;
@@ -133,7 +163,7 @@ mod tests {
         bytes
     }
 
-    /// A resolver that asks a server which answers as `says`, and searches `corp.test`.
+    /// A resolver that asks a server which answers as `says`, and searches `corp.test` and `far.test`.
     async fn asking(says: impl Fn(&str, u16) -> Reply + Send + 'static) -> TtlResolver {
         let socket = UdpSocket::bind((LOCAL, 0)).await.unwrap();
         let mut connection = ConnectionConfig::udp();
@@ -155,10 +185,9 @@ mod tests {
                 socket.send_to(&bytes, from).await.unwrap();
             }
         });
-        let config = ResolverConfig::from_parts(None, vec!["corp.test.".parse().unwrap()], vec![server]);
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        builder.options_mut().cache_size = 0;
-        TtlResolver { inner: Arc::new(builder.build().unwrap()), hosts: Arc::default() }
+        let domains = ["corp.test.", "far.test."].map(|domain| domain.parse().unwrap());
+        let config = ResolverConfig::from_parts(None, domains.to_vec(), vec![server]);
+        TtlResolver::new(config, ResolverOpts::default(), Hosts::default()).unwrap()
     }
 
     #[tokio::test]
@@ -195,6 +224,33 @@ mod tests {
         let says = |name: &str, _| if name == "api.corp.test." { Reply::Found } else { Reply::NoName };
         let answer = asking(says).await.resolve("api".into()).await.unwrap();
         assert_eq!(answer.addresses[0], IpAddr::from(FOUND), "a name without a dot needs them");
+    }
+
+    #[tokio::test]
+    async fn both_kinds_of_addresses_are_of_one_name() {
+        let says = |name: &str, kind| match (name, kind) {
+            ("api.corp.test.", A) | ("api.far.test.", _) => Reply::Found,
+            ("api.corp.test.", _) => Reply::NoRecords,
+            _ => Reply::NoName,
+        };
+        let answer = asking(says).await.resolve("api".into()).await.unwrap();
+        assert_eq!(answer.addresses, [IpAddr::from(FOUND)]);
+        let says = |name: &str, kind| match (name, kind) {
+            ("api.corp.test.", A) => Reply::Found,
+            ("api.corp.test.", _) => Reply::NoRecords,
+            _ => Reply::Failure,
+        };
+        assert!(asking(says).await.resolve("api".into()).await.is_ok(), "nobody else is asked");
+        let says = |name: &str, _| if name == "api.far.test." { Reply::Failure } else { Reply::NoName };
+        assert!(asking(says).await.resolve("api".into()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_name_may_say_that_it_is_whole() {
+        let says = |name: &str, _| if name.contains("corp") { Reply::NoName } else { Reply::Found };
+        for name in ["api.example.test.", "api."] {
+            assert_eq!(asking(says).await.resolve(name.into()).await.unwrap().addresses.len(), 2, "{name}");
+        }
     }
 
     #[tokio::test]
