@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::KeyUsage;
+use webpki::{KeyUsage, RequiredEkuNotFoundContext};
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
 use x509_parser::prelude::FromDer;
 use x509_parser::time::ASN1Time;
@@ -16,7 +16,7 @@ pub(super) struct Authority {
     not_after: UnixTime,
     /// Whether it may sign the certificates of others.
     signs: bool,
-    /// Whether it may be the end of a connection: a server's, a client's.
+    /// Whether it is for ends of connections: for servers, for clients.
     ends: (bool, bool),
 }
 
@@ -34,8 +34,8 @@ impl Authority {
         self.der.as_ref() == certificate.as_ref()
     }
 
-    /// Whether others are trusted for its sake now.
-    pub(super) fn may_vouch(&self, now: UnixTime) -> Result<(), webpki::Error> {
+    /// Whether others may be used so for its sake now.
+    pub(super) fn may_vouch(&self, usage: KeyUsage, now: UnixTime) -> Result<(), webpki::Error> {
         let Self { not_before, not_after, .. } = *self;
         if now < not_before {
             return Err(webpki::Error::CertNotValidYet { time: now, not_before });
@@ -46,10 +46,14 @@ impl Authority {
         if !self.signs {
             return Err(webpki::Error::EndEntityUsedAsCa);
         }
+        if !self.is_for(usage) {
+            let context = RequiredEkuNotFoundContext { required: usage, present: Vec::new() };
+            return Err(webpki::Error::RequiredEkuNotFoundContext(context));
+        }
         Ok(())
     }
 
-    /// Whether it may be used so itself.
+    /// Whether it may be used so itself, and as BoringSSL has it those whom it signs.
     pub(super) fn is_for(&self, usage: KeyUsage) -> bool {
         let (servers, clients) = self.ends;
         let of_server = usage.oid_values().eq(KeyUsage::SERVER_AUTH_REPR.iter().copied());
@@ -101,9 +105,11 @@ uKq9bKea+zjauQIgN0+ZTePFb5Rkb9TWqb1bAhrW8rhF23YYIrVokLGWpIs=
     #[test]
     fn one_of_version_1_is_an_authority_while_it_is_valid() {
         let authority = Authority::read(CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap()).unwrap();
-        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        assert_eq!(authority.may_vouch(at(2_000_000_000)), Ok(()));
-        assert!(matches!(authority.may_vouch(at(1_700_000_000)), Err(webpki::Error::CertNotValidYet { .. })));
-        assert!(matches!(authority.may_vouch(at(5_000_000_000)), Err(webpki::Error::CertExpired { .. })));
+        let vouches = |seconds| {
+            authority.may_vouch(KeyUsage::server_auth(), UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+        };
+        assert_eq!(vouches(2_000_000_000), Ok(()));
+        assert!(matches!(vouches(1_700_000_000), Err(webpki::Error::CertNotValidYet { .. })));
+        assert!(matches!(vouches(5_000_000_000), Err(webpki::Error::CertExpired { .. })));
     }
 }

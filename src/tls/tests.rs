@@ -176,6 +176,18 @@ fn what_is_no_authority_is_trusted_itself_and_for_nobody_else() {
 }
 
 #[test]
+fn authorities_of_clients_are_none_of_servers() {
+    let now = UnixTime::now();
+    let of_clients = Authority::unlike("ours", |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    });
+    let trust = Trust::new(Some(&of_clients.roots()), None).unwrap();
+    let issued = certificate(&of_clients.issue(&["a.test"]));
+    assert_eq!(judge(&trust, &issued, now), Err(Error::InvalidCertificate(CertificateError::InvalidPurpose)));
+    assert!(trust.verify(&issued, &[], KeyUsage::client_auth(), now).is_ok());
+}
+
+#[test]
 fn a_certificate_that_is_its_own_authority_is_taken_where_it_is_named() {
     let ours = Authority::new("a.test");
     let own = pem::certificates(&ours.roots()).unwrap().remove(0);

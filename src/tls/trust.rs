@@ -107,7 +107,7 @@ impl Trust {
         let vouches = |path: &VerifiedPath<'_>| match self.authority(path.anchor()) {
             // It is trusted itself, whoever it may sign.
             Some(authority) if authority.is(certificate) => Ok(()),
-            Some(authority) => authority.may_vouch(now),
+            Some(authority) => authority.may_vouch(usage, now),
             None => Err(webpki::Error::UnknownIssuer),
         };
         let (algorithms, anchors) = (self.algorithms.all, &self.anchors);
@@ -193,6 +193,7 @@ fn refusal(error: webpki::Error) -> Error {
         webpki::Error::CertRevoked => CertificateError::Revoked,
         webpki::Error::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
         webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
+        webpki::Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         error => CertificateError::Other(OtherError(Arc::new(error))),
     };
     Error::InvalidCertificate(why)
