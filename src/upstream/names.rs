@@ -238,11 +238,13 @@ impl NamedEndpoints {
     /// addresses of one name are sorted.
     ///
     /// Several entries of a locality may lead to one address, which then has the weight of all of them.
+    #[expect(clippy::mutable_key_type, reason = "addresses are compared by what never changes of them: name and port")]
     pub(crate) fn expand(&self) -> Vec<EndpointConfig> {
         let mut all: Vec<EndpointConfig> = Vec::new();
+        let mut places = HashMap::new();
         for one in self.each() {
-            let same = |other: &&mut EndpointConfig| (&other.address, &other.locality) == (&one.address, &one.locality);
-            match all.iter_mut().find(same) {
+            let place = *places.entry((one.address.clone(), one.locality.clone())).or_insert(all.len());
+            match all.get_mut(place) {
                 Some(known) => known.weight = known.weight.max(1).saturating_add(one.weight.max(1)),
                 None => all.push(one),
             }
