@@ -192,6 +192,28 @@ async fn a_timeout_begins_when_the_request_has_come_whether_or_not_anybody_reads
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_timeout_begins_also_where_only_a_try_of_before_has_read() {
+    let mesh = mesh("timeout: 5s\nretries: {attempts: 1, retryOn: reset, backoff: 10ms}");
+    let first = Arc::new(Mutex::new(true));
+    let service = service_fn(move |request: Sent| {
+        let first = std::mem::replace(&mut *first.lock().unwrap(), false);
+        async move {
+            let mut body = request.into_body();
+            if first {
+                body.frame().await.unwrap().unwrap();
+                return Err(BoxError::from(FailureError::new(Failure::RemoteReset, io::Error::other("told to"))));
+            }
+            std::future::pending::<Result<Response<Body>, BoxError>>().await
+        }
+    });
+    let began = Instant::now();
+    let request = Request::post("http://shop.test/").body(timed([(0, text("x")), (1, text("y"))])).unwrap();
+    let answer = timeout(seconds(60), MeshRouter::new(&mesh).layer(service).oneshot(request)).await;
+    let response = answer.expect("it ends").unwrap();
+    assert_eq!((response.status().as_u16(), attempts(&response), began.elapsed()), (504, 2, seconds(6)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_read_before_a_try_reads_is_all_there_for_it() {
     static LARGE: [u8; 300_000] = [7; 300_000];
     // Without further tries nothing is kept for them.

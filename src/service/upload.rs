@@ -35,7 +35,7 @@ struct State<B> {
     source: Option<Pin<Box<B>>>,
     /// Which reader may read.
     generation: u32,
-    /// Whether a reader has come to what was still to come.
+    /// Whether the reader that may read has come to what was still to come.
     begun: bool,
     /// When all of it had been read.
     read_at: Option<Instant>,
@@ -43,7 +43,7 @@ struct State<B> {
     failed: bool,
     /// How, for the reader that comes to it.
     error: Option<BodyError>,
-    /// How much was read before a reader came to it.
+    /// How much there is for the reader, or was, before it came to the rest.
     ahead: usize,
     kept: Vec<Bytes>,
     kept_bytes: usize,
@@ -115,6 +115,8 @@ where
             return Err(lost);
         }
         state.generation += 1;
+        // It may be read ahead for this one too.
+        (state.begun, state.ahead) = (false, state.kept_bytes);
         Ok(self.reader(&state))
     }
 
