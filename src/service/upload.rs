@@ -141,14 +141,14 @@ where
     pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
         let mut state = self.lock();
         for _ in 0..PIECES {
-            if state.begun || state.failed || state.ahead >= KEPT {
+            let kept = state.kept.len();
+            if state.begun || state.failed || state.ahead >= KEPT || kept >= PIECES {
                 return;
             }
-            let kept = state.kept.len();
             match state.poll_source(self.end.as_deref(), cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     state.ahead += chunk.len();
-                    if state.kept.len() == kept {
+                    if state.kept.len() == kept && !chunk.is_empty() {
                         state.kept.push(chunk);
                     }
                 }
@@ -156,6 +156,8 @@ where
                 Poll::Ready(None) | Poll::Pending => return,
             }
         }
+        // Pieces of nothing may go on, and nobody else wakes the task.
+        cx.waker().wake_by_ref();
     }
 
     /// Reads on for the next try while there is none. Ready once there can be none; the task is woken whenever there may

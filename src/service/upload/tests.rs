@@ -98,6 +98,22 @@ async fn what_is_read_ahead_is_there_for_all_readers() {
     assert!(std::error::Error::source(&error).unwrap().is::<io::Error>());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_read_ahead_is_so_many_pieces_at_most_and_none_of_nothing() {
+    for (size, number, kept, ended) in [(1, PIECES + 1, PIECES, false), (0, 3 * PIECES, 0, true)] {
+        let pieces = Listed((0..number).map(|_| data(size)).collect());
+        let upload = Upload::new(pieces, false, vec![], Some(Arc::default()));
+        let ends = std::future::poll_fn(|cx| {
+            upload.read_ahead(cx);
+            upload.poll_end(cx)
+        });
+        let mut ends = tokio_test::task::spawn(ends);
+        while ends.poll().is_pending() && ends.is_woken() {}
+        assert_eq!((upload.read_at().is_some(), upload.lock().kept.len()), (ended, kept));
+        assert_eq!(RequestBody::shared(upload.read()).collect().await.unwrap().to_bytes().len(), size * number);
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_broke_off_is_not_sent_again() {
     let broken = || Upload::new(listed([data(1), Err(io::ErrorKind::BrokenPipe.into())]), true, vec![], None);
