@@ -279,6 +279,14 @@ async fn where_both_are_bad_what_is_left_of_the_attempts_follows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_time_of_a_request_that_nobody_reads_begins_without_a_second_try() {
+    let client = Client { lazy: true, ..Client::new([Answers(100_000, 200)]) };
+    let policy = RequestPolicy::new().hedge_after(milliseconds(10_000));
+    let (answer, elapsed) = ask(&mesh("timeout: 5s"), &client, request("PUT", policy, full(10))).await;
+    assert_eq!((answer.status().as_u16(), elapsed, client.tries()), (504, milliseconds(5000), 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_budget_or_destination_has_no_place_for_it() {
     // The place of the only retry is taken by the first request's second try, until that has its answer.
     let mesh_of_one = limited(TWO, 100, 1);

@@ -100,6 +100,7 @@ impl<F> Hedge<F> {
                     if self.goes_on(story, cx) {
                         continue;
                     }
+                    story.read_ahead(cx);
                     match ready!(self.poll_clock(story, call.is_some(), timer, cx)) {
                         Passed::Due => {
                             self.begin(story, cx);
