@@ -287,6 +287,14 @@ async fn the_time_of_a_request_that_nobody_reads_begins_without_a_second_try() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_given_up_may_have_sent_some_of_the_request() {
+    let rule = "retries: {attempts: 3, retryOn: 'reset-before-request,refused-stream', backoff: 10ms}";
+    let client = Client::new([Fails(150, Failure::RemoteReset), Fails(400, Failure::ConnectRefused), Answers(0, 200)]);
+    let (answer, _) = get(&mesh(rule), &client).await;
+    assert_eq!((answer.status().as_u16(), client.tries()), (503, 2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_budget_or_destination_has_no_place_for_it() {
     // The place of the only retry is taken by the first request's second try, until that has its answer.
     let mesh_of_one = limited(TWO, 100, 1);

@@ -277,7 +277,8 @@ impl<F> Hedge<F> {
             }
         };
         if let Some(given_up) = given_up {
-            story.report(&given_up, &ended);
+            let outcome = story.report(&given_up, &ended);
+            story.note(outcome);
             story.exchange.tried.push(given_up.picked.endpoint().id);
         }
         None

@@ -199,9 +199,7 @@ where
     /// Judges what came of a try: whether another follows, after a pause that begins now.
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let outcome = self.taken.as_ref().and_then(|taken| self.report(taken, ended));
-        if let Some(Outcome::Failure(failure)) = outcome {
-            self.exchange.request_sent |= !failure.is_before_request();
-        }
+        self.note(outcome);
         // The place of a retry is free once that has ended.
         self.exchange.retry_place = None;
         if !self.wants_more(ended, outcome) || !self.may_go_on() {
@@ -212,6 +210,13 @@ where
             self.exchange.tried.push(taken.picked.endpoint().id);
         }
         true
+    }
+
+    /// Remembers of a try that failed whether an endpoint may have had some of the request.
+    pub(super) fn note(&mut self, outcome: Option<Outcome>) {
+        if let Some(Outcome::Failure(failure)) = outcome {
+            self.exchange.request_sent |= !failure.is_before_request();
+        }
     }
 
     /// Tells outlier detection what came of a try.
