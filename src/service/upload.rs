@@ -5,7 +5,7 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -35,6 +35,8 @@ struct State<B> {
     source: Option<Pin<Box<B>>>,
     /// Which reader may read.
     generation: u32,
+    /// Who waits with that reader: the source wakes only who asked it last.
+    reading: Option<Waker>,
     /// Whether the reader that may read has come to what was still to come.
     begun: bool,
     /// When all of it had been read.
@@ -89,6 +91,7 @@ where
         let state = State {
             source: Some(Box::pin(body)),
             generation: 0,
+            reading: None,
             begun: false,
             read_at: None,
             keeping,
@@ -115,6 +118,8 @@ where
             return Err(lost);
         }
         state.generation += 1;
+        // It comes to know that it reads no more.
+        state.reading.take().into_iter().for_each(Waker::wake);
         // It may be read ahead for this one too.
         (state.begun, state.ahead) = (false, state.kept_bytes);
         Ok(self.reader(&state))
@@ -194,7 +199,10 @@ impl<B> Upload<B> {
 
     /// No try follows: what was kept is forgotten as it is read.
     pub(super) fn keep_no_more(&self) {
-        self.lock().keeping = false;
+        let mut state = self.lock();
+        state.keeping = false;
+        // Between two tries the source was asked by somebody else.
+        state.reading.take().into_iter().for_each(Waker::wake);
     }
 }
 
@@ -338,6 +346,9 @@ where
             return Poll::Ready(Some(Err(BodyError::superseded())));
         }
         let frame = state.poll_reader(&mut self.reached, self.upload.length, self.upload.end.as_deref(), cx);
+        if frame.is_pending() && !state.reading.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            state.reading = Some(cx.waker().clone());
+        }
         self.reached.ended = state.is_read(&self.reached);
         frame
     }

@@ -129,6 +129,37 @@ async fn a_body_that_broke_off_is_not_sent_again() {
     assert!(reader.collect().await.is_err());
 }
 
+/// Of which nothing comes.
+struct Never;
+
+impl Body for Never {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn who_waits_with_a_reader_is_woken_when_another_reads_or_nobody() {
+    for again in [true, false] {
+        let upload = Upload::new(Never, true, vec![], None);
+        let mut first = RequestBody::shared(upload.read());
+        let mut waiting = tokio_test::task::spawn(first.frame());
+        assert!(waiting.poll().is_pending());
+        // Between the tries.
+        let mut lost = tokio_test::task::spawn(std::future::poll_fn(|cx| upload.poll_lost(cx)));
+        assert!(lost.poll().is_pending() && !waiting.is_woken());
+        match again {
+            true => drop(upload.read_again()),
+            false => upload.keep_no_more(),
+        }
+        assert!(waiting.is_woken());
+        assert_eq!(waiting.poll().is_ready(), again, "it reads on where it is the last");
+    }
+}
+
 #[tokio::test]
 async fn what_was_outgrown_is_read_by_nobody_else() {
     let upload = Upload::new(listed([data(KEPT), data(1), data(5)]), true, vec![], None);
