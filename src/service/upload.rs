@@ -119,7 +119,9 @@ where
         }
         state.generation += 1;
         // It comes to know that it reads no more.
-        state.reading.take().into_iter().for_each(Waker::wake);
+        if let Some(before) = state.reading.take() {
+            before.wake();
+        }
         // It may be read ahead for this one too.
         (state.begun, state.ahead) = (false, state.kept_bytes);
         Ok(self.reader(&state))
@@ -202,7 +204,9 @@ impl<B> Upload<B> {
         let mut state = self.lock();
         state.keeping = false;
         // Between two tries the source was asked by somebody else.
-        state.reading.take().into_iter().for_each(Waker::wake);
+        if let Some(reading) = state.reading.take() {
+            reading.wake();
+        }
     }
 }
 

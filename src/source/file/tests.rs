@@ -122,6 +122,31 @@ async fn a_change_is_not_lost_while_one_that_leads_elsewhere_is_applied() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_link_leads_to_is_watched_also_while_it_is_no_yaml() {
+    let (folder, first, second, mesh) = (File::new().0.with_extension("links"), File::new(), File::new(), Mesh::new());
+    fs::create_dir(&folder).unwrap();
+    let link = File(folder.join("a.yaml"));
+    first.write(&["early.test"]);
+    std::os::unix::fs::symlink(&first.0, &link.0).unwrap();
+    let follower = following(&File(folder.clone()), &mesh).await;
+    let changes = follower.notice.changes.clone();
+    let tell = |file: &File| changes.send(Change { paths: vec![file.0.clone()], progress: Progress::Whole }).unwrap();
+    let following = tokio::spawn(follower.run());
+    fs::write(&second.0, "kind: {{{").unwrap();
+    fs::remove_file(&link.0).unwrap();
+    std::os::unix::fs::symlink(&second.0, &link.0).unwrap();
+    tell(&link);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(mesh.snapshot().version(), 1);
+    second.write(&["other.test"]);
+    tell(&second);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (2, Some(0)));
+    following.abort();
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_names_are_waited_for_as_long_as_the_patience_lasts() {
     for (hosts, seconds) in [
         (&["never.test", "late.test"][..], 3),
