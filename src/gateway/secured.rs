@@ -13,7 +13,7 @@ use super::certificate;
 use super::hello::{Hello, Rewound};
 use crate::request::{Certificate, DownstreamTls};
 use crate::snapshot::{Listener, ListenerProtocol, ServerTls};
-use crate::tls::{Reloaded, ServerEnd, files_of_server, server_end};
+use crate::tls::{Reloaded, ServerEnd, Shown, ShownOnce, files_of_server, server_end};
 use crate::transport::MeshCertificates;
 use crate::upstream::{Identity, Pem};
 
@@ -39,16 +39,18 @@ struct Made {
 #[derive(Clone, Debug)]
 pub(super) struct Ended(Arc<Reloaded<End>>);
 
-/// The same at one moment, with what is known of the certificate that is shown.
+/// The same at one moment, with what is known of each certificate that is shown.
 #[derive(Debug)]
 struct End {
     config: Arc<ServerConfig>,
-    own: Option<Arc<Certificate>>,
+    shown: Arc<Shown>,
+    own: Box<[Option<Arc<Certificate>>]>,
 }
 
 impl From<ServerEnd> for End {
     fn from(ServerEnd { config, shown }: ServerEnd) -> Self {
-        Self { config, own: shown.as_deref().and_then(certificate::read).map(Arc::new) }
+        let own = shown.certificates().map(|der| der.and_then(certificate::read).map(Arc::new)).collect();
+        Self { config, shown, own }
     }
 }
 
@@ -115,8 +117,15 @@ impl Ended {
             silent.alpn_protocols.clear();
             config = Arc::new(silent);
         }
+        let once = end.shown.are_several().then(|| Arc::new(ShownOnce::new(end.shown.clone())));
+        if let Some(once) = &once {
+            let mut choosing = ServerConfig::clone(&config);
+            choosing.cert_resolver = once.clone();
+            config = Arc::new(choosing);
+        }
         let stream = TlsAcceptor::from(config).accept(io).await?;
-        let secured = known(stream.get_ref().1, hello.server_name.as_deref(), end.own.clone());
+        let own = end.own.get(once.map_or(0, |once| once.place())).cloned().flatten();
+        let secured = known(stream.get_ref().1, hello.server_name.as_deref(), own);
         Ok((stream, secured))
     }
 }

@@ -9,6 +9,8 @@ mod pem;
 mod reloaded;
 #[cfg(feature = "gateway")]
 mod server;
+#[cfg(feature = "gateway")]
+mod shown;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trust;
@@ -21,6 +23,8 @@ pub(crate) use client::{Names, client_config, files_of};
 pub(crate) use reloaded::Reloaded;
 #[cfg(feature = "gateway")]
 pub(crate) use server::{ServerEnd, files_of_server, server_end};
+#[cfg(feature = "gateway")]
+pub(crate) use shown::{Shown, ShownOnce};
 
 /// Who does the arithmetic.
 pub(crate) fn provider() -> Arc<CryptoProvider> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::NoClientAuth;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, NoClientAuth, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
@@ -16,6 +16,7 @@ use rustls::{
 };
 use webpki::KeyUsage;
 
+use super::shown::Shown;
 use super::trust::{Trust, has_name};
 use super::{pem, provider};
 use crate::snapshot::{ClientCertificates, ServerTls, TlsVersion};
@@ -31,8 +32,7 @@ pub(crate) fn files_of_server(words: &ServerTls) -> Vec<PathBuf> {
 /// How a listener ends TLS.
 pub(crate) struct ServerEnd {
     pub(crate) config: Arc<ServerConfig>,
-    /// The certificate that is shown, the first of several.
-    pub(crate) shown: Option<CertificateDer<'static>>,
+    pub(crate) shown: Arc<Shown>,
 }
 
 /// The configuration for a listener, on which one of the protocols `alpn` is spoken, if that matters.
@@ -47,8 +47,8 @@ pub(crate) fn server_end(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<Server
         }
     };
     let keys = words.identities.iter().map(certified).collect::<io::Result<Vec<_>>>()?;
-    let shown = keys.first().and_then(|key| key.cert.first().cloned());
-    let mut config = builder.with_cert_resolver(Arc::new(Shown { keys }));
+    let shown = Arc::new(Shown::new(keys));
+    let mut config = builder.with_cert_resolver(shown.clone());
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     if alpn.is_empty() {
         // Who only writes and leaves has not read them, and its kernel would reset the connection for that, with all
@@ -94,20 +94,6 @@ fn certified(identity: &Identity) -> io::Result<Arc<CertifiedKey>> {
     let key = CertifiedKey::from_der(certificates, pem::key(&identity.key)?, &provider());
     let unusable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{:?}: {error}", identity.key));
     key.map(Arc::new).map_err(unusable)
-}
-
-/// The certificates of a listener.
-#[derive(Debug)]
-struct Shown {
-    keys: Vec<Arc<CertifiedKey>>,
-}
-
-impl ResolvesServerCert for Shown {
-    /// The first whose kind of key the client understands, else the first.
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let understood = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(hello.signature_schemes()).is_some();
-        self.keys.iter().find(understood).or(self.keys.first()).cloned()
-    }
 }
 
 /// Takes certificates of clients by [`Trust`], names and pins.
