@@ -1,5 +1,9 @@
 //! Sets and escapes of RE2.
 
+use std::fmt::Write;
+
+use regex_syntax::hir::{Class, HirKind};
+
 use super::translate::{Rest, digits, literal};
 
 /// What an escape stands for.
@@ -107,7 +111,8 @@ pub(super) fn escape(rest: &mut Rest<'_>) -> Result<Escape, String> {
         {
             simple(other)
         }
-        other => Err(format!("there is no escape \\{other}")),
+        other if other.is_ascii() => Err(format!("there is no escape \\{other}")),
+        _ => Err("there is no escape of what is not ASCII".to_owned()),
     }
 }
 
@@ -123,8 +128,8 @@ fn hexadecimal(rest: &mut Rest<'_>) -> Result<char, String> {
         rest.take(&text);
         if text.len() == 2 { text } else { String::new() }
     };
-    let number = u32::from_str_radix(&text, 16).ok();
-    number.and_then(char::from_u32).ok_or_else(|| "\\x is followed by no character's number".to_owned())
+    let number = u32::from_str_radix(&text, 16).ok().filter(|number| char::from_u32(*number).is_some());
+    byte(number.ok_or("\\x is followed by no character's number")?)
 }
 
 /// `\0`, `\12` or `\123`; a single digit above 0 would be a reference, which is not supported.
@@ -134,8 +139,14 @@ fn octal(rest: &mut Rest<'_>, first: char) -> Result<char, String> {
         return Err(format!("\\{first}, a reference to a group, is not supported"));
     }
     rest.take(&more);
-    let number = u32::from_str_radix(&format!("{first}{more}"), 8).ok();
-    number.and_then(char::from_u32).ok_or_else(|| "an octal escape is no character's number".to_owned())
+    byte(u32::from_str_radix(&format!("{first}{more}"), 8).map_err(|error| error.to_string())?)
+}
+
+/// The character that stands for a byte.
+fn byte(number: u32) -> Result<char, String> {
+    let byte =
+        u8::try_from(number).map_err(|_| format!("\\x{{{number:x}}} is more than a byte, and bytes are matched"))?;
+    Ok(char::from(byte))
 }
 
 /// `\pL`, `\p{Lu}` or `\p{^Greek}`, after the `p`, as the inside of a set.
@@ -148,15 +159,41 @@ fn unicode(rest: &mut Rest<'_>, negated: bool) -> Result<String, String> {
         let one = rest.0.chars().next().ok_or_else(|| unknown(""))?;
         (rest.take_str(one.len_utf8()), negated)
     };
-    let letter = if negated { 'P' } else { 'p' };
-    if CATEGORIES.contains(&name) || name == "Any" {
-        return Ok(format!(r"\{letter}{{{name}}}"));
+    let set = if name == "Cs" {
+        // No character here is half of one.
+        String::new()
+    } else if CATEGORIES.contains(&name) || name == "Any" {
+        latin_1(&format!(r"\p{{{name}}}"))?
+    } else {
+        let is_script = name.len() > 2 && name.starts_with(|c: char| c.is_ascii_uppercase());
+        if !is_script || !name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
+            return Err(unknown(name));
+        }
+        latin_1(&format!(r"\p{{sc={name}}}"))?
+    };
+    // Case is folded before it is negated.
+    Ok(match (negated, set.is_empty()) {
+        (false, false) => set,
+        (true, false) => format!("[^{set}]"),
+        (false, true) => r"[^\x00-\xff]".to_owned(),
+        (true, true) => r"\x00-\xff".to_owned(),
+    })
+}
+
+/// The bytes that stand for the characters of a class, as the inside of a set.
+fn latin_1(class: &str) -> Result<String, String> {
+    let hir = regex_syntax::parse(class).map_err(|_| format!("there is no Unicode category or script {class}"))?;
+    let mut set = String::new();
+    // One that has a single character is no class; none of those is a byte.
+    if let HirKind::Class(Class::Unicode(class)) = hir.kind() {
+        for range in class.ranges() {
+            if let Ok(low) = u8::try_from(range.start()) {
+                let high = u8::try_from(range.end()).unwrap_or(u8::MAX);
+                let _ = write!(set, r"\x{low:02x}-\x{high:02x}");
+            }
+        }
     }
-    let is_script = name.len() > 2 && name.starts_with(|c: char| c.is_ascii_uppercase());
-    if !is_script || !name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_') {
-        return Err(unknown(name));
-    }
-    Ok(format!(r"\{letter}{{sc={name}}}"))
+    Ok(set)
 }
 
 impl<'a> Rest<'a> {

@@ -13,10 +13,12 @@ use super::class;
 /// The highest count of a repetition, and of nested ones together.
 const MAX_REPEAT: u32 = 1000;
 
-/// Writes `pattern` anew; the message says what RE2 would not take.
+/// Writes `pattern` anew, for an engine of bytes; the message says what RE2 would not take.
 pub(super) fn translate(pattern: &str) -> Result<String, String> {
+    // Each byte stands for itself, as for RE2 in Latin-1.
+    let bytes: String = pattern.bytes().map(char::from).collect();
     let out = String::with_capacity(pattern.len() + 16);
-    let mut translator = Translator { rest: Rest(pattern), out, names: HashSet::new() };
+    let mut translator = Translator { rest: Rest(&bytes), out, names: HashSet::new() };
     let mut repeatable = true;
     while let Some(character) = translator.rest.next() {
         let is_repetition = translator.one(character)?;
@@ -34,7 +36,8 @@ pub(super) fn parse(translated: &str) -> Result<Hir, String> {
     if repeats_left(&ast, MAX_REPEAT) == 0 {
         return Err(format!("nested repetitions come to more than {MAX_REPEAT}"));
     }
-    regex_syntax::ParserBuilder::new().utf8(false).build().parse(translated).map_err(|error| match error {
+    let mut bytes = regex_syntax::ParserBuilder::new();
+    bytes.unicode(false).utf8(false).build().parse(translated).map_err(|error| match error {
         regex_syntax::Error::Translate(error) => error.kind().to_string(),
         other => other.to_string(),
     })
@@ -132,13 +135,9 @@ impl Translator<'_> {
         }
         match self.rest.0.chars().next() {
             Some('C') => return Err(r"\C, a single byte, is not supported".to_owned()),
-            Some(assertion @ ('A' | 'z')) => {
+            Some(assertion @ ('A' | 'z' | 'b' | 'B')) => {
                 self.rest.next();
                 self.out.extend(['\\', assertion]);
-            }
-            Some(boundary @ ('b' | 'B')) => {
-                self.rest.next();
-                let _ = write!(self.out, r"(?-u:\{boundary})");
             }
             _ => match class::escape(&mut self.rest)? {
                 class::Escape::Set(set) => {
@@ -218,12 +217,12 @@ fn repetition(rest: &mut Rest<'_>) -> Result<Option<String>, String> {
     Ok(Some(format!("{{{inside}}}")))
 }
 
-/// Writes `character` so that it stands for itself, in a set too.
+/// Writes `character`, which is a byte, so that it stands for itself, in a set too.
 pub(super) fn literal(out: &mut String, character: char) {
-    if character.is_ascii() && !character.is_ascii_alphanumeric() {
-        let _ = write!(out, r"\x{{{:x}}}", u32::from(character));
-    } else {
+    if character.is_ascii_alphanumeric() {
         out.push(character);
+    } else {
+        let _ = write!(out, r"\x{:02x}", u32::from(character));
     }
 }
 
@@ -269,28 +268,47 @@ mod tests {
         check(r"\d", &[b"7"], &["\u{663}".as_bytes(), b"a"]);
         check(r"\w+", &[b"aZ_9"], &["é".as_bytes(), b"-"]);
         check(r"\s", &[b" ", b"\t", b"\n", b"\r", b"\x0c"], &[b"\x0b", "\u{a0}".as_bytes()]);
-        check(r"\D", &["\u{663}".as_bytes(), b"\n"], &[b"7", b"\xff", b"\xc3"]);
-        check(r"\W", &["é".as_bytes()], &[b"a", b"\xa9"]);
-        check(r"\S", &[b"\x0b", "漢".as_bytes()], &[b" "]);
+        check(r"\D", &[b"\n", b"\xff", b"\xc3"], &[b"7", "é".as_bytes()]);
+        check(r"\W", &[b"\xa9"], &[b"a", "é".as_bytes()]);
+        check(r"\S", &[b"\x0b", b"\xa0"], &[b" ", "漢".as_bytes()]);
         check(r"[\d\s-]+", &[b"1 -2"], &[b"a"]);
-        check(r"[^\d]", &[b"a", "é".as_bytes()], &[b"1"]);
+        check(r"[^\d]", &[b"a", b"\xe9"], &[b"1"]);
         check(r"[\D1]", &[b"1", b"a"], &[b"2"]);
     }
 
     #[test]
     fn word_boundaries_are_ascii() {
-        check(r"a\b.", &["aé".as_bytes(), b"a-"], &[b"ab"]);
-        check(r"a\B.", &[b"ab"], &["aé".as_bytes(), b"a-"]);
+        check(r"a\b.", &[b"a\xe9", b"a-"], &[b"ab"]);
+        check(r"a\B.", &[b"ab"], &[b"a\xe9", b"a-"]);
         check(r"\b{start}", &[], &[b"a"]);
     }
 
     #[test]
-    fn a_dot_is_a_code_point_and_invalid_utf8_matches_nothing() {
-        check(".", &["é".as_bytes(), "漢".as_bytes(), b"a"], &[b"\n", b"\xff", b"ab", b"\xc3"]);
-        check("(?s).*", &[b"a\nb", b""], &[b"a\xff", b"\xff"]);
-        check("[^a]", &["é".as_bytes(), b"\n"], &[b"\xff", b"a"]);
+    fn pattern_and_text_are_bytes() {
+        check(".", &[b"a", b"\xff"], &[b"\n", b"ab", "é".as_bytes()]);
+        check("a..", &["aé".as_bytes()], &[b"a\xe9"]);
+        check("(?s).*", &[b"a\nb", b"", b"a\xff"], &[]);
+        check("[^a]{2}", &["é".as_bytes(), b"\n\xff"], &[b"\xff", b"aa"]);
         check("é", &["é".as_bytes()], &[b"\xe9"]);
-        check(r"\xe9", &["é".as_bytes()], &[b"\xe9"]);
+        check("é?x", &["éx".as_bytes(), b"\xc3x"], &[b"x"]);
+        check("é{2}", &[b"\xc3\xa9\xa9"], &["éé".as_bytes()]);
+        check("(é){2}", &["éé".as_bytes()], &[]);
+        check("[é]", &[b"\xc3", b"\xa9"], &["é".as_bytes(), b"\xe9"]);
+        check("[à-ï]+", &[b"\xc3\xb0", "é".as_bytes()], &[b"\x9f"]);
+        check(r"\xe9\x{ff}\377", &[b"\xe9\xff\xff"], &["é\u{ff}\u{ff}".as_bytes()]);
+        check(r"\Qé\E", &["é".as_bytes()], &[b"\xe9"]);
+        check(r"[^\x00-\x7f]+", &["漢".as_bytes()], &[b"a"]);
+        for pattern in [r"\x{100}", r"[a-\x{100}]", r"\400"] {
+            assert!(refused(pattern).ends_with("is more than a byte, and bytes are matched"), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn letters_are_folded_in_ascii() {
+        check("(?i)é", &["é".as_bytes()], &["É".as_bytes()]);
+        check(r"(?i)\xe9[\xe0-\xef]\xb5", &[b"\xe9\xe0\xb5"], &[b"\xc9\xe0\xb5", b"\xe9\xc0\xb5"]);
+        check(r"(?i)\p{Lu}", &[b"a", b"\xc9"], &[b"\xe9"]);
+        check(r"(?i)\P{Lu}", &[b"1", b"\xe9"], &[b"a", b"A", b"\xc9"]);
     }
 
     #[test]
@@ -311,7 +329,7 @@ mod tests {
 
     #[test]
     fn escapes() {
-        check(r"\x41\x{e9}\101\0", &["Aé\u{41}\0".as_bytes()], &[]);
+        check(r"\x41\x{e9}\101\0", &[b"A\xe9A\0"], &[]);
         check(r"\08", &[b"\x008"], &[]);
         check(r"\a\f\t\n\r\v", &[b"\x07\x0c\t\n\r\x0b"], &[]);
         check(r"\.\-\_\/\<\>\#\ ", &[b".-_/<># "], &[]);
@@ -330,8 +348,8 @@ mod tests {
         check("(?ii)a(?-i)b", &[b"Ab"], &[b"AB"]);
         check("(?i-i)a", &[b"a"], &[b"A"]);
         check("(?s-m).", &[b"\n"], &[]);
-        check("(?i)[^k]", &[b"x"], &[b"k", b"K", "\u{212a}".as_bytes()]);
-        check(r"(?i)\w", &["\u{212a}".as_bytes()], &[]);
+        check("(?i)[^k]", &[b"x"], &[b"k", b"K"]);
+        check("(?i)k+", &[b"kK"], &["\u{212a}".as_bytes()]);
         check("(?)a", &[b"a"], &[]);
         for pattern in ["(?x)a", "(?u)a", "(?R)a", "(?i-)a", "(?i--s)a", "(?z)", "(?i", "(?"] {
             refused(pattern);
@@ -365,11 +383,12 @@ mod tests {
 
     #[test]
     fn unicode_categories_and_scripts() {
-        check(r"\pL\p{Lu}\p{Greek}", &["aÉα".as_bytes()], &[b"1Aa"]);
+        check(r"\pL\p{Lu}\p{Latin}", &[b"a\xc9\xe9", b"aAa"], &[b"1Aa", "aÉé".as_bytes()]);
+        check(r"\P{Greek}\p{Cs}?\P{Cs}[\p{Greek}\p{Zl}b]", &[b"a\xffb"], &["aaα".as_bytes()]);
         check(r"\PL[\P{Nd}]\p{^Lu}", &[b"1aa"], &[b"aaa"]);
         check(r"\P{^Lu}", &[b"A"], &[b"a"]);
-        check(r"[\pN_]+", &["1٣_".as_bytes()], &[]);
-        check(r"\p{Any}", &["漢".as_bytes()], &[b"\xff"]);
+        check(r"[\pN_]+", &[b"1\xb2_"], &["٣".as_bytes()]);
+        check(r"\p{Any}", &[b"\xff"], &["漢".as_bytes()]);
         for pattern in [r"\p{Alphabetic}", r"\p{nope}", r"\p", r"\p{L", r"\pX", r"\p{gc=Lu}", r"\p{lu}"] {
             refused(pattern);
         }

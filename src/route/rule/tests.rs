@@ -254,7 +254,7 @@ fn header_values_need_not_be_utf8() {
     let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
     let matches = |matcher| has("x", matcher).build().matches(&view, &mut ());
     assert!(matches(prefix("a")) && matches(present()));
-    assert!(!matches(regex("a.")) && !matches(regex("a.*")), "bytes that are no UTF-8 match nothing");
+    assert!(matches(regex("a.")) && matches(regex("a.*")) && !matches(regex("a")));
 }
 
 #[test]
