@@ -4,7 +4,9 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{CONNECTION, EXPECT, HeaderName, REFERER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, REFERER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE,
+};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::ext::Protocol;
 
@@ -14,7 +16,7 @@ use super::referer;
 use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
-use crate::service::hop::{drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_of_a_hop};
+use crate::service::hop::{drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_length, is_of_a_hop};
 use crate::service::https::bare;
 use crate::service::names::UPSTREAM_SERVICE_TIME;
 
@@ -126,10 +128,10 @@ pub(super) fn refuse_tunnel(headers: &mut HeaderMap, http2: bool) {
     }
 }
 
-/// Answers that the tunnel is there as HTTP/2 does, without the proof for a key of ours.
+/// Answers that the tunnel is there as HTTP/2 does, which says no length of it, without the proof for a key of ours.
 pub(super) fn answer_by_stream<B>(response: &mut Response<B>, keyless: bool) {
     *response.status_mut() = StatusCode::OK;
-    for name in [CONNECTION, UPGRADE] {
+    for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
         response.headers_mut().remove(name);
     }
     if keyless {
@@ -140,11 +142,28 @@ pub(super) fn answer_by_stream<B>(response: &mut Response<B>, keyless: bool) {
 /// Prepares the head of a response for the client.
 pub(super) fn backward(headers: &mut HeaderMap, switching: bool) {
     drop_hop_by_hop_of_response(headers, switching);
+    keep_one_length(headers);
     if switching {
         headers.remove(UPSTREAM_SERVICE_TIME);
     }
     one_line::join(headers, Side::Response);
     headers.insert(SERVER, ISTIO_ENVOY);
+}
+
+/// Leaves a head the first length that is one: a rule may have added another, or what is none, and hyper would close the
+/// connection without an answer. The first is the endpoint's, which is what comes.
+fn keep_one_length(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (None, _) => return,
+        (Some(only), None) if is_length(only) => return,
+        _ => {}
+    }
+    let first = headers.get_all(CONTENT_LENGTH).iter().find(|length| is_length(length)).cloned();
+    match first {
+        Some(first) => headers.insert(CONTENT_LENGTH, first),
+        None => headers.remove(CONTENT_LENGTH),
+    };
 }
 
 fn drop_steering(headers: &mut HeaderMap) {
@@ -264,7 +283,7 @@ mod tests {
         assert_eq!(request.headers()[UPGRADE], "websocket");
         assert_eq!(request.headers()[SEC_WEBSOCKET_KEY].len(), 24);
         for (keyless, left) in [(false, 1), (true, 0)] {
-            let response = Response::builder().status(101).header("upgrade", "websocket");
+            let response = Response::builder().status(101).header("upgrade", "websocket").header("content-length", "5");
             let mut response = response.header("sec-websocket-accept", "proof").body(()).unwrap();
             answer_by_stream(&mut response, keyless);
             assert_eq!((response.status().as_u16(), response.headers().len()), (200, left));
@@ -289,6 +308,24 @@ mod tests {
         backward(&mut headers, true);
         let expected = ["connection: upgrade, x-mine", "server: istio-envoy", "upgrade: websocket", "x-mine: 1"];
         assert_eq!(lines(&headers), expected);
+    }
+
+    #[test]
+    fn a_response_says_one_length_at_most() {
+        for (lengths, left) in [
+            (&[][..], None),
+            (&["3"], Some("3")),
+            (&["3", "3"], Some("3")),
+            (&["3", "5"], Some("3")),
+            (&["x", "5"], Some("5")),
+            (&["3, 3"], None),
+            (&["x", ""], None),
+        ] {
+            let mut headers = map(&lengths.iter().map(|length| ("content-length", *length)).collect::<Vec<_>>());
+            backward(&mut headers, false);
+            let said: Vec<_> = headers.get_all(CONTENT_LENGTH).iter().collect();
+            assert_eq!(said, Vec::from_iter(left), "{lengths:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -25,7 +25,7 @@ use crate::error::BoxError;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
-/// Answers with what came, and with a trailer.
+/// Answers with what came, with a trailer, and with the lengths that `x-length` says.
 async fn echo(request: Request<InboundBody>) -> Result<Answer, BoxError> {
     let version = request.version();
     let (head, body) = request.into_parts();
@@ -34,8 +34,15 @@ async fn echo(request: Request<InboundBody>) -> Result<Answer, BoxError> {
     let body = String::from_utf8(collected.to_bytes().to_vec())?;
     let text = format!("{} {} body={body} trailers={trailers}", head.method, head.uri.path());
     let own: HeaderMap = [("x-trailer".parse()?, "1".parse()?)].into_iter().collect();
-    let body = Full::from(text).with_trailers(ready(Some(Ok(own)))).boxed();
-    Ok(Response::builder().version(version).header("trailer", "x-trailer").body(body)?)
+    let body = match head.method {
+        Method::HEAD => Empty::new().boxed(),
+        _ => Full::from(text).with_trailers(ready(Some(Ok(own)))).boxed(),
+    };
+    let mut answer = Response::builder().version(version).header("trailer", "x-trailer").body(body)?;
+    for length in head.headers.get_all("x-length") {
+        answer.headers_mut().append("content-length", length.clone());
+    }
+    Ok(answer)
 }
 
 struct Client {
@@ -168,6 +175,17 @@ async fn trailers_of_http1_are_dropped() {
     assert!(!answer.contains("x-trailer: 1"), "{answer}");
     assert!(answer.contains("server: istio-envoy"), "{answer}");
     assert_eq!(answer.matches("date: ").count(), 1, "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_head_says_two_lengths_comes_with_the_first() {
+    for (method, second) in [("HEAD", "26"), ("HEAD", "5"), ("GET", "26"), ("GET", "5")] {
+        let lengths = format!("X-Length: 26\r\nX-Length: {second}\r\n");
+        let answer = ask(&format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{lengths}\r\n")).await;
+        assert_eq!(statuses(&answer), ["200"], "{method} {second}\n{answer}");
+        assert_eq!(answer.matches("content-length: ").count(), 1, "{answer}");
+        assert!(answer.contains("\r\ncontent-length: 26\r\n"), "{answer}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -111,6 +111,13 @@ pub(crate) fn tokens(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
+/// Whether a value of `content-length` is one, and no more: digits that make a number.
+#[cfg(feature = "client")]
+pub(crate) fn is_length(value: &HeaderValue) -> bool {
+    let begins = value.as_bytes().first().is_some_and(u8::is_ascii_digit);
+    begins && value.to_str().is_ok_and(|digits| digits.parse::<u64>().is_ok())
+}
+
 /// Whether a value is this word, in any case.
 pub(crate) fn is(value: &[u8], word: &[u8]) -> bool {
     value.eq_ignore_ascii_case(word)

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use hyper::ext::Protocol;
 
-use crate::service::hop::{drop_hop_by_hop, is, join_cookies, names_websocket};
+use crate::service::hop::{drop_hop_by_hop, is, is_length, join_cookies, names_websocket};
 
 const WEBSOCKET: &str = "websocket";
 
@@ -96,18 +96,27 @@ fn path_of(uri: Uri) -> PathAndQuery {
     path.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
+/// Whether an answer says its length once at most: as by Envoy, two lines are one too many even if they say the same.
+pub(super) fn says_length_once(headers: &HeaderMap) -> bool {
+    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none()
+}
+
 /// Whether an answer of HTTP/1 says its length in one way only, and one that has no content says none: where another
-/// reader would see another end, nobody can be told what it says.
+/// reader would see another end, nobody can be told what it says. What a 304 says is the length of something else.
 pub(super) fn is_sound(status: StatusCode, headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
-    let empty = status == StatusCode::NO_CONTENT;
     match headers.get(TRANSFER_ENCODING) {
-        None => length.is_none_or(|length| match empty {
-            true => length == "0",
-            false => length.as_bytes().iter().all(u8::is_ascii_digit),
+        None => length.is_none_or(|length| {
+            let sound = match status {
+                StatusCode::NO_CONTENT => length == "0",
+                StatusCode::NOT_MODIFIED => true,
+                _ => is_length(length),
+            };
+            sound && says_length_once(headers)
         }),
         Some(coding) => {
             let only = headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
+            let empty = status == StatusCode::NO_CONTENT;
             only && !empty && length.is_none() && is(coding.as_bytes().trim_ascii(), b"chunked")
         }
     }
@@ -143,6 +152,11 @@ mod tests {
             (&[("content-length", "5")], true),
             (&[("transfer-encoding", "chunked")], true),
             (&[("content-length", "5, 5")], false),
+            (&[("content-length", "5"), ("content-length", "5")], false),
+            (&[("content-length", "5"), ("content-length", "7")], false),
+            (&[("content-length", "")], false),
+            (&[("content-length", "+5")], false),
+            (&[("content-length", "99999999999999999999")], false),
             (&[("content-length", "5"), ("transfer-encoding", "chunked")], false),
             (&[("transfer-encoding", "gzip, chunked")], false),
             (&[("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")], false),
@@ -164,11 +178,15 @@ mod tests {
             (HeaderMap::new(), true),
             (with("content-length", "0"), true),
             (with("content-length", "5"), false),
+            (with("content-length", "99999999999999999999"), false),
             (with("transfer-encoding", "chunked"), false),
         ] {
             assert_eq!(is_sound(StatusCode::NO_CONTENT, &headers), sound, "{headers:?}");
             assert!(is_sound(StatusCode::NOT_MODIFIED, &headers));
         }
+        let mut twice = with("content-length", "0");
+        twice.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        assert!(!is_sound(StatusCode::NO_CONTENT, &twice) && !is_sound(StatusCode::NOT_MODIFIED, &twice));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::body::TransportBody;
 use super::connect::{Spoken, Target};
 use super::executor::Executor;
 use super::failure;
+use super::head;
 use super::payload::Payload;
 use super::place::{Place, Placed};
 use super::pool::{Pool, TRIES};
@@ -119,6 +120,9 @@ impl<B: Upload> Pool<B> {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     half.streams().hear();
+                    if !head::says_length_once(response.headers()) {
+                        return Err(failure::of_unsound_answer().into());
+                    }
                     let is_tunnel = response.extensions().get::<OnUpgrade>().is_some();
                     return Ok(response.map(|body| TransportBody::stream(body, half, is_tunnel, gate.0.clone())));
                 }

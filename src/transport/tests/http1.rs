@@ -197,6 +197,30 @@ async fn an_answer_that_is_no_http_is_a_protocol_error() {
 }
 
 #[tokio::test]
+async fn an_answer_that_says_its_length_twice_is_a_protocol_error() {
+    for (method, second) in [("GET", 3), ("HEAD", 3), ("HEAD", 4)] {
+        let net = Net::new();
+        let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
+        let request = Request::builder().method(method).body(empty()).unwrap();
+        let (result, ()) = tokio::join!(send(&transport, &endpoint, request), async {
+            let mut far = net.accept().await;
+            let _ = far.read(&mut [0; 1024]).await.unwrap();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\ncontent-length: {second}\r\n\r\n");
+            far.write_all(head.as_bytes()).await.unwrap();
+        });
+        assert_eq!(failure_of(result), Failure::ProtocolError, "{method} {second}");
+    }
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(100, |_, _| async {
+        let twice = Response::builder().header("content-length", "3").header("content-length", "3");
+        Ok(twice.body(full("abc")).unwrap())
+    });
+    assert_eq!(failure_of(send(&transport, &endpoint, get("/")).await), Failure::ProtocolError);
+    assert_eq!(net.opened(), 1);
+}
+
+#[tokio::test]
 async fn a_request_body_that_fails_is_a_local_reset() {
     let net = Net::new();
     let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
