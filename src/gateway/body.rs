@@ -7,6 +7,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
+use http::Response;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -122,6 +124,8 @@ pin_project! {
         failed: bool,
         trailers: bool,
         busy: Option<Busy>,
+        // Whether the head says a length: hyper would add that of a body that tells its size.
+        sized: bool,
         // Whether the head tells of another body's length: hyper drops that where it knows that there is none.
         tells_length: bool,
         // Writes it as gRPC-Web.
@@ -170,11 +174,23 @@ impl<B> OutboundBody<B> {
     }
 
     pub(super) fn words(words: &'static str) -> Self {
-        Self { body: None, words, failed: false, trailers: false, busy: None, tells_length: false, web: None }
+        let (trailers, sized, tells_length) = (false, false, false);
+        Self { body: None, words, failed: false, trailers, busy: None, sized, tells_length, web: None }
     }
 
-    pub(super) fn new(body: B, trailers: bool, busy: Option<Busy>) -> Self {
-        Self { body: Some(body), words: "", failed: false, trailers, busy, tells_length: false, web: None }
+    /// That of `response`, which tells its size only if the head does: a rule may have taken that out.
+    pub(super) fn of(response: Response<B>, trailers: bool, busy: Option<Busy>) -> Response<Self> {
+        let (sized, tells_length) = (response.headers().contains_key(CONTENT_LENGTH), false);
+        response.map(|body| Self {
+            body: Some(body),
+            words: "",
+            failed: false,
+            trailers,
+            busy,
+            sized,
+            tells_length,
+            web: None,
+        })
     }
 
     /// Lets the head tell of another body's length.
@@ -227,9 +243,10 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.tells_length || self.web.is_some() {
-            return SizeHint::default();
+        match &self.body {
+            None => SizeHint::with_exact(self.words.len() as u64),
+            Some(body) if self.sized && !self.tells_length && self.web.is_none() => body.size_hint(),
+            Some(_) => SizeHint::default(),
         }
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(self.words.len() as u64), Body::size_hint)
     }
 }

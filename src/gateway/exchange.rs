@@ -179,7 +179,7 @@ where
                 return Response::from_parts(parts, OutboundBody::empty());
             }
             if !by_upstream || response.status().as_u16() >= 400 {
-                return response.map(|body| OutboundBody::new(body, trailers, busy));
+                return OutboundBody::of(response, trailers, busy);
             }
             // Only an error may say more than that the tunnel is not there.
             for name in [CONTENT_LENGTH, CONTENT_TYPE] {
@@ -192,8 +192,8 @@ where
                 web.admit(&mut response);
             }
             let tells_length = response.status() == StatusCode::NOT_MODIFIED && !http2;
-            let outbound = |body| OutboundBody::new(body, trailers, busy).telling_length(tells_length).translated(web);
-            response.map(outbound)
+            let response = OutboundBody::of(response, trailers, busy);
+            response.map(|body| body.telling_length(tells_length).translated(web))
         }
         (true, Some(Tunnel { client, keyless })) => {
             let upstream = hyper::upgrade::on(&mut response);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -185,6 +185,31 @@ async fn an_answer_whose_head_says_two_lengths_comes_with_the_first() {
         assert_eq!(statuses(&answer), ["200"], "{method} {second}\n{answer}");
         assert_eq!(answer.matches("content-length: ").count(), 1, "{answer}");
         assert!(answer.contains("\r\ncontent-length: 26\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_that_the_head_does_not_say_is_not_told() {
+    let head = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+    let answer = ask(&format!("{head}\r\n")).await;
+    assert!(answer.contains("\r\ntransfer-encoding: chunked\r\n") && !answer.contains("content-length"), "{answer}");
+    let answer = ask(&format!("{head}X-Length: 26\r\n\r\n")).await;
+    assert!(answer.contains("\r\ncontent-length: 26\r\n") && !answer.contains("chunked"), "{answer}");
+    let answer = ask(&head.replace("GET", "HEAD").replace("close\r\n", "close\r\n\r\n")).await;
+    assert!(!answer.contains("content-length") && !answer.contains("chunked"), "{answer}");
+
+    let client = connect(None);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client.stream)).await.unwrap();
+    tokio::spawn(connection);
+    for length in [None, Some("26")] {
+        let mut request = Request::get("http://a.test/").body(Empty::<Bytes>::new()).unwrap();
+        request
+            .headers_mut()
+            .extend(length.map(|length| (HeaderName::from_static("x-length"), length.parse().unwrap())));
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.headers().get("content-length").map(|said| said.to_str().unwrap()), length);
+        assert_eq!(answer.into_body().collect().await.unwrap().to_bytes().len(), 26);
     }
 }
 
