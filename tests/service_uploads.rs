@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -338,5 +339,30 @@ async fn who_offers_another_protocol_has_no_more_time_for_it() {
         let service = MeshRouter::inbound(&mesh, "web/front").layer(late());
         let response = service.oneshot(request.body(full(b"")).unwrap()).await.unwrap();
         assert!(response.into_body().collect().await.unwrap_err().is_timeout(), "{offered:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_length_that_the_rule_removes_is_not_told_by_the_body() {
+    let rule = "headers: {request: {remove: [content-length]}}";
+    let retries = format!("{rule}\nretries: {{attempts: 1, retryOn: 5xx, backoff: 1ms}}");
+    for (rule, tries) in [(rule, 1), (&retries, 2)] {
+        // hyper says the length of a body that tells it, which is all that some applications rely on.
+        for (said, told) in [(None, Some(3)), (Some("3"), None)] {
+            let seen: Arc<Mutex<Vec<_>>> = Arc::default();
+            let kept = seen.clone();
+            let client = service_fn(move |request: Sent| {
+                let length = request.headers().get("content-length").cloned();
+                kept.lock().unwrap().push((length, http_body::Body::size_hint(request.body()).exact()));
+                async {
+                    assert_eq!(request.into_body().collect().await?.to_bytes(), "abc");
+                    Ok::<_, BoxError>(Response::builder().status(503).body(full(b"")).unwrap())
+                }
+            });
+            let mut request = Request::post("http://shop.test/").body(full(b"abc")).unwrap();
+            request.headers_mut().extend(said.map(|said| (CONTENT_LENGTH, said.parse().unwrap())));
+            MeshRouter::new(&mesh(rule)).layer(client).oneshot(request).await.unwrap();
+            assert_eq!(*seen.lock().unwrap(), vec![(None, told); tries], "{rule}");
+        }
     }
 }

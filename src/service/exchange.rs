@@ -66,6 +66,8 @@ pub(super) struct Exchange {
     pub(super) retry_place: Option<Permit>,
     /// When it had been read to its end, if it is told how long after that the answer came.
     pub(super) read_at: Option<Instant>,
+    /// Whether the rule took the length of its body out of its head.
+    pub(super) length_removed: bool,
     /// Whether it is a `CONNECT`, as far as that matters.
     pub(super) connects: bool,
     /// Whether bytes of it may have come to an endpoint that then failed.
@@ -119,6 +121,7 @@ impl Exchange {
             tried: Vec::new(),
             retry_place: None,
             read_at: None,
+            length_removed: false,
             connects: false,
             request_sent: false,
             waits: false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
@@ -15,7 +15,7 @@ use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, HeaderOps, ORIGINAL_PATH, Rewrite, Route, Steering,
+    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_PATH, Rewrite, Route, Steering,
 };
 use crate::upstream::{Cluster, Original};
 
@@ -132,13 +132,13 @@ impl Exchange {
         if steers {
             Steering::forget(&mut head.headers);
         }
-        let mut apply = |operations: &HeaderOps| {
+        for operations in [&destination.request_headers, &route.request_headers] {
             if !operations.is_empty() {
+                let said = head.headers.contains_key(CONTENT_LENGTH);
                 formats::of_request(self, head, operations);
+                self.length_removed |= said && !head.headers.contains_key(CONTENT_LENGTH);
             }
-        };
-        apply(&destination.request_headers);
-        apply(&route.request_headers);
+        }
         if steers {
             self.steer(Steering::take(&mut head.headers, forward.retry.as_ref()));
         }

@@ -113,11 +113,14 @@ pin_project! {
     ///
     /// Frames and trailers are those of the body it was made of, with its data as [`Bytes`] and its errors as the
     /// sources of [`BodyError`]s. One that may have to be sent again is read through a buffer that keeps up to 1 MiB
-    /// of it; one that is mirrored is copied on the way.
+    /// of it; one that is mirrored is copied on the way. It tells its size as that body does, unless a rule took the
+    /// length out of the head: a client would put it there again.
     pub struct RequestBody<B> {
         #[pin]
         kind: Kind<B>,
         aim: Option<Aim>,
+        // Whether it tells its size.
+        sized: bool,
     }
 }
 
@@ -134,20 +137,20 @@ pin_project! {
 impl<B> RequestBody<B> {
     /// A body without an aim.
     pub fn new(body: B) -> Self {
-        Self { kind: Kind::Whole { body }, aim: None }
+        Self { kind: Kind::Whole { body }, aim: None, sized: true }
     }
 
     /// No body, as every further try has of a request without one.
     pub(super) fn empty() -> Self {
-        Self { kind: Kind::Empty, aim: None }
+        Self { kind: Kind::Empty, aim: None, sized: true }
     }
 
     pub(super) fn shared(reader: Reader<B>) -> Self {
-        Self { kind: Kind::Shared { reader }, aim: None }
+        Self { kind: Kind::Shared { reader }, aim: None, sized: true }
     }
 
     pub(super) fn mirror(body: MirrorBody) -> Self {
-        Self { kind: Kind::Mirror { body }, aim: None }
+        Self { kind: Kind::Mirror { body }, aim: None, sized: true }
     }
 
     /// The same body, aimed.
@@ -160,6 +163,13 @@ impl<B> RequestBody<B> {
     /// Aims it where it is: it may be large.
     pub(super) fn aim_at(&mut self, aim: Aim) {
         self.aim = Some(aim);
+    }
+
+    /// The same body, which tells its size or not.
+    #[must_use]
+    pub(super) fn sized(mut self, sized: bool) -> Self {
+        self.sized = sized;
+        self
     }
 
     /// Where the request goes; `None` if no rule chose an endpoint for it.
@@ -207,6 +217,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
+            _ if !self.sized => SizeHint::default(),
             Kind::Whole { body } => body.size_hint(),
             Kind::Shared { reader } => reader.size_hint(),
             Kind::Mirror { .. } => SizeHint::default(),

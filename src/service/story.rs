@@ -128,7 +128,10 @@ where
         let retried = self.exchange.attempts > 1;
         let body = match &self.upload {
             // It may have been lost after it was decided to try again.
-            Some(upload) => RequestBody::shared(upload.read_again().map_err(|lost| LocalReply::lost(lost, retried))?),
+            Some(upload) => {
+                let reader = upload.read_again().map_err(|lost| LocalReply::lost(lost, retried))?;
+                RequestBody::shared(reader).sized(!self.exchange.length_removed)
+            }
             None => RequestBody::empty(),
         };
         Ok(Request::from_parts(head, body.with_aim(aim)))
@@ -142,7 +145,7 @@ where
         self.exchange.tried.pop();
         let (taken, aim) = aimed.ok()?;
         let body = match &self.upload {
-            Some(upload) => RequestBody::shared(upload.read_beside()),
+            Some(upload) => RequestBody::shared(upload.read_beside()).sized(!self.exchange.length_removed),
             None => RequestBody::empty(),
         };
         Some((Request::from_parts(head, body.with_aim(aim)), taken))
@@ -337,15 +340,16 @@ where
         }
         return (RequestBody::new(body), None);
     }
+    let sized = !exchange.length_removed;
     let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies());
     let hedging = exchange.hedge().is_some();
     let end = end.or_else(|| hedging.then(Arc::default));
     let keeping = hedging || exchange.retry().is_some();
     if !keeping && taps.is_empty() && end.is_none() && !exchange.tells_service_time() {
-        return (RequestBody::new(body), None);
+        return (RequestBody::new(body).sized(sized), None);
     }
     let upload = Upload::new(body, keeping, taps, end);
-    (RequestBody::shared(upload.read()), Some(upload))
+    (RequestBody::shared(upload.read()).sized(sized), Some(upload))
 }
 
 /// The upstream's answer, as the client gets it.
