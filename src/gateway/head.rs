@@ -301,7 +301,8 @@ mod tests {
 
     #[test]
     fn responses_lose_their_hop_and_say_who_answers() {
-        let mut headers = map(&[("connection", "close"), ("keep-alive", "1"), ("server", "nginx"), ("etag", "x")]);
+        let mut headers =
+            map(&[("connection", "close"), ("proxy-connection", "1"), ("server", "nginx"), ("etag", "x")]);
         backward(&mut headers, false);
         assert_eq!(lines(&headers), ["etag: x", "server: istio-envoy"]);
         let mut headers = map(&[("connection", "upgrade, x-mine"), ("upgrade", "websocket"), ("x-mine", "1")]);

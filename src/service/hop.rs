@@ -4,7 +4,7 @@ use http::header::{CONNECTION, COOKIE, HOST, HeaderName, TE, TRANSFER_ENCODING, 
 use http::{HeaderMap, HeaderValue};
 
 const TRAILERS: &str = "trailers";
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
@@ -26,27 +26,29 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
         if !tunnel && headers.contains_key(CONNECTION) {
             drop_named(headers);
         }
-        drop_all_but_te(headers, tunnel);
+        headers.remove(KEEP_ALIVE);
+        drop_all_but_these(headers, tunnel);
     }
     if codings {
         keep_trailers(headers);
     }
 }
 
-/// The same of a response, of which what `Connection` names stays, as by Envoy.
+/// The same of a response, of which what `Connection` names stays, as by Envoy, and `keep-alive`: it is the rule's, for
+/// the endpoint's was dropped before the rule could say something.
 #[cfg(feature = "gateway")]
 pub(crate) fn drop_hop_by_hop_of_response(headers: &mut HeaderMap, tunnel: bool) {
     if headers.keys().any(is_of_a_hop) {
-        drop_all_but_te(headers, tunnel);
+        drop_all_but_these(headers, tunnel);
     }
 }
 
-fn drop_all_but_te(headers: &mut HeaderMap, tunnel: bool) {
+/// Drops them all but `te` and `keep-alive`.
+fn drop_all_but_these(headers: &mut HeaderMap, tunnel: bool) {
     if !tunnel {
         headers.remove(CONNECTION);
         headers.remove(UPGRADE);
     }
-    headers.remove(KEEP_ALIVE);
     headers.remove(PROXY_CONNECTION);
     headers.remove(TRANSFER_ENCODING);
 }
@@ -182,12 +184,13 @@ mod tests {
             ("connection", "host"),
             ("content-length", "3"),
             ("host", "a"),
+            ("keep-alive", "1"),
             ("te", "trailers"),
             ("x-a", "1"),
             ("x-b", "1"),
         ];
         assert_eq!(left(&lines, drop_hop_by_hop), ["host: a", "te: trailers", "x-b: 1"]);
-        let all_but_connection = ["content-length: 3", "host: a", "te: trailers", "x-a: 1", "x-b: 1"];
+        let all_but_connection = ["content-length: 3", "host: a", "keep-alive: 1", "te: trailers", "x-a: 1", "x-b: 1"];
         assert_eq!(left(&lines, drop_hop_by_hop_of_response), all_but_connection);
     }
 }

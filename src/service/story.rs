@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::completion::{Completion, Taken};
 use super::deadline::Expired;
 use super::exchange::Exchange;
+use super::hop::KEEP_ALIVE;
 use super::https::Secured;
 use super::local_reply::LocalReply;
 use super::mirror;
@@ -363,6 +364,10 @@ pub(super) fn answer<R: Body>(
     info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
     exchange.answered_in = Some(head.version);
     exchange.service_time(&mut head.headers);
+    if exchange.listener.is_some() {
+        // Of the connection to the endpoint; of that to the client only the rule may speak.
+        head.headers.remove(KEEP_ALIVE);
+    }
     exchange.finish_response(head.status, &mut head.headers, &info);
     let mut record = exchange.answered(head.status, info.flags);
     if let Some(record) = &mut record {
