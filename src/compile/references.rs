@@ -1,16 +1,17 @@
 //! References to what is not there. Istio takes them and answers 503; `check` names them.
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::Purpose;
 use super::clusters::{Asker, Clusters, Dangling};
 use super::delegate::{Delegates, Missing};
 use super::names;
+use super::path::Path;
 use super::report::Report;
 use super::services::Services;
 use super::virtual_services::{MeantVirtualService, Target};
-use crate::config::Config;
+use crate::config::{Config, VirtualService};
 use crate::error::{Problem, Severity};
 
 /// For how many different names of one sort what may be meant is looked for: each is compared with all that there are.
@@ -27,19 +28,19 @@ pub(crate) fn check(
     report: &mut Report,
 ) {
     let is_own = |gateway: &String| purpose.gateways.iter().any(|own| *own.gateway == **gateway);
-    let gateways: Vec<String> =
+    let gateways: BTreeSet<String> =
         config.gateways.iter().map(|gateway| format!("{}/{}", gateway.namespace(), gateway.meta.name)).collect();
     let delegates = Delegates::new(virtual_services, purpose.options);
     let mut guesses = Guesses::default();
     let known = Known { services, clusters, hosts: OnceCell::new() };
     for virtual_service in virtual_services {
-        for (number, gateway) in virtual_service.gateways.iter().enumerate() {
-            if gateway != names::MESH && !gateways.contains(gateway) && !is_own(gateway) {
+        each_gateway(virtual_service, |gateway, path| {
+            if gateway != names::MESH && !gateways.contains(&gateway) && !is_own(&gateway) {
                 let message = format!("there is no Gateway {gateway}");
-                let nearest = guesses.gateways.of(gateway, "", || &gateways);
-                report.push(problem(virtual_service, &format!("spec.gateways[{number}]"), message, nearest));
+                let nearest = guesses.gateways.of(&gateway, "", || &gateways);
+                report.push(problem(virtual_service, &path.text(), message, nearest));
             }
-        }
+        });
         for destination in virtual_service.tcp.iter().chain(&virtual_service.tls).flat_map(|rule| &rule.destinations) {
             let target = (&destination.target, "connections are closed");
             if let Some(dangling) = clusters.dangling(target.0, Asker::Other) {
@@ -62,6 +63,36 @@ pub(crate) fn check(
             {
                 report.push(of_delegate(virtual_service, &rule.origin.path, &missing, &delegates, &mut guesses));
             }
+        }
+    }
+}
+
+/// Visits every gateway that is named, completed: by the VirtualService, and by the matches of its rules.
+fn each_gateway(virtual_service: &MeantVirtualService<'_>, mut visit: impl FnMut(String, &Path<'_>)) {
+    let VirtualService { gateways, http, tls, tcp, .. } = &virtual_service.resource.spec;
+    let namespace = &virtual_service.name.namespace;
+    let mut visit = |gateways: &[String], path: &Path<'_>| {
+        for (number, gateway) in gateways.iter().enumerate() {
+            visit(names::gateway(gateway, namespace), &path.item("gateways", number));
+        }
+    };
+    visit(gateways, &Path::root("spec"));
+    of_matches("http", http.iter().map(|rule| rule.matches.iter().map(|entry| &entry.gateways)), &mut visit);
+    of_matches("tls", tls.iter().map(|rule| rule.matches.iter().map(|entry| &entry.gateways)), &mut visit);
+    of_matches("tcp", tcp.iter().map(|rule| rule.matches.iter().map(|entry| &entry.gateways)), &mut visit);
+}
+
+/// Visits the gateways of each match of each rule in the field `list`.
+fn of_matches<'g>(
+    list: &str,
+    rules: impl Iterator<Item: Iterator<Item = &'g Vec<String>>>,
+    visit: &mut impl FnMut(&[String], &Path<'_>),
+) {
+    let root = Path::root("spec");
+    for (number, matches) in rules.enumerate() {
+        let rule = root.item(list, number);
+        for (number, gateways) in matches.enumerate() {
+            visit(gateways, &rule.item("match", number));
         }
     }
 }

@@ -197,7 +197,7 @@ fn the_first_tcp_rule_for_the_port_has_it() {
     );
     let (snapshot, report) = publish(&(servers + &virtual_service("it", &rules)));
     let named: Vec<&str> = report.problems().iter().map(|problem| problem.path.as_str()).collect();
-    assert_eq!(named, ["spec.servers[2].port.protocol"]);
+    assert_eq!(named, ["spec.servers[2].port.protocol", "spec.tcp[0].match[0].gateways[0]"]);
     assert_eq!(found(&snapshot, "tcp.81", None), Some("spec.tcp[1]"));
     assert_eq!(found(&snapshot, "tcp.82", None), Some("spec.tcp[2]"));
     assert_eq!(found(&snapshot, "tcp.83", None), None, "its host is another");

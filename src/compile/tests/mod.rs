@@ -10,6 +10,7 @@ mod listeners;
 mod mesh_hosts;
 mod names;
 mod policies;
+mod references;
 mod rule_search;
 mod services;
 mod tunnels;
