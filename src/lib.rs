@@ -90,7 +90,7 @@
 //! |---|---|---|
 //! | [`error`] [`dice`] [`request`] [`outcome`] [`options`] | words that all rooms share | `outcome`: `error`; `options`: `config` |
 //! | [`config`] | the words: resources as written, with the place of every field | `error` |
-//! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` `telemetry` |
+//! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` `telemetry` `tls` |
 //! | [`route`] | the meaning: immutable, pure, synchronous | `options` |
 //! | [`upstream`] | the living part: clusters, endpoints, balancers, health, limits; atomics, no tasks | |
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |

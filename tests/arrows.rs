@@ -17,7 +17,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("upstream", &["error", "request", "outcome", "dice"]),
     ("telemetry", &["upstream", "request", "outcome", "options"]),
     ("snapshot", &["error", "options", "request", "route", "upstream", "telemetry"]),
-    ("compile", &["config", "dice", "error", "options", "request", "snapshot", "route", "upstream", "telemetry"]),
+    (
+        "compile",
+        &["config", "dice", "error", "options", "request", "snapshot", "route", "upstream", "telemetry", "tls"],
+    ),
     ("mesh", &["compile", "config", "dice", "error", "options", "request", "snapshot", "upstream"]),
     (
         "service",

@@ -1,72 +1,162 @@
-//! Secrets that are named and not there. Istio takes the reference and connections fail; `check` names it.
+//! Secrets that are named and not there, or of no use. Istio takes the reference and connections fail; `check` names it.
+
+use std::collections::HashMap;
 
 use super::destination_rules;
 use super::path::Path;
 use super::report::Report;
 use super::secrets::Secrets;
-use crate::config::{ClientTlsMode, Config, Resource, ServerTlsMode, TrafficPolicy};
+use crate::config::{
+    ClientTlsMode, ClientTlsSettings, Config, Resource, ServerTlsMode, ServerTlsSettings, TrafficPolicy,
+};
 use crate::error::{Problem, ResourceName, Severity};
 
-/// Names every `credentialName` without a Secret.
+/// Names every `credentialName` without a Secret, or with one that cannot be used.
 pub(crate) fn check(config: &Config, secrets: &Secrets<'_>, report: &mut Report) {
     let root = Path::root("spec");
+    let mut verdicts = Verdicts { secrets, known: HashMap::new() };
     for rule in &config.destination_rules {
-        let mut look = Look { resource: rule, name: rule.name_of("DestinationRule"), secrets, report };
+        let name = rule.name_of("DestinationRule");
+        let mut look = Look { resource: rule, name, verdicts: &mut verdicts, report };
         destination_rules::each_policy(&rule.spec, |policy, _, path| look.policy(policy, path));
     }
     for gateway in &config.gateways {
-        let mut look = Look { resource: gateway, name: gateway.name_of("Gateway"), secrets, report };
+        let name = gateway.name_of("Gateway");
+        let mut look = Look { resource: gateway, name, verdicts: &mut verdicts, report };
         let list = root.field("servers");
         for (number, server) in gateway.spec.servers.iter().enumerate() {
-            let Some(tls) = &server.tls else { continue };
-            if !matches!(tls.mode, ServerTlsMode::Simple | ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
-                continue;
-            }
-            let path = list.index(number);
-            let path = path.field("tls");
-            look.at(&tls.credential_name, &path.field("credentialName"));
-            look.at(&tls.ca_cert_credential_name, &path.field("caCertCredentialName"));
-            let names = path.field("credentialNames");
-            for (number, name) in tls.credential_names.iter().enumerate() {
-                look.at(name, &names.index(number));
+            if let Some(tls) = &server.tls {
+                look.server(tls, &list.index(number).field("tls"));
             }
         }
     }
 }
 
+/// What a Secret is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    /// A certificate and its key.
+    Identity,
+    /// Who is trusted.
+    Authorities,
+    /// What those have taken back.
+    Revoked,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "certificate and key",
+            Self::Authorities => "authorities",
+            Self::Revoked => "revoked certificates",
+        }
+    }
+}
+
+/// Why parts of Secrets are of no use: each is read once, however often it is named.
+struct Verdicts<'s> {
+    secrets: &'s Secrets<'s>,
+    /// By the full name.
+    known: HashMap<(String, Part), Option<String>>,
+}
+
+impl Verdicts<'_> {
+    fn fault(&mut self, credential: &str, part: Part) -> Option<String> {
+        let key = (self.secrets.full_name(credential), part);
+        self.known.entry(key).or_insert_with(|| fault(self.secrets, credential, part)).clone()
+    }
+}
+
+/// What connections will say that need it.
+#[cfg(feature = "tls")]
+fn fault(secrets: &Secrets<'_>, credential: &str, part: Part) -> Option<String> {
+    match part {
+        Part::Identity => crate::tls::fault_of_identity(&secrets.identity(credential)),
+        Part::Authorities => crate::tls::fault_of_authorities(&secrets.roots(credential)),
+        Part::Revoked => crate::tls::fault_of_revoked(&secrets.revoked(credential)?),
+    }
+}
+
+/// What is not used here cannot be judged here.
+#[cfg(not(feature = "tls"))]
+fn fault(_: &Secrets<'_>, _: &str, _: Part) -> Option<String> {
+    None
+}
+
 /// Looks through one resource.
-struct Look<'r, T> {
+struct Look<'r, 's, T> {
     resource: &'r Resource<T>,
     name: ResourceName,
-    secrets: &'r Secrets<'r>,
+    verdicts: &'r mut Verdicts<'s>,
     report: &'r mut Report,
 }
 
-impl<T> Look<'_, T> {
+impl<T> Look<'_, '_, T> {
     fn policy(&mut self, policy: &TrafficPolicy, path: &Path<'_>) {
         let list = path.field("portLevelSettings");
         for (number, entry) in policy.port_level_settings.iter().enumerate() {
             if let Some(tls) = &entry.tls {
-                self.client(tls.mode, &tls.credential_name, &list.index(number).field("tls"));
+                self.client(tls, &list.index(number).field("tls"));
             }
         }
         if let Some(tls) = &policy.tls {
-            self.client(tls.mode, &tls.credential_name, &path.field("tls"));
+            self.client(tls, &path.field("tls"));
         }
     }
 
-    fn client(&mut self, mode: ClientTlsMode, credential: &str, path: &Path<'_>) {
-        if matches!(mode, ClientTlsMode::Simple | ClientTlsMode::Mutual) {
-            self.at(credential, &path.field("credentialName"));
+    fn client(&mut self, tls: &ClientTlsSettings, path: &Path<'_>) {
+        let shows = match tls.mode {
+            ClientTlsMode::Simple => false,
+            ClientTlsMode::Mutual => true,
+            ClientTlsMode::Disable | ClientTlsMode::IstioMutual => return,
+        };
+        let verifies = tls.insecure_skip_verify != Some(true);
+        let parts = [(Part::Identity, shows), (Part::Authorities, verifies), (Part::Revoked, verifies)];
+        self.at(&tls.credential_name, &parts, &path.field("credentialName"));
+    }
+
+    fn server(&mut self, tls: &ServerTlsSettings, path: &Path<'_>) {
+        let verifies = match tls.mode {
+            ServerTlsMode::Simple => false,
+            ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => tls.insecure_skip_verify != Some(true),
+            _ => return,
+        };
+        // The authorities have a name of their own, or are those of the first Secret that is named.
+        let apart = !tls.ca_cert_credential_name.is_empty();
+        let parts = |first: bool| {
+            let (verifies, own) = (verifies && first, verifies && first && !apart);
+            [(Part::Identity, true), (Part::Authorities, own), (Part::Revoked, verifies)]
+        };
+        let names = path.field("credentialNames");
+        let first = tls.credential_names.iter().position(|name| !name.is_empty());
+        self.at(&tls.credential_name, &parts(first.is_none()), &path.field("credentialName"));
+        let path_apart = path.field("caCertCredentialName");
+        self.at(&tls.ca_cert_credential_name, &[(Part::Authorities, verifies)], &path_apart);
+        for (number, name) in tls.credential_names.iter().enumerate() {
+            self.at(name, &parts(first == Some(number)), &names.index(number));
         }
     }
 
-    fn at(&mut self, credential: &str, path: &Path<'_>) {
-        if credential.is_empty() || self.secrets.knows(credential) {
+    /// A name of a Secret, of which these parts are used.
+    fn at(&mut self, credential: &str, parts: &[(Part, bool)], path: &Path<'_>) {
+        if credential.is_empty() {
             return;
         }
-        let message = format!("there is no Secret {}: connections fail", self.secrets.full_name(credential));
-        let path = path.to_string();
+        let secret = self.verdicts.secrets.full_name(credential);
+        if !self.verdicts.secrets.knows(credential) {
+            self.say(path, format!("there is no Secret {secret}: connections fail"));
+            return;
+        }
+        for &(part, _) in parts.iter().filter(|(_, used)| *used) {
+            if let Some(fault) = self.verdicts.fault(credential, part) {
+                let part = part.name();
+                self.say(path, format!("the {part} of the Secret {secret} cannot be used: {fault}: connections fail"));
+            }
+        }
+    }
+
+    fn say(&mut self, path: &Path<'_>, message: String) {
+        let path = path.text();
         let place = self.resource.place(&path);
         let problem = Problem::new(Severity::Reference, path, message);
         self.report.push(problem.with_resource(self.name.clone()).with_place(place));

@@ -5,6 +5,7 @@
 
 mod authority;
 mod client;
+mod faults;
 mod pem;
 mod reloaded;
 #[cfg(feature = "gateway")]
@@ -20,6 +21,7 @@ use std::sync::{Arc, OnceLock};
 use rustls::crypto::CryptoProvider;
 
 pub(crate) use client::{Names, client_config, files_of};
+pub(crate) use faults::{fault_of_authorities, fault_of_identity, fault_of_revoked};
 pub(crate) use reloaded::Reloaded;
 #[cfg(feature = "gateway")]
 pub(crate) use server::{ServerEnd, files_of_server, server_end};

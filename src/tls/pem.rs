@@ -7,8 +7,14 @@ use std::path::PathBuf;
 
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
 
-use crate::upstream::Pem;
+use super::provider;
+use crate::upstream::{Identity, Pem};
+
+/// What is said of the place of a text that came with a Secret.
+pub(super) const SECRET: &str = "a Secret";
 
 /// Its certificates, at least one.
 pub(crate) fn certificates(pem: &Pem) -> io::Result<Vec<CertificateDer<'static>>> {
@@ -25,6 +31,15 @@ pub(crate) fn key(pem: &Pem) -> io::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(&bytes(pem)?).map_err(|error| match error {
         pem::Error::NoItemsFound => invalid(pem, "there is no private key in it"),
         error => invalid(pem, error),
+    })
+}
+
+/// A certificate with its chain, and the key that is its own.
+pub(crate) fn certified(identity: &Identity) -> io::Result<CertifiedKey> {
+    let Identity { certificates: chain, key: own } = identity;
+    CertifiedKey::from_der(certificates(chain)?, key(own)?, &provider()).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => invalid(own, "the key is not the certificate's"),
+        error => invalid(own, error),
     })
 }
 
@@ -60,7 +75,7 @@ fn bytes(pem: &Pem) -> io::Result<Cow<'_, [u8]>> {
 fn invalid(pem: &Pem, why: impl fmt::Display) -> io::Error {
     let place = match pem {
         Pem::File(path) => path.display().to_string(),
-        Pem::Text(_) => "a Secret".to_owned(),
+        Pem::Text(_) => SECRET.to_owned(),
         Pem::Missing(what) => what.to_string(),
     };
     io::Error::new(io::ErrorKind::InvalidData, format!("{place}: {why}"))

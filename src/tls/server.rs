@@ -9,7 +9,6 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoClientAuth;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, CipherSuite, DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme,
     SupportedCipherSuite, SupportedProtocolVersion, version,
@@ -46,8 +45,8 @@ pub(crate) fn server_end(words: &ServerTls, alpn: &[&[u8]]) -> io::Result<Server
             builder.with_client_cert_verifier(Arc::new(Clients::new(words)?))
         }
     };
-    let keys = words.identities.iter().map(certified).collect::<io::Result<Vec<_>>>()?;
-    let shown = Arc::new(Shown::new(keys));
+    let keys = words.identities.iter().map(|identity| pem::certified(identity).map(Arc::new));
+    let shown = Arc::new(Shown::new(keys.collect::<io::Result<Vec<_>>>()?));
     let mut config = builder.with_cert_resolver(shown.clone());
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     if alpn.is_empty() {
@@ -87,13 +86,6 @@ fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
         CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
         _ => return None,
     })
-}
-
-fn certified(identity: &Identity) -> io::Result<Arc<CertifiedKey>> {
-    let certificates = pem::certificates(&identity.certificates)?;
-    let key = CertifiedKey::from_der(certificates, pem::key(&identity.key)?, &provider());
-    let unusable = |error| io::Error::new(io::ErrorKind::InvalidData, format!("{:?}: {error}", identity.key));
-    key.map(Arc::new).map_err(unusable)
 }
 
 /// Takes certificates of clients by [`Trust`], names and pins.

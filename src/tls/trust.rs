@@ -77,13 +77,9 @@ impl Trust {
                 Err(error) => return Err(invalid(format!("an authority's certificate cannot be read: {error}"))),
             }
         }
-        let mut lists = Vec::new();
-        for list in revoked.map(pem::revocations).transpose()?.unwrap_or_default() {
-            let list = OwnedCertRevocationList::from_der(&list);
-            lists.push(list.map_err(|error| invalid(format!("revoked certificates cannot be read: {error}")))?.into());
-        }
+        let revoked = revoked.map(lists).transpose()?.unwrap_or_default();
         let algorithms = provider().signature_verification_algorithms;
-        Ok(Self { authorities, anchors, revoked: lists, algorithms })
+        Ok(Self { authorities, anchors, revoked, algorithms })
     }
 
     /// The certificate of the other side, if it comes from one of the authorities, is valid now and not taken back.
@@ -163,6 +159,13 @@ pub(crate) fn has_name(certificate: &EndEntityCert<'_>, name: &str) -> bool {
     known.is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
         || certificate.valid_uri_names().any(|uri| uri == name)
         || certificate.valid_dns_names().any(|dns| dns == name)
+}
+
+/// What authorities have taken back.
+pub(super) fn lists(revoked: &Pem) -> io::Result<Vec<CertRevocationList<'static>>> {
+    let unreadable = |error| invalid(format!("revoked certificates cannot be read: {error}"));
+    let list = |der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from).map_err(unreadable);
+    pem::revocations(revoked)?.iter().map(|der| list(der)).collect()
 }
 
 /// What the operating system trusts, read once.

@@ -3,6 +3,7 @@
 mod actions;
 mod claims;
 mod connections;
+mod credentials;
 mod delegates;
 mod idle_rules;
 mod levels;

@@ -1,0 +1,158 @@
+//! What is said of Secrets that cannot be used.
+
+use std::fmt::Write as _;
+
+use super::*;
+use crate::error::Severity;
+use crate::tls::tests::Authority;
+use crate::upstream::{Identity, Pem};
+
+/// A Secret with these keys.
+fn secret(name: &str, data: &[(&str, &str)]) -> String {
+    let mut text = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData:\n");
+    for (key, value) in data {
+        writeln!(text, "  {key}: |\n    {}", value.trim().replace('\n', "\n    ")).unwrap();
+    }
+    text + "---\n"
+}
+
+fn text(pem: &Pem) -> &str {
+    let Pem::Text(text) = pem else { panic!("{pem:?}") };
+    std::str::from_utf8(text).unwrap()
+}
+
+/// A server with these words of `tls`.
+fn server(tls: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: gw}}
+spec:
+  servers:
+  - {{port: {{number: 443, name: s, protocol: HTTPS}}, hosts: ['*'], tls: {tls}}}
+---
+"
+    )
+}
+
+/// A rule for a host with these words of `tls`.
+fn client(tls: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: a}}
+spec: {{host: a.test, trafficPolicy: {{tls: {tls}}}}}
+---
+"
+    )
+}
+
+/// The references of `documents` that dangle: what is said where. None of them refuses a start.
+fn dangling(documents: &str) -> Vec<(String, String)> {
+    let (_, report) = published(documents, MeshOptions::default());
+    let dangling: Vec<_> = report.problems().iter().filter(|problem| problem.severity == Severity::Reference).collect();
+    assert_eq!(report.fails_check(), !dangling.is_empty(), "{report}");
+    assert!(!report.refuses_start(), "{report}");
+    dangling.iter().map(|problem| (problem.path.clone(), problem.message.clone())).collect()
+}
+
+fn broken(kind: &str, inside: &str) -> String {
+    format!("-----BEGIN {kind}-----\n{inside}\n-----END {kind}-----\n")
+}
+
+#[test]
+fn a_secret_whose_certificate_or_key_is_of_no_use_is_named() {
+    let authority = Authority::new("ours");
+    let (own, other) = (authority.issue(&["a.test"]), authority.issue(&["a.test"]));
+    let Identity { certificates, key } = &own;
+    let (certificates, key) = (text(certificates), text(key));
+    let (no_certificate, no_key) = (broken("CERTIFICATE", "aGk="), broken("PRIVATE KEY", "aGk="));
+    let bad_text = broken("CERTIFICATE", "!!");
+    let server = server("{mode: SIMPLE, credentialName: c}");
+    let of = |data: &[(&str, &str)]| dangling(&(secret("c", data) + &server));
+    assert_eq!(of(&[("tls.crt", certificates), ("tls.key", key)]), []);
+    assert_eq!(of(&[("cert", certificates), ("key", key)]), []);
+    for (data, why) in [
+        ([("tls.crt", "hi"), ("tls.key", "hi")], "there is no certificate in it"),
+        ([("tls.crt", certificates), ("tls.key", "hi")], "there is no private key in it"),
+        ([("tls.crt", certificates), ("tls.key", text(&other.key))], "the key is not the certificate's"),
+        ([("tls.crt", key), ("tls.key", certificates)], "there is no certificate in it"),
+        ([("tls.crt", certificates), ("tls.crt.bak", key)], "the key tls.key of the Secret default/c is not there"),
+        ([("tls.crt", certificates), ("tls.key", &no_key)], ""),
+        ([("tls.crt", &no_certificate), ("tls.key", key)], ""),
+        ([("tls.crt", &bad_text), ("tls.key", key)], ""),
+    ] {
+        let found = of(&data);
+        let [(path, message)] = &found[..] else { panic!("{data:?}: {found:?}") };
+        assert_eq!(path, "spec.servers[0].tls.credentialName");
+        let (before, after) =
+            ("the certificate and key of the Secret default/c cannot be used: ", ": connections fail");
+        let said = message.strip_prefix(before).and_then(|message| message.strip_suffix(after));
+        let said = said.unwrap_or_else(|| panic!("{message}"));
+        assert!(!said.is_empty() && (why.is_empty() || said == why), "{said}");
+    }
+}
+
+#[test]
+fn what_is_used_of_a_secret_is_judged_and_nothing_else() {
+    let authority = Authority::new("ours");
+    let Identity { certificates, key } = authority.issue(&["a.test"]);
+    let (certificates, key, roots) = (text(&certificates), text(&key), authority.roots());
+    let revoked = authority.revoke(7);
+    let (bad, shown) = ("hi", [("tls.crt", certificates), ("tls.key", key)]);
+    let secrets = secret("good", &[&shown[..], &[("ca.crt", text(&roots)), ("ca.crl", text(&revoked))]].concat())
+        + &secret("shown", &shown)
+        + &secret("trusted", &[("ca.crt", text(&roots))])
+        + &secret("distrusted", &[&shown[..], &[("ca.crt", bad)]].concat())
+        + &secret("taken-back", &[&shown[..], &[("ca.crt", text(&roots)), ("ca.crl", bad)]].concat())
+        + &secret("apart", &shown)
+        + &secret("apart-cacert", &[("cacert", bad)]);
+    let (pair, roots, lists) = ("certificate and key", "authorities", "revoked certificates");
+    let said = |documents: String| {
+        let found = dangling(&(secrets.clone() + &documents)).into_iter().map(|(path, message)| {
+            let field = path.rsplit_once("tls.").unwrap().1.to_owned();
+            let part = message.strip_prefix("the ").and_then(|rest| rest.split_once(" of the Secret default/"));
+            let (part, rest) = part.unwrap_or_else(|| panic!("{message}"));
+            format!("{field}: {part} of {}", rest.split_once(' ').unwrap().0)
+        });
+        found.collect::<Vec<_>>()
+    };
+    let one = |field: &str, part: &str, secret: &str| vec![format!("{field}: {part} of {secret}")];
+    for (tls, expected) in [
+        ("{mode: SIMPLE, credentialName: distrusted}", vec![]),
+        ("{mode: MUTUAL, credentialName: good}", vec![]),
+        ("{mode: MUTUAL, credentialName: distrusted}", one("credentialName", roots, "distrusted")),
+        ("{mode: OPTIONAL_MUTUAL, credentialName: apart}", one("credentialName", roots, "apart")),
+        ("{mode: MUTUAL, credentialName: taken-back}", one("credentialName", lists, "taken-back")),
+        ("{mode: MUTUAL, credentialName: shown}", one("credentialName", roots, "shown")),
+        ("{mode: MUTUAL, credentialName: shown, insecureSkipVerify: true}", vec![]),
+        ("{mode: MUTUAL, credentialName: shown, caCertCredentialName: trusted}", vec![]),
+        (
+            "{mode: MUTUAL, credentialName: good, caCertCredentialName: distrusted}",
+            one("caCertCredentialName", roots, "distrusted"),
+        ),
+        ("{mode: MUTUAL, credentialNames: [good, distrusted]}", vec![]),
+        ("{mode: MUTUAL, credentialNames: [good, trusted]}", one("credentialNames[1]", pair, "trusted")),
+        ("{mode: MUTUAL, credentialNames: [distrusted, good]}", one("credentialNames[0]", roots, "distrusted")),
+        ("{mode: PASSTHROUGH}", vec![]),
+    ] {
+        assert_eq!(said(server(tls)), expected, "{tls}");
+    }
+    for (tls, expected) in [
+        ("{mode: SIMPLE, credentialName: trusted}", vec![]),
+        ("{mode: SIMPLE, credentialName: distrusted}", one("credentialName", roots, "distrusted")),
+        ("{mode: MUTUAL, credentialName: distrusted, insecureSkipVerify: true}", vec![]),
+        ("{mode: MUTUAL, credentialName: trusted}", one("credentialName", pair, "trusted")),
+        ("{mode: MUTUAL, credentialName: taken-back}", one("credentialName", lists, "taken-back")),
+        ("{mode: ISTIO_MUTUAL}", vec![]),
+    ] {
+        assert_eq!(said(client(tls)), expected, "{tls}");
+    }
+}
+
+#[test]
+fn files_may_be_on_another_machine() {
+    let server = server("{mode: MUTUAL, serverCertificate: /no/c, privateKey: /no/k, caCertificates: /no/ca}");
+    let client = client("{mode: MUTUAL, clientCertificate: /no/c, privateKey: /no/k, caCertificates: /no/ca}");
+    assert_eq!(dangling(&(server + &client)), []);
+}
