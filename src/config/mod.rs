@@ -32,6 +32,7 @@
 
 mod bounds;
 mod check;
+mod events;
 mod kinds;
 mod leaf;
 mod load;

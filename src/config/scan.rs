@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
+use saphyr_parser::{Event, Marker, ScalarStyle, Tag};
 
 use super::bounds::Bounds;
+use super::events::Events;
 use super::leaf::Fault;
 use super::places::{Places, PlacesBuilder};
 use super::yaml::{self, Value, ValueBuilder};
@@ -41,10 +42,9 @@ pub(crate) fn scan(
     document: &mut dyn FnMut(Scanned),
 ) -> Result<(), Refusal> {
     let text = without_last_blanks(text);
-    let mut parser = Parser::new_from_str(text);
     let mut scan = Scan { bounds, document: Document::default(), nodes: 0, expanded: 0, anchored: 0 };
     let end = (!text.ends_with(['\n', '\r'])).then(|| text.chars().count());
-    while let Some(next) = parser.next_event() {
+    for next in Events::new(text) {
         let (mut event, span) = next.map_err(|error| {
             let (line, column) = within(text, position(error.marker()));
             elided(text, line).or_else(|| tabbed(error.info(), text, line)).unwrap_or_else(|| Refusal {
