@@ -1,7 +1,7 @@
 //! Everything in a document that its word does not take, found in one pass, with what its author can do about it.
 
 use super::leaf::{Fault, Scalar};
-use super::message::{Field, Message, Schema};
+use super::message::{Field, Message, Schema, may_be_null_entry};
 use super::places::Places;
 use super::yaml::{self, Map, Value};
 use crate::error::{Problem, ResourceName, Severity};
@@ -90,8 +90,12 @@ impl<'a> Check<'a> {
     }
 
     fn error_here(&mut self, fault: Fault) {
+        self.tell_here(Severity::Error, fault);
+    }
+
+    fn tell_here(&mut self, severity: Severity, fault: Fault) {
         let path = std::mem::take(&mut self.path);
-        self.tell(Severity::Error, &path, fault);
+        self.tell(severity, &path, fault);
         self.path = path;
     }
 
@@ -150,12 +154,22 @@ impl<'a> Check<'a> {
         for (index, entry) in entries.iter().enumerate() {
             yaml::push_index(&mut self.path, index);
             if entry.is_null() {
-                self.error_here(Fault::new("this entry of the list is empty (null)").help("fill it in or remove it"));
+                self.null_entry(schema);
             } else {
                 self.value(schema, entry);
             }
             self.path.truncate(end);
         }
+    }
+
+    fn null_entry(&mut self, schema: Schema) {
+        let (severity, said) = match schema {
+            Schema::Message(message) if may_be_null_entry(message.name) => {
+                (Severity::Warning, "this entry of the list is empty (null): everything matches it")
+            }
+            _ => (Severity::Error, "this entry of the list is empty (null)"),
+        };
+        self.tell_here(severity, Fault::new(said).help("fill it in or remove it"));
     }
 
     /// Compares a mapping with the fields of a message.

@@ -20,7 +20,7 @@ pub(crate) enum Schema {
     Leaf { expected: &'static str, check: fn(Scalar<'_>) -> Result<(), Fault> },
     /// A mapping with these names.
     Message(&'static Message),
-    /// A list without nulls.
+    /// A list, without nulls but of messages that may be some.
     List(fn() -> Schema),
     /// A mapping with any names.
     Map(fn() -> Schema),
@@ -57,6 +57,17 @@ pub(crate) trait Word: Sized {
 
     /// Reads it.
     fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+
+    /// What null is as an entry of a list; `None`: a mistake.
+    fn of_null_entry() -> Option<Self> {
+        None
+    }
+}
+
+/// Whether null as an entry of a list of messages is one without fields: Istio's validation passes over it, and its
+/// routes treat both alike.
+pub(crate) fn may_be_null_entry(message: &str) -> bool {
+    message == "HttpMatchRequest"
 }
 
 /// A [`Word`] as serde sees it.
@@ -119,6 +130,7 @@ impl<'de, T: Word> Visitor<'de> for ListVisitor<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut list = Vec::with_capacity(seq.size_hint().unwrap_or(0).min(4096));
         while let Some(As(entry)) = seq.next_element::<As<Option<T>>>()? {
+            let entry = entry.or_else(T::of_null_entry);
             list.push(entry.ok_or_else(|| de::Error::custom("an entry of this list is null"))?);
         }
         Ok(list)
@@ -245,6 +257,10 @@ macro_rules! message {
 
             fn decode<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 <Self as serde::Deserialize>::deserialize(deserializer)
+            }
+
+            fn of_null_entry() -> Option<Self> {
+                $crate::config::message::may_be_null_entry(stringify!($Name)).then(Self::default)
             }
         }
 

@@ -57,6 +57,20 @@ fn a_value_beside_its_empty_field_is_an_error() {
 }
 
 #[test]
+fn a_null_match_takes_everything_as_one_without_fields_does() {
+    let of = |matches: &str| {
+        let rule = format!("match: {matches}\nroute: [{{destination: {{host: a}}}}]");
+        Config::from_yaml(&virtual_service(&rule), "a.yaml").unwrap()
+    };
+    let (null, empty) = (of("[null, {uri: {prefix: /x}}]"), of("[{}, {uri: {prefix: /x}}]"));
+    assert_eq!(null.virtual_services[0].spec, empty.virtual_services[0].spec);
+    let told: Vec<_> = null.problems.iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].starts_with("a.yaml:7:13: warning: "), "{told:#?}");
+    assert!(told[0].contains("match[0]: this entry of the list is empty (null): everything matches it"), "{told:#?}");
+    assert_eq!(empty.problems, []);
+}
+
+#[test]
 fn all_mistakes_of_a_document_are_told_at_once() {
     let rule = "timeout: 5\nretries: {attempts: x, perTryTimeout: 1x}\nmatch: {uri: {prefix: /}}\nroute:\n-\nfault: 1\n\
                 redirect: [a]\nmirror: {host: [a]}\nheaders: {request: {set: a}}";
