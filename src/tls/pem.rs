@@ -30,7 +30,7 @@ pub(crate) fn revocations(pem: &Pem) -> io::Result<Vec<CertificateRevocationList
 pub(crate) fn key(pem: &Pem) -> io::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(&bytes(pem)?).map_err(|error| match error {
         pem::Error::NoItemsFound => invalid(pem, "there is no private key in it"),
-        error => invalid(pem, error),
+        error => unreadable(pem, error),
     })
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn file(pem: &Pem) -> Option<PathBuf> {
 
 fn some<T: PemObject>(pem: &Pem, what: &str) -> io::Result<Vec<T>> {
     let items: Result<Vec<T>, _> = T::pem_slice_iter(&bytes(pem)?).collect();
-    let items = items.map_err(|error| invalid(pem, error))?;
+    let items = items.map_err(|error| unreadable(pem, error))?;
     if items.is_empty() {
         return Err(invalid(pem, format_args!("there is no {what} in it")));
     }
@@ -68,6 +68,15 @@ fn bytes(pem: &Pem) -> io::Result<Cow<'_, [u8]>> {
         },
         Pem::Text(text) => Ok(Cow::Borrowed(text)),
         Pem::Missing(what) => Err(io::Error::new(io::ErrorKind::NotFound, format!("{what} is not there"))),
+    }
+}
+
+/// The parser's own words have the line, which is the whole key where all of it stands on one.
+fn unreadable(pem: &Pem, error: pem::Error) -> io::Error {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => invalid(pem, "a section of it has no end on a line of its own"),
+        pem::Error::IllegalSectionStart { .. } => invalid(pem, "a section of it does not begin on a line of its own"),
+        error => invalid(pem, error),
     }
 }
 

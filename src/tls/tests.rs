@@ -269,6 +269,15 @@ fn what_cannot_be_read_is_named_and_not_shown() {
     assert_eq!(no_key.to_string(), "a Secret: there is no private key in it");
     let empty = pem::certificates(&inline("")).unwrap_err();
     assert_eq!(empty.to_string(), "a Secret: there is no certificate in it");
+    for (on_one_line, why) in [
+        ("-----BEGIN PRIVATE KEY----- c2VjcmV0 -----END PRIVATE KEY-----", "has no end"),
+        ("-----BEGIN PRIVATE KEY----- c2VjcmV0", "does not begin"),
+    ] {
+        for error in [pem::key(&inline(on_one_line)).unwrap_err(), pem::certificates(&inline(on_one_line)).unwrap_err()]
+        {
+            assert_eq!(error.to_string(), format!("a Secret: a section of it {why} on a line of its own"));
+        }
+    }
 }
 
 #[test]
