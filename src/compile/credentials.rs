@@ -1,4 +1,5 @@
-//! Secrets that are named and not there, or of no use. Istio takes the reference and connections fail; `check` names it.
+//! Secrets that are named and not there, or of no use. Istio takes the reference and connections fail: `check` fails on
+//! the former and warns of the latter.
 
 use std::collections::HashMap;
 
@@ -144,21 +145,22 @@ impl<T> Look<'_, '_, T> {
         }
         let secret = self.verdicts.secrets.full_name(credential);
         if !self.verdicts.secrets.knows(credential) {
-            self.say(path, format!("there is no Secret {secret}: connections fail"));
+            self.say(Severity::Reference, path, format!("there is no Secret {secret}: connections fail"));
             return;
         }
         for &(part, _) in parts.iter().filter(|(_, used)| *used) {
             if let Some(fault) = self.verdicts.fault(credential, part) {
                 let part = part.name();
-                self.say(path, format!("the {part} of the Secret {secret} cannot be used: {fault}: connections fail"));
+                let message = format!("the {part} of the Secret {secret} cannot be used: {fault}: connections fail");
+                self.say(Severity::Warning, path, message);
             }
         }
     }
 
-    fn say(&mut self, path: &Path<'_>, message: String) {
+    fn say(&mut self, severity: Severity, path: &Path<'_>, message: String) {
         let path = path.text();
         let place = self.resource.place(&path);
-        let problem = Problem::new(Severity::Reference, path, message);
+        let problem = Problem::new(severity, path, message);
         self.report.push(problem.with_resource(self.name.clone()).with_place(place));
     }
 }
