@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::{AbortHandle, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::resolve::{Answer, Resolver};
@@ -71,8 +71,8 @@ impl Driver {
                     Ok(()) => self.follow(),
                     Err(_) => None,
                 },
-                Some(looked) = self.lookups.join_next() => match looked {
-                    Ok(looked) => self.take(looked),
+                Some(looked) = self.lookups.join_next_with_id() => match looked {
+                    Ok((lookup, looked)) => self.take(lookup, looked),
                     Err(ended) => self.ended(&ended),
                 },
             };
@@ -81,7 +81,7 @@ impl Driver {
     }
 
     /// Asks for what the snapshot, or one to come, needs and for nothing else. `None` if the mesh is gone.
-    fn follow(&mut self) -> Option<()> {
+    pub(super) fn follow(&mut self) -> Option<()> {
         let names = self.mesh.upgrade()?.needed_names();
         let needed: Vec<Arc<str>> = names.iter().map(|name| name.name().clone()).collect();
         self.asked.retain(|name, asked| {
@@ -114,19 +114,26 @@ impl Driver {
     fn ended(&mut self, ended: &JoinError) -> Option<()> {
         let asked = self.asked.iter().find(|(_, asked)| ended.is_panic() && asked.lookup.id() == ended.id());
         match asked.map(|(name, _)| name.clone()) {
-            Some(name) => self.take(Looked { name, answer: Err(io::Error::other("the resolver panicked")) }),
+            Some(name) => {
+                self.take(ended.id(), Looked { name, answer: Err(io::Error::other("the resolver panicked")) })
+            }
             // A name that is not needed any more.
             None => Some(()),
         }
     }
 
     /// Publishes an answer, and asks again when it is due.
-    fn take(&mut self, Looked { name, answer }: Looked) -> Option<()> {
+    ///
+    /// A look-up may end before it is aborted. If its name was needed again when that is seen, another one is under
+    /// way, and this one is not gone on with.
+    fn take(&mut self, lookup: Id, Looked { name, answer }: Looked) -> Option<()> {
         let mesh = self.mesh.upgrade()?;
         let options = mesh.options();
         let after = pause(&answer, options.dns_refresh_rate);
         let failing = answer.is_err();
-        let Some(asked) = self.asked.get_mut(&name) else { return Some(()) };
+        let Some(asked) = self.asked.get_mut(&name).filter(|asked| asked.lookup.id() == lookup) else {
+            return Some(());
+        };
         match &answer {
             Err(error) if !asked.failing => tracing::warn!(%name, %error, "a name cannot be looked up"),
             Err(_) => {}

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use super::driver::Driver;
+use super::resolve::Resolver;
 use super::{Answer, DnsSource, Resolve};
 use crate::config::Config;
 use crate::mesh::Mesh;
@@ -187,6 +189,25 @@ async fn a_publication_brings_new_names_keeps_answers_and_ends_what_is_not_neede
     sleep(Duration::from_secs(20)).await;
     assert_eq!(oracle.asked("a.test"), [0], "not needed any more");
     assert_eq!(addresses(&mesh, "a.test"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_that_ends_while_its_name_comes_and_goes_is_not_gone_on_with() {
+    let (mesh, oracle) = (Mesh::new(), Oracle::default());
+    apply(&mesh, &entry("a.test", "DNS", ""));
+    oracle.say("a.test", answer(&[1]));
+    let mut driver = Driver::new(&mesh, Resolver::of(oracle.clone()));
+    driver.follow();
+    // It ends, and nobody has looked yet.
+    sleep(Duration::from_secs(1)).await;
+    apply(&mesh, &entry("b.test", "DNS", ""));
+    driver.follow();
+    apply(&mesh, &entry("a.test", "DNS", ""));
+    oracle.say("a.test", answer(&[2]));
+    let _resolving = tokio::spawn(driver.run(mesh.claim_names(Duration::ZERO).unwrap()));
+    sleep(Duration::from_secs(16)).await;
+    assert_eq!(oracle.asked("a.test"), [0, 1, 6, 11, 16]);
+    assert_eq!(addresses(&mesh, "a.test"), at(&["10.0.0.2:80"]));
 }
 
 #[tokio::test(start_paused = true)]
