@@ -44,6 +44,7 @@ use crate::error::Error;
 use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
 use crate::snapshot::Snapshot;
+use crate::upstream::ResolvedName;
 
 #[cfg(feature = "discover")]
 mod discover;
@@ -113,7 +114,7 @@ struct Shared {
     /// How long whoever looks names up lets them be waited for; `None`: nobody does.
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
     resolving: Mutex<Option<Duration>>,
-    /// Names that a publication to come needs.
+    /// Names that a publication to come needs, in the order of the alphabet: each once for every publication.
     awaited: watch::Sender<NeededNames>,
     /// How many look-ups have ended.
     lookups: watch::Sender<u64>,
@@ -326,7 +327,8 @@ impl Mesh {
         *self.shared.resolving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The names that the snapshot needs, and those that one to come will.
+    /// The names that the snapshot needs, and those that one to come will, in the order of the alphabet.
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
     pub(crate) fn needed_names(&self) -> NeededNames {
         let mut names = self.load().names();
         names.extend(self.shared.awaited.borrow().iter().cloned());
@@ -345,18 +347,28 @@ impl Mesh {
     /// [`Snapshot::names`] for which names are needed. It takes effect at once, in every cluster that needs the name.
     /// `None`, that there was no answer, leaves the last addresses. A name that is not needed changes nothing.
     pub fn publish_addresses(&self, name: &str, addresses: Option<Vec<IpAddr>>) {
-        if let Some(name) = self.needed_names().iter().find(|known| **known.name() == *name) {
+        if let Some(name) = self.needed_name(name) {
             name.answered(addresses);
         }
         self.publish_answers(Some(name));
         self.shared.lookups.send_modify(|lookups| *lookups += 1);
     }
 
+    /// The name, if the snapshot or one to come needs it.
+    fn needed_name(&self, name: &str) -> Option<Arc<ResolvedName>> {
+        let known = self.load().name(name).cloned();
+        known.or_else(|| {
+            let awaited = self.shared.awaited.borrow();
+            let place = awaited.binary_search_by(|known| (**known.name()).cmp(name)).ok()?;
+            awaited.get(place).cloned()
+        })
+    }
+
     /// Waits until each name of the current snapshot was looked up.
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
     pub(crate) async fn all_looked_up(&self) {
         let (mut lookups, mut versions) = (self.shared.lookups.subscribe(), self.subscribe());
-        while !self.snapshot().names().iter().all(|name| name.is_looked_up()) {
+        while !self.load().is_looked_up() {
             // Neither sender is dropped as long as this mesh is held.
             tokio::select! {
                 _ = lookups.changed() => {}

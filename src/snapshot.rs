@@ -48,6 +48,8 @@ pub struct Snapshot {
     pub(crate) clusters: Vec<ClusterEntry>,
     /// The clusters in the order of their keys.
     pub(crate) by_key: Box<[ClusterIndex]>,
+    /// The names of endpoints in the order of the alphabet, each once for every cluster that needs it.
+    pub(crate) by_name: Box<[(Arc<ResolvedName>, ClusterIndex)]>,
     pub(crate) path_normalization: PathNormalization,
 }
 
@@ -157,6 +159,16 @@ pub(crate) fn by_key(clusters: &[ClusterEntry]) -> Box<[ClusterIndex]> {
     order
 }
 
+/// The names of `clusters` in the order of the alphabet.
+pub(crate) fn by_name(clusters: &[ClusterEntry]) -> Box<[(Arc<ResolvedName>, ClusterIndex)]> {
+    let named = (0..).map(ClusterIndex).zip(clusters).filter_map(|(index, entry)| Some((index, entry.named.as_ref()?)));
+    let mut names: Vec<_> =
+        named.flat_map(|(index, named)| named.names().map(move |name| (name.clone(), index))).collect();
+    names.sort_unstable_by(|(one, at), (other, place)| one.name().cmp(other.name()).then(at.0.cmp(&place.0)));
+    names.dedup_by(|(one, at), (other, place)| at == place && one.name() == other.name());
+    names.into()
+}
+
 /// The sockets of `listeners`, in their order. Of two listeners in plaintext, or with one server name, the first has
 /// it.
 pub(crate) fn sockets(listeners: &[Listener]) -> Vec<Socket> {
@@ -246,21 +258,43 @@ impl Snapshot {
 
     /// Every name that has to be looked up for the endpoints of a cluster, once, in the order of the alphabet.
     pub fn names(&self) -> Vec<Arc<ResolvedName>> {
-        let named = self.clusters.iter().filter_map(|entry| entry.named.as_ref());
-        let mut names: Vec<_> = named.flat_map(NamedEndpoints::names).cloned().collect();
-        names.sort_unstable_by(|one, other| one.name().cmp(other.name()));
+        let mut names: Vec<_> = self.by_name.iter().map(|(name, _)| name.clone()).collect();
         names.dedup_by(|one, other| one.name() == other.name());
         names
+    }
+
+    /// The clusters that need `name`, with what is known of it.
+    fn in_need_of(&self, name: &str) -> &[(Arc<ResolvedName>, ClusterIndex)] {
+        let from = self.by_name.partition_point(|(known, _)| **known.name() < *name);
+        let rest = self.by_name.get(from..).unwrap_or_default();
+        let count = rest.iter().take_while(|(known, _)| **known.name() == *name).count();
+        rest.get(..count).unwrap_or_default()
+    }
+
+    /// The name, if a cluster needs it.
+    pub(crate) fn name(&self, name: &str) -> Option<&Arc<ResolvedName>> {
+        self.in_need_of(name).first().map(|(name, _)| name)
+    }
+
+    /// Whether every name was looked up.
+    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+    pub(crate) fn is_looked_up(&self) -> bool {
+        self.by_name.iter().all(|(name, _)| name.is_looked_up())
     }
 
     /// Makes the endpoints of clusters what the latest answers say: of those that need `name`, or of all. Clusters that
     /// the next snapshot has taken over already are left to it.
     pub(crate) fn publish_answers(&self, name: Option<&str>) {
-        for ClusterEntry { cluster, named, generation, .. } in &self.clusters {
-            let Some(named) = named else { continue };
-            if name.is_none_or(|name| named.names().any(|other| **other.name() == *name)) {
+        let publish = |ClusterEntry { cluster, named, generation, .. }: &ClusterEntry| {
+            if let Some(named) = named {
                 cluster.publish_within(*generation, named.expand());
             }
+        };
+        match name {
+            Some(name) => {
+                self.in_need_of(name).iter().filter_map(|(_, index)| self.entry(*index)).for_each(publish);
+            }
+            None => self.clusters.iter().for_each(publish),
         }
     }
 

@@ -132,8 +132,20 @@ fn compile(
     discovery::review_names_of_certificates(config, &clusters.entries, report);
     let path_normalization = options.path_normalization;
     let clusters = clusters.entries;
-    let by_key = snapshot::by_key(&clusters);
-    Snapshot { version, mesh, mesh_https, mesh_tls, listeners, sockets, inbound, clusters, by_key, path_normalization }
+    let (by_key, by_name) = (snapshot::by_key(&clusters), snapshot::by_name(&clusters));
+    Snapshot {
+        version,
+        mesh,
+        mesh_https,
+        mesh_tls,
+        listeners,
+        sockets,
+        inbound,
+        clusters,
+        by_key,
+        by_name,
+        path_normalization,
+    }
 }
 
 /// Understands every resource by itself.

@@ -46,7 +46,10 @@ impl Mesh {
         }
         // Subscribed before anybody is told, so that no look-up ends unseen.
         let lookups = self.shared.lookups.subscribe();
-        self.shared.awaited.send_modify(|awaited| awaited.extend(names.iter().cloned()));
+        self.shared.awaited.send_modify(|awaited| {
+            awaited.extend(names.iter().cloned());
+            awaited.sort_by(|one, other| one.name().cmp(other.name()));
+        });
         Some(Awaited { mesh: self.downgrade(), names, lookups, patience })
     }
 }
@@ -80,12 +83,15 @@ impl Drop for Awaited {
     fn drop(&mut self) {
         let Some(mesh) = self.mesh.upgrade() else { return };
         mesh.shared.awaited.send_modify(|awaited| {
-            for name in &self.names {
-                // Another configuration may await the same name.
-                if let Some(place) = awaited.iter().position(|other| other.name() == name.name()) {
-                    awaited.swap_remove(place);
+            // Another configuration may await the same name.
+            let mut names = self.names.iter().peekable();
+            awaited.retain(|name| {
+                let given_up = names.peek().is_some_and(|next| next.name() == name.name());
+                if given_up {
+                    names.next();
                 }
-            }
+                !given_up
+            });
         });
     }
 }

@@ -68,3 +68,26 @@ fn answers_of_the_meantime_hold_as_soon_as_the_rules_are_out() {
     mesh.publish_addresses("a.test", Some(vec![ip(2)]));
     assert_eq!(addresses(&mesh), ["10.0.0.2:80"], "the cluster is the same, and of the rules of now");
 }
+
+#[cfg(feature = "file")]
+#[test]
+fn a_name_is_awaited_as_long_as_any_configuration_awaits_it() {
+    let mesh = Mesh::new();
+    let _claim = mesh.claim_names(std::time::Duration::ZERO).unwrap();
+    let awaiting = |hosts: &str| {
+        let text = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: a}}, spec: {{hosts: {hosts}, \
+             ports: [{{number: 80, name: http, protocol: HTTP}}], {NAMED}}}}}"
+        );
+        mesh.prepare(Config::from_yaml(&text, "a.yaml").unwrap(), false).unwrap()
+    };
+    let needed = || mesh.needed_names().iter().map(|name| name.name().to_string()).collect::<Vec<_>>();
+    let (one, other) = (awaiting("[d.test, b.test]"), awaiting("[c.test, a.test, d.test]"));
+    assert_eq!(needed(), ["a.test", "b.test", "c.test", "d.test"]);
+    drop(one);
+    assert_eq!(needed(), ["a.test", "c.test", "d.test"]);
+    mesh.publish_addresses("d.test", Some(vec![ip(1)]));
+    assert_eq!(mesh.needed_names()[2].addresses(), [ip(1)], "no snapshot needs it yet");
+    drop(other);
+    assert_eq!(needed(), [""; 0]);
+}

@@ -85,7 +85,7 @@ impl Driver {
         let names = self.mesh.upgrade()?.needed_names();
         let needed: Vec<Arc<str>> = names.iter().map(|name| name.name().clone()).collect();
         self.asked.retain(|name, asked| {
-            let kept = needed.contains(name);
+            let kept = needed.binary_search(name).is_ok();
             if !kept {
                 asked.lookup.abort();
             }
