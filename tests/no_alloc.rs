@@ -13,12 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Request;
+use http::uri::Authority;
 use mesh_router::dice::Dice;
 use mesh_router::outcome::{Failure, Outcome};
 use mesh_router::route::{RouteIndex, RouteMatch, RuleSet, StringMatcher, normalize};
 use mesh_router::upstream::{
-    Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Failover, FailoverPlaces, OutlierSettings, Placement,
-    Policy, Registry, RetryBudget, Warmup,
+    Choice, Cluster, ClusterKey, ClusterSettings, EndpointConfig, Failover, FailoverPlaces, Original, OutlierSettings,
+    Placement, Policy, Registry, RetryBudget, Warmup,
 };
 use resolve_shapes::{Case, Hit, SHAPES, bookinfo, draw};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -127,6 +128,22 @@ fn the_request_path_allocates_nothing() {
         };
         assert!(try_out());
         assert_eq!(allocations(try_out), 0, "{policy:?} {weighted}");
+    }
+
+    let registry = Registry::new(&dice);
+    let passes = |limit| {
+        let mut settings = ClusterSettings::default();
+        settings.balancing = Policy::PassThrough.into();
+        settings.limits.requests = NonZeroU32::new(limit);
+        registry.cluster(ClusterKey::new("b.example", "", 80), settings, Vec::new())
+    };
+    let original = Original { dialed: Some(Authority::from_static("b.example")), named: None };
+    let choice = Choice { original: Some(&original), ..Choice::default() };
+    for limit in [1, 2] {
+        let cluster = passes(limit);
+        let pick = || drop(cluster.pick(&mut dice.draws(), &choice));
+        pick();
+        assert_eq!(allocations(pick), 0, "passing through");
     }
 
     for path in ["/api/v1/users", "/.well-known/x", "/a%20b%2Fc"] {

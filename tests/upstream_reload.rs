@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use http::uri::Authority;
 use mesh_router::dice::Dice;
 use mesh_router::upstream::{
-    Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, EndpointConfig, EndpointId, Policy,
-    Protocol, Registry,
+    Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, EndpointConfig, EndpointId, Original,
+    Picked, Policy, Protocol, Registry,
 };
 
 fn key() -> ClusterKey {
@@ -75,6 +76,44 @@ fn other_settings_give_another_cluster_over_the_same_endpoint_states() {
     assert_eq!((before.view()[0].active, after.view()[0].active), (1, 1));
     drop(picked);
     assert_eq!((before.view()[0].active, after.view()[0].active), (0, 0));
+}
+
+/// A request whose client connected to `authority`.
+fn led_to(cluster: &Cluster, authority: &'static str) -> Picked {
+    let original = Original { dialed: Some(Authority::from_static(authority)), named: None };
+    let choice = Choice { original: Some(&original), ..Choice::default() };
+    cluster.pick(&mut Dice::seeded(1).draws(), &choice).expect("it leads somewhere")
+}
+
+#[test]
+fn where_requests_lead_by_themselves_is_known_under_other_settings() {
+    let registry = Registry::new(&Dice::seeded(1));
+    let load = |connect_timeout: u64| {
+        let mut settings = settings(Policy::PassThrough);
+        let mut connection = ConnectionSettings::default();
+        connection.connect_timeout = std::time::Duration::from_secs(connect_timeout);
+        settings.connection = Arc::new(connection);
+        registry.cluster(key(), settings, Vec::new())
+    };
+    let before = load(1);
+    let (busy, idle) = (led_to(&before, "10.0.0.1"), led_to(&before, "10.0.0.2").endpoint().id);
+    let after = load(2);
+    // While the rules are compiled requests go on by those of before.
+    let late = led_to(&before, "10.0.0.3").endpoint().id;
+    drop(before);
+    let again = led_to(&after, "10.0.0.1");
+    assert_eq!((again.endpoint().id, again.endpoint().active()), (busy.endpoint().id, 2));
+    assert_eq!(again.endpoint().connection().connect_timeout.as_secs(), 2);
+    assert_eq!(busy.endpoint().connection().connect_timeout.as_secs(), 1, "what is under way goes on as it began");
+    drop(busy);
+    assert_eq!(again.endpoint().active(), 1);
+    assert_eq!([led_to(&after, "10.0.0.2").endpoint().id, led_to(&after, "10.0.0.3").endpoint().id], [idle, late]);
+    assert!(Arc::ptr_eq(again.endpoint(), led_to(&after, "10.0.0.1").endpoint()), "it is made once");
+    // As long as anything passes through.
+    let (id, last) = (again.endpoint().id, registry.cluster(key(), settings(Policy::Random), Vec::new()));
+    drop((again, after));
+    assert_ne!(led_to(&load(2), "10.0.0.1").endpoint().id, id);
+    drop(last);
 }
 
 #[test]

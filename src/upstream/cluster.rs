@@ -66,6 +66,17 @@ pub struct ClusterSettings {
     pub pass_through: Option<PassThrough>,
 }
 
+impl ClusterSettings {
+    /// Where its requests lead by themselves, if they do.
+    fn passes_through(&self) -> Option<&PassThrough> {
+        const AS_DIALLED: PassThrough = PassThrough::Dialed { port: None };
+        match &self.pass_through {
+            None if self.balancing.policy == Policy::PassThrough => Some(&AS_DIALLED),
+            pass => pass.as_ref(),
+        }
+    }
+}
+
 /// A cluster: one destination with its settings and its endpoints of the moment.
 ///
 /// Made by [`Registry::cluster`](super::Registry::cluster). Its endpoints change behind the one `Arc`; a change of
@@ -86,8 +97,8 @@ pub struct Cluster {
     settings: ClusterSettings,
     limits: Arc<Limits>,
     set: ArcSwap<EndpointSet>,
-    /// Endpoints that are not published: where clients connected to.
-    originals: Originals,
+    /// Endpoints that are not published: where clients connected to, under whatever settings of its key.
+    originals: Arc<Originals>,
     /// Rings when an ejection of these endpoints may begin or end, by these settings.
     alarm: Alarm,
     /// The version of the endpoints' health that the set was built for.
@@ -107,6 +118,7 @@ impl Cluster {
         let endpoints = first_of_each_address(endpoints);
         let mut memory = lasting.lock();
         let limits = memory.limits(settings.limits);
+        let originals = settings.passes_through().map(|_| memory.originals()).unwrap_or_default();
         let endpoints = memory.endpoints(endpoints, &settings, &limits);
         let set = memory.arrange(&settings, endpoints);
         let built = AtomicU64::new(lasting.version());
@@ -119,7 +131,7 @@ impl Cluster {
             settings,
             limits,
             set: ArcSwap::from_pointee(set),
-            originals: Originals::default(),
+            originals,
             alarm,
             built,
             generation: AtomicU64::new(0),
@@ -134,11 +146,7 @@ impl Cluster {
 
     /// Whether its requests go where they lead by themselves: a pick needs [`Choice::original`].
     pub fn pass_through(&self) -> Option<&PassThrough> {
-        const AS_DIALLED: PassThrough = PassThrough::Dialed { port: None };
-        match &self.settings.pass_through {
-            None if self.settings.balancing.policy == Policy::PassThrough => Some(&AS_DIALLED),
-            pass => pass.as_ref(),
-        }
+        self.settings.passes_through()
     }
 
     /// What it admits at a time.

@@ -256,6 +256,13 @@ impl Endpoint {
         &self.state
     }
 
+    /// Whether publishing it again with these settings would change nothing. They are compared by where they are.
+    pub(super) fn is_under(&self, settings: &ClusterSettings, limits: &Arc<Limits>) -> bool {
+        Arc::ptr_eq(&self.connection, &settings.connection)
+            && Arc::ptr_eq(&self.limits, limits)
+            && self.detects == settings.outlier.is_some()
+    }
+
     /// Whether publishing `config` again would change nothing.
     pub(super) fn is_as(&self, config: &EndpointConfig) -> bool {
         self.address == config.address

@@ -11,6 +11,7 @@ use super::cluster::ClusterSettings;
 use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState};
 use super::endpoint_set::EndpointSet;
 use super::limits::{Counts, LimitSettings, Limits};
+use super::originals::Originals;
 use super::outlier::Clock;
 use super::round_robin::Positions;
 use crate::dice::Draws;
@@ -41,6 +42,7 @@ impl Lasting {
             positions: Positions::new(),
             counts: Arc::default(),
             limits: Weak::new(),
+            originals: Weak::new(),
             draws,
         };
         Self { origin: Instant::now(), rest: AtomicU64::new(0), version: AtomicU64::new(0), memory: Mutex::new(memory) }
@@ -105,6 +107,7 @@ pub(super) struct Memory {
     counts: Arc<Counts>,
     /// Those of the last settings.
     limits: Weak<Limits>,
+    originals: Weak<Originals>,
     draws: Draws,
 }
 
@@ -117,6 +120,15 @@ impl Memory {
         let limits = Arc::new(Limits::new(settings, Arc::clone(&self.counts)));
         self.limits = Arc::downgrade(&limits);
         limits
+    }
+
+    /// Where requests led by themselves, as long as any cluster that passes through is in use.
+    pub(super) fn originals(&mut self) -> Arc<Originals> {
+        self.originals.upgrade().unwrap_or_else(|| {
+            let originals = Arc::default();
+            self.originals = Arc::downgrade(&originals);
+            originals
+        })
     }
 
     /// Endpoints, whose addresses differ, with the states that are known of them.

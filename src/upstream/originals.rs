@@ -71,15 +71,16 @@ fn lower_case(host: &str) -> Cow<'_, str> {
 /// The endpoints of each host, by port.
 type ByHost = HashMap<Box<str>, Vec<(u16, Arc<Endpoint>)>>;
 
-/// The endpoints of a cluster that passes through, by host: the same host and port is the same endpoint as long as it
-/// is remembered, and keeps its connections.
+/// The endpoints of clusters that pass through, by host: the same host and port is the same endpoint as long as it is
+/// remembered, and keeps its connections. All clusters of a key have them in common, whatever their settings.
 #[derive(Debug, Default)]
 pub(super) struct Originals {
     by_host: ArcSwap<ByHost>,
 }
 
 impl Originals {
-    /// The endpoint that a request leads to, counted busy. Known ones are found without a lock and without allocating.
+    /// The endpoint that a request leads to, counted busy. Those known under these settings are found without a lock
+    /// and without allocating.
     pub(super) fn pick(
         &self,
         pass: &PassThrough,
@@ -88,29 +89,43 @@ impl Originals {
         limits: &Arc<Limits>,
     ) -> Option<Picked> {
         let (host, port) = original?.host(pass)?;
-        if let Some(endpoint) = find(&self.by_host.load(), &host, port) {
+        if let Some(endpoint) = find(&self.by_host.load(), &host, port)
+            && endpoint.is_under(settings, limits)
+        {
             return Some(Picked::new(Arc::clone(endpoint)));
         }
-        let config = EndpointConfig::new(address(&host, port));
-        let state = Arc::new(EndpointState::new(&config.address));
-        let made = Arc::new(Endpoint::published(config, settings, limits, state));
-        let mut found = Arc::clone(&made);
+        Some(Picked::new(self.remember(&host, port, settings, limits)))
+    }
+
+    /// The endpoint of a host that is new, or is known under other settings and goes on with its state.
+    #[cold]
+    fn remember(&self, host: &str, port: u16, settings: &ClusterSettings, limits: &Arc<Limits>) -> Arc<Endpoint> {
+        let config = EndpointConfig::new(address(host, port));
+        let new = Arc::new(EndpointState::new(&config.address));
+        let made = |state: &Arc<EndpointState>| {
+            Arc::new(Endpoint::published(config.clone(), settings, limits, Arc::clone(state)))
+        };
+        let mut found = made(&new);
         self.by_host.rcu(|known| {
+            let before = match find(known, host, port) {
+                // Another pick was first.
+                Some(first) if first.is_under(settings, limits) => {
+                    found = Arc::clone(first);
+                    return Arc::clone(known);
+                }
+                before => before,
+            };
             let mut known = HashMap::clone(known);
-            if known.len() >= REMEMBERED {
+            if before.is_none() && known.len() >= REMEMBERED {
                 known.retain(|_, ports| ports.iter().any(|(_, endpoint)| endpoint.active() > 0));
             }
-            // Another pick may have been first.
-            found = match find(&known, &host, port) {
-                Some(first) => Arc::clone(first),
-                None => {
-                    known.entry(Box::from(&*host)).or_default().push((port, Arc::clone(&made)));
-                    Arc::clone(&made)
-                }
-            };
-            known
+            found = made(before.map_or(&new, |before| before.state()));
+            let ports = known.entry(Box::from(host)).or_default();
+            ports.retain(|(number, _)| *number != port);
+            ports.push((port, Arc::clone(&found)));
+            Arc::new(known)
         });
-        Some(Picked::new(found))
+        found
     }
 }
 
@@ -193,5 +208,20 @@ mod tests {
         assert_eq!(originals.by_host.load().len(), 2);
         assert_eq!(pick(&originals, &pass, &at(1)).unwrap().endpoint().id, held.endpoint().id);
         assert_ne!(pick(&originals, &pass, &at(2)).unwrap().endpoint().id, idle);
+    }
+
+    #[test]
+    fn who_is_known_under_other_settings_forgets_nobody() {
+        let (originals, pass) = (Originals::default(), PassThrough::Dialed { port: None });
+        let (pick, pick_otherwise) = (picker(), picker());
+        let at = |number: usize| dialed(&format!("h{number}.test"));
+        let ids: Vec<_> =
+            (0..REMEMBERED).map(|number| pick(&originals, &pass, &at(number)).unwrap().endpoint().id).collect();
+        for pick in [&pick_otherwise as &dyn Fn(&_, &_, &_) -> _, &pick, &pick_otherwise] {
+            for (number, id) in ids.iter().enumerate().step_by(100) {
+                assert_eq!(pick(&originals, &pass, &at(number)).unwrap().endpoint().id, *id);
+            }
+        }
+        assert_eq!(originals.by_host.load().len(), REMEMBERED);
     }
 }
