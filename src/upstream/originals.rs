@@ -13,7 +13,7 @@ use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState, Picked};
 use super::limits::Limits;
 use super::names::NamedAddress;
 
-/// How many hosts are remembered before those that are idle are forgotten.
+/// How many endpoints are remembered, one for each port of a host, before those that are idle are forgotten.
 const REMEMBERED: usize = 1024;
 
 /// How a cluster sends requests where they lead by themselves, if it has no endpoints of its own.
@@ -116,8 +116,11 @@ impl Originals {
                 before => before,
             };
             let mut known = HashMap::clone(known);
-            if before.is_none() && known.len() >= REMEMBERED {
-                known.retain(|_, ports| ports.iter().any(|(_, endpoint)| endpoint.active() > 0));
+            if before.is_none() && known.values().map(Vec::len).sum::<usize>() >= REMEMBERED {
+                known.retain(|_, ports| {
+                    ports.retain(|(_, endpoint)| endpoint.active() > 0);
+                    !ports.is_empty()
+                });
             }
             found = made(before.map_or(&new, |before| before.state()));
             let ports = known.entry(Box::from(host)).or_default();
@@ -202,7 +205,7 @@ mod tests {
         assert_eq!(pick(&originals, &pass, &dialed("H2.test:80")).unwrap().endpoint().id, idle);
         assert_ne!(pick(&originals, &pass, &dialed("h2.test:81")).unwrap().endpoint().id, idle);
         assert_eq!(held.endpoint().active(), 1);
-        for number in 3..=REMEMBERED + 1 {
+        for number in 3..=REMEMBERED {
             drop(pick(&originals, &pass, &at(number)));
         }
         assert_eq!(originals.by_host.load().len(), 2);
@@ -223,5 +226,18 @@ mod tests {
             }
         }
         assert_eq!(originals.by_host.load().len(), REMEMBERED);
+    }
+
+    #[test]
+    fn many_ports_of_one_host_are_not_remembered_for_ever() {
+        let (originals, pick) = (Originals::default(), picker());
+        let pass = PassThrough::Dialed { port: None };
+        let at = |port: usize| dialed(&format!("a.test:{port}"));
+        let held = pick(&originals, &pass, &at(1)).unwrap();
+        for port in 2..=REMEMBERED + 1 {
+            drop(pick(&originals, &pass, &at(port)));
+        }
+        assert_eq!(originals.by_host.load()["a.test"].len(), 2);
+        assert_eq!(pick(&originals, &pass, &at(1)).unwrap().endpoint().id, held.endpoint().id);
     }
 }
