@@ -16,6 +16,8 @@ use crate::mesh::{Mesh, NamesChanges, NamesClaim, WeakMesh};
 const WITHOUT_TTL: Duration = Duration::from_secs(5);
 /// How long an answer holds at least (Envoy's `dns_min_refresh_rate`).
 const SHORTEST: Duration = Duration::from_secs(1);
+/// The shortest `dns_refresh_rate` there is, as Istio's validation has it.
+const LEAST: Duration = Duration::from_millis(1);
 /// How long a look-up may take.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
 /// How many look-ups there are at a time: the system's each take a thread.
@@ -150,6 +152,7 @@ impl Driver {
 
 /// How long an answer holds; `otherwise` says how long none does.
 fn pause(answer: &io::Result<Answer>, otherwise: Duration) -> Duration {
+    let otherwise = otherwise.max(LEAST);
     match answer {
         Err(_) => otherwise,
         Ok(answer) if answer.addresses.is_empty() || answer.ttl == Some(Duration::ZERO) => otherwise,

@@ -299,3 +299,24 @@ async fn a_resolver_that_panics_has_not_answered_and_is_asked_again() {
     assert_eq!(addresses(&mesh, "a.test"), at(&["10.0.0.2:80"]));
     assert_eq!(oracle.asked("a.test"), [0, 5, 65]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn names_are_not_asked_for_without_a_pause_whatever_the_options_say() {
+    let options = MeshOptions { dns_refresh_rate: Duration::ZERO, ..MeshOptions::default() };
+    let (mesh, oracle) = (Mesh::builder().options(options).build(), Oracle::default());
+    apply(&mesh, &entry("a.test", "DNS", ""));
+    let asked = oracle.clone();
+    let resolver = move |name: Arc<str>| {
+        let oracle = asked.clone();
+        async move {
+            let answer = oracle.resolve(name.clone()).await;
+            if oracle.asked(&name).len() > 100 {
+                std::future::pending::<()>().await;
+            }
+            answer
+        }
+    };
+    let _resolving = DnsSource::new().resolver(resolver).open(&mesh).await;
+    sleep(Duration::from_millis(20)).await;
+    assert!(oracle.asked("a.test").len() <= 21, "{}", oracle.asked("a.test").len());
+}
