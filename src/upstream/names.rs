@@ -75,20 +75,30 @@ impl fmt::Debug for ResolvedName {
 /// The names in use. They are held weakly: one that no snapshot needs any more is forgotten with its answer.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
-    by_name: Mutex<HashMap<Box<str>, Weak<ResolvedName>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_name: HashMap<Box<str>, Weak<ResolvedName>>,
+    /// How many there may be before the forgotten ones are swept: twice those in use at the last sweep.
+    sweep_at: usize,
 }
 
 impl Names {
     /// The name `name`, with the latest answer if it is in use already.
     pub(crate) fn get(&self, name: &str) -> Arc<ResolvedName> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let mut names = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = names.get(&*name).and_then(Weak::upgrade) {
-            return known;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = known.by_name.get(&*name).and_then(Weak::upgrade) {
+            return name;
         }
-        names.retain(|_, name| name.strong_count() > 0);
+        if known.by_name.len() >= known.sweep_at {
+            known.by_name.retain(|_, name| name.strong_count() > 0);
+            known.sweep_at = (known.by_name.len() * 2).max(64);
+        }
         let new = Arc::new(ResolvedName::new(&name));
-        names.insert(name.into(), Arc::downgrade(&new));
+        known.by_name.insert(name.into(), Arc::downgrade(&new));
         new
     }
 }
@@ -294,6 +304,20 @@ mod tests {
         assert_eq!(names.get("api.example.com").addresses(), [ip(1)]);
         drop(api);
         assert!(names.get("api.example.com").addresses().is_empty());
+    }
+
+    #[test]
+    fn names_that_are_forgotten_are_not_sought_whenever_there_is_a_new_one() {
+        let names = Names::default();
+        let known = || names.known.lock().unwrap().by_name.len();
+        let held: Vec<_> = (0..100).map(|number| names.get(&format!("held{number}.test"))).collect();
+        drop(names.get("a.test"));
+        let _other = names.get("b.test");
+        assert_eq!(known(), 102);
+        for number in 0..1000 {
+            drop(names.get(&format!("{number}.test")));
+        }
+        assert!(known() <= 2 * (held.len() + 1), "{}", known());
     }
 
     #[test]
