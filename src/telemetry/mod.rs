@@ -4,7 +4,7 @@
 //! (`reporter="source"`), through the [`metrics`](https://docs.rs/metrics) facade. Handles are made once for a cluster
 //! and a common outcome, so that a request costs two additions; install the recorder before the first request: a cluster
 //! asks once whether there is one, and without one nothing is measured. A request is counted when its response body has
-//! ended. Labels that only a peer's proxy could tell are `unknown`.
+//! ended, with the flag of what cut it off if that is how it ended. Labels that only a peer's proxy could tell are `unknown`.
 //!
 //! Without the feature the types stay, hold nothing and do nothing.
 //!
