@@ -124,7 +124,7 @@ pin_project! {
         failed: bool,
         trailers: bool,
         busy: Option<Busy>,
-        // Whether the head says a length: hyper would add that of a body that tells its size.
+        // Whether it tells its size: hyper would add that to a head that says no length, or another body's.
         sized: bool,
         // Whether the head tells of another body's length: hyper drops that where it knows that there is none.
         tells_length: bool,
@@ -174,33 +174,24 @@ impl<B> OutboundBody<B> {
     }
 
     pub(super) fn words(words: &'static str) -> Self {
-        let (trailers, sized, tells_length) = (false, false, false);
+        let (trailers, sized, tells_length) = (false, true, false);
         Self { body: None, words, failed: false, trailers, busy: None, sized, tells_length, web: None }
     }
 
     /// That of `response`, which tells its size only if the head does: a rule may have taken that out.
     pub(super) fn of(response: Response<B>, trailers: bool, busy: Option<Busy>) -> Response<Self> {
-        let (sized, tells_length) = (response.headers().contains_key(CONTENT_LENGTH), false);
-        response.map(|body| Self {
-            body: Some(body),
-            words: "",
-            failed: false,
-            trailers,
-            busy,
-            sized,
-            tells_length,
-            web: None,
-        })
+        let sized = response.headers().contains_key(CONTENT_LENGTH);
+        response.map(|body| Self { body: Some(body), trailers, busy, sized, ..Self::empty() })
     }
 
     /// Lets the head tell of another body's length.
     pub(super) fn telling_length(self, tells_length: bool) -> Self {
-        Self { tells_length, ..self }
+        Self { tells_length, sized: self.sized && !tells_length, ..self }
     }
 
     /// Has it written by `web`.
     pub(super) fn translated(self, web: Option<Answer>) -> Self {
-        Self { web, ..self }
+        Self { sized: self.sized && web.is_none(), web, ..self }
     }
 }
 
@@ -243,10 +234,9 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            None => SizeHint::with_exact(self.words.len() as u64),
-            Some(body) if self.sized && !self.tells_length && self.web.is_none() => body.size_hint(),
-            Some(_) => SizeHint::default(),
+        if !self.sized {
+            return SizeHint::default();
         }
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(self.words.len() as u64), Body::size_hint)
     }
 }

@@ -126,7 +126,8 @@ impl Control {
                     for (worker, socket) in self.workers.iter().zip(sockets) {
                         let _ = worker.send(Command::Listen(address.clone(), socket, opened.bind.clone()));
                     }
-                    tracing::info!(address = %at.map_or(address.clone(), Address::Tcp), listener = %listener.name, "listening");
+                    let at = at.map_or_else(|| address.clone(), Address::Tcp);
+                    tracing::info!(address = %at, listener = %listener.name, "listening");
                     self.open.insert(address, opened);
                 }
                 Err(error) => failures.push(failure(listener, format!("{address} cannot be opened: {error}"))),
