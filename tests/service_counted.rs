@@ -6,7 +6,6 @@ mod shop;
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,38 +13,10 @@ use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use mesh_router::request::{ListenerOrigin, Origin};
 use mesh_router::service::{MeshRouter, RequestBody};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio_stream::{self as stream, StreamExt};
 use tower::{Layer, ServiceExt, service_fn};
-
-const RULES: &str = "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  resolution: STATIC
-  ports: [{number: 80, name: web, protocol: HTTP}]
-  endpoints: [{address: 10.0.0.1}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: vs}
-spec:
-  hosts: [shop.test]
-  gateways: [gw, mesh]
-  http:
-  - route: [{destination: {host: shop.test}}]
-    timeout: 1s
-";
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -80,13 +51,13 @@ fn flags(at_gateway: bool, then: Then, frames: usize) -> String {
     metrics::with_local_recorder(&recorder, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let mesh = shop::published(RULES);
+            let mesh = shop::at_gateway("timeout: 1s");
             let inner = service_fn(move |_: Request<RequestBody<Empty<Bytes>>>| {
                 std::future::ready(Ok::<_, Infallible>(Response::new(body(then))))
             });
             let mut router = MeshRouter::new(&mesh);
             if at_gateway {
-                router = router.with_origin(Origin::Listener(Arc::new(ListenerOrigin::new("http.80", 80))));
+                router = router.with_origin(shop::listener());
             }
             let request = Request::get("http://shop.test/").body(Empty::<Bytes>::new()).unwrap();
             let mut answer = router.layer(inner).oneshot(request).await.unwrap();

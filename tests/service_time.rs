@@ -14,40 +14,12 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use mesh_router::request::{ListenerOrigin, Origin};
 use mesh_router::service::{MeshRouter, RequestBody};
 use tokio::time::sleep;
 use tokio_stream::{StreamExt, iter};
 use tower::{Layer, ServiceExt, service_fn};
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
-
-const RULES: &str = "
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: shop}
-spec:
-  hosts: [shop.test]
-  resolution: STATIC
-  ports: [{number: 80, name: web, protocol: HTTP}]
-  endpoints: [{address: 10.0.0.1}]
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: gw}
-spec:
-  servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: ['*']}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: vs}
-spec:
-  hosts: [shop.test]
-  gateways: [gw]
-  http:
-  - route: [{destination: {host: shop.test}}]
-    retries: RETRIES
-";
 
 fn milliseconds(number: u64) -> Duration {
     Duration::from_millis(number)
@@ -65,7 +37,7 @@ fn slow() -> Body {
 /// What the header says where the first `failing` tries are answered with 503, each 200 ms after it has read the
 /// request, if it reads it at all.
 async fn told(retries: &str, body: Body, reads: bool, failing: u32) -> String {
-    let mesh = shop::published(&RULES.replace("RETRIES", retries));
+    let mesh = shop::at_gateway(&format!("retries: {retries}"));
     let tries = Arc::new(AtomicU32::new(0));
     let inner = service_fn(move |request: Request<RequestBody<Body>>| {
         let tries = tries.clone();
@@ -79,8 +51,7 @@ async fn told(retries: &str, body: Body, reads: bool, failing: u32) -> String {
             Ok::<_, Infallible>(answer.body(Empty::<Bytes>::new()).unwrap())
         }
     });
-    let listener = Origin::Listener(Arc::new(ListenerOrigin::new("http.8080", 8080)));
-    let gateway = MeshRouter::new(&mesh).with_origin(listener).layer(inner);
+    let gateway = MeshRouter::new(&mesh).with_origin(shop::listener()).layer(inner);
     let response = gateway.oneshot(Request::post("http://shop.test/").body(body).unwrap()).await.unwrap();
     assert_eq!(response.status(), 200);
     response.headers()["x-envoy-upstream-service-time"].to_str().unwrap().to_owned()

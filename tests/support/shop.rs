@@ -2,10 +2,12 @@
 #![allow(dead_code, reason = "each test uses its part")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::dice::Dice;
+use mesh_router::request::{ListenerOrigin, Origin};
 use tokio::runtime::Handle;
 
 /// A mesh whose host `shop.test` is so many servers: 10.0.0.1 and those that follow, at port 80. Its only rule has
@@ -50,6 +52,45 @@ spec:
         indented(4, rule),
         indented(4, policy)
     ))
+}
+
+/// The same host as one server, for clients and behind a gateway, whose [`listener`] it is. Its only rule has these fields
+/// besides its route.
+pub(crate) fn at_gateway(rule: &str) -> Mesh {
+    published(&format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: shop}}
+spec:
+  hosts: [shop.test]
+  resolution: STATIC
+  ports: [{{number: 80, name: web, protocol: HTTP}}]
+  endpoints: [{{address: 10.0.0.1}}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: gw}}
+spec:
+  servers: [{{port: {{number: 8080, name: http, protocol: HTTP}}, hosts: ['*']}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: shop}}
+spec:
+  hosts: [shop.test]
+  gateways: [gw, mesh]
+  http:
+  - route: [{{destination: {{host: shop.test}}}}]
+{}
+",
+        indented(4, rule)
+    ))
+}
+
+/// What comes in by a gateway's port 8080.
+pub(crate) fn listener() -> Origin {
+    Origin::Listener(Arc::new(ListenerOrigin::new("http.8080", 8080)))
 }
 
 /// Lines as they stand so many columns to the right.
