@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use hyper::client::conn::http2;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
@@ -112,6 +112,7 @@ impl<B: Upload> Pool<B> {
         admission: Admission,
     ) -> Result<Response<TransportBody>, BoxError> {
         let gate = Gate(admission);
+        let asks_for_head = request.method() == Method::HEAD;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -124,7 +125,10 @@ impl<B: Upload> Pool<B> {
                         return Err(failure::of_unsound_answer().into());
                     }
                     let is_tunnel = response.extensions().get::<OnUpgrade>().is_some();
-                    return Ok(response.map(|body| TransportBody::stream(body, half, is_tunnel, gate.0.clone())));
+                    let status = response.status();
+                    let bare = asks_for_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+                    let stream = |body| TransportBody::stream(body, half, is_tunnel, gate.0.clone());
+                    return Ok(response.map(|body| stream(body).with_nothing_in_it(bare)));
                 }
                 Err(mut error) => match error.take_message() {
                     Some(unsent) if tries < TRIES => {

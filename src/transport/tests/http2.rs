@@ -1,3 +1,7 @@
+use std::future::poll_fn;
+use std::time::Duration;
+
+use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
@@ -268,6 +272,42 @@ async fn a_connection_that_says_goodbye_is_left_and_finishes_its_streams() {
     assert_eq!(ask(&transport, &endpoint).await, "2");
     respond.send_response(Response::new(()), false).unwrap().send_data("old".into(), true).unwrap();
     assert_eq!((asking.await.unwrap().as_str(), net.opened()), ("old", 2));
+}
+
+/// Whether the stream of an answer was reset, so many seconds after its reader had all but its end and dropped it.
+async fn is_reset_after(seconds: u64, method: Method) -> bool {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let request = Request::builder().method(&method).uri("/").body(empty()).unwrap();
+    let asking = tokio::spawn(async move { send(&transport, &endpoint, request).await });
+    let mut server = h2::server::handshake(net.accept().await).await.unwrap();
+    let (_, mut respond) = server.accept().await.unwrap().unwrap();
+    tokio::spawn(async move { while server.accept().await.is_some() {} });
+    let head = Response::builder().header("content-length", "4").body(()).unwrap();
+    let mut stream = respond.send_response(head, false).unwrap();
+    if method == Method::GET {
+        stream.send_data("text".into(), false).unwrap();
+    }
+    let mut answer = asking.await.unwrap().unwrap();
+    if method == Method::GET {
+        assert_eq!(answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap(), "text");
+    }
+    drop(answer);
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    let reset = poll_fn(|cx| Poll::Ready(stream.poll_reset(cx).is_ready())).await;
+    if !reset {
+        stream.send_data(Bytes::new(), true).unwrap();
+        settle().await;
+    }
+    reset
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_not_reset_of_which_only_the_end_is_to_come() {
+    for method in [Method::GET, Method::HEAD] {
+        assert!(!is_reset_after(4, method.clone()).await, "{method}");
+        assert!(is_reset_after(6, method.clone()).await, "{method}: there has to be one");
+    }
 }
 
 /// Accepts a connection and answers with heads alone, until it is told to say goodbye; what was begun goes on.
