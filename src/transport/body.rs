@@ -144,6 +144,7 @@ impl Body for TransportBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, FailureError>>> {
         let Self { body: Some(body), held, .. } = &mut *self else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        let of_line = matches!(held, Held::Line(_));
         self.ended = match &frame {
             // hyper takes a reset without an error for the end, which only the other side can say.
             None if matches!(held, Held::Stream(_)) && !body.is_end_stream() => {
@@ -161,7 +162,9 @@ impl Body for TransportBody {
         if self.ended {
             self.give_back();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(failure::of_exchange)))
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| if of_line { failure::of_answer(error, true) } else { failure::of_exchange(error) })
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

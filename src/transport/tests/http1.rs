@@ -244,7 +244,8 @@ async fn a_body_cut_short_is_an_error_of_the_body() {
         let _ = far.read(&mut [0; 1024]).await.unwrap();
         far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf").await.unwrap();
     });
-    assert!(result.unwrap().into_body().collect().await.is_err());
+    let error = result.unwrap().into_body().collect().await.unwrap_err();
+    assert_eq!(error.failure(), Failure::ProtocolError, "what has begun and does not go on is no HTTP");
 }
 
 #[tokio::test]
