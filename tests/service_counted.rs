@@ -6,11 +6,13 @@ mod shop;
 
 use std::convert::Infallible;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body::Frame;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use mesh_router::service::{MeshRouter, RequestBody};
@@ -27,6 +29,28 @@ enum Then {
     Trailers,
     Failure,
     Nothing,
+    /// Nothing, but nothing more is due either.
+    Silence,
+}
+
+/// A body of which all has come but its end.
+struct Endless(Option<Bytes>);
+
+impl http_body::Body for Endless {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.take().map_or(Poll::Pending, |bytes| Poll::Ready(Some(Ok(Frame::data(bytes)))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 fn body(then: Then) -> Body {
@@ -42,24 +66,32 @@ fn body(then: Then) -> Body {
             StreamBody::new(first.chain(failure)).boxed_unsync()
         }
         Then::Nothing => StreamBody::new(first.chain(stream::pending())).boxed_unsync(),
+        Then::Silence => Endless(Some(Bytes::from_static(b"first"))).boxed_unsync(),
     }
 }
 
-/// The flags that a request is counted with whose client reads so many frames, at a gateway or as the application's own.
+/// The flags that a GET is counted with whose client reads so many frames, at a gateway or as the application's own.
 fn flags(at_gateway: bool, then: Then, frames: usize) -> String {
+    let request = Request::get("http://shop.test/").body(empty()).unwrap();
+    flags_of(request, StatusCode::OK, at_gateway, then, frames)
+}
+
+/// The same of any request, answered with `status`.
+fn flags_of(request: Request<Body>, status: StatusCode, at_gateway: bool, then: Then, frames: usize) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let mesh = shop::at_gateway("timeout: 1s");
-            let inner = service_fn(move |_: Request<RequestBody<Empty<Bytes>>>| {
-                std::future::ready(Ok::<_, Infallible>(Response::new(body(then))))
+            let inner = service_fn(move |request: Request<RequestBody<Body>>| async move {
+                let mut answer = Response::new(Reading { request: request.into_body(), answer: body(then) });
+                *answer.status_mut() = status;
+                Ok::<_, Infallible>(answer)
             });
             let mut router = MeshRouter::new(&mesh);
             if at_gateway {
                 router = router.with_origin(shop::listener());
             }
-            let request = Request::get("http://shop.test/").body(Empty::<Bytes>::new()).unwrap();
             let mut answer = router.layer(inner).oneshot(request).await.unwrap();
             for _ in 0..frames {
                 let _ = answer.body_mut().frame().await;
@@ -70,9 +102,35 @@ fn flags(at_gateway: bool, then: Then, frames: usize) -> String {
     let text = recorder.handle().render();
     let counted: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total")).collect();
     let [line] = counted[..] else { panic!("{counted:?}") };
-    assert!(line.contains(r#"response_code="200""#) && line.ends_with(" 1"), "{line}");
+    assert!(line.contains(&format!("response_code=\"{}\"", status.as_str())) && line.ends_with(" 1"), "{line}");
     let (_, flags) = line.split_once(r#"response_flags=""#).unwrap();
     flags.split_once('"').unwrap().0.to_owned()
+}
+
+/// An answer that breaks off with the request, as connections have it.
+struct Reading {
+    request: RequestBody<Body>,
+    answer: Body,
+}
+
+impl http_body::Body for Reading {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        match Pin::new(&mut self.request).poll_frame(cx) {
+            Poll::Ready(Some(Err(_))) => Poll::Ready(Some(Err(io::ErrorKind::InvalidData.into()))),
+            _ => Pin::new(&mut self.answer).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.answer.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.answer.size_hint()
+    }
 }
 
 #[test]
@@ -80,6 +138,7 @@ fn what_came_whole_has_no_flag() {
     for at_gateway in [true, false] {
         assert_eq!(flags(at_gateway, Then::End, 2), "-");
         assert_eq!(flags(at_gateway, Then::Trailers, 2), "-", "nothing comes after trailers");
+        assert_eq!(flags(at_gateway, Then::Silence, 1), "-", "nobody may ask for more");
     }
 }
 
@@ -88,6 +147,16 @@ fn what_breaks_off_is_counted_as_that() {
     for at_gateway in [true, false] {
         assert_eq!(flags(at_gateway, Then::Failure, 2), "UC");
         assert_eq!(flags(at_gateway, Then::Nothing, 2), "UT");
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_is_whole_with_its_head() {
+    let head = || Request::head("http://shop.test/").body(empty()).unwrap();
+    assert_eq!(flags_of(head(), StatusCode::OK, true, Then::Nothing, 0), "-");
+    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
+        let get = Request::get("http://shop.test/").body(empty()).unwrap();
+        assert_eq!(flags_of(get, status, true, Then::Nothing, 0), "-");
     }
 }
 

@@ -65,6 +65,11 @@ impl Completion {
         }
     }
 
+    /// All of the body has come, but for its end.
+    pub(super) fn whole(&mut self) {
+        self.awaited = false;
+    }
+
     /// The body came to its end.
     pub(super) fn ended(mut self) {
         self.awaited = false;

@@ -138,6 +138,11 @@ where
                 // Nothing comes after trailers.
                 if trailers.is_some() || this.kind.is_end_stream() {
                     end(this.completion);
+                } else if let Some(completion) = this.completion
+                    && this.kind.size_hint().exact() == Some(0)
+                {
+                    // Whoever sends a body of a known length may not ask for more.
+                    completion.whole();
                 }
             }
             Poll::Ready(None) => end(this.completion),
@@ -150,11 +155,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Local { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Kind::Upstream { body } | Kind::Timed { body, .. } => body.size_hint(),
-            Kind::Over => SizeHint::with_exact(0),
-        }
+        self.kind.size_hint()
     }
 }
 
@@ -174,6 +175,14 @@ impl<B: Body> Kind<B> {
             Kind::Local { bytes } => bytes.is_none(),
             Kind::Upstream { body } | Kind::Timed { body, .. } => body.is_end_stream(),
             Kind::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Kind::Local { bytes } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Kind::Upstream { body } | Kind::Timed { body, .. } => body.size_hint(),
+            Kind::Over => SizeHint::with_exact(0),
         }
     }
 }

@@ -380,8 +380,11 @@ pub(super) fn answer<R: Body>(
         .cluster
         .as_ref()
         .filter(|cluster| cluster.settings().outlier.is_some() && exchange.secured != Secured::Whole);
-    let completion =
-        Completion::new(taken, record).judged_by(judge.cloned()).awaited(exchange.listener.is_some() && !tunnel);
+    // A client that is to get nothing more than the head does not wait for it.
+    let bodiless = exchange.asked.head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let completion = Completion::new(taken, record)
+        .judged_by(judge.cloned())
+        .awaited(exchange.listener.is_some() && !tunnel && !bodiless);
     exchange.tell(&mut info);
     head.extensions.insert(info);
     Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))
