@@ -161,6 +161,14 @@ fn an_answer_without_a_body_is_whole_with_its_head() {
 }
 
 #[test]
+fn an_answer_that_breaks_off_with_its_request_is_the_clients_doing() {
+    for (at_gateway, expected) in [(true, "DC"), (false, "LR")] {
+        let request = Request::post("http://shop.test/").body(body(Then::Failure)).unwrap();
+        assert_eq!(flags_of(request, StatusCode::OK, at_gateway, Then::Nothing, 2), expected);
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_is_told_from_an_application_that_reads_no_further() {
     assert_eq!(flags(true, Then::Nothing, 1), "DC");
     assert_eq!(flags(false, Then::Nothing, 1), "-");

@@ -196,14 +196,13 @@ async fn gateway_errors_are_counted_beside_the_others() {
     assert_eq!(cluster.view()[0].ejected.unwrap().reason, EjectionReason::GatewayErrors);
 }
 
-const FAILURES: [Failure; 10] = [
+const FAILURES: [Failure; 9] = [
     Failure::ConnectRefused,
     Failure::ConnectLocal,
     Failure::ConnectTimeout,
     Failure::ConnectionTermination,
     Failure::RemoteReset,
     Failure::RefusedStream,
-    Failure::LocalReset,
     Failure::ProtocolError,
     Failure::PerTryTimeout,
     Failure::Timeout,
@@ -217,6 +216,9 @@ async fn failures_count_as_gateway_errors() {
     for failure in FAILURES {
         assert!(ejects(&errors, &[ERROR, Outcome::Failure(failure)]), "{failure:?}");
         assert!(ejects(&gateway_errors, &[Outcome::Failure(failure); 2]), "{failure:?}");
+    }
+    for own in [Failure::Overflow, Failure::LocalReset] {
+        assert!(!ejects(&errors, &[Outcome::Failure(own); 9]), "{own:?}");
     }
 }
 
@@ -236,7 +238,9 @@ async fn failures_counted_apart_do_not_mix_with_answers() {
         let ends_run = !failure.is_connect();
         let found = ejects(&outlier, &[refused, refused, Outcome::Failure(failure)]);
         assert_eq!(found, !ends_run, "{failure:?}");
-        assert!(!ejects(&outlier, &[Outcome::Failure(Failure::Overflow); 9]));
+    }
+    for own in [Failure::Overflow, Failure::LocalReset] {
+        assert!(!ejects(&outlier, &[Outcome::Failure(own); 9]), "{own:?}");
     }
     outlier.local_failures = NonZeroU32::new(1);
     for failure in FAILURES {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::body_error::BodyError;
 use crate::outcome::{Failure, FailureError};
 
 type Classify = dyn Fn(&(dyn Error + Send + Sync + 'static)) -> Option<Failure> + Send + Sync;
@@ -38,8 +39,8 @@ impl fmt::Debug for Classifier {
 
 /// The failure that `error` is.
 ///
-/// The first [`FailureError`] in the chain decides, else the first error of hyper or `io::Error` whose kind says
-/// something; an error that says nothing counts as a reset by the other side.
+/// The first [`FailureError`] in the chain decides, else the first error of hyper, of the request's own body, or
+/// `io::Error` whose kind says something; an error that says nothing counts as a reset by the other side.
 pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
     let mut known = None;
     let mut next = Some(error);
@@ -65,6 +66,10 @@ fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
     #[cfg(any(feature = "client", feature = "reqwest"))]
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return Some(crate::outcome::of_hyper(error));
+    }
+    // Of the body that the client was given to send.
+    if error.is::<BodyError>() {
+        return Some(Failure::LocalReset);
     }
     error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()))
 }
@@ -129,6 +134,12 @@ mod tests {
         }
         let inner = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(failure(&io::Error::other(inner)), Failure::ConnectRefused);
+    }
+
+    #[test]
+    fn the_body_of_the_request_is_nobody_elses_failure() {
+        let broken = BodyError::new(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert_eq!(failure(&Layer(Box::new(broken))), Failure::LocalReset);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What ends with a request.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -26,6 +28,18 @@ impl Drop for Taken {
     }
 }
 
+/// A request whose answer came before its own end.
+pub(super) trait Unfinished: Send + Sync {
+    /// Whether its body broke off.
+    fn is_broken(&self) -> bool;
+}
+
+impl fmt::Debug for dyn Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unfinished")
+    }
+}
+
 /// Held from the answer until the body has ended; its drop is the end of the request.
 #[derive(Debug)]
 pub(super) struct Completion {
@@ -35,11 +49,13 @@ pub(super) struct Completion {
     cluster: Option<Arc<Cluster>>,
     /// Whether a client on a connection of its own waits for the body, and went away if it is given up.
     awaited: bool,
+    /// The request, if there was more of it to come.
+    request: Option<Arc<dyn Unfinished>>,
 }
 
 impl Completion {
     pub(super) fn new(taken: Option<Taken>, record: Option<RequestRecord>) -> Self {
-        Self { taken, record, cluster: None, awaited: false }
+        Self { taken, record, cluster: None, awaited: false, request: None }
     }
 
     /// The same, where outlier detection of `cluster` is told of a body that breaks off.
@@ -54,11 +70,25 @@ impl Completion {
         self
     }
 
+    /// The same for the answer of `request`: what breaks off with that is no fault of the endpoint.
+    pub(super) fn of_unfinished(mut self, request: Option<Arc<dyn Unfinished>>) -> Self {
+        self.request = request;
+        self
+    }
+
     /// The body failed, after a head that may have been good.
     pub(super) fn broke_off(mut self, error: &BodyError) {
-        let failure = if error.is_timeout() { Failure::Timeout } else { classify::failure(error) };
-        let (_, flags, _) = failure_reply(failure);
-        self.cut_off(flags);
+        let failure = if error.is_timeout() {
+            Failure::Timeout
+        } else if self.request.as_ref().is_some_and(|request| request.is_broken()) {
+            Failure::LocalReset
+        } else {
+            error.source().map_or(Failure::RemoteReset, classify::failure)
+        };
+        self.cut_off(match failure {
+            Failure::LocalReset if self.awaited => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+            failure => failure_reply(failure).1,
+        });
         // A timeout here is the rule's, and says nothing of the endpoint once it has answered.
         if let Some((cluster, taken)) = self.cluster.as_ref().zip(self.taken.as_ref()).filter(|_| !error.is_timeout()) {
             cluster.report(taken.picked.endpoint(), Outcome::Failure(failure));

@@ -291,7 +291,7 @@ where
                 timer.set(None);
                 let Some(Visit { mut exchange, .. }) = slot.take() else { return Poll::Pending };
                 Poll::Ready(match result {
-                    Ok(Ok(response)) => Ok(answer(response, exchange, None)),
+                    Ok(Ok(response)) => Ok(answer(response, exchange, None, None)),
                     Ok(Err(reply)) => Ok(reply.into_response(exchange)),
                     Err(error) => {
                         let flags = exchange.flags;

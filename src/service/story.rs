@@ -10,7 +10,7 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::completion::{Completion, Taken};
+use super::completion::{Completion, Taken, Unfinished};
 use super::deadline::Expired;
 use super::exchange::Exchange;
 use super::hop::KEEP_ALIVE;
@@ -23,7 +23,7 @@ use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use super::upload::Upload;
 use crate::error::BoxError;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::telemetry::ResponseFlags;
 
 /// A request on its way: what it was, where it is tried, and with what it may be tried again.
@@ -236,6 +236,10 @@ where
     fn outcome<R>(&self, taken: &Taken, ended: &Ended<R>) -> Option<Outcome> {
         let whole = self.exchange.secured == Secured::Whole;
         Some(match ended {
+            // Whatever a client makes of it.
+            Ended::Error(_) if self.upload.as_ref().is_some_and(|upload| upload.is_broken()) => {
+                Outcome::Failure(Failure::LocalReset)
+            }
             // Of what is sealed only its connection is judged.
             Ended::Answer(_) if whole => Outcome::Status(StatusCode::OK),
             Ended::Error(error) if whole => {
@@ -306,7 +310,10 @@ where
     }
 
     /// The answer for the client, or the error in its place.
-    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
+    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError>
+    where
+        B: Send + 'static,
+    {
         let Self { mut exchange, taken, upload, .. } = self;
         if let Some(upload) = &upload {
             upload.keep_no_more();
@@ -316,7 +323,11 @@ where
         }
         let retried = exchange.attempts > 1;
         let reply = match ended {
-            Ended::Answer(response) => return Ok(answer(response, exchange, taken)),
+            Ended::Answer(response) => {
+                let unfinished = upload.filter(|upload| upload.read_at().is_none());
+                let unfinished = unfinished.map(|upload| upload as Arc<dyn Unfinished>);
+                return Ok(answer(response, exchange, taken, unfinished));
+            }
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
             Ended::Expired(expired) => exchange.expired(expired),
             Ended::Refused(reply) => reply,
@@ -358,6 +369,7 @@ pub(super) fn answer<R: Body>(
     response: Response<R>,
     mut exchange: Box<Exchange>,
     taken: Option<Taken>,
+    unfinished: Option<Arc<dyn Unfinished>>,
 ) -> Response<ResponseBody<R>> {
     let (mut head, body) = response.into_parts();
     let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
@@ -384,7 +396,8 @@ pub(super) fn answer<R: Body>(
     let bodiless = exchange.asked.head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let completion = Completion::new(taken, record)
         .judged_by(judge.cloned())
-        .awaited(exchange.listener.is_some() && !tunnel && !bodiless);
+        .awaited(exchange.listener.is_some() && !tunnel && !bodiless)
+        .of_unfinished(unfinished);
     exchange.tell(&mut info);
     head.extensions.insert(info);
     Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))

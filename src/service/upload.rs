@@ -13,6 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::body_error::BodyError;
+use super::completion::Unfinished;
 use super::mirror_body::Tap;
 use super::upload_end::UploadEnd;
 use crate::error::BoxError;
@@ -194,6 +195,11 @@ impl<B> Upload<B> {
         self.lock().lost().is_none()
     }
 
+    /// Whether it broke off.
+    pub(super) fn is_broken(&self) -> bool {
+        self.lock().failed
+    }
+
     /// When all of it had been read, if it has been.
     pub(super) fn read_at(&self) -> Option<Instant> {
         self.lock().read_at
@@ -207,6 +213,12 @@ impl<B> Upload<B> {
         if let Some(reading) = state.reading.take() {
             reading.wake();
         }
+    }
+}
+
+impl<B: Send> Unfinished for Upload<B> {
+    fn is_broken(&self) -> bool {
+        Upload::is_broken(self)
     }
 }
 

@@ -127,7 +127,8 @@ impl OutlierSettings {
                 error => error,
             },
             Outcome::Grpc(status) => of_status(status),
-            Outcome::Failure(Failure::Overflow) => Judgment::Nothing,
+            // Both are this side's own.
+            Outcome::Failure(Failure::Overflow | Failure::LocalReset) => Judgment::Nothing,
             Outcome::Failure(failure) if self.local_failures.is_some() => {
                 Judgment::LocalFailure { connected: !failure.is_connect() }
             }

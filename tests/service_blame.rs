@@ -1,0 +1,103 @@
+//! Whom outlier detection blames for a body that breaks off.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/shop.rs"]
+mod shop;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use mesh_router::service::{MeshRouter, RequestBody};
+use mesh_router::{BoxError, Mesh};
+use tokio_stream as stream;
+use tower::{Layer, ServiceExt, service_fn};
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+const STRICT: &str = "outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 100}";
+
+fn part() -> Frame<Bytes> {
+    Frame::data(Bytes::from_static(b"part"))
+}
+
+fn broken() -> Body {
+    StreamBody::new(stream::iter([Ok(part()), Err(io::ErrorKind::ConnectionReset.into())])).boxed_unsync()
+}
+
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What another client of HTTP does: when it answers, and how much of an error it hands on.
+#[derive(Clone, Copy, Debug)]
+enum Client {
+    /// Once it has read the body, whose error it wraps.
+    Wraps,
+    /// The same, but it says nothing of the error.
+    Hides,
+    /// At once: the body of its answer breaks off with that of the request.
+    AnswersFirst,
+}
+
+/// The body of an answer that goes on until the request does not.
+struct Until(RequestBody<Body>);
+
+impl http_body::Body for Until {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.0).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| io::Error::from(io::ErrorKind::InvalidData).into())))
+    }
+}
+
+async fn send(client: Client, request: Request<RequestBody<Body>>) -> Result<Response<Until>, BoxError> {
+    let body = request.into_body();
+    if let Client::AnswersFirst = client {
+        return Ok(Response::new(Until(body)));
+    }
+    match (client, body.collect().await) {
+        (_, Ok(_)) => Ok(Response::new(Until(RequestBody::new(empty())))),
+        (Client::Hides, Err(_)) => Err(io::Error::other("it did not work").into()),
+        (_, Err(error)) => Err(io::Error::other(error).into()),
+    }
+}
+
+/// How many of two servers are ejected after a request with this body.
+async fn ejected(client: Client, rule: &str, body: Body) -> usize {
+    let mesh = shop::mesh(2, rule, STRICT);
+    let service = MeshRouter::new(&mesh).layer(service_fn(move |request| send(client, request)));
+    let answer = service.oneshot(Request::put("http://shop.test/").body(body).unwrap()).await.unwrap();
+    let _ = answer.into_body().collect().await;
+    count_ejected(&mesh)
+}
+
+fn count_ejected(mesh: &Mesh) -> usize {
+    let snapshot = mesh.snapshot();
+    snapshot.clusters().flat_map(|cluster| cluster.view()).filter(|endpoint| endpoint.ejected.is_some()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_breaks_off_a_request_blames_nobody() {
+    assert_eq!(ejected(Client::Wraps, "retries: {attempts: 0}", broken()).await, 0);
+    for client in [Client::Wraps, Client::Hides, Client::AnswersFirst] {
+        assert_eq!(ejected(client, "", broken()).await, 0, "{client:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_breaks_off_is_to_blame() {
+    let mesh = shop::mesh(2, "retries: {attempts: 0}", STRICT);
+    let breaks_off = |_: Request<RequestBody<Body>>| async { Ok::<_, io::Error>(Response::new(broken())) };
+    let request = Request::get("http://shop.test/").body(empty()).unwrap();
+    let answer = MeshRouter::new(&mesh).layer(service_fn(breaks_off)).oneshot(request).await.unwrap();
+    assert!(answer.into_body().collect().await.is_err());
+    assert_eq!(count_ejected(&mesh), 1);
+}
