@@ -94,11 +94,14 @@ impl TtlResolver {
         }
     }
 
-    /// The records of both kinds. An answer is what both were answered: half of the addresses would pass for all.
+    /// The records of both kinds. An answer is what both were answered: half of the addresses would pass for all. But
+    /// servers that do not know of IPv6, and fail or say nothing when they are asked, are no reason to go without IPv4.
     async fn records(&self, name: Name) -> Result<[Option<Lookup>; 2], NetError> {
         let [four, six] = [RecordType::A, RecordType::AAAA].map(|kind| self.inner.lookup(name.clone(), kind));
         let (four, six) = tokio::join!(four, six);
-        Ok([answered(four)?, answered(six)?])
+        let four = answered(four)?;
+        let six = answered(six).or_else(|error| if four.is_some() { Ok(None) } else { Err(error) })?;
+        Ok([four, six])
     }
 }
 
@@ -205,7 +208,8 @@ mod tests {
             (Reply::NoRecords, Reply::Found, Some(1)),
             (Reply::NoName, Reply::NoName, Some(0)),
             (Reply::NoRecords, Reply::NoRecords, Some(0)),
-            (Reply::Found, Reply::Failure, None),
+            (Reply::Found, Reply::Failure, Some(1)),
+            (Reply::Failure, Reply::Found, None),
             (Reply::NoRecords, Reply::Failure, None),
             (Reply::Failure, Reply::NoName, None),
         ] {
