@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{HeaderMap, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use tokio::time::Instant;
@@ -268,10 +268,12 @@ impl Exchange {
         {
             grant.clone().apply(cors, headers);
         }
-        // Only an endpoint is worth coming back to.
-        let cookies = info.endpoint.as_ref().map_or(&[][..], |_| &extras.set_cookies);
-        for cookie in cookies {
-            headers.append(http::header::SET_COOKIE, cookie.clone());
+    }
+
+    /// Gives the client what brings it back to the endpoint that answered.
+    pub(super) fn set_cookies(&self, headers: &mut HeaderMap) {
+        for cookie in self.extras.iter().flat_map(|extras| &extras.set_cookies) {
+            headers.append(SET_COOKIE, cookie.clone());
         }
     }
 
