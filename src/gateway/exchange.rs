@@ -28,7 +28,6 @@ use super::tunnel;
 use crate::error::BoxError;
 use crate::service::RouteInfo;
 use crate::service::grpc::ToldInPlain;
-use crate::service::hop::join_cookies;
 use crate::service::https::UnservedUpgrade;
 use crate::service::refusal::Refusal;
 
@@ -66,9 +65,8 @@ where
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };
         let http2 = version >= Version::HTTP_2;
-        match http2 {
-            true => join_cookies(request.headers_mut()),
-            false => head::forget_user(request.uri_mut()),
+        if !http2 {
+            head::forget_user(request.uri_mut());
         }
         let tunnel = (admitted != Admitted::Plain).then(|| hyper::upgrade::on(&mut request));
         let keyless = matches!(admitted, Admitted::Stream(_)) && head::ask_by_upgrade(&mut request, &self.session);

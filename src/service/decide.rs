@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
 use super::extras::MirrorTarget;
 use super::filters::hashed;
+use super::hop::join_cookies;
 use super::https::{self, OpaqueRules, Secured, is_unserved};
 use super::local_reply::{Asked, LocalReply};
 use super::request_policy::RequestPolicy;
@@ -64,6 +65,9 @@ impl Routing {
             None => (snapshot.table(origin), Secured::No),
         };
         let Some(table) = table else { return not_found() };
+        if head.version == Version::HTTP_2 {
+            join_cookies(&mut head.headers);
+        }
         let path = match head.uri.path() {
             "*" | "" => Cow::Borrowed(head.uri.path()),
             path => match normalize::path(snapshot.path_normalization, path) {

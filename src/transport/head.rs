@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use hyper::ext::Protocol;
 
-use crate::service::hop::{drop_hop_by_hop, is, is_length, join_cookies, names_websocket};
+use crate::service::hop::{drop_hop_by_hop, is, is_length, names_websocket};
 
 const WEBSOCKET: &str = "websocket";
 
@@ -16,9 +16,6 @@ const WEBSOCKET: &str = "websocket";
 /// as HTTP/1 stay: they may be the application's own will, and a proxy has removed its client's by now.
 pub(super) fn to_http1<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority) {
     set_host(request.headers_mut(), authority, fallback);
-    if request.version() == Version::HTTP_2 {
-        join_cookies(request.headers_mut());
-    }
     *request.version_mut() = Version::HTTP_11;
     let uri = std::mem::take(request.uri_mut());
     *request.uri_mut() = if request.method() == Method::CONNECT {
@@ -215,15 +212,11 @@ mod tests {
         let mut request = Request::get("http://10.0.0.1:80/a?b=c")
             .version(Version::HTTP_2)
             .header("host", "a.test")
-            .header("cookie", "x=1")
-            .header("cookie", "y=2")
             .body(())
             .unwrap();
         to_http1(&mut request, Some(&Authority::from_static("b.test")), &fallback());
         assert_eq!((request.uri(), request.version()), (&Uri::from_static("/a?b=c"), Version::HTTP_11));
         assert_eq!(request.headers()["host"], "b.test");
-        let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
-        assert_eq!(cookies, ["x=1; y=2"]);
     }
 
     #[test]
