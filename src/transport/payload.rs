@@ -59,7 +59,8 @@ impl<B: Upload> Body for Payload<B> {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Payload::Ended => SizeHint::with_exact(0),
+            // hyper would say `content-length: 0` of a POST, which nobody has said so far: the stream says it.
+            Payload::Ended => SizeHint::default(),
             Payload::Open { body, .. } => body.size_hint(),
         }
     }
