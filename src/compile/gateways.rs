@@ -138,16 +138,9 @@ impl<'a> SharedServer<'a> {
         meant.iter().copied().filter(bound).collect()
     }
 
-    /// The hosts for which requests in plaintext are sent to https: those of its VirtualServices, and its own but for
-    /// those of one namespace, which a request cannot name.
-    fn redirected(&self, meant: &[&MeantVirtualService<'_>]) -> Vec<String> {
-        if !self.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
-            return Vec::new();
-        }
-        let bound = meant.iter().filter(|meant| meant.gateways.contains(&self.gateway));
-        let served = bound.flat_map(|meant| served_hosts(&self.hosts, meant)).map(str::to_owned);
-        let own = self.hosts.iter().filter(|host| host.namespace.is_none()).map(|host| host.host.clone());
-        served.chain(own).collect()
+    /// Whether requests in plaintext are sent to https.
+    fn redirects(&self) -> bool {
+        self.server.tls.as_ref().is_some_and(|tls| tls.https_redirect)
     }
 
     /// Whether a service is behind one of its hosts.
@@ -175,7 +168,15 @@ fn table(
 ) -> RouteTable {
     let mut hosts: Vec<(String, HostRoutes)> = Vec::new();
     let mut numbers = HashMap::new();
-    for SharedServer { hosts: own, gateway, .. } in &shared.servers {
+    // Hosts for which requests in plaintext are sent to https: of servers that want it those of their VirtualServices, and
+    // their own but for those of one namespace, which a request cannot name.
+    let mut https_only: Vec<String> = Vec::new();
+    for server in &shared.servers {
+        let SharedServer { hosts: own, gateway, .. } = server;
+        if server.redirects() {
+            let own = own.iter().filter(|host| host.namespace.is_none());
+            https_only.extend(own.map(|host| host.host.clone()));
+        }
         for (number, meant) in meant.iter().enumerate().filter(|(_, meant)| meant.gateways.contains(gateway)) {
             let served = served_hosts(own, meant);
             if served.is_empty() {
@@ -186,6 +187,9 @@ fn table(
             if routes.is_empty() {
                 // It does not apply here: its hosts are those of others.
                 continue;
+            }
+            if server.redirects() {
+                https_only.extend(served.iter().map(|host| (*host).to_owned()));
             }
             for host in served {
                 let place = *numbers.entry(host.to_owned()).or_insert_with(|| {
@@ -205,7 +209,7 @@ fn table(
         let set = builder.rule_set(routes);
         builder.virtual_host(&host, [host.as_str()], Ports::any(set));
     }
-    for host in shared.servers.iter().flat_map(|server| server.redirected(meant)) {
+    for host in https_only {
         builder.https_only(&host);
     }
     builder.build()
