@@ -10,6 +10,7 @@ use super::grpc;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::route::{FormatContext, HeaderOps, HeaderSource};
+use crate::telemetry::ResponseFlags;
 
 impl HeaderSource for SavedHead {
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
@@ -67,7 +68,8 @@ pub(super) fn of_response(
         flags: &info.flags,
         upstream: upstream.map(|address| address as _),
         cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _),
-        attempts: exchange.attempts,
+        // Envoy counts the try for which it found no endpoint.
+        attempts: exchange.attempts.max(info.flags.contains(ResponseFlags::NO_HEALTHY_UPSTREAM).into()),
         ..context(exchange)
     };
     operations.apply_response(headers, &context);

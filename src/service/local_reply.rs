@@ -24,7 +24,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
@@ -34,6 +34,7 @@ use super::deadline::Expired;
 use super::exchange::Exchange;
 use super::grpc::{APPLICATION_GRPC, ToldInPlain, grpc_headers, grpc_status, is_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
+use super::names::OVERLOADED;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use super::upload::Lost;
@@ -234,8 +235,7 @@ impl LocalReply {
             reply.0.body = Bytes::from(body);
         }
         if failure == Failure::Overflow {
-            let overloaded = HeaderName::from_static("x-envoy-overloaded");
-            reply.0.headers.insert(overloaded, HeaderValue::from_static("true"));
+            reply.0.headers.insert(OVERLOADED, HeaderValue::from_static("true"));
         }
         reply
     }
@@ -277,7 +277,12 @@ impl LocalReply {
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
         }
         if !finished {
+            let overloaded = headers.get(&OVERLOADED).cloned();
             exchange.finish_response(status, &mut headers, &info);
+            // No rule hides it.
+            if let Some(overloaded) = overloaded {
+                headers.entry(OVERLOADED).or_insert(overloaded);
+            }
         }
         let body = if by_grpc {
             // Whatever the rule says it is.
