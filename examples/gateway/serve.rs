@@ -90,8 +90,11 @@ pub(crate) fn recorder() -> Option<impl Fn() -> String + Send + Sync + 'static> 
 
 /// Ends with the first SIGTERM or SIGINT from now on.
 pub(crate) fn ended() -> impl Future<Output = ()> {
+    // As by Envoy: files are followed without being told, and logs are not reopened.
+    let passed_over = [SignalKind::hangup(), SignalKind::user_defined1()].map(signal);
     let caught = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     async move {
+        let _passed_over = passed_over;
         match caught {
             [Ok(mut terminate), Ok(mut interrupt)] => {
                 tokio::select! {
