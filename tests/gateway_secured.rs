@@ -380,33 +380,51 @@ async fn secrets_and_servers_come_and_go_behind_one_socket() {
 }
 
 #[tokio::test]
-async fn who_came_in_by_other_words_is_asked_to_come_again() {
+async fn who_came_in_by_other_words_is_answered_and_asked_to_come_again() {
     let (ours, clients) = (Signer::new("ours"), Signer::new("clients"));
     let port = free_port();
     let mesh = Mesh::new();
     let up = behind(upstream("up").await);
-    let publish = |host: &str, mode: &str| {
-        let tls = format!("{{mode: {mode}, credentialName: c}}");
-        let text = gateway(port, &[("HTTPS", &format!("[{host}]"), &tls)]);
-        let text = text + &secret("c", &ours.issue("a.test"), Some(&clients)) + &up;
+    let publish = |servers: &[(&str, &str)]| {
+        let servers: Vec<_> = servers
+            .iter()
+            .map(|(hosts, mode)| (format!("[{hosts}]"), format!("{{mode: {mode}, credentialName: c}}")))
+            .collect();
+        let servers: Vec<_> = servers.iter().map(|(hosts, tls)| ("HTTPS", &**hosts, &**tls)).collect();
+        let text = gateway(port, &servers) + &secret("c", &ours.issue("a.test"), Some(&clients)) + &up;
         mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
     };
-    publish("a.test", "SIMPLE");
+    publish(&[("a.test", "SIMPLE")]);
     let _server = start(&mesh).await;
     let client = Client::trusting(&ours);
-    for (host, mode) in [("a.test", "MUTUAL"), ("b.test", "SIMPLE")] {
-        publish("a.test", "SIMPLE");
-        let mut stream = client.connect(port, "a.test").await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n";
+    for (servers, status) in [
+        // Of the same name, but it asks for more.
+        (&[("a.test", "MUTUAL")][..], "200"),
+        (&[("b.test", "SIMPLE")], "404"),
+        // By the rules that its client would come to now, if it would be let in there.
+        (&[("b.test", "SIMPLE"), ("a.test", "SIMPLE")], "200"),
+        (&[("b.test", "SIMPLE"), ("a.test", "MUTUAL")], "404"),
+    ] {
+        publish(&[("a.test", "SIMPLE")]);
+        let (mut used, fresh) =
+            (client.connect(port, "a.test").await.unwrap(), client.connect(port, "a.test").await.unwrap());
         let mut answer = [0; 4096];
         // With another certificate it goes on, and with one more host.
         for hosts in ["a.test", "a.test, c.test", "a.test"] {
-            publish(hosts, "SIMPLE");
-            stream.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
-            let length = stream.read(&mut answer).await.unwrap();
+            publish(&[(hosts, "SIMPLE")]);
+            used.write_all(request).await.unwrap();
+            let length = used.read(&mut answer).await.unwrap();
             assert!(answer[..length].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..length]));
         }
-        publish(host, mode);
-        assert_eq!(stream.read(&mut answer).await.unwrap_or(0), 0, "{host} {mode}");
+        publish(servers);
+        for mut stream in [used, fresh] {
+            stream.write_all(request).await.unwrap();
+            let mut last = String::new();
+            stream.read_to_string(&mut last).await.unwrap();
+            assert!(last.starts_with(&format!("HTTP/1.1 {status}")), "{servers:?}: {last}");
+            assert!(last.contains("\r\nconnection: close\r\n"), "{servers:?}: {last}");
+        }
     }
 }
 

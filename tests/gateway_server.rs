@@ -110,6 +110,15 @@ async fn get(port: u16) -> String {
     read_all(send(port, "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await).await
 }
 
+/// A connection whose first request has been answered.
+async fn answered(port: u16, upstream: &mut Upstream) -> TcpStream {
+    let mut stream = send(port, "GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    answer(upstream.next().await.1).await;
+    assert!(read_head(&mut stream).await.starts_with("HTTP/1.1 200"));
+    stream.read_exact(&mut [0; 2]).await.unwrap();
+    stream
+}
+
 /// Waits until the port is open, or closed.
 async fn until(port: u16, open: bool) {
     let reached = async {
@@ -163,21 +172,21 @@ async fn listeners_follow_the_mesh() {
     let server = start(&mesh).await;
 
     // A connection of a listener that stays lives on; one more listener is opened.
-    let mut kept = send(first, "GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
-    answer(upstream.next().await.1).await;
-    assert!(read_head(&mut kept).await.starts_with("HTTP/1.1 200"));
-    kept.read_exact(&mut [0; 2]).await.unwrap();
+    let (mut kept, mut idle) = (answered(first, &mut upstream).await, answered(first, &mut upstream).await);
     mesh.apply(rules(&[first, second], upstream.port)).unwrap();
     until(second, true).await;
     kept.write_all(b"GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
     let (_, held) = upstream.next().await;
 
-    // The listener goes; the request in flight does not.
+    // The listener goes; the request in flight does not, and who has a connection may ask once more.
     mesh.apply(rules(&[second], upstream.port)).unwrap();
     until(first, false).await;
     answer(held).await;
     let last = read_all(kept).await;
     assert!(last.starts_with("HTTP/1.1") && last.ends_with("ok"), "{last}");
+    idle.write_all(b"GET /3 HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    let late = read_all(idle).await;
+    assert!(late.starts_with("HTTP/1.1 404") && late.contains("\r\nconnection: close\r\n"), "{late}");
 
     // And it comes back.
     mesh.apply(rules(&[first, second], upstream.port)).unwrap();

@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use super::body::InboundBody;
 use super::door::MAX_HEAD;
-use super::drain::Draining;
+use super::drain::{Draining, Reason};
 use super::exchange::Exchange;
 use super::idle::IdleWatch;
 use super::session::Session;
@@ -83,19 +83,18 @@ impl Protocols {
             Protocol::Http1 => {
                 let connection = self.http1.serve_connection(TokioIo::new(wire), exchange).with_upgrades();
                 let finish = http1::UpgradeableConnection::graceful_shutdown;
-                // Between two requests hyper ends it, once all is written.
-                until_drained(pin!(connection), (finish, || session.requests() == 0), draining, idle).await?;
+                until_drained(pin!(connection), finish, (protocol, &session), draining, idle).await?;
             }
             Protocol::Http2 => {
                 let connection = self.http2.serve_connection(TokioIo::new(wire), exchange);
                 let finish = http2::Connection::graceful_shutdown;
-                until_drained(pin!(connection), (finish, || true), draining, idle).await?;
+                until_drained(pin!(connection), finish, (protocol, &session), draining, idle).await?;
             }
         }
         Ok(())
     }
 
-    /// Waits for the first bytes; a drain or too long a silence ends a connection that has not said anything.
+    /// Waits for the first bytes; the end of a drain or too long a silence ends a connection that has not said anything.
     async fn open<IO>(
         &self,
         io: IO,
@@ -108,33 +107,43 @@ impl Protocols {
         tokio::select! {
             biased;
             opened = tokio::time::timeout(self.idle, Wire::open(io, session)) => opened.unwrap_or(Ok(None)),
-            () = draining.begins() => Ok(None),
+            _ = draining.ends(|| session.leave()) => Ok(None),
         }
     }
 }
 
-/// Drives a connection, and asks it to finish when the drain begins or it was idle for too long; one that does not
-/// finish, has no request and may be left then is left after a while.
+/// Drives a connection, and asks it to finish when everything ends, when it was idle for too long, or when its listener
+/// is gone. Then one of HTTP/1.1 has only its next answer to say so in, and whatever is there after the time of the
+/// drain is cut. One that does not finish, has no request and may be left is left after a while.
 ///
 /// The task of a connection is polled often and its waker stays the same, so the signal is asked at first, and then only
 /// when it was the one that woke the task.
 async fn until_drained<C, E>(
     mut connection: Pin<&mut C>,
-    (finish, may_be_left): (fn(Pin<&mut C>), impl Fn() -> bool),
+    finish: fn(Pin<&mut C>),
+    (protocol, session): (Protocol, &Session),
     mut draining: Draining,
     mut idle: IdleWatch,
 ) -> Result<(), E>
 where
     C: Future<Output = Result<(), E>>,
 {
-    let mut begins = pin!(draining.begins());
-    let (mut bell, mut told) = (None, false);
+    let http2 = protocol == Protocol::Http2;
+    // Between two requests of HTTP/1.1 hyper ends it, once all is written.
+    let may_be_left = || http2 || session.requests() == 0;
+    let mut ends = pin!(draining.ends(|| session.leave()));
+    let (mut bell, mut told, mut ended) = (None, false, None);
     std::future::poll_fn(move |cx: &mut Context<'_>| -> Poll<Result<(), E>> {
         let bell = bell.get_or_insert_with(|| Bell::new(cx.waker()));
-        let has_begun = !told
-            && bell.has_rung()
-            && begins.as_mut().poll(&mut Context::from_waker(&Waker::from(bell.clone()))).is_ready();
-        if has_begun || (!told && idle.poll_expired(cx)) {
+        let mut has_begun = false;
+        if ended.is_none() && bell.has_rung() {
+            ended = match ends.as_mut().poll(&mut Context::from_waker(&Waker::from(bell.clone()))) {
+                Poll::Ready(reason) => Some(reason),
+                Poll::Pending => None,
+            };
+            has_begun = ended.is_some() || (http2 && session.is_leaving());
+        }
+        if !told && (has_begun || idle.poll_expired(cx)) {
             told = true;
             finish(connection.as_mut());
             idle.give(FAREWELL);
@@ -142,7 +151,9 @@ where
         if told && idle.poll_expired(cx) && may_be_left() {
             return Poll::Ready(Ok(()));
         }
-        connection.as_mut().poll(cx)
+        let polled = connection.as_mut().poll(cx);
+        let is_late = polled.is_pending() && ended == Some(Reason::Gone);
+        if is_late { Poll::Ready(Ok(())) } else { polled }
     })
     .await
 }

@@ -1,14 +1,27 @@
 //! Ending without breaking anything: [`Drain`] tells connections to finish, and knows when the last one has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+
+/// How long what a connection was opened for may be gone before it ends: Istio's `drainDuration`.
+const DRAIN_TIME: Duration = Duration::from_secs(45);
+
+/// Why a connection is to finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// What it was opened for is gone.
+    Gone,
+    /// Everything ends.
+    End,
+}
 
 /// Tells everything that holds a [`Draining`] to finish, and waits for everything that holds an [`Alive`].
 #[derive(Debug)]
 pub(super) struct Drain {
-    /// Whether it has begun.
-    signal: watch::Sender<bool>,
+    signal: watch::Sender<Option<Reason>>,
     alive: mpsc::Sender<()>,
     ends: mpsc::Receiver<()>,
 }
@@ -22,8 +35,10 @@ pub(super) struct Alive {
 /// Hears when a drain begins.
 #[derive(Clone, Debug)]
 pub(super) struct Draining {
-    signal: watch::Receiver<bool>,
+    signal: watch::Receiver<Option<Reason>>,
     leaving: Option<Leaving>,
+    /// When its time is over, once it has heard that it is to leave.
+    until: Option<Instant>,
 }
 
 /// Another reason to finish: what a connection was opened for is not there any more.
@@ -36,7 +51,7 @@ struct Leaving {
 impl Drain {
     pub(super) fn new() -> Self {
         let (alive, ends) = mpsc::channel(1);
-        Self { signal: watch::Sender::new(false), alive, ends }
+        Self { signal: watch::Sender::new(None), alive, ends }
     }
 
     pub(super) fn alive(&self) -> Alive {
@@ -44,12 +59,27 @@ impl Drain {
     }
 
     pub(super) fn draining(&self) -> Draining {
-        Draining { signal: self.signal.subscribe(), leaving: None }
+        Draining { signal: self.signal.subscribe(), leaving: None, until: None }
     }
 
-    /// Begins the drain and waits until the last [`Alive`] is gone.
+    /// Says that what was connected to is gone.
+    pub(super) fn leave(&self) {
+        self.signal.send_replace(Some(Reason::Gone));
+    }
+
+    /// Says that everything ends.
+    pub(super) fn end(&self) {
+        self.signal.send_replace(Some(Reason::End));
+    }
+
+    /// Whether there is nothing to wait for.
+    pub(super) fn is_over(&self) -> bool {
+        self.alive.strong_count() == 1
+    }
+
+    /// Has everything end and waits until the last [`Alive`] is gone.
     pub(super) async fn finish(mut self) {
-        self.signal.send_replace(true);
+        self.end();
         drop(self.alive);
         // Nothing is ever sent: it ends when all senders are gone.
         let _ = self.ends.recv().await;
@@ -66,22 +96,52 @@ impl Draining {
         Self { leaving: Some(Leaving { versions, is_gone: Arc::new(is_gone) }), ..self }
     }
 
-    /// Waits until it begins, or until the one who could begin it is gone.
-    pub(super) async fn begins(&mut self) {
-        let begun = |begun: &bool| *begun;
+    /// Waits until there is a reason to finish, or until the one who could give it is gone.
+    pub(super) async fn begins(&mut self) -> Reason {
+        if self.until.is_some() {
+            return Reason::Gone;
+        }
+        let reason = self.reason().await;
+        if reason == Reason::Gone {
+            self.until = Some(Instant::now() + DRAIN_TIME);
+        }
+        reason
+    }
+
+    async fn reason(&mut self) -> Reason {
         let Some(Leaving { versions, is_gone }) = &mut self.leaving else {
-            let _ = self.signal.wait_for(begun).await;
-            return;
+            return heard(&mut self.signal, Option::is_some).await;
         };
         loop {
             tokio::select! {
-                _ = self.signal.wait_for(begun) => return,
-                changed = versions.changed() => if changed.is_err() || is_gone() {
-                    return;
+                reason = heard(&mut self.signal, Option::is_some) => return reason,
+                changed = versions.changed() => if changed.is_err() {
+                    return Reason::End;
+                } else if is_gone() {
+                    return Reason::Gone;
                 },
             }
         }
     }
+
+    /// Waits until a connection is to end: when everything does, or when what it was opened for, of which `leave` hears
+    /// at once, has been gone for long enough; the reason is told.
+    pub(super) async fn ends(&mut self, leave: impl FnOnce()) -> Reason {
+        if self.begins().await == Reason::End {
+            return Reason::End;
+        }
+        leave();
+        let ends = heard(&mut self.signal, |reason| *reason == Some(Reason::End));
+        match self.until {
+            Some(until) => timeout_at(until, ends).await.unwrap_or(Reason::Gone),
+            None => ends.await,
+        }
+    }
+}
+
+/// Waits for a reason that will do. Whoever cannot be heard any more has everything end.
+async fn heard(signal: &mut watch::Receiver<Option<Reason>>, will_do: fn(&Option<Reason>) -> bool) -> Reason {
+    signal.wait_for(will_do).await.ok().and_then(|reason| *reason).unwrap_or(Reason::End)
 }
 
 impl std::fmt::Debug for Leaving {
@@ -109,7 +169,7 @@ mod tests {
             let mut finish = task::spawn(drain.finish());
             assert_pending!(finish.poll());
             assert!(begins.is_woken());
-            assert_ready!(begins.poll());
+            assert_eq!(assert_ready!(begins.poll()), Reason::End);
             drop(first);
             assert_pending!(finish.poll());
             drop(second);
@@ -133,8 +193,29 @@ mod tests {
         assert_pending!(begins.poll());
         gone.store(true, Ordering::Relaxed);
         versions.send_replace(3);
-        assert_ready!(begins.poll());
+        assert_eq!(assert_ready!(begins.poll()), Reason::Gone);
         assert_pending!(task::spawn(other.clone().begins()).poll());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_to_leave_has_a_time_to_do_so_from_when_it_heard_of_it() {
+        let (drain, began) = (Drain::new(), Instant::now());
+        let (mut gone, mut ended) = (drain.draining(), drain.draining());
+        assert!(drain.is_over());
+        let alive = drain.alive();
+        assert!(!drain.is_over());
+        drain.leave();
+        let mut leaving = false;
+        // It need not be waited for without a pause.
+        let waited = tokio::time::timeout(Duration::from_secs(40), gone.ends(|| leaving = true)).await;
+        assert!(waited.is_err() && leaving);
+        assert_eq!((gone.ends(|| ()).await, began.elapsed()), (Reason::Gone, DRAIN_TIME));
+        let mut ends = task::spawn(ended.ends(|| ()));
+        assert_pending!(ends.poll());
+        drain.end();
+        assert_eq!(assert_ready!(ends.poll()), Reason::End);
+        drop(alive);
+        assert!(drain.is_over());
     }
 
     #[tokio::test]

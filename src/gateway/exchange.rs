@@ -75,6 +75,9 @@ where
             request.extensions_mut().insert(UnservedUpgrade);
         }
         forwarded::believe(&mut request, &self.session);
+        if self.session.is_leaving() {
+            self.session.redirect(&mut request);
+        }
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
         let asked = self.session.grpc_web.then(|| Asked::admit(request.headers_mut())).flatten();
@@ -103,7 +106,7 @@ pin_project! {
         // `None`: it was given.
         Refused { refusal: Option<Refusal>, version: Version },
         Forwarded { #[pin] future: F, tunnel: Option<Tunnel>, http2: bool, busy: Option<Busy>, web: Option<Answer> },
-        Retold { #[pin] retold: Retold<B>, http2: bool, _busy: Option<Busy> },
+        Retold { #[pin] retold: Retold<B>, http2: bool, busy: Option<Busy> },
     }
 }
 
@@ -123,7 +126,8 @@ where
             },
             ExchangeProjection::Forwarded { future, tunnel, http2, busy, web } => {
                 let result = ready!(future.poll(cx));
-                if !*http2 && busy.as_ref().is_some_and(|busy| busy.is_broken()) {
+                let last = is_last(busy, *http2);
+                let mut response = if !*http2 && busy.as_ref().is_some_and(|busy| busy.is_broken()) {
                     // Whatever came of it: the client did not send what it announced.
                     refuse(Refusal::plain(StatusCode::BAD_REQUEST, "Bad Request"), true)
                 } else if let Some(refused) = web.as_ref().and_then(Answer::to_broken) {
@@ -133,7 +137,7 @@ where
                     match (result, web.take()) {
                         (Ok(response), Some(web)) if tunnel.is_none() && !Answer::takes(&response) => {
                             let (retold, http2, busy) = (Retold::new(response, web), *http2, busy.take());
-                            self.set(Self::Retold { retold, http2, _busy: busy });
+                            self.set(Self::Retold { retold, http2, busy });
                             return self.poll(cx);
                         }
                         (Ok(response), web) => finish(response, tunnel.take(), *http2, (busy.take(), web)),
@@ -142,11 +146,14 @@ where
                             reply(StatusCode::SERVICE_UNAVAILABLE, false)
                         }
                     }
-                }
+                };
+                end_with(&mut response, last);
+                response
             }
-            ExchangeProjection::Retold { retold, http2, .. } => {
+            ExchangeProjection::Retold { retold, http2, busy } => {
                 let mut response = ready!(retold.poll(cx)).map(|()| OutboundBody::empty());
                 dress(&mut response, *http2);
+                end_with(&mut response, is_last(busy, *http2));
                 response
             }
         }))
@@ -204,6 +211,18 @@ where
         }
         // Nobody asked for it.
         (true, None) => reply(StatusCode::BAD_GATEWAY, false),
+    }
+}
+
+/// Whether the connection of a request ends with its answer, since its listener is gone. HTTP/2 has words of its own.
+fn is_last(busy: &Option<Busy>, http2: bool) -> bool {
+    !http2 && busy.as_ref().is_some_and(|busy| busy.is_leaving())
+}
+
+/// Tells the client that an answer is the `last`, unless the connection becomes a tunnel.
+fn end_with<B>(response: &mut Response<B>, last: bool) {
+    if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
 }
 

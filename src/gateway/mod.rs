@@ -33,6 +33,7 @@ mod connection;
 mod control;
 mod door;
 mod drain;
+mod entrance;
 mod exchange;
 mod forwarded;
 mod framing;

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 
 use super::drain::Alive;
+use super::entrance::Entrance;
 use super::framing::Flaw;
 use super::idle::Activity;
 use crate::dice::Dice;
-use crate::request::ListenerOrigin;
+use crate::request::{ListenerOrigin, Origin};
 
 /// One connection of a client, shared by its requests, its bytes and the tunnels made of it.
 #[derive(Debug)]
@@ -34,6 +35,10 @@ pub(super) struct Session {
     flawed: OnceLock<(u64, Flaw)>,
     /// Whether a request body broke off or was not what its framing promised.
     broken: AtomicBool,
+    /// Whether its listener is gone.
+    leaving: AtomicBool,
+    /// Where its client came in, if not where nobody else does.
+    entrance: Option<Arc<Entrance>>,
     /// Held so that a drain waits for this connection.
     _alive: Option<Alive>,
 }
@@ -56,6 +61,8 @@ impl Session {
             requests,
             flawed,
             broken,
+            leaving: AtomicBool::new(false),
+            entrance: None,
             _alive: alive,
         }
     }
@@ -69,6 +76,11 @@ impl Session {
     /// Whether its listener is for gRPC-Web.
     pub(super) fn translating(self, grpc_web: bool) -> Self {
         Self { grpc_web, ..self }
+    }
+
+    /// Whose client came in there.
+    pub(super) fn entered(self, entrance: Option<Arc<Entrance>>) -> Self {
+        Self { entrance, ..self }
     }
 
     /// Says so of the certificate of the client.
@@ -116,6 +128,27 @@ impl Session {
 
     pub(super) fn mark_broken(&self) {
         self.broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Its listener is gone: answers of HTTP/1.1 are the last of the connection from now on.
+    pub(super) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Has a request go by the listener to which its client would come now, if the one it came by is gone.
+    pub(super) fn redirect<B>(&self, request: &mut Request<B>) {
+        let (Some(entrance), Some(own)) = (&self.entrance, &self.origin) else { return };
+        let came_by = match request.extensions().get() {
+            Some(Origin::Listener(believed)) => believed,
+            _ => own,
+        };
+        if let Some(origin) = entrance.redirect(came_by) {
+            request.extensions_mut().insert(origin);
+        }
     }
 
     pub(super) fn is_broken(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Connections against a service that answers what it was asked.
 
+mod leaving;
+
 use std::convert::Infallible;
 use std::future::ready;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use super::body::InboundBody;
 use super::certificate;
 use super::connection::Protocols;
 use super::drain::{Alive, Drain, Draining};
+use super::entrance::Entrance;
 use super::hello::Hello;
 use super::listener::{Accepted, Acceptor, Address, Bound};
 use super::secured::Configs;
@@ -39,7 +40,7 @@ const HANDSHAKE: Duration = Duration::from_secs(15);
 pub(super) enum Command {
     /// Accept on a socket that listens at the address, for the listeners of the snapshot that are bound there.
     Listen(Address, Bound, Bind),
-    /// Accept no more at the address; what was accepted finishes in its own time. Answered when the socket is closed.
+    /// Accept no more at the address; what was accepted leaves in its own time. Answered when the socket is closed.
     Close(Address, oneshot::Sender<()>),
     /// Accept no more anywhere, finish, and end: after this long at the latest. Answered by the end of the thread.
     Drain(Duration, oneshot::Sender<()>),
@@ -82,7 +83,7 @@ where
 {
     let serving = Arc::new(serving);
     let mut open: HashMap<Address, Open> = HashMap::new();
-    let mut finishing: Vec<JoinHandle<()>> = Vec::new();
+    let mut leaving: Vec<Drain> = Vec::new();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Listen(address, bound, bind) => match Acceptor::new(bound) {
@@ -92,19 +93,24 @@ where
                 Err(error) => tracing::error!(%error, %address, "a listener could not be taken over by a worker"),
             },
             Command::Close(address, closed) => {
-                finishing.retain(|task| !task.is_finished());
+                leaving.retain(|drain| !drain.is_over());
                 if let Some(open) = open.remove(&address) {
-                    finishing.push(close(open).await);
+                    // Whoever finds the socket closed may rely on it that the others know.
+                    open.drain.leave();
+                    leaving.push(close(open).await);
                 }
                 let _ = closed.send(());
             }
             Command::Drain(within, done) => {
+                leaving.iter().for_each(Drain::end);
                 for (_, open) in open.drain() {
-                    finishing.push(close(open).await);
+                    let drain = close(open).await;
+                    drain.end();
+                    leaving.push(drain);
                 }
                 let finished = async {
-                    for task in finishing {
-                        let _ = task.await;
+                    for drain in leaving {
+                        drain.finish().await;
                     }
                 };
                 if tokio::time::timeout(within, finished).await.is_err() {
@@ -167,11 +173,11 @@ async fn now<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// Closes the socket; the task that is returned ends with the last connection.
-async fn close(open: Open) -> JoinHandle<()> {
+/// Closes the socket; what is returned knows of its connections.
+async fn close(open: Open) -> Drain {
     let _ = open.stop.send(());
     let _ = open.accepting.await;
-    tokio::spawn(open.drain.finish())
+    open.drain
 }
 
 /// Serves one connection as the snapshot of the moment says.
@@ -197,7 +203,7 @@ async fn converse<IO, M, S, B>(
         snapshot.plain_listener(&bind).map(|listener| caller.door(&snapshot, listener, None))
     };
     match door {
-        Some(door) => caller.serve(io, door, None).await,
+        Some(door) => caller.serve(io, door, (None, None)).await,
         None => {
             if let Err(error) = caller.serve_secured(io, &bind).await {
                 tracing::debug!(%error, ?bind, "a TLS handshake failed");
@@ -234,22 +240,6 @@ impl<M> Caller<'_, M> {
         stream.map_or(Door::Closed, Door::Stream)
     }
 
-    /// Whether a client that says `hello` would not come to `listener` any more, or be asked something else there: who
-    /// came in by it is to finish.
-    fn is_gone(&self, bind: &Bind, hello: &Hello, listener: &Listener) -> impl Fn() -> bool + Send + Sync + 'static {
-        let (mesh, bind, server_name) = (self.serving.mesh.clone(), bind.clone(), hello.server_name.clone());
-        let (name, tls, protocol) = (listener.name.clone(), listener.tls.clone(), listener.protocol);
-        move || {
-            let snapshot = mesh.load();
-            let now = snapshot.secured_listener(&bind, server_name.as_deref());
-            let same = |now: &Listener| match (&now.tls, &tls) {
-                (Some(now), Some(before)) => now.asks_the_same(before),
-                (now, before) => now.is_none() && before.is_none(),
-            };
-            !now.is_some_and(|now| now.name == name && same(now) && now.protocol == protocol)
-        }
-    }
-
     /// Ends TLS, or passes it on, by the server name that the client asks for.
     async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
     where
@@ -265,36 +255,40 @@ impl<M> Caller<'_, M> {
         let read = tokio::select! {
             biased;
             read = tokio::time::timeout(HANDSHAKE, Hello::read(io)) => read??,
-            () = self.guards.1.begins() => None,
+            _ = self.guards.1.begins() => None,
         };
         let Some((hello, io)) = read else { return Ok(()) };
         let name = hello.server_name.as_deref();
-        let (door, ended) = {
+        let (door, ended, entrance) = {
             // Before it is looked: what is published meanwhile is a change.
             let versions = self.serving.mesh.subscribe();
             let snapshot = self.serving.mesh.load();
             let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
             let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
             let ended = self.serving.configs.of(listener);
-            if ended.is_some() {
-                self.guards.1 = self.guards.1.clone().or_when(versions, self.is_gone(bind, &hello, listener));
-            }
-            (self.door(&snapshot, listener, Some(&hello)), ended)
+            let entrance = Arc::new(Entrance::new(&self.serving.mesh, &hello, listener));
+            let behind = entrance.clone();
+            self.guards.1 = self.guards.1.or_when(versions, move || behind.is_gone());
+            (self.door(&snapshot, listener, Some(&hello)), ended, entrance)
         };
         match ended {
             Some(ended) => {
                 let accepting = ended.accept(&hello, io);
                 let (io, secured) = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
-                self.serve(io, door, Some(secured)).await;
+                self.serve(io, door, (Some(entrance), Some(secured))).await;
             }
-            None => self.serve(io, door, None).await,
+            None => self.serve(io, door, (Some(entrance), None)).await,
         }
         Ok(())
     }
 
     /// `secured` is what is known of TLS that ended here.
-    async fn serve<IO, S, B>(self, io: IO, door: Door, secured: Option<DownstreamTls>)
-    where
+    async fn serve<IO, S, B>(
+        self,
+        io: IO,
+        door: Door,
+        (entrance, secured): (Option<Arc<Entrance>>, Option<DownstreamTls>),
+    ) where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
         M: Fn(Origin) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
@@ -312,7 +306,7 @@ impl<M> Caller<'_, M> {
                 let origin = Arc::new(origin);
                 let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
                 let session = session.behind(serving.trusted, &origin).showing(client_cert).translating(grpc_web);
-                let session = Arc::new(session);
+                let session = Arc::new(session.entered(entrance));
                 let service = (serving.make)(Origin::Listener(origin));
                 if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
                     tracing::debug!(%error, "a connection ended badly");
