@@ -137,6 +137,13 @@ impl Draining {
             None => ends.await,
         }
     }
+
+    /// Waits until what a connection was opened for has been gone for long enough. That everything ends is no reason.
+    pub(super) async fn expires(&mut self) {
+        if self.ends(|| ()).await == Reason::End {
+            std::future::pending().await
+        }
+    }
 }
 
 /// Waits for a reason that will do. Whoever cannot be heard any more has everything end.

@@ -191,6 +191,9 @@ impl Drop for AbortOnDrop {
 
 /// A gateway that serves: the listeners of a [`Mesh`], opened and closed as the mesh changes.
 ///
+/// Connections whose listener is gone have 45 s, Istio's default: the next answer of HTTP/1.1 is the last, HTTP/2 is told
+/// to go away, and what is left then is cut.
+///
 /// Dropping it ends it at once, connections included; [`Server::drain`] lets them finish.
 #[derive(Debug)]
 pub struct Server {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, Request};
 
-use super::drain::Alive;
+use super::drain::{Alive, Draining};
 use super::entrance::Entrance;
 use super::framing::Flaw;
 use super::idle::Activity;
@@ -39,12 +39,12 @@ pub(super) struct Session {
     leaving: AtomicBool,
     /// Where its client came in, if not where nobody else does.
     entrance: Option<Arc<Entrance>>,
-    /// Held so that a drain waits for this connection.
-    _alive: Option<Alive>,
+    /// Held so that a drain waits for this connection, and asked for the tunnels made of it.
+    guards: Option<(Alive, Draining)>,
 }
 
 impl Session {
-    pub(super) fn new(peer: Option<SocketAddr>, tls: bool, dice: Dice, alive: Option<Alive>) -> Self {
+    pub(super) fn new(peer: Option<SocketAddr>, tls: bool, dice: Dice, guards: Option<(Alive, Draining)>) -> Self {
         // An address is always a valid header value.
         let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
         let (flawed, broken) = (OnceLock::new(), AtomicBool::new(false));
@@ -63,7 +63,7 @@ impl Session {
             broken,
             leaving: AtomicBool::new(false),
             entrance: None,
-            _alive: alive,
+            guards,
         }
     }
 
@@ -137,6 +137,14 @@ impl Session {
 
     pub(super) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed)
+    }
+
+    /// Waits until its listener has been gone for long enough.
+    pub(super) async fn expires(&self) {
+        match &self.guards {
+            Some((_, draining)) => draining.clone().expires().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Has a request go by the listener to which its client would come now, if the one it came by is gone.

@@ -12,6 +12,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::Instant;
 
+use super::drain::Draining;
 use super::hello::Hello;
 use crate::dice::Draws;
 use crate::outcome::{FailureError, Outcome};
@@ -53,10 +54,10 @@ impl Stream {
         Some(Self { route: route.clone(), cluster: cluster.clone(), client, draws })
     }
 
-    /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over: a reset of one is
-    /// one of the other. Where there is no endpoint, or none that can be reached, the connection is closed: there is one
+    /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over, be it that of a
+    /// listener that is gone: a reset of one is one of the other. Where there is no endpoint, or none that can be reached, the connection is closed: there is one
     /// attempt.
-    pub(super) async fn pass_on<IO>(self, io: IO, transport: &Transport)
+    pub(super) async fn pass_on<IO>(self, io: IO, transport: &Transport, mut draining: Draining)
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin,
     {
@@ -81,8 +82,11 @@ impl Stream {
         drop(pending);
         // A connection that stands is all that can be said of bytes.
         cluster.report(endpoint, Outcome::Status(StatusCode::OK));
-        if let Err(error) = timed(io, upstream, route.idle_timeout, route.max_duration).await {
-            closed(&error.to_string());
+        tokio::select! {
+            ended = timed(io, upstream, route.idle_timeout, route.max_duration) => if let Err(error) = ended {
+                closed(&error.to_string());
+            },
+            () = draining.expires() => closed("its listener is gone"),
         }
     }
 }
@@ -208,6 +212,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::{TcpListener, TcpStream};
 
+    use super::super::drain::Drain;
     use super::*;
     use crate::config::Config;
     use crate::mesh::Mesh;
@@ -310,12 +315,43 @@ spec:
             let transport = transport.clone();
             async move {
                 let (near, _far) = duplex(64);
-                stream.pass_on(near, &transport).await;
+                stream.pass_on(near, &transport, Drain::new().draining()).await;
                 began.elapsed().as_secs()
             }
         };
         assert_eq!(tokio::join!(closed(1), closed(2), closed(3)), (3, 0, 0));
         assert_eq!(closed(4).await, 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_came_by_a_listener_that_is_gone_has_a_time_to_end() {
+        let mesh = Mesh::new();
+        mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+        let snapshot = mesh.snapshot();
+        let echoes = |_| async {
+            let (near, far) = duplex(64);
+            let (mut from, mut to) = tokio::io::split(far);
+            tokio::spawn(async move { tokio::io::copy(&mut from, &mut to).await });
+            Ok(near)
+        };
+        let transport = Transport::builder().connector(echoes).build();
+        for (begin, ends) in [(Drain::leave as fn(&Drain), true), (Drain::end, false)] {
+            let (drain, (mut client, near)) = (Drain::new(), duplex(64));
+            let stream = Stream::new(&snapshot, &snapshot.listeners()[0], None, None, mesh.dice().draws()).unwrap();
+            let (transport, draining) = (transport.clone(), drain.draining());
+            let passing = tokio::spawn(async move { stream.pass_on(near, &transport, draining).await });
+            // However much moves.
+            tokio::spawn(async move {
+                while client.write_u8(1).await.is_ok() && client.read_u8().await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+            });
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            begin(&drain);
+            let began = Instant::now();
+            let ended = tokio::time::timeout(Duration::from_secs(3600), passing).await.is_ok();
+            assert_eq!((ended, began.elapsed().as_secs()), (ends, if ends { 45 } else { 3600 }));
+        }
     }
 
     #[tokio::test]

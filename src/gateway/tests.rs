@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tower::service_fn;
+use tower::{Service, service_fn};
 
 use super::body::InboundBody;
 use super::connection::Protocols;
@@ -55,10 +56,6 @@ struct Client {
 
 /// A connection to a gateway in front of `echo`, whose answers wait for `gate` if there is one.
 fn connect(gate: Option<oneshot::Receiver<()>>) -> Client {
-    let (stream, server) = tokio::io::duplex(1 << 20);
-    let drain = Drain::new();
-    let (alive, draining) = (drain.alive(), drain.draining());
-    let session = Arc::new(Session::new(None, false, Dice::seeded(1), Some(alive)));
     let gate = Arc::new(tokio::sync::Mutex::new(gate));
     let service = service_fn(move |request| {
         let gate = gate.clone();
@@ -69,6 +66,21 @@ fn connect(gate: Option<oneshot::Receiver<()>>) -> Client {
             echo(request).await.map_err(std::io::Error::other)
         }
     });
+    connect_to(service)
+}
+
+fn connect_to<S, B>(service: S) -> Client
+where
+    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (stream, server) = tokio::io::duplex(1 << 20);
+    let drain = Drain::new();
+    let (alive, draining) = (drain.alive(), drain.draining());
+    let session = Arc::new(Session::new(None, false, Dice::seeded(1), Some((alive, draining.clone()))));
     let protocols = Protocols::new(Duration::from_secs(3600), None);
     let served = tokio::spawn(async move { protocols.serve(server, service, session, draining).await });
     Client { stream, served, drain }

@@ -1,4 +1,4 @@
-//! What follows a `101 Switching Protocols`: bytes both ways until one side ends.
+//! What follows a `101 Switching Protocols`: bytes both ways until one side ends, or the listener is gone for long enough.
 
 use bytes::Bytes;
 use http_body::Body;
@@ -19,8 +19,17 @@ pub(super) async fn run<B>(client: OnUpgrade, upstream: OnUpgrade, held: B, busy
         }
     };
     let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut upstream).await {
-        tracing::debug!(%error, "a tunnel broke off");
+    let expires = async {
+        match &busy {
+            Some(busy) => busy.expires().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = tokio::io::copy_bidirectional(&mut client, &mut upstream) => if let Err(error) = ended {
+            tracing::debug!(%error, "a tunnel broke off");
+        },
+        () = expires => tracing::debug!("a tunnel was closed: its listener is gone"),
     }
     drop((held, busy));
 }

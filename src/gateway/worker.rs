@@ -304,7 +304,8 @@ impl<M> Caller<'_, M> {
                 let client_cert = client.and_then(|(client, own)| certificate::element(client, own));
                 origin.secured = secured.map(Arc::new);
                 let origin = Arc::new(origin);
-                let session = Session::new(origin.peer, origin.tls, serving.dice.clone(), Some(alive));
+                let session =
+                    Session::new(origin.peer, origin.tls, serving.dice.clone(), Some((alive, draining.clone())));
                 let session = session.behind(serving.trusted, &origin).showing(client_cert).translating(grpc_web);
                 let session = Arc::new(session.entered(entrance));
                 let service = (serving.make)(Origin::Listener(origin));
@@ -312,7 +313,7 @@ impl<M> Caller<'_, M> {
                     tracing::debug!(%error, "a connection ended badly");
                 }
             }
-            Door::Stream(stream) => stream.pass_on(io, &serving.transport).await,
+            Door::Stream(stream) => stream.pass_on(io, &serving.transport, draining).await,
             Door::Closed => {}
         }
     }

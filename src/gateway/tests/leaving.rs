@@ -103,3 +103,36 @@ async fn http2_is_told_to_go_away_at_once() {
     let _ = client.served.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(10));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_has_the_same_time() {
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let accepted = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    // Its listener may go before or after it is there.
+    for goes_first in [true, false] {
+        let (near, mut upstream) = tokio::io::duplex(1 << 16);
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await.unwrap();
+        tokio::spawn(connection.with_upgrades());
+        let sender = Arc::new(tokio::sync::Mutex::new(sender));
+        let mut client = connect_to(service_fn(move |request: Request<InboundBody>| {
+            let sender = sender.clone();
+            async move { sender.lock().await.send_request(request).await }
+        }));
+        client.stream.write_all(head).await.unwrap();
+        upstream.read_u8().await.unwrap();
+        if goes_first {
+            client.drain.leave();
+        }
+        upstream.write_all(accepted).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(client.stream.read_u8().await.unwrap());
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 101") && !answer.contains("close"), "{answer}");
+        client.drain.leave();
+        let (began, mut nothing) = (Instant::now(), Vec::new());
+        client.stream.read_to_end(&mut nothing).await.unwrap();
+        assert_eq!((nothing.len(), began.elapsed()), (0, TIME));
+    }
+}
