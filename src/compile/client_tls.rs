@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::auto_passthrough;
-use super::secrets::Secrets;
+use super::secrets::{Authorities, Secrets, beside};
 use super::services::{Discovery, KnownService};
 use crate::config::{ClientTlsMode, ClientTlsSettings};
 use crate::upstream::{ClusterKey, Identity, Pem, TlsMode, TlsSettings};
@@ -44,8 +44,8 @@ pub(crate) fn settings(
         settings.revoked = file(&tls.ca_crl);
     } else {
         settings.identity = mutual.then(|| secrets.identity(&tls.credential_name));
-        settings.roots = Some(secrets.roots(&tls.credential_name));
-        settings.revoked = secrets.revoked(&tls.credential_name);
+        let Authorities { roots, revoked } = secrets.authorities(&beside(&tls.credential_name));
+        (settings.roots, settings.revoked) = (Some(roots), revoked);
     }
     Some(Arc::new(settings))
 }

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use super::destination_rules;
 use super::path::Path;
 use super::report::Report;
-use super::secrets::Secrets;
+use super::secrets::{Secrets, beside};
+use super::server_tls;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, Config, Resource, ServerTlsMode, ServerTlsSettings, TrafficPolicy,
 };
@@ -73,8 +74,8 @@ impl Verdicts<'_> {
 fn fault(secrets: &Secrets<'_>, credential: &str, part: Part) -> Option<String> {
     match part {
         Part::Identity => crate::tls::fault_of_identity(&secrets.identity(credential)),
-        Part::Authorities => crate::tls::fault_of_authorities(&secrets.roots(credential)),
-        Part::Revoked => crate::tls::fault_of_revoked(&secrets.revoked(credential)?),
+        Part::Authorities => crate::tls::fault_of_authorities(&secrets.authorities(credential).roots),
+        Part::Revoked => crate::tls::fault_of_revoked(&secrets.authorities(credential).revoked?),
     }
 }
 
@@ -112,8 +113,8 @@ impl<T> Look<'_, '_, T> {
             ClientTlsMode::Disable | ClientTlsMode::IstioMutual => return,
         };
         let verifies = tls.insecure_skip_verify != Some(true);
-        let parts = [(Part::Identity, shows), (Part::Authorities, verifies), (Part::Revoked, verifies)];
-        self.at(&tls.credential_name, &parts, &path.field("credentialName"));
+        let authorities = verifies.then(|| beside(&tls.credential_name));
+        self.at(&tls.credential_name, shows, authorities.as_deref(), &path.field("credentialName"));
     }
 
     fn server(&mut self, tls: &ServerTlsSettings, path: &Path<'_>) {
@@ -122,36 +123,38 @@ impl<T> Look<'_, '_, T> {
             ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual => tls.insecure_skip_verify != Some(true),
             _ => return,
         };
-        // The authorities have a name of their own, or are those of the first Secret that is named.
-        let apart = !tls.ca_cert_credential_name.is_empty();
-        let parts = |first: bool| {
-            let (verifies, own) = (verifies && first, verifies && first && !apart);
-            [(Part::Identity, true), (Part::Authorities, own), (Part::Revoked, verifies)]
-        };
+        let mut asked = if verifies { server_tls::authorities(tls) } else { None };
+        let apart = &tls.ca_cert_credential_name;
+        if !apart.is_empty() {
+            self.at(apart, false, asked.take().as_deref(), &path.field("caCertCredentialName"));
+        }
         let names = path.field("credentialNames");
-        let first = tls.credential_names.iter().position(|name| !name.is_empty());
-        self.at(&tls.credential_name, &parts(first.is_none()), &path.field("credentialName"));
-        let path_apart = path.field("caCertCredentialName");
-        self.at(&tls.ca_cert_credential_name, &[(Part::Authorities, verifies)], &path_apart);
-        for (number, name) in tls.credential_names.iter().enumerate() {
-            self.at(name, &parts(first == Some(number)), &names.index(number));
+        let several = tls.credential_names.iter().enumerate().map(|(number, name)| (name, names.index(number)));
+        for (name, path) in several.chain([(&tls.credential_name, path.field("credentialName"))]) {
+            // They are beside the first.
+            let authorities = if name.is_empty() { None } else { asked.take() };
+            self.at(name, true, authorities.as_deref(), &path);
         }
     }
 
-    /// A name of a Secret, of which these parts are used.
-    fn at(&mut self, credential: &str, parts: &[(Part, bool)], path: &Path<'_>) {
-        if credential.is_empty() {
+    /// A name of Secrets: whether their certificate is shown, and what the authorities are called if those are asked.
+    fn at(&mut self, name: &str, shown: bool, authorities: Option<&str>, path: &Path<'_>) {
+        if name.is_empty() || !shown && authorities.is_none() {
             return;
         }
-        let secret = self.verdicts.secrets.full_name(credential);
-        if !self.verdicts.secrets.knows(credential) {
-            self.say(Severity::Reference, path, format!("there is no Secret {secret}: connections fail"));
-            return;
-        }
-        for &(part, _) in parts.iter().filter(|(_, used)| *used) {
-            if let Some(fault) = self.verdicts.fault(credential, part) {
+        let secrets = self.verdicts.secrets;
+        let shown = shown.then_some((Part::Identity, name));
+        let holder = authorities.map(|name| secrets.holder(name));
+        let asked = holder.into_iter().flat_map(|holder| [(Part::Authorities, holder), (Part::Revoked, holder)]);
+        for (part, secret) in shown.into_iter().chain(asked) {
+            let full = secrets.full_name(secret);
+            if !secrets.knows(secret) {
+                self.say(Severity::Reference, path, format!("there is no Secret {full}: connections fail"));
+                return;
+            }
+            if let Some(fault) = self.verdicts.fault(secret, part) {
                 let part = part.name();
-                let message = format!("the {part} of the Secret {secret} cannot be used: {fault}: connections fail");
+                let message = format!("the {part} of the Secret {full} cannot be used: {fault}: connections fail");
                 self.say(Severity::Warning, path, message);
             }
         }

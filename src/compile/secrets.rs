@@ -12,6 +12,14 @@ const PREFIX: &str = "kubernetes://";
 /// What the name of a Secret ends with that holds authorities alone.
 const AUTHORITIES: &str = "-cacert";
 
+/// Whose certificates are taken: both of one Secret.
+#[derive(Debug)]
+pub(crate) struct Authorities {
+    pub(crate) roots: Pem,
+    /// The certificates that they have taken back, if they list any.
+    pub(crate) revoked: Option<Pem>,
+}
+
 /// The Secrets of the workload's own namespace: no others are read.
 #[derive(Debug)]
 pub(crate) struct Secrets<'a> {
@@ -44,20 +52,27 @@ impl<'a> Secrets<'a> {
         Identity { certificates: self.text(credential, &[certificates]), key: self.text(credential, &[key]) }
     }
 
-    /// The authorities: of the Secret with `-cacert` after its name, else of the Secret itself.
-    pub(crate) fn roots(&self, credential: &str) -> Pem {
-        let apart = format!("{}{AUTHORITIES}", bare(credential));
-        let credential = if self.by_name.contains_key(&*apart) { &apart } else { credential };
-        self.text(credential, &["cacert", "ca.crt"])
+    /// The name of the Secret that holds authorities named `name`: if there is none of this very name, and it ends with
+    /// `-cacert`, the name before that.
+    pub(crate) fn holder<'n>(&self, name: &'n str) -> &'n str {
+        let name = bare(name);
+        match name.strip_suffix(AUTHORITIES) {
+            Some(whole) if !self.by_name.contains_key(name) => whole,
+            _ => name,
+        }
     }
 
-    /// The revoked certificates, if the Secret with the authorities lists any.
-    pub(crate) fn revoked(&self, credential: &str) -> Option<Pem> {
-        let apart = format!("{}{AUTHORITIES}", bare(credential));
-        [apart.as_str(), bare(credential)].iter().find_map(|name| {
-            let text = ["crl", "ca.crl"].iter().find_map(|key| self.by_name.get(name)?.get(key));
-            text.filter(|text| !text.is_empty()).map(|text| Pem::Text(Arc::from(text)))
-        })
+    /// The authorities named `name` ([`beside`] or `caCertCredentialName`), and what they have taken back: both of one
+    /// Secret, under keys that belong together.
+    pub(crate) fn authorities(&self, name: &str) -> Authorities {
+        let holder = self.holder(name);
+        let secret = self.by_name.get(holder);
+        let filled =
+            |key: &str| secret?.get(key).filter(|text| !text.is_empty()).map(|text| Pem::Text(Arc::from(text)));
+        let pair =
+            |(roots, revoked): (&str, &str)| Some(Authorities { roots: filled(roots)?, revoked: filled(revoked) });
+        let found = [("cacert", "crl"), ("ca.crt", "ca.crl")].into_iter().find_map(pair);
+        found.unwrap_or_else(|| Authorities { roots: self.text(holder, &["cacert", "ca.crt"]), revoked: None })
     }
 
     fn text(&self, credential: &str, keys: &[&str]) -> Pem {
@@ -72,6 +87,12 @@ impl<'a> Secrets<'a> {
     }
 }
 
-fn bare(credential: &str) -> &str {
+/// What the authorities beside a `credentialName` are called: the Secret of that name may hold them itself.
+pub(crate) fn beside(credential: &str) -> String {
+    format!("{}{AUTHORITIES}", bare(credential))
+}
+
+/// The name alone.
+pub(crate) fn bare(credential: &str) -> &str {
     credential.strip_prefix(PREFIX).unwrap_or(credential)
 }

@@ -1,5 +1,6 @@
 //! `tls` of a Gateway's server: how a listener ends TLS.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -7,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::path::Path;
 use super::review::Review;
-use super::secrets::Secrets;
+use super::secrets::{Authorities, Secrets, bare, beside};
 use super::services::PortProtocol;
 use crate::config::{ServerTlsMode, ServerTlsSettings, TlsCertificate, TlsProtocol};
 use crate::snapshot::{ClientCertificates, ServerTls, TlsVersion};
@@ -34,11 +35,7 @@ pub(crate) fn settings(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Arc<Se
         _ => ClientCertificates::None,
     };
     if settings.clients != ClientCertificates::None {
-        settings.roots = (!of_mesh).then(|| roots(tls, secrets));
-        settings.revoked = match named(tls).next() {
-            Some(name) => secrets.revoked(name),
-            None => (!tls.ca_crl.is_empty()).then(|| Pem::File(tls.ca_crl.as_str().into())),
-        };
+        (settings.roots, settings.revoked) = trusted(tls, secrets);
         settings.subject_alt_names = tls.subject_alt_names.iter().map(|name| name.as_str().into()).collect();
         settings.key_pins = tls.verify_certificate_spki.iter().map(|pin| pin_of_base64(pin)).collect();
         settings.certificate_pins = tls.verify_certificate_hash.iter().map(|pin| pin_of_hexadecimal(pin)).collect();
@@ -74,19 +71,26 @@ fn identities(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Vec<Identity> {
     tls.tls_certificates.iter().map(pair).collect()
 }
 
-fn roots(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Pem {
-    if !tls.ca_cert_credential_name.is_empty() {
-        return secrets.roots(&tls.ca_cert_credential_name);
+/// What the Secret with the authorities of clients is called, unless they are in files.
+pub(crate) fn authorities(tls: &ServerTlsSettings) -> Option<Cow<'_, str>> {
+    let own = || named(tls).next().map(|name| beside(name).into());
+    let apart = bare(&tls.ca_cert_credential_name);
+    if apart.is_empty() { own() } else { Some(apart.into()) }
+}
+
+/// Who vouches for clients, and what they have taken back.
+fn trusted(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> (Option<Pem>, Option<Pem>) {
+    let file = |path: &str| (!path.is_empty()).then(|| Pem::File(path.into()));
+    if tls.mode == ServerTlsMode::IstioMutual {
+        return (None, file(&tls.ca_crl));
     }
-    if let Some(name) = named(tls).next() {
-        return secrets.roots(name);
+    if let Some(name) = authorities(tls) {
+        let Authorities { roots, revoked } = secrets.authorities(&name);
+        return (Some(roots), revoked);
     }
     let of_pairs = tls.tls_certificates.iter().map(|pair| &pair.ca_certificates);
-    let mut files = std::iter::once(&tls.ca_certificates).chain(of_pairs).filter(|file| !file.is_empty());
-    match files.next() {
-        Some(file) => Pem::File(file.as_str().into()),
-        None => Pem::Missing("`caCertificates`".into()),
-    }
+    let roots = std::iter::once(&tls.ca_certificates).chain(of_pairs).find_map(|path| file(path));
+    (Some(roots.unwrap_or_else(|| Pem::Missing("`caCertificates`".into()))), file(&tls.ca_crl))
 }
 
 fn version(words: TlsProtocol, default: TlsVersion) -> TlsVersion {

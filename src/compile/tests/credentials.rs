@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::*;
+use crate::snapshot::ServerTls;
 use crate::tls::tests::Authority;
 use crate::upstream::{Identity, Pem};
 
@@ -104,7 +105,8 @@ fn what_is_used_of_a_secret_is_judged_and_nothing_else() {
         + &secret("distrusted", &[&shown[..], &[("ca.crt", bad)]].concat())
         + &secret("taken-back", &[&shown[..], &[("ca.crt", text(&roots)), ("ca.crl", bad)]].concat())
         + &secret("apart", &shown)
-        + &secret("apart-cacert", &[("cacert", bad)]);
+        + &secret("apart-cacert", &[("cacert", bad)])
+        + &secret("listed", &[("ca.crt", text(&roots)), ("ca.crl", bad)]);
     let (pair, roots, lists) = ("certificate and key", "authorities", "revoked certificates");
     let said = |documents: String| {
         let found = unusable(&(secrets.clone() + &documents)).into_iter().map(|(path, message)| {
@@ -120,7 +122,7 @@ fn what_is_used_of_a_secret_is_judged_and_nothing_else() {
         ("{mode: SIMPLE, credentialName: distrusted}", vec![]),
         ("{mode: MUTUAL, credentialName: good}", vec![]),
         ("{mode: MUTUAL, credentialName: distrusted}", one("credentialName", roots, "distrusted")),
-        ("{mode: OPTIONAL_MUTUAL, credentialName: apart}", one("credentialName", roots, "apart")),
+        ("{mode: OPTIONAL_MUTUAL, credentialName: apart}", one("credentialName", roots, "apart-cacert")),
         ("{mode: MUTUAL, credentialName: taken-back}", one("credentialName", lists, "taken-back")),
         ("{mode: MUTUAL, credentialName: shown}", one("credentialName", roots, "shown")),
         ("{mode: MUTUAL, credentialName: shown, insecureSkipVerify: true}", vec![]),
@@ -129,6 +131,11 @@ fn what_is_used_of_a_secret_is_judged_and_nothing_else() {
             "{mode: MUTUAL, credentialName: good, caCertCredentialName: distrusted}",
             one("caCertCredentialName", roots, "distrusted"),
         ),
+        (
+            "{mode: MUTUAL, credentialName: good, caCertCredentialName: listed}",
+            one("caCertCredentialName", lists, "listed"),
+        ),
+        ("{mode: MUTUAL, credentialName: taken-back, caCertCredentialName: trusted}", vec![]),
         ("{mode: MUTUAL, credentialNames: [good, distrusted]}", vec![]),
         ("{mode: MUTUAL, credentialNames: [good, trusted]}", one("credentialNames[1]", pair, "trusted")),
         ("{mode: MUTUAL, credentialNames: [distrusted, good]}", one("credentialNames[0]", roots, "distrusted")),
@@ -139,6 +146,7 @@ fn what_is_used_of_a_secret_is_judged_and_nothing_else() {
     for (tls, expected) in [
         ("{mode: SIMPLE, credentialName: trusted}", vec![]),
         ("{mode: SIMPLE, credentialName: distrusted}", one("credentialName", roots, "distrusted")),
+        ("{mode: SIMPLE, credentialName: apart}", one("credentialName", roots, "apart-cacert")),
         ("{mode: MUTUAL, credentialName: distrusted, insecureSkipVerify: true}", vec![]),
         ("{mode: MUTUAL, credentialName: trusted}", one("credentialName", pair, "trusted")),
         ("{mode: MUTUAL, credentialName: taken-back}", one("credentialName", lists, "taken-back")),
@@ -146,6 +154,69 @@ fn what_is_used_of_a_secret_is_judged_and_nothing_else() {
     ] {
         assert_eq!(said(client(tls)), expected, "{tls}");
     }
+}
+
+/// A Secret of these texts, none of them PEM.
+fn words(name: &str, data: &[(&str, &str)]) -> String {
+    let data: Vec<_> = data.iter().map(|(key, text)| format!("{key}: '{text}'")).collect();
+    format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\nstringData: {{{}}}\n---\n", data.join(", "))
+}
+
+/// How the only listener ends TLS.
+fn ended(documents: &str) -> Arc<ServerTls> {
+    let (snapshot, report) = published(documents, MeshOptions::default());
+    snapshot.listeners()[0].tls.clone().unwrap_or_else(|| panic!("{report}"))
+}
+
+#[test]
+fn authorities_and_what_they_took_back_come_from_one_secret() {
+    let own = [("tls.crt", "c"), ("tls.key", "k"), ("ca.crt", "own roots"), ("ca.crl", "own list")];
+    let secrets = words("own", &own)
+        + &words("beside", &own)
+        + &words("beside-cacert", &[("ca.crt", "roots beside"), ("ca.crl", "list beside")])
+        + &words("unlisted", &own)
+        + &words("unlisted-cacert", &[("cacert", "roots beside")])
+        + &words("apart-cacert", &[("cacert", "roots apart"), ("crl", "list apart"), ("ca.crl", "no list of these")])
+        + &words("mixed", &[("cacert", ""), ("crl", "no list of these"), ("ca.crt", "roots"), ("ca.crl", "")]);
+    let pem = |text: &str| Pem::Text(Arc::from(text.as_bytes()));
+    for (names, roots, revoked) in [
+        ("credentialName: own", "own roots", Some("own list")),
+        ("credentialName: kubernetes://beside", "roots beside", Some("list beside")),
+        ("credentialName: unlisted", "roots beside", None),
+        ("credentialNames: [unlisted, own]", "roots beside", None),
+        ("credentialName: own, caCertCredentialName: apart-cacert", "roots apart", Some("list apart")),
+        ("credentialName: own, caCertCredentialName: mixed", "roots", None),
+        // The one that is named, and not the one beside it; what ends so may be in the Secret without the end.
+        ("credentialName: own, caCertCredentialName: beside", "own roots", Some("own list")),
+        ("credentialName: unlisted, caCertCredentialName: own-cacert", "own roots", Some("own list")),
+    ] {
+        let tls = ended(&format!("{secrets}{}", server(&format!("{{mode: MUTUAL, {names}}}"))));
+        assert_eq!((&tls.roots, &tls.revoked), (&Some(pem(roots)), &revoked.map(pem)), "{names}");
+    }
+}
+
+#[test]
+fn a_name_that_nothing_uses_is_not_missed() {
+    let secrets = words("a", &[("tls.crt", "c"), ("tls.key", "k")]) + &words("b-cacert", &[("ca.crt", "roots")]);
+    let said = |documents: String| {
+        let (_, report) = published(&(secrets.clone() + &documents), MeshOptions::default());
+        let missed = report.problems().iter().filter(|problem| problem.fails_check());
+        missed.map(|problem| format!("{}: {}", problem.path, problem.message)).collect::<Vec<_>>()
+    };
+    let (server, client) = (|tls| said(server(tls)), |tls| said(client(tls)));
+    for unused in [
+        "{mode: SIMPLE, credentialName: a, caCertCredentialName: no}",
+        "{mode: MUTUAL, insecureSkipVerify: true, credentialName: a, caCertCredentialName: no}",
+    ] {
+        assert_eq!(server(unused), [""; 0], "{unused}");
+    }
+    assert_eq!(client("{mode: SIMPLE, credentialName: b}"), [""; 0]);
+    let missing = |path: &str| format!("{path}: there is no Secret default/no: connections fail");
+    let apart = "spec.servers[0].tls.caCertCredentialName";
+    assert_eq!(server("{mode: MUTUAL, credentialName: a, caCertCredentialName: no-cacert}"), [missing(apart)]);
+    let of_client = "spec.trafficPolicy.tls.credentialName";
+    assert_eq!(client("{mode: SIMPLE, credentialName: no}"), [missing(of_client)]);
+    assert_eq!(client("{mode: MUTUAL, credentialName: no}"), [missing(of_client)]);
 }
 
 #[test]
