@@ -150,10 +150,6 @@ fn client_tls(tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Rev
             if *mode == ClientTlsMode::Simple {
                 review.all_without_effect(path, &identity, "SIMPLE shows no certificate");
             }
-            if credential_name.starts_with("configmap://") {
-                let why = "ConfigMaps are not read: connections fail";
-                review.value_not_honored(&path.field("credentialName"), why);
-            }
         }
     }
 }

@@ -9,6 +9,8 @@ use crate::upstream::{Identity, Pem};
 
 /// What a `credentialName` may begin with.
 const PREFIX: &str = "kubernetes://";
+/// What the name of a ConfigMap begins with.
+const CONFIG_MAP: &str = "configmap://";
 /// What the name of a Secret ends with that holds authorities alone.
 const AUTHORITIES: &str = "-cacert";
 
@@ -90,6 +92,11 @@ impl<'a> Secrets<'a> {
 /// What the authorities beside a `credentialName` are called: the Secret of that name may hold them itself.
 pub(crate) fn beside(credential: &str) -> String {
     format!("{}{AUTHORITIES}", bare(credential))
+}
+
+/// Whether a `credentialName` names a ConfigMap: none are read.
+pub(crate) fn is_config_map(credential: &str) -> bool {
+    credential.starts_with(CONFIG_MAP)
 }
 
 /// The name alone.
