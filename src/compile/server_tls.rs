@@ -73,9 +73,9 @@ fn identities(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Vec<Identity> {
 
 /// What the Secret with the authorities of clients is called, unless they are in files.
 pub(crate) fn authorities(tls: &ServerTlsSettings) -> Option<Cow<'_, str>> {
-    let own = || named(tls).next().map(|name| beside(name).into());
+    let first = named(tls).next()?;
     let apart = bare(&tls.ca_cert_credential_name);
-    if apart.is_empty() { own() } else { Some(apart.into()) }
+    Some(if apart.is_empty() { beside(first).into() } else { apart.into() })
 }
 
 /// Who vouches for clients, and what they have taken back.
@@ -224,15 +224,17 @@ fn in_plaintext(tls: &ServerTlsSettings, path: &Path<'_>, review: &mut Review<'_
 /// Certificates that others take the place of.
 fn sources(tls: &ServerTlsSettings, path: &Path<'_>, review: &mut Review<'_>) {
     let named = named(tls).next().is_some();
-    let Fields { server: [certificate, key, ..], clients: [roots, ..], .. } = Fields::of(tls);
+    let Fields { server: [certificate, key, ..], clients: [roots, revoked, apart, ..], .. } = Fields::of(tls);
     if named {
         review.all_without_effect(path, &[certificate, key], "the Secret that is named takes its place");
     }
-    if tls.mode == ServerTlsMode::Simple {
+    if !matches!(tls.mode, ServerTlsMode::Mutual | ServerTlsMode::OptionalMutual) {
         return;
     }
-    if named || !tls.ca_cert_credential_name.is_empty() {
-        review.all_without_effect(path, &[roots], "the Secret that is named takes its place");
+    if named {
+        review.all_without_effect(path, &[roots, revoked], "the Secret that is named takes its place");
+    } else {
+        review.all_without_effect(path, &[apart], "it goes with a `credentialName` only");
     }
     let list = path.field("tlsCertificates");
     let pairs = tls.tls_certificates.iter().enumerate().filter(|(_, pair)| !pair.ca_certificates.is_empty());

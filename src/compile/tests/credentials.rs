@@ -196,6 +196,27 @@ fn authorities_and_what_they_took_back_come_from_one_secret() {
 }
 
 #[test]
+fn files_and_secrets_are_not_mixed() {
+    let secrets = words("a", &[("ca.crt", "roots"), ("ca.crl", "list")]);
+    let of = |tls: &str| {
+        let (snapshot, report) = published(&(secrets.clone() + &server(tls)), MeshOptions::default());
+        let vain = report.problems().iter().filter(|problem| problem.message.starts_with("without effect: "));
+        let vain: Vec<String> = vain.map(|problem| problem.path.replace("spec.servers[0].tls.", "")).collect();
+        let tls = snapshot.listeners()[0].tls.clone().unwrap();
+        (tls.roots.clone().unwrap(), tls.revoked.clone().unwrap(), vain)
+    };
+    let (text, file) = (|text: &str| Pem::Text(Arc::from(text.as_bytes())), |path: &str| Pem::File(path.into()));
+    let files = "caCertificates: /ca, caCrl: /crl";
+    let (roots, revoked, vain) = of(&format!("{{mode: MUTUAL, credentialName: a, {files}}}"));
+    assert_eq!((roots, revoked), (text("roots"), text("list")));
+    assert_eq!(vain, ["caCertificates", "caCrl"]);
+    let own = "serverCertificate: /c, privateKey: /k, caCertCredentialName: a";
+    let (roots, revoked, vain) = of(&format!("{{mode: MUTUAL, {own}, {files}}}"));
+    assert_eq!((roots, revoked), (file("/ca"), file("/crl")));
+    assert_eq!(vain, ["caCertCredentialName"]);
+}
+
+#[test]
 fn a_name_that_nothing_uses_is_not_missed() {
     let secrets = words("a", &[("tls.crt", "c"), ("tls.key", "k")]) + &words("b-cacert", &[("ca.crt", "roots")]);
     let said = |documents: String| {
