@@ -35,6 +35,7 @@ pub(crate) fn settings(tls: &ServerTlsSettings, secrets: &Secrets<'_>) -> Arc<Se
         _ => ClientCertificates::None,
     };
     if settings.clients != ClientCertificates::None {
+        settings.authorities = authorities(tls).map(|name| (*name).into());
         (settings.roots, settings.revoked) = trusted(tls, secrets);
         settings.subject_alt_names = tls.subject_alt_names.iter().map(|name| name.as_str().into()).collect();
         settings.key_pins = tls.verify_certificate_spki.iter().map(|pin| pin_of_base64(pin)).collect();

@@ -15,6 +15,8 @@ pub struct ServerTls {
     pub clients: ClientCertificates,
     /// The authorities that clients' certificates must come from.
     pub roots: Option<Pem>,
+    /// What the Secret with those is called, whatever is in it by now.
+    pub(crate) authorities: Option<Box<str>>,
     /// Revoked certificates of clients (`caCrl`).
     pub revoked: Option<Pem>,
     /// The names of which a client's certificate must have one, DNS or URI, exactly (`subjectAltNames`). Empty: any.
@@ -42,6 +44,7 @@ impl ServerTls {
             identities: identities.into(),
             clients: ClientCertificates::None,
             roots: None,
+            authorities: None,
             revoked: None,
             subject_alt_names: Box::default(),
             key_pins: Box::default(),
@@ -53,10 +56,17 @@ impl ServerTls {
         }
     }
 
-    /// Whether it asks the same of clients as `other`, whatever certificates there are by now.
+    /// Whether it asks the same of clients as `other`, by authorities that are named the same, whatever certificates there
+    /// are by now.
     #[cfg(feature = "gateway")]
     pub(crate) fn asks_the_same(&self, other: &Self) -> bool {
-        let kept = |one: &Self| Self { identities: Box::default(), roots: None, revoked: None, ..one.clone() };
+        let named = |pem: &Option<Pem>| pem.clone().filter(|pem| matches!(pem, Pem::File(_)));
+        let kept = |one: &Self| Self {
+            identities: Box::default(),
+            roots: named(&one.roots),
+            revoked: named(&one.revoked),
+            ..one.clone()
+        };
         kept(self) == kept(other)
     }
 }

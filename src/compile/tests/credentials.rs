@@ -196,6 +196,32 @@ fn authorities_and_what_they_took_back_come_from_one_secret() {
 }
 
 #[test]
+fn other_authorities_are_another_question_and_what_is_in_a_secret_is_none() {
+    let tls = |names: &str, roots: &str| {
+        let secrets = ["a", "b", "b-cacert"].map(|name| words(name, &[("ca.crt", roots), ("ca.crl", roots)])).concat();
+        ended(&(secrets + &server(&format!("{{{names}}}"))))
+    };
+    let before = tls("mode: MUTUAL, credentialName: a, caCertCredentialName: b-cacert", "old");
+    for (names, same) in [
+        ("mode: MUTUAL, credentialName: a, caCertCredentialName: b-cacert", true),
+        ("mode: MUTUAL, credentialName: b", true),
+        ("mode: MUTUAL, credentialName: a, caCertCredentialName: b", false),
+        ("mode: MUTUAL, credentialName: a", false),
+        ("mode: OPTIONAL_MUTUAL, credentialName: a, caCertCredentialName: b-cacert", false),
+    ] {
+        assert_eq!(tls(names, "new").asks_the_same(&before), same, "{names}");
+    }
+    assert!(tls("mode: SIMPLE, credentialName: b", "").asks_the_same(&tls("mode: SIMPLE, credentialName: a", "")));
+    let files = |roots: &str, list: &str| {
+        let own = "mode: MUTUAL, serverCertificate: c, privateKey: k";
+        tls(&format!("{own}, caCertificates: {roots}, caCrl: {list}"), "")
+    };
+    assert!(files("ca", "crl").asks_the_same(&files("ca", "crl")));
+    assert!(!files("ca", "crl").asks_the_same(&files("other", "crl")));
+    assert!(!files("ca", "crl").asks_the_same(&files("ca", "other")));
+}
+
+#[test]
 fn files_and_secrets_are_not_mixed() {
     let secrets = words("a", &[("ca.crt", "roots"), ("ca.crl", "list")]);
     let of = |tls: &str| {
