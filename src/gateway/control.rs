@@ -94,6 +94,7 @@ impl Control {
     /// Makes what is open what the snapshot wants; what could not be opened is returned, and tried again next time.
     pub(super) async fn follow(&mut self) -> Vec<Problem> {
         let snapshot = self.mesh.snapshot();
+        self.configs.keep(snapshot.listeners());
         let mut failures = Vec::new();
         let mut wanted = BTreeMap::new();
         for listener in snapshot.listeners() {

@@ -1,6 +1,6 @@
 //! Ending TLS: [`Configs`] holds what the listeners show and ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,6 +83,13 @@ impl Configs {
         Some(ended)
     }
 
+    /// Forgets listeners besides these.
+    pub(super) fn keep(&self, listeners: &[Listener]) {
+        let names: HashSet<&str> = listeners.iter().map(|listener| &*listener.name).collect();
+        let mut by_listener = self.by_listener.lock().unwrap_or_else(PoisonError::into_inner);
+        by_listener.retain(|name, _| names.contains(&**name));
+    }
+
     /// Words with the certificates of the mesh, if they are for it.
     fn completed(&self, words: &Arc<ServerTls>) -> Arc<ServerTls> {
         if !words.of_mesh {
@@ -160,5 +167,41 @@ fn cipher(suite: CipherSuite) -> &'static str {
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
         CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::gateway::control::Control;
+    use crate::mesh::Mesh;
+    use crate::snapshot::Snapshot;
+
+    /// A snapshot with a listener in TLS for each of these names.
+    fn publish(mesh: &Mesh, names: &[&str]) -> Arc<Snapshot> {
+        let server = |name: &&str| {
+            format!(
+                "  - {{port: {{number: 443, name: {name}, protocol: HTTPS}}, bind: 127.0.0.1, hosts: [{name}.test], \
+                 tls: {{mode: SIMPLE, credentialName: c}}}}\n"
+            )
+        };
+        let servers: String = names.iter().map(server).collect();
+        let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  servers:\n";
+        mesh.apply(Config::from_yaml(&format!("{gateway}{servers}"), "it.yaml").unwrap()).unwrap();
+        mesh.snapshot()
+    }
+
+    #[tokio::test]
+    async fn how_listeners_that_are_gone_ended_tls_is_forgotten() {
+        let (mesh, configs) = (Mesh::new(), Arc::new(Configs::new(None)));
+        let mut control = Control::new(Vec::new(), configs.clone(), mesh.clone(), BTreeMap::from([(443, 0)]));
+        for names in [&["a", "b"][..], &["b", "c"], &["c"]] {
+            publish(&mesh, names);
+            assert!(control.follow().await.is_empty());
+            assert_eq!(configs.by_listener.lock().unwrap().len(), names.len(), "{names:?}");
+        }
     }
 }
