@@ -69,9 +69,11 @@ impl Configs {
     pub(super) fn of(&self, listener: &Listener) -> Option<Ended> {
         let words = listener.tls.as_ref()?;
         let mut by_listener = self.by_listener.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = by_listener.get(&listener.name)
-            && made.words == *words
+        if let Some(made) = by_listener.get_mut(&listener.name)
+            && (Arc::ptr_eq(&made.words, words) || made.words == *words)
         {
+            // Every publication has words of its own: the next connections need not compare them.
+            made.words = words.clone();
             return Some(made.ended.clone());
         }
         let alpn = if listener.protocol == ListenerProtocol::Http { HTTP } else { &[] };
@@ -203,5 +205,19 @@ mod tests {
             assert!(control.follow().await.is_empty());
             assert_eq!(configs.by_listener.lock().unwrap().len(), names.len(), "{names:?}");
         }
+    }
+
+    #[test]
+    fn the_same_words_are_compared_once_after_a_publication() {
+        let (mesh, configs) = (Mesh::new(), Configs::new(None));
+        let before = publish(&mesh, &["a"]);
+        let first = configs.of(&before.listeners()[0]).unwrap();
+        let after = publish(&mesh, &["a", "b"]);
+        let listener = &after.listeners()[0];
+        let words = listener.tls.as_ref().unwrap();
+        assert!(!Arc::ptr_eq(before.listeners()[0].tls.as_ref().unwrap(), words), "words of its own");
+        let second = configs.of(listener).unwrap();
+        assert!(Arc::ptr_eq(&first.0, &second.0), "sessions can be resumed");
+        assert!(Arc::ptr_eq(&configs.by_listener.lock().unwrap()[&listener.name].words, words));
     }
 }
