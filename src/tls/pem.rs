@@ -13,6 +13,12 @@ use rustls::{Error, InconsistentKeys};
 use super::provider;
 use crate::upstream::{Identity, Pem};
 
+/// The lines around a certificate by its older name, which BoringSSL reads too, and by the name that is read here.
+const OLDER: [(&[u8], &[u8]); 2] = [
+    (b"-----BEGIN X509 CERTIFICATE-----", b"-----BEGIN CERTIFICATE-----"),
+    (b"-----END X509 CERTIFICATE-----", b"-----END CERTIFICATE-----"),
+];
+
 /// What is said of the place of a text that came with a Secret.
 pub(super) const SECRET: &str = "a Secret";
 
@@ -52,12 +58,28 @@ pub(crate) fn file(pem: &Pem) -> Option<PathBuf> {
 }
 
 fn some<T: PemObject>(pem: &Pem, what: &str) -> io::Result<Vec<T>> {
-    let items: Result<Vec<T>, _> = T::pem_slice_iter(&bytes(pem)?).collect();
+    let items: Result<Vec<T>, _> = T::pem_slice_iter(&renamed(bytes(pem)?)).collect();
     let items = items.map_err(|error| unreadable(pem, error))?;
     if items.is_empty() {
         return Err(invalid(pem, format_args!("there is no {what} in it")));
     }
     Ok(items)
+}
+
+/// Certificates by their older name get the usual one.
+fn renamed(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    let is_end = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let older = |line: &[u8]| OLDER.iter().find(|(older, _)| line.starts_with(older));
+    if !text.split(is_end).any(|line| older(line).is_some()) {
+        return text;
+    }
+    let mut renamed = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(is_end) {
+        let (older, name) = older(line).copied().unwrap_or_default();
+        renamed.extend_from_slice(name);
+        renamed.extend_from_slice(&line[older.len()..]);
+    }
+    Cow::Owned(renamed)
 }
 
 fn bytes(pem: &Pem) -> io::Result<Cow<'_, [u8]>> {

@@ -281,6 +281,25 @@ fn what_cannot_be_read_is_named_and_not_shown() {
 }
 
 #[test]
+fn certificates_have_an_older_name_too() {
+    let (ours, others) = (Authority::new("ours"), Authority::new("others"));
+    let Identity { certificates, key } = ours.issue(&["a.test"]);
+    let text = |pem: &Pem| {
+        let Pem::Text(text) = pem else { panic!("a text") };
+        String::from_utf8(text.to_vec()).unwrap()
+    };
+    let older = |pem: &Pem| text(pem).replace("CERTIFICATE", "X509 CERTIFICATE");
+    let both = inline(&format!("about it\n{}{}", older(&ours.roots()).replace('\n', "\r\n"), text(&others.roots())));
+    let expected = [ours.roots(), others.roots()].map(|roots| pem::certificates(&roots).unwrap().remove(0));
+    assert_eq!(pem::certificates(&both).unwrap(), expected);
+    let identity = Identity { certificates: inline(&older(&certificates)), key };
+    assert_eq!(pem::certified(&identity).unwrap().cert, [certificate(&Identity { certificates, ..identity })]);
+    // What OpenSSL adds to a certificate that it trusts is no part of it.
+    let trusted = inline(&text(&ours.roots()).replace("CERTIFICATE", "TRUSTED CERTIFICATE"));
+    assert!(pem::certificates(&trusted).is_err());
+}
+
+#[test]
 fn changed_files_are_read_again_and_bad_ones_leave_the_last() {
     let folder = Folder::new("reloaded");
     let authority = Authority::new("ours");
