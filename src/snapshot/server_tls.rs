@@ -9,7 +9,7 @@ pub struct ServerTls {
     /// Whether the certificate that is shown, and the authorities that clients' must come from, are those of the mesh
     /// (`ISTIO_MUTUAL`), which the gateway is given.
     pub of_mesh: bool,
-    /// The certificates that are shown, of which each client gets the first that it can read.
+    /// The certificates that are shown: each client gets one that it can read, if it can with the name that it asks for.
     pub identities: Box<[Identity]>,
     /// Whether clients show certificates.
     pub clients: ClientCertificates,

@@ -21,7 +21,7 @@ use super::{pem, provider};
 use crate::snapshot::{ClientCertificates, ServerTls, TlsVersion};
 use crate::upstream::Identity;
 
-/// The files that [`server_config`] reads.
+/// The files that [`server_end`] reads.
 pub(crate) fn files_of_server(words: &ServerTls) -> Vec<PathBuf> {
     let ServerTls { identities, roots, revoked, .. } = words;
     let identities = identities.iter().flat_map(|Identity { certificates, key }| [certificates, key]);

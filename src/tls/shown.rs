@@ -11,9 +11,10 @@ use x509_parser::prelude::FromDer;
 
 /// The certificates of a listener, in the order of its words.
 ///
-/// As by Envoy the client is shown one that has the name it asks for, else one with a wildcard in place of its first
-/// label; of several, one of ECDSA if the client takes that, else the first. Without a name they are all of them; who
-/// asks for a name that none has is shown the first.
+/// Of those that the client understands it is shown, as by Envoy, one that has the name it asks for, else one with a
+/// wildcard in place of its first label; of several, one of ECDSA, else the first. Without a name they are all of them.
+/// Who asks for a name that none of them has is shown the first of them, where Envoy shows the first of all; who
+/// understands none, the first of all.
 #[derive(Debug)]
 pub(crate) struct Shown {
     own: Box<[Own]>,
