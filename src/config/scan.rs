@@ -48,7 +48,7 @@ pub(crate) fn scan(
         let (mut event, span) = next.map_err(|error| {
             let (line, column) = within(text, position(error.marker()));
             elided(text, line).or_else(|| tabbed(error.info(), text, line)).unwrap_or_else(|| Refusal {
-                fault: syntax(error.info(), text, line),
+                fault: syntax(error.info(), text, line, column),
                 line,
                 column,
             })
@@ -122,9 +122,22 @@ fn tabbed(info: &str, text: &str, line: u32) -> Option<Refusal> {
     Some(Refusal { fault, line: count(line), column: count(column) })
 }
 
-fn syntax(info: &str, text: &str, line: u32) -> Fault {
+fn syntax(info: &str, text: &str, line: u32, column: u32) -> Fault {
     let fault = Fault::new(format!("not valid YAML: {info}"));
+    if ends_value(text, line, column).unwrap_or(false) {
+        return fault.help("put the value in quotes: the colon at its end makes it a key");
+    }
     with_template_help(fault, text, line)
+}
+
+/// Whether what stands there is the colon at the end of a value in braces, as in `{address: 2001:db8::}`.
+fn ends_value(text: &str, line: u32, column: u32) -> Option<bool> {
+    let line = text.lines().nth(line as usize - 1)?;
+    let (before, _) = line.char_indices().nth((column as usize).checked_sub(2)?)?;
+    let mut rest = line[before..].chars();
+    let last = rest.next()?;
+    let plain = !last.is_whitespace() && !matches!(last, '"' | '\'');
+    Some(plain && rest.next()? == ':' && rest.as_str().trim_start().starts_with([',', '}']))
 }
 
 /// Braces in pairs are the mark of a template.

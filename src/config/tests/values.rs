@@ -146,6 +146,19 @@ fn an_address_in_brackets_may_end_with_colons() {
     assert_eq!(*addresses, ["1.2.3.4", "001:db8::", "001:db8::", "001:db8::1"]);
 }
 
+/// As for Go's reader, but that says what to write.
+#[test]
+fn a_value_in_braces_that_ends_with_a_colon_needs_quotes() {
+    for text in ["a: {b: 2001:db8::}", "a: {b: é:, c: d}", "a: [{b: ::1: }]", "a: {b: c,\n  d: e:}"] {
+        let told = told(text);
+        assert!(told.len() == 1 && told[0].contains("put the value in quotes"), "{text}: {told:#?}");
+    }
+    for text in ["a: {b: 'c':}", "a: {b: c :}", "a: {b: c: d}", "a: {b: c", "a: b\n c:\n  d: e"] {
+        let told = told(text);
+        assert!(told.len() == 1 && !told[0].contains("quotes"), "{text}: {told:#?}");
+    }
+}
+
 #[test]
 fn values_that_are_none() {
     for (text, expected) in [
