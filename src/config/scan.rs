@@ -132,7 +132,7 @@ fn syntax(info: &str, text: &str, line: u32, column: u32) -> Fault {
 
 /// Whether what stands there is the colon at the end of a value in braces, as in `{address: 2001:db8::}`.
 fn ends_value(text: &str, line: u32, column: u32) -> Option<bool> {
-    let line = text.lines().nth(line as usize - 1)?;
+    let line = text.lines().nth((line as usize).checked_sub(1)?)?;
     let (before, _) = line.char_indices().nth((column as usize).checked_sub(2)?)?;
     let mut rest = line[before..].chars();
     let last = rest.next()?;
