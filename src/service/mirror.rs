@@ -1,7 +1,7 @@
 //! Copies of requests: sent beside the first try, and then nobody's concern.
 //!
 //! A mirror is a request of its own: it has its cluster's balancing, limits and outlier detection, and the route's
-//! timeout, but no retries. Its answer is read and dropped. It ends with the mesh.
+//! timeout from the end of the copy on, but no retries. Its answer is read and dropped. It ends with the mesh.
 
 use std::fmt;
 use std::future::Future;
@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
@@ -26,7 +27,7 @@ use super::exchange::Exchange;
 use super::extras::MirrorTarget;
 use super::hop;
 use super::local_reply::failure_reply;
-use super::mirror_body::MirrorBody;
+use super::mirror_body::{CopyFate, MirrorBody};
 use super::names::X_FORWARDED_FOR;
 use super::request_body::RequestBody;
 use super::saved_head::SavedHead;
@@ -146,17 +147,13 @@ where
         exchange.deadline.announce_to_copy(&mut head.headers);
         announce(&mut head.headers, listener);
     }
-    let body = target.body.take().map_or_else(RequestBody::empty, RequestBody::mirror);
+    let body = target.body.take();
+    let copy = body.as_ref().map(MirrorBody::fate);
+    let body = body.map_or_else(RequestBody::empty, RequestBody::mirror);
     let request = Request::from_parts(head, body.with_aim(aim));
     let mut published = target.published.clone();
     let record = RequestRecord::new(&target.metrics, exchange.asked.grpc);
-    let shadow = Shadow {
-        target,
-        taken,
-        record,
-        grpc: exchange.asked.grpc,
-        ends: timeout.map(|timeout| Instant::now() + timeout),
-    };
+    let shadow = Shadow { target, taken, record, grpc: exchange.asked.grpc, timeout, sent: Instant::now(), copy };
     let mirrored = shadow.send(service.clone(), request);
     runtime.spawn(async move {
         // The versions end with the mesh.
@@ -202,8 +199,11 @@ struct Shadow {
     taken: Taken,
     record: RequestRecord,
     grpc: bool,
-    /// When its time is over.
-    ends: Option<Instant>,
+    /// How long it may take once all of the request is there.
+    timeout: Option<Duration>,
+    sent: Instant,
+    /// What becomes of its body, if it has one.
+    copy: Option<CopyFate>,
 }
 
 impl Shadow {
@@ -249,10 +249,21 @@ impl Shadow {
 
     /// What comes of `future` in time.
     async fn in_time<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        match self.ends {
-            Some(ends) => tokio::time::timeout_at(ends, future).await.ok(),
-            None => Some(future.await),
+        let Some(timeout) = self.timeout else { return Some(future.await) };
+        let mut future = pin!(future);
+        let begun = std::future::poll_fn(|cx| match self.poll_begun(cx) {
+            Poll::Ready(begun) => Poll::Ready(Err(begun)),
+            Poll::Pending => future.as_mut().poll(cx).map(Ok),
+        });
+        match begun.await {
+            Ok(come) => Some(come),
+            Err(begun) => tokio::time::timeout_at(begun + timeout, future).await.ok(),
         }
+    }
+
+    /// When its time began, which does with the end of the request.
+    fn poll_begun(&self, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.copy.as_ref().map_or(Poll::Ready(self.sent), |copy| copy.poll_end(cx))
     }
 
     fn fail(mut self, failure: Failure) {

@@ -12,8 +12,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use tokio::time::Instant;
 
 use super::body_error::BodyError;
+use super::upload_end::UploadEnd;
 
 /// How many mirrored requests may be under way unless the application says otherwise.
 const REQUESTS: usize = 1024;
@@ -85,7 +87,7 @@ impl Drop for MirrorSlot {
 
 /// A body and the end that feeds it.
 pub(super) fn copy(load: &Arc<MirrorLoad>) -> (Tap, MirrorBody) {
-    let queue = Arc::new(Queue { load: Arc::clone(load), state: Mutex::default() });
+    let queue = Arc::new(Queue { load: Arc::clone(load), state: Mutex::default(), ended: UploadEnd::default() });
     (Tap { queue: Arc::clone(&queue) }, MirrorBody { queue })
 }
 
@@ -93,6 +95,8 @@ pub(super) fn copy(load: &Arc<MirrorLoad>) -> (Tap, MirrorBody) {
 struct Queue {
     load: Arc<MirrorLoad>,
     state: Mutex<State>,
+    /// Tells when nothing more could come for the mirror.
+    ended: UploadEnd,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +127,7 @@ impl Queue {
                 self.forget(&mut state);
             }
             state.end = Some(end);
+            self.ended.ended(Instant::now());
         }
         if let Some(waker) = state.waker.take() {
             waker.wake();
@@ -142,11 +147,15 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// Adds a chunk; `false` if nobody reads the copy any more.
+    /// Adds a chunk; `false` if the copy is cut off.
     pub(super) fn push(&self, chunk: &Bytes) -> bool {
         let mut state = self.queue.lock();
-        if state.reader_gone || state.end.is_some() {
+        if state.end.is_some() {
             return false;
+        }
+        if state.reader_gone {
+            // Its time begins with the end of the request all the same.
+            return true;
         }
         let fits = state.waiting + chunk.len() <= BEHIND
             && add_within(&self.queue.load.bytes, chunk.len(), self.queue.load.limits.1);
@@ -182,6 +191,26 @@ impl Drop for Tap {
 #[derive(Debug)]
 pub struct MirrorBody {
     queue: Arc<Queue>,
+}
+
+impl MirrorBody {
+    /// What becomes of it, for who sends it.
+    pub(super) fn fate(&self) -> CopyFate {
+        CopyFate { queue: Arc::clone(&self.queue) }
+    }
+}
+
+/// What becomes of a copy while somebody else reads it.
+#[derive(Debug)]
+pub(super) struct CopyFate {
+    queue: Arc<Queue>,
+}
+
+impl CopyFate {
+    /// When it was whole, or cut off; otherwise the task is woken at that moment.
+    pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.queue.ended.poll(cx)
+    }
 }
 
 impl Body for MirrorBody {

@@ -1,0 +1,136 @@
+//! Copies of bodies that come late, under a clock that stands still.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/shop.rs"]
+mod shop;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, StreamBody};
+use mesh_router::service::{MeshRouter, MirrorBody, RequestBody};
+use mesh_router::{BoxError, Mesh};
+use shop::nothing_is_left;
+use tokio::time::{Instant, sleep};
+use tokio_stream::StreamExt;
+use tower::{Layer, ServiceExt, service_fn};
+
+type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+const SHADOW: &str = r"
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shadow, namespace: web}
+spec:
+  hosts: [shadow.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.9}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shadow, namespace: web}
+spec:
+  host: shadow.test
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 1, baseEjectionTime: 60s, maxEjectionPercent: 100}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: web}
+spec:
+  hosts: [shop.test]
+  gateways: [front]
+  http:
+  - route: [{destination: {host: backend}}]
+    mirror: {host: shadow.test}
+";
+
+/// A mesh whose rule for the application has a mirror, which one error ejects, and these fields.
+fn mesh(fields: &str) -> Mesh {
+    shop::published(&format!("{SHADOW}{}", shop::indented(4, fields)))
+}
+
+fn is_ejected(mesh: &Mesh) -> bool {
+    mesh.endpoints().iter().any(|endpoint| endpoint.ejected.is_some())
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// The mirror: answers so many seconds after it has read a copy.
+#[derive(Clone, Debug, Default)]
+struct Shadow {
+    answers_after: u64,
+    /// What was read of each copy, when it had been, and whether that was all.
+    read: Arc<Mutex<Vec<(usize, Instant, bool)>>>,
+}
+
+impl Shadow {
+    async fn serve(self, request: Request<RequestBody<MirrorBody>>) -> Result<Response<Empty<Bytes>>, BoxError> {
+        let (mut body, mut size) = (request.into_body(), 0);
+        let broken = loop {
+            match body.frame().await {
+                Some(Ok(frame)) => size += frame.into_data().map_or(0, |data| data.len()),
+                Some(Err(error)) => break Some(error),
+                None => break None,
+            }
+        };
+        self.read.lock().unwrap().push((size, Instant::now(), broken.is_none()));
+        if broken.is_some() {
+            // Clients of others lose the types of their errors.
+            return Err("it broke off".into());
+        }
+        sleep(seconds(self.answers_after)).await;
+        Ok(Response::new(Empty::new()))
+    }
+
+    /// Has the application read this body while the copy is sent here; what came of the copy: how much was read, after
+    /// how many seconds, and whether that was all.
+    async fn copy(&self, mesh: &Mesh, body: Body) -> (usize, u64, bool) {
+        let (shadow, began) = (self.clone(), Instant::now());
+        let client = service_fn(move |request: Request<RequestBody<MirrorBody>>| shadow.clone().serve(request));
+        let application = service_fn(async |request: Request<RequestBody<Body>>| {
+            drop(request.into_body().collect().await);
+            Ok::<_, Infallible>(Response::new(none()))
+        });
+        let server = MeshRouter::inbound(mesh, "web/front").with_mirrors(client).layer(application);
+        let request = Request::post("/").header("host", "shop.test").body(body).unwrap();
+        server.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
+        sleep(seconds(10)).await;
+        nothing_is_left(mesh);
+        let (size, at, whole) = self.read.lock().unwrap().pop().expect("it reads all copies");
+        (size, (at - began).as_secs(), whole)
+    }
+}
+
+fn none() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body of so many chunks of this size, each a second after the one before.
+fn slow(count: usize, size: usize) -> Body {
+    let frames = tokio_stream::iter(0..count).then(move |_| async move {
+        sleep(seconds(1)).await;
+        Ok(Frame::data(Bytes::from(vec![7; size])))
+    });
+    StreamBody::new(frames).boxed_unsync()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_copy_begins_with_the_end_of_the_request() {
+    let mesh = mesh("timeout: 2s");
+    let shadow = Shadow { answers_after: 1, ..Shadow::default() };
+    assert_eq!(shadow.copy(&mesh, slow(5, 100)).await, (500, 5, true));
+    assert!(!is_ejected(&mesh), "it answered in time");
+    let shadow = Shadow { answers_after: 3, ..shadow };
+    assert_eq!(shadow.copy(&mesh, slow(1, 100)).await, (100, 1, true));
+    assert!(is_ejected(&mesh), "it did not");
+}
