@@ -1,4 +1,4 @@
-//! Copies of bodies that come late, under a clock that stands still.
+//! Copies of bodies that come late or in one large piece, under a clock that stands still.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/shop.rs"]
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Empty, StreamBody};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use mesh_router::service::{MeshRouter, MirrorBody, RequestBody};
 use mesh_router::{BoxError, Mesh};
 use shop::nothing_is_left;
@@ -133,4 +133,14 @@ async fn the_time_of_a_copy_begins_with_the_end_of_the_request() {
     let shadow = Shadow { answers_after: 3, ..shadow };
     assert_eq!(shadow.copy(&mesh, slow(1, 100)).await, (100, 1, true));
     assert!(is_ejected(&mesh), "it did not");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_one_large_piece_has_a_copy() {
+    let mesh = mesh("timeout: 2s");
+    for size in [1 << 20, (1 << 20) + 1, 5 << 20] {
+        let body = Full::from(vec![7; size]).map_err(|never| match never {}).boxed_unsync();
+        assert_eq!(Shadow::default().copy(&mesh, body).await, (size, 0, true));
+        assert!(!is_ejected(&mesh));
+    }
 }

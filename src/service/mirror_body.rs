@@ -21,7 +21,7 @@ use super::upload_end::UploadEnd;
 const REQUESTS: usize = 1024;
 /// How many bytes of their bodies may wait to be sent.
 const BYTES: usize = 64 * 1024 * 1024;
-/// How far one mirror may fall behind.
+/// How far one mirror may fall behind, unless that is one piece.
 const BEHIND: usize = 1024 * 1024;
 
 /// What all mirrors of a layer together may have under way.
@@ -157,8 +157,9 @@ impl Tap {
             // Its time begins with the end of the request all the same.
             return true;
         }
-        let fits = state.waiting + chunk.len() <= BEHIND
-            && add_within(&self.queue.load.bytes, chunk.len(), self.queue.load.limits.1);
+        // Of a body in one large piece it had nothing to read before.
+        let keeps_up = state.chunks.is_empty() || state.waiting + chunk.len() <= BEHIND;
+        let fits = keeps_up && add_within(&self.queue.load.bytes, chunk.len(), self.queue.load.limits.1);
         if !fits {
             drop(state);
             self.queue.end(End::Cut);
@@ -187,7 +188,8 @@ impl Drop for Tap {
 /// What is copied of the body of a request, while that is read; it stands in a
 /// [`RequestBody`](super::RequestBody).
 ///
-/// It breaks off where the body does, where nobody reads that to its end, and once it falls 1 MiB behind.
+/// It breaks off where the body does, where nobody reads that to its end, and once it falls more than 1 MiB behind, unless
+/// that is one piece.
 #[derive(Debug)]
 pub struct MirrorBody {
     queue: Arc<Queue>,
@@ -245,5 +247,37 @@ impl Drop for MirrorBody {
         let mut state = self.queue.lock();
         state.reader_gone = true;
         self.queue.forget(&mut state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_piece_may_be_larger_than_what_may_wait() {
+        let load = Arc::new(MirrorLoad::new(1, BEHIND * 3));
+        let (tap, mut copy) = copy(&load);
+        let large = Bytes::from(vec![7; BEHIND * 2]);
+        for _ in 0..2 {
+            assert!(tap.push(&large));
+            assert_eq!(copy.frame().await.unwrap().unwrap().into_data().unwrap(), large);
+        }
+        assert!(tap.push(&large));
+        assert!(!tap.push(&large.slice(..1)), "what comes behind it has to wait for it");
+        assert!(copy.frame().await.unwrap().is_err());
+        assert_eq!(load.now(), (0, 0));
+    }
+
+    #[test]
+    fn all_copies_together_are_bounded_whatever_their_pieces() {
+        let load = Arc::new(MirrorLoad::new(1, BEHIND * 3));
+        let [(one, _first), (other, _second)] = [copy(&load), copy(&load)];
+        let large = Bytes::from(vec![7; BEHIND * 2]);
+        assert!(one.push(&large));
+        assert!(!other.push(&large));
+        assert_eq!(load.now(), (0, BEHIND * 2));
     }
 }
