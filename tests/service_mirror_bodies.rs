@@ -1,4 +1,5 @@
-//! Copies of bodies that come late or in one large piece, under a clock that stands still.
+//! Copies of bodies that come late, in one large piece or not to their end, and who is to blame for that, under a clock
+//! that stands still.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/shop.rs"]
@@ -65,16 +66,23 @@ fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// The mirror: answers so many seconds after it has read a copy.
+/// The mirror: begins to read a copy after some seconds, and answers some seconds after it has read that.
 #[derive(Clone, Debug, Default)]
 struct Shadow {
+    reads_after: u64,
     answers_after: u64,
+    /// Answers at once instead, with what it gets.
+    echoes: bool,
     /// What was read of each copy, when it had been, and whether that was all.
     read: Arc<Mutex<Vec<(usize, Instant, bool)>>>,
 }
 
 impl Shadow {
-    async fn serve(self, request: Request<RequestBody<MirrorBody>>) -> Result<Response<Empty<Bytes>>, BoxError> {
+    async fn serve(self, request: Request<RequestBody<MirrorBody>>) -> Result<Response<Body>, BoxError> {
+        if self.echoes {
+            return Ok(Response::new(request.into_body().map_err(io::Error::other).boxed_unsync()));
+        }
+        sleep(seconds(self.reads_after)).await;
         let (mut body, mut size) = (request.into_body(), 0);
         let broken = loop {
             match body.frame().await {
@@ -89,13 +97,12 @@ impl Shadow {
             return Err("it broke off".into());
         }
         sleep(seconds(self.answers_after)).await;
-        Ok(Response::new(Empty::new()))
+        Ok(Response::new(none()))
     }
 
-    /// Has the application read this body while the copy is sent here; what came of the copy: how much was read, after
-    /// how many seconds, and whether that was all.
-    async fn copy(&self, mesh: &Mesh, body: Body) -> (usize, u64, bool) {
-        let (shadow, began) = (self.clone(), Instant::now());
+    /// Has the application read this body while the copy is sent here.
+    async fn send(&self, mesh: &Mesh, body: Body) {
+        let shadow = self.clone();
         let client = service_fn(move |request: Request<RequestBody<MirrorBody>>| shadow.clone().serve(request));
         let application = service_fn(async |request: Request<RequestBody<Body>>| {
             drop(request.into_body().collect().await);
@@ -106,6 +113,12 @@ impl Shadow {
         server.oneshot(request).await.unwrap().into_body().collect().await.unwrap();
         sleep(seconds(10)).await;
         nothing_is_left(mesh);
+    }
+
+    /// The same; what came of the copy: how much was read, after how many seconds, and whether that was all.
+    async fn copy(&self, mesh: &Mesh, body: Body) -> (usize, u64, bool) {
+        let began = Instant::now();
+        self.send(mesh, body).await;
         let (size, at, whole) = self.read.lock().unwrap().pop().expect("it reads all copies");
         (size, (at - began).as_secs(), whole)
     }
@@ -143,4 +156,40 @@ async fn a_body_in_one_large_piece_has_a_copy() {
         assert_eq!(Shadow::default().copy(&mesh, body).await, (size, 0, true));
         assert!(!is_ejected(&mesh));
     }
+}
+
+/// A body that breaks off after a second.
+fn broken() -> Body {
+    let end = tokio_stream::once(()).then(|()| async {
+        sleep(seconds(1)).await;
+        Err(io::ErrorKind::ConnectionReset.into())
+    });
+    StreamBody::new(tokio_stream::once(Ok(Frame::data(Bytes::from_static(b"some")))).chain(end)).boxed_unsync()
+}
+
+/// A body of two pieces at once that are more than may wait.
+fn too_much() -> Body {
+    let pieces = [1 << 20, 1].map(|size| Ok(Frame::data(Bytes::from(vec![7; size]))));
+    StreamBody::new(tokio_stream::iter(pieces)).boxed_unsync()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_is_not_blamed_for_a_copy_that_is_cut_off() {
+    let mesh = mesh("timeout: 2s");
+    let (quick, slow) = (Shadow::default(), Shadow { reads_after: 1, ..Shadow::default() });
+    assert_eq!(quick.copy(&mesh, broken()).await, (4, 1, false));
+    assert!(!is_ejected(&mesh), "the request itself broke off");
+    assert_eq!(slow.copy(&mesh, too_much()).await, (0, 1, false));
+    assert!(!is_ejected(&mesh), "it had been given up");
+    Shadow { echoes: true, ..Shadow::default() }.send(&mesh, broken()).await;
+    assert!(!is_ejected(&mesh), "its answer broke off with the request");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_takes_too_long_is_blamed_where_it_got_the_whole_request() {
+    let (mesh, stuck) = (mesh("timeout: 2s"), Shadow { reads_after: 5, ..Shadow::default() });
+    stuck.send(&mesh, too_much()).await;
+    assert!(!is_ejected(&mesh));
+    stuck.send(&mesh, slow(1, 100)).await;
+    assert!(is_ejected(&mesh));
 }

@@ -267,16 +267,26 @@ impl Shadow {
     }
 
     fn fail(mut self, failure: Failure) {
-        // Before it has a connection it is nobody's fault.
-        if failure != Failure::Timeout || self.taken.admission.is_connected() {
+        let failure = if self.broke_off() { Failure::LocalReset } else { failure };
+        // Before it has a connection it is nobody's fault, nor where it never got the whole request.
+        let late = self.taken.admission.is_connected() && !self.copy.as_ref().is_some_and(CopyFate::is_cut);
+        if failure != Failure::Timeout || late {
             self.report(Outcome::Failure(failure));
         }
         let (status, flags, _) = failure_reply(failure);
         self.record.answered(status, flags);
     }
 
+    /// Whether this side broke the request off, whatever the client makes of that.
+    fn broke_off(&self) -> bool {
+        self.copy.as_ref().is_some_and(CopyFate::broke_off)
+    }
+
+    /// Tells outlier detection, unless it was this side that broke the request off.
     fn report(&self, outcome: Outcome) {
-        self.target.cluster.report(self.taken.picked.endpoint(), outcome);
+        if !self.broke_off() {
+            self.target.cluster.report(self.taken.picked.endpoint(), outcome);
+        }
     }
 }
 

@@ -104,6 +104,9 @@ struct State {
     chunks: VecDeque<Bytes>,
     waiting: usize,
     end: Option<End>,
+    /// Whether it was cut off while it had a reader, and whether that was told.
+    cut: bool,
+    told: bool,
     reader_gone: bool,
     waker: Option<Waker>,
 }
@@ -125,6 +128,7 @@ impl Queue {
         if state.end.is_none() {
             if matches!(end, End::Cut) {
                 self.forget(&mut state);
+                state.cut = !state.reader_gone;
             }
             state.end = Some(end);
             self.ended.ended(Instant::now());
@@ -213,6 +217,16 @@ impl CopyFate {
     pub(super) fn poll_end(&self, cx: &mut Context<'_>) -> Poll<Instant> {
         self.queue.ended.poll(cx)
     }
+
+    /// Whether it was cut off before its reader had enough of it: the mirror is not the one that is late.
+    pub(super) fn is_cut(&self) -> bool {
+        self.queue.lock().cut
+    }
+
+    /// Whether its reader came to where it was cut off: what happens then is not the mirror's doing.
+    pub(super) fn broke_off(&self) -> bool {
+        self.queue.lock().told
+    }
 }
 
 impl Body for MirrorBody {
@@ -228,7 +242,10 @@ impl Body for MirrorBody {
         }
         match &mut state.end {
             Some(End::Whole(trailers)) => Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
-            Some(End::Cut) => Poll::Ready(Some(Err(BodyError::lagging()))),
+            Some(End::Cut) => {
+                state.told = true;
+                Poll::Ready(Some(Err(BodyError::lagging())))
+            }
             None => {
                 state.waker = Some(cx.waker().clone());
                 Poll::Pending
