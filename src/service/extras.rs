@@ -65,13 +65,13 @@ impl Exchange {
         }
     }
 
-    /// Gives every mirror a copy of the body; what is returned feeds them.
-    pub(super) fn copies(&mut self) -> Vec<Tap> {
+    /// Gives every mirror a copy of the body, which may have announced its length; what is returned feeds them.
+    pub(super) fn copies(&mut self, length: Option<u64>) -> Vec<Tap> {
         let mirrors = self.extras.as_mut().map_or(&mut [][..], |extras| &mut extras.mirrors);
         let pairs = mirrors.iter_mut().map(|target| {
             let (tap, body) = mirror_body::copy(target.slot.load());
             target.body = Some(body);
-            tap
+            tap.announced(length)
         });
         pairs.collect()
     }

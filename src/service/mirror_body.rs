@@ -88,7 +88,7 @@ impl Drop for MirrorSlot {
 /// A body and the end that feeds it.
 pub(super) fn copy(load: &Arc<MirrorLoad>) -> (Tap, MirrorBody) {
     let queue = Arc::new(Queue { load: Arc::clone(load), state: Mutex::default(), ended: UploadEnd::default() });
-    (Tap { queue: Arc::clone(&queue) }, MirrorBody { queue })
+    (Tap { queue: Arc::clone(&queue), length: None }, MirrorBody { queue })
 }
 
 #[derive(Debug)]
@@ -103,6 +103,8 @@ struct Queue {
 struct State {
     chunks: VecDeque<Bytes>,
     waiting: usize,
+    /// How much of it there was.
+    fed: u64,
     end: Option<End>,
     /// Whether it was cut off while it had a reader, and whether that was told.
     cut: bool,
@@ -144,19 +146,28 @@ impl Queue {
     }
 }
 
-/// The end that a copy is fed through. Dropped before [`Tap::finish`], it cuts the copy off.
+/// The end that a copy is fed through. Dropped before [`Tap::finish`], it cuts the copy off, unless that has the length
+/// that was announced.
 #[derive(Debug)]
 pub(super) struct Tap {
     queue: Arc<Queue>,
+    length: Option<u64>,
 }
 
 impl Tap {
+    /// The same for a body that announced its length, if it did: who reads that may not ask for more.
+    pub(super) fn announced(mut self, length: Option<u64>) -> Self {
+        self.length = length;
+        self
+    }
+
     /// Adds a chunk; `false` if the copy is cut off.
     pub(super) fn push(&self, chunk: &Bytes) -> bool {
         let mut state = self.queue.lock();
         if state.end.is_some() {
             return false;
         }
+        state.fed += chunk.len() as u64;
         if state.reader_gone {
             // Its time begins with the end of the request all the same.
             return true;
@@ -185,7 +196,8 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.queue.end(End::Cut);
+        let whole = self.length.is_some_and(|length| self.queue.lock().fed == length);
+        self.queue.end(if whole { End::Whole(None) } else { End::Cut });
     }
 }
 
@@ -286,6 +298,18 @@ mod tests {
         assert!(!tap.push(&large.slice(..1)), "what comes behind it has to wait for it");
         assert!(copy.frame().await.unwrap().is_err());
         assert_eq!(load.now(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_the_length_that_was_announced_is_whole() {
+        let load = Arc::new(MirrorLoad::new(1, BEHIND));
+        for (length, whole) in [(Some(4), true), (Some(5), false), (None, false)] {
+            let (tap, copy) = copy(&load);
+            let tap = tap.announced(length);
+            assert!(tap.push(&Bytes::from_static(b"some")));
+            drop(tap);
+            assert_eq!(copy.collect().await.is_ok(), whole, "{length:?}");
+        }
     }
 
     #[test]

@@ -353,7 +353,7 @@ where
         return (RequestBody::new(body), None);
     }
     let sized = !exchange.length_removed;
-    let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies());
+    let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies(body.size_hint().exact()));
     let hedging = exchange.hedge().is_some();
     let end = end.or_else(|| hedging.then(Arc::default));
     let keeping = hedging || exchange.retry().is_some();
