@@ -135,7 +135,8 @@ where
         return;
     }
     let mut draws = exchange.draws.clone();
-    let choice = Choice { hash: exchange.hash, original: exchange.original(), ..Choice::default() };
+    // What a rule hashes is for its own destinations: a mirror that hashes draws, as with any request without a hash.
+    let choice = Choice { original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
     let timeout = exchange.forward().and_then(|forward| forward.timeout).filter(|timeout| !timeout.is_zero());
     let timed = timeout.is_some() && target.cluster.settings().outlier.is_some();
