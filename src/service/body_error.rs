@@ -39,7 +39,7 @@ impl BodyError {
         Self { kind: Kind::Timeout }
     }
 
-    /// A later try reads the body now.
+    /// The try that read it was given up.
     pub(super) fn superseded() -> Self {
         Self { kind: Kind::Superseded }
     }
@@ -65,7 +65,7 @@ impl fmt::Display for BodyError {
         f.write_str(match self.kind {
             Kind::Inner(_) | Kind::BrokenOff => "the body broke off",
             Kind::Timeout => "the timeout of the route passed before the response was complete",
-            Kind::Superseded => "a later try of the request has the body",
+            Kind::Superseded => "the try that sent the body was given up",
             Kind::Lagging => "the mirror did not keep up with the request",
         })
     }

@@ -213,6 +213,9 @@ where
         if let Some(taken) = self.taken.take() {
             self.exchange.tried.push(taken.picked.endpoint().id);
         }
+        if let Some(upload) = &self.upload {
+            upload.give_up();
+        }
         true
     }
 

@@ -118,11 +118,7 @@ where
         if let Some(lost) = state.lost() {
             return Err(lost);
         }
-        state.generation += 1;
-        // It comes to know that it reads no more.
-        if let Some(before) = state.reading.take() {
-            before.wake();
-        }
+        state.supersede();
         // It may be read ahead for this one too.
         (state.begun, state.ahead) = (false, state.kept_bytes);
         Ok(self.reader(&state))
@@ -205,14 +201,14 @@ impl<B> Upload<B> {
         self.lock().read_at
     }
 
+    /// The try that reads it is over: what comes now is for the next one, and not for whoever still sends that try.
+    pub(super) fn give_up(&self) {
+        self.lock().supersede();
+    }
+
     /// No try follows: what was kept is forgotten as it is read.
     pub(super) fn keep_no_more(&self) {
-        let mut state = self.lock();
-        state.keeping = false;
-        // Between two tries the source was asked by somebody else.
-        if let Some(reading) = state.reading.take() {
-            reading.wake();
-        }
+        self.lock().keeping = false;
     }
 }
 
@@ -228,6 +224,14 @@ impl<B> State<B> {
             Self { failed: true, .. } => Some(Lost::Broken),
             Self { keeping: false, .. } => Some(Lost::Outgrown),
             _ => None,
+        }
+    }
+
+    /// Whoever may read reads no more, and comes to know it.
+    fn supersede(&mut self) {
+        self.generation += 1;
+        if let Some(before) = self.reading.take() {
+            before.wake();
         }
     }
 }

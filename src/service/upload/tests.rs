@@ -43,7 +43,7 @@ async fn every_try_reads_the_whole_body_with_its_trailers() {
         assert_eq!(whole.to_bytes().len(), 7);
     }
     let error = first.frame().await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("later try"), "{error}");
+    assert!(error.to_string().contains("given up"), "{error}");
 }
 
 #[tokio::test]
@@ -142,22 +142,29 @@ impl Body for Never {
 }
 
 #[tokio::test]
-async fn who_waits_with_a_reader_is_woken_when_another_reads_or_nobody() {
-    for again in [true, false] {
-        let upload = Upload::new(Never, true, vec![], None);
-        let mut first = RequestBody::shared(upload.read());
-        let mut waiting = tokio_test::task::spawn(first.frame());
-        assert!(waiting.poll().is_pending());
-        // Between the tries.
-        let mut lost = tokio_test::task::spawn(std::future::poll_fn(|cx| upload.poll_lost(cx)));
-        assert!(lost.poll().is_pending() && !waiting.is_woken());
-        match again {
-            true => drop(upload.read_again()),
-            false => upload.keep_no_more(),
-        }
-        assert!(waiting.is_woken());
-        assert_eq!(waiting.poll().is_ready(), again, "it reads on where it is the last");
-    }
+async fn who_waits_with_a_try_that_is_given_up_comes_to_know_it() {
+    let upload = Upload::new(Never, true, vec![], None);
+    let mut first = RequestBody::shared(upload.read());
+    let mut waiting = tokio_test::task::spawn(first.frame());
+    assert!(waiting.poll().is_pending());
+    upload.give_up();
+    assert!(waiting.is_woken());
+    assert!(matches!(waiting.poll(), Poll::Ready(Some(Err(_)))));
+    // Between the tries.
+    let mut lost = tokio_test::task::spawn(std::future::poll_fn(|cx| upload.poll_lost(cx)));
+    assert!(lost.poll().is_pending());
+}
+
+#[tokio::test]
+async fn a_try_that_is_given_up_never_sends_a_body_with_a_hole() {
+    let upload = Upload::new(listed([data(KEPT), data(1), data(5)]), true, vec![], None);
+    let mut first = RequestBody::shared(upload.read());
+    first.frame().await.unwrap().unwrap();
+    upload.give_up();
+    assert_eq!(std::future::poll_fn(|cx| upload.poll_lost(cx)).await, Lost::Outgrown);
+    upload.keep_no_more();
+    let error = first.collect().await.unwrap_err();
+    assert!(error.to_string().contains("given up"), "{error}");
 }
 
 #[tokio::test]
