@@ -3,20 +3,21 @@
 //! The body is read by one [`Reader`] at a time, that of the newest try. What it reads is kept until a response is
 //! taken, at most [`KEPT`] bytes; a body that outgrows that is never sent twice. Copies for mirrors are fed on the way.
 
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use self::state::{Reached, State};
 use super::body_error::BodyError;
 use super::completion::Unfinished;
 use super::mirror_body::Tap;
 use super::upload_end::UploadEnd;
 use crate::error::BoxError;
+
+mod state;
 
 /// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
 const KEPT: usize = 1024 * 1024;
@@ -29,29 +30,6 @@ pub(super) struct Upload<B> {
     /// The length that the body announced.
     length: Option<u64>,
     end: Option<Arc<UploadEnd>>,
-}
-
-struct State<B> {
-    /// What is still to come; `None` once it is at its end or broken.
-    source: Option<Pin<Box<B>>>,
-    /// Which reader may read.
-    generation: u32,
-    /// Who waits with that reader: the source wakes only who asked it last.
-    reading: Option<Waker>,
-    /// Whether the reader that may read has come to what was still to come.
-    begun: bool,
-    /// When all of it had been read.
-    read_at: Option<Instant>,
-    keeping: bool,
-    failed: bool,
-    /// How, for the reader that comes to it.
-    error: Option<BodyError>,
-    /// How much there is for the reader, or was, before it came to the rest.
-    ahead: usize,
-    kept: Vec<Bytes>,
-    kept_bytes: usize,
-    trailers: Option<HeaderMap>,
-    taps: Vec<Tap>,
 }
 
 /// Why a body cannot be read from its beginning again.
@@ -68,17 +46,6 @@ pub(super) struct Reader<B> {
     upload: Arc<Upload<B>>,
     generation: u32,
     reached: Reached,
-}
-
-/// How far a reader has come.
-#[derive(Default)]
-struct Reached {
-    /// The next of the kept chunks to read.
-    position: usize,
-    delivered: u64,
-    trailers_read: bool,
-    /// Whether that was all.
-    ended: bool,
 }
 
 impl<B> Upload<B>
@@ -215,143 +182,6 @@ impl<B> Upload<B> {
 impl<B: Send> Unfinished for Upload<B> {
     fn is_broken(&self) -> bool {
         Upload::is_broken(self)
-    }
-}
-
-impl<B> State<B> {
-    fn lost(&self) -> Option<Lost> {
-        match self {
-            Self { failed: true, .. } => Some(Lost::Broken),
-            Self { keeping: false, .. } => Some(Lost::Outgrown),
-            _ => None,
-        }
-    }
-
-    /// Whoever may read reads no more, and comes to know it.
-    fn supersede(&mut self) {
-        self.generation += 1;
-        if let Some(before) = self.reading.take() {
-            before.wake();
-        }
-    }
-}
-
-impl<B> State<B>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    /// The next chunk of what is still to come, which is kept and copied as it should; `None` at the end.
-    fn poll_source(&mut self, end: Option<&UploadEnd>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
-        let Some(source) = &mut self.source else {
-            // One that broke off has no end, whoever reads it.
-            let error = self.failed.then(|| self.error.take().unwrap_or_else(BodyError::broken_off));
-            return Poll::Ready(error.map(Err));
-        };
-        let frame = match ready!(source.as_mut().poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                self.source = None;
-                self.failed = true;
-                self.taps.clear();
-                return Poll::Ready(Some(Err(BodyError::new(error))));
-            }
-            None => {
-                self.finish(end);
-                return Poll::Ready(None);
-            }
-        };
-        match frame.into_data() {
-            Ok(mut data) => {
-                let chunk = data.copy_to_bytes(data.remaining());
-                self.taps.retain(|tap| tap.push(&chunk));
-                self.keep(&chunk);
-                if self.source.as_ref().is_some_and(|source| source.is_end_stream()) {
-                    self.finish(end);
-                }
-                Poll::Ready(Some(Ok(chunk)))
-            }
-            Err(frame) => {
-                self.trailers = frame.into_trailers().ok();
-                self.finish(end);
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    fn keep(&mut self, chunk: &Bytes) {
-        if !self.keeping || chunk.is_empty() {
-            return;
-        }
-        if self.kept_bytes + chunk.len() > KEPT || self.kept.len() >= PIECES {
-            self.keeping = false;
-            return;
-        }
-        self.kept_bytes += chunk.len();
-        self.kept.push(chunk.clone());
-    }
-
-    fn finish(&mut self, end: Option<&UploadEnd>) {
-        self.source = None;
-        for tap in self.taps.drain(..) {
-            tap.finish(self.trailers.clone());
-        }
-        self.note_end(end);
-    }
-
-    /// Nothing more comes, whether or not the source says so.
-    fn note_end(&mut self, end: Option<&UploadEnd>) {
-        let read_at = *self.read_at.get_or_insert_with(Instant::now);
-        if let Some(end) = end {
-            end.ended(read_at);
-        }
-    }
-
-    /// Whether nothing follows what was reached.
-    fn is_read(&self, reached: &Reached) -> bool {
-        self.source.is_none()
-            && !self.failed
-            && reached.position >= self.kept.len()
-            && (self.trailers.is_none() || reached.trailers_read)
-    }
-
-    /// The next frame for the reader that may read.
-    fn poll_reader(
-        &mut self,
-        reached: &mut Reached,
-        length: Option<u64>,
-        end: Option<&UploadEnd>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(chunk) = self.kept.get(reached.position) {
-            reached.position += 1;
-            reached.delivered += chunk.len() as u64;
-            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
-        }
-        self.begun = true;
-        match ready!(self.poll_source(end, cx)) {
-            Some(Ok(chunk)) => {
-                reached.delivered += chunk.len() as u64;
-                // Whoever sends a body of a known length may not ask for more.
-                if length == Some(reached.delivered) {
-                    self.note_end(end);
-                }
-                if self.keeping {
-                    reached.position = self.kept.len();
-                } else {
-                    // Everything kept has been read, and nobody will read it again.
-                    self.kept = Vec::new();
-                    reached.position = 0;
-                }
-                Poll::Ready(Some(Ok(Frame::data(chunk))))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => {
-                let trailers = self.trailers.clone().filter(|_| !reached.trailers_read);
-                reached.trailers_read = true;
-                Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
-            }
-        }
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
 
 use super::super::mirror_body::{self, MirrorLoad};
