@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
-use http_body::Frame;
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use mesh_router::outcome::{Failure, FailureError};
@@ -45,10 +45,16 @@ struct Timed {
     start: Instant,
     frames: VecDeque<(u64, Option<Bytes>)>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// What it tells of its length.
+    size: SizeHint,
 }
 
 fn timed(frames: impl IntoIterator<Item = (u64, Option<Bytes>)>) -> Body {
-    Timed { start: Instant::now(), frames: frames.into_iter().collect(), sleep: None }.boxed_unsync()
+    timed_of(frames, SizeHint::default())
+}
+
+fn timed_of(frames: impl IntoIterator<Item = (u64, Option<Bytes>)>, size: SizeHint) -> Body {
+    Timed { start: Instant::now(), frames: frames.into_iter().collect(), sleep: None, size }.boxed_unsync()
 }
 
 impl http_body::Body for Timed {
@@ -68,6 +74,10 @@ impl http_body::Body for Timed {
             None => Err(io::ErrorKind::UnexpectedEof.into()),
         });
         Poll::Ready(frame)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size
     }
 }
 
@@ -368,4 +378,30 @@ async fn a_length_that_the_rule_removes_is_not_told_by_the_body() {
             assert_eq!(*seen.lock().unwrap(), vec![(None, told); tries], "{rule}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_try_that_is_gone_does_not_keep_the_end_of_the_body_from_the_first() {
+    let number = Arc::new(Mutex::new(0));
+    let service = service_fn(move |request: Sent| {
+        let number = std::mem::replace(&mut *number.lock().unwrap(), 1);
+        // A connection is a task of its own.
+        let sent = tokio::spawn(async move {
+            let read = request.into_body().collect();
+            if number == 1 {
+                let _ = timeout(Duration::from_millis(50), read).await;
+                return Err(BoxError::from(FailureError::new(Failure::RemoteReset, io::Error::other("told to"))));
+            }
+            read.await?;
+            Ok(Response::new(full(b"")))
+        });
+        async move { sent.await.unwrap() }
+    });
+    // All that was announced is there long before the end.
+    let body = timed_of([(0, text("four")), (3, text(""))], SizeHint::with_exact(4));
+    let policy = RequestPolicy::new().hedge_after(seconds(1));
+    let request = Request::put("http://shop.test/").extension(policy).body(body).unwrap();
+    let service = MeshRouter::new(&mesh("retries: {attempts: 0}")).layer(service);
+    let response = timeout(seconds(60), service.oneshot(request)).await.expect("it ends").unwrap();
+    assert_eq!((response.status().as_u16(), attempts(&response)), (200, 2));
 }

@@ -146,7 +146,7 @@ where
         self.exchange.tried.pop();
         let (taken, aim) = aimed.ok()?;
         let body = match &self.upload {
-            Some(upload) => RequestBody::shared(upload.read_beside()).sized(!self.exchange.length_removed),
+            Some(upload) => RequestBody::shared(upload.read_beside().ok()?).sized(!self.exchange.length_removed),
             None => RequestBody::empty(),
         };
         Some((Request::from_parts(head, body.with_aim(aim)), taken))

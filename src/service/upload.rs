@@ -1,15 +1,17 @@
 //! A request body that may have to be sent again: [`Upload`] keeps what was read of it, up to a bound.
 //!
-//! The body is read by one [`Reader`] at a time, that of the newest try. What it reads is kept until a response is
-//! taken, at most [`KEPT`] bytes; a body that outgrows that is never sent twice. Copies for mirrors are fed on the way.
+//! The body is read by one [`Reader`] at a time, that of the newest try, or by two where a second try goes beside the
+//! first. What is read is kept until a response is taken, at most [`KEPT`] bytes; a body that outgrows that is never sent
+//! twice. Copies for mirrors are fed on the way.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use self::both::{Both, Which};
 use self::state::{Reached, State};
 use super::body_error::BodyError;
 use super::completion::Unfinished;
@@ -17,6 +19,7 @@ use super::mirror_body::Tap;
 use super::upload_end::UploadEnd;
 use crate::error::BoxError;
 
+mod both;
 mod state;
 
 /// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
@@ -45,6 +48,8 @@ pub(super) enum Lost {
 pub(super) struct Reader<B> {
     upload: Arc<Upload<B>>,
     generation: u32,
+    /// Which of two it is.
+    which: Which,
     reached: Reached,
 }
 
@@ -60,6 +65,7 @@ where
             source: Some(Box::pin(body)),
             generation: 0,
             reading: None,
+            both: None,
             begun: false,
             read_at: None,
             keeping,
@@ -76,7 +82,7 @@ where
 
     /// Reads it for the first time.
     pub(super) fn read(self: &Arc<Self>) -> Reader<B> {
-        self.reader(&self.lock())
+        self.reader(&self.lock(), Which::First)
     }
 
     /// Reads from the beginning again. Readers made before read no more.
@@ -88,17 +94,27 @@ where
         state.supersede();
         // It may be read ahead for this one too.
         (state.begun, state.ahead) = (false, state.kept_bytes);
-        Ok(self.reader(&state))
+        Ok(self.reader(&state, Which::First))
     }
 
-    /// Reads from the beginning, beside the reader there is: for a body that has been kept to its end.
-    pub(super) fn read_beside(self: &Arc<Self>) -> Reader<B> {
-        self.reader(&self.lock())
+    /// Reads from the beginning, beside the one reader there is: for a body of which all data has been kept. Its end may
+    /// be yet to come, and comes to both.
+    pub(super) fn read_beside(self: &Arc<Self>) -> Result<Reader<B>, Lost> {
+        let mut state = self.lock();
+        if let Some(lost) = state.lost() {
+            return Err(lost);
+        }
+        let both = Both::default();
+        if let Some(first) = state.reading.take() {
+            both.wait(Which::First, &first);
+        }
+        state.both = Some(Arc::new(both));
+        Ok(self.reader(&state, Which::Second))
     }
 
-    fn reader(self: &Arc<Self>, state: &State<B>) -> Reader<B> {
+    fn reader(self: &Arc<Self>, state: &State<B>, which: Which) -> Reader<B> {
         // One that came to nothing is sent as one of which that was not known, as it was before.
-        Reader { upload: Arc::clone(self), generation: state.generation, reached: Reached::default() }
+        Reader { upload: Arc::clone(self), generation: state.generation, which, reached: Reached::default() }
     }
 
     /// When the body had been read to its end, which is told here only of one with an [`UploadEnd`]; otherwise the task
@@ -195,10 +211,26 @@ where
         if state.generation != self.generation {
             return Poll::Ready(Some(Err(BodyError::superseded())));
         }
-        let frame = state.poll_reader(&mut self.reached, self.upload.length, self.upload.end.as_deref(), cx);
-        if frame.is_pending() && !state.reading.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            state.reading = Some(cx.waker().clone());
-        }
+        let (length, end) = (self.upload.length, self.upload.end.as_deref());
+        let frame = match state.both.clone() {
+            Some(both) => {
+                both.wait(self.which, cx.waker());
+                let waker = Waker::from(Arc::clone(&both));
+                let frame = state.poll_reader(&mut self.reached, length, end, &mut Context::from_waker(&waker));
+                if frame.is_ready() {
+                    // The source may have no need to wake anybody for what it gave.
+                    both.wake();
+                }
+                frame
+            }
+            None => {
+                let frame = state.poll_reader(&mut self.reached, length, end, cx);
+                if frame.is_pending() && !state.reading.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    state.reading = Some(cx.waker().clone());
+                }
+                frame
+            }
+        };
         self.reached.ended = state.is_read(&self.reached);
         frame
     }

@@ -1,13 +1,15 @@
 //! What has been read of a body and is still to come: [`State`].
 
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use tokio::time::Instant;
 
+use super::both::Both;
 use super::{KEPT, Lost, PIECES};
 use crate::error::BoxError;
 use crate::service::body_error::BodyError;
@@ -22,6 +24,8 @@ pub(super) struct State<B> {
     pub(super) generation: u32,
     /// Who waits with that reader: the source wakes only who asked it last.
     pub(super) reading: Option<Waker>,
+    /// Who waits with either, while there are two.
+    pub(super) both: Option<Arc<Both>>,
     /// Whether the reader that may read has come to what was still to come.
     pub(super) begun: bool,
     /// When all of it had been read.
@@ -63,6 +67,9 @@ impl<B> State<B> {
         self.generation += 1;
         if let Some(before) = self.reading.take() {
             before.wake();
+        }
+        if let Some(both) = self.both.take() {
+            both.wake();
         }
     }
 }
@@ -171,13 +178,11 @@ where
                 if length == Some(reached.delivered) {
                     self.note_end(end);
                 }
-                if self.keeping {
-                    reached.position = self.kept.len();
-                } else {
+                if !self.keeping && self.both.is_none() {
                     // Everything kept has been read, and nobody will read it again.
                     self.kept = Vec::new();
-                    reached.position = 0;
                 }
+                reached.position = self.kept.len();
                 Poll::Ready(Some(Ok(Frame::data(chunk))))
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error))),

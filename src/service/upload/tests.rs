@@ -6,6 +6,7 @@ use std::pin::Pin;
 
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt;
+use tokio::sync::mpsc;
 
 use super::super::mirror_body::{self, MirrorLoad};
 use super::super::request_body::RequestBody;
@@ -79,7 +80,7 @@ async fn what_is_read_ahead_is_there_for_all_readers() {
     upload.read_ahead(cx);
     assert!(upload.poll_end(cx).is_ready());
     assert!(first.frame().await.unwrap().unwrap().is_data());
-    let second = RequestBody::shared(upload.read_beside()).collect().await.unwrap();
+    let second = RequestBody::shared(upload.read_beside().unwrap()).collect().await.unwrap();
     assert_eq!((second.to_bytes().len(), first.collect().await.unwrap().to_bytes().len()), (7, 4));
     // Of one that is not kept nothing is lost, and what a try has begun to read is its own.
     let large = Upload::new(listed([data(KEPT), data(1), data(1)]), true, vec![], None);
@@ -200,21 +201,61 @@ async fn the_end_is_told_once_and_to_those_who_wait() {
     assert_eq!(waiting.poll(), Poll::Ready(Instant::now()));
 }
 
+/// A body that tells its length.
+struct Announced<B>(B, u64);
+
+impl<B: Body<Data = Bytes, Error = io::Error> + Unpin> Body for Announced<B> {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.1)
+    }
+}
+
+/// What is sent, until the sender is gone; only who asked last is woken.
+struct Fed(mpsc::UnboundedReceiver<Bytes>);
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        self.0.poll_recv(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
+    }
+}
+
+#[tokio::test]
+async fn the_end_comes_to_both_readers_whoever_asked_last() {
+    for gone in [false, true] {
+        let (feed, fed) = mpsc::unbounded_channel();
+        feed.send(Bytes::from_static(b"four")).unwrap();
+        let upload = Upload::new(Announced(Fed(fed), 4), true, vec![], Some(Arc::default()));
+        let mut first = RequestBody::shared(upload.read());
+        assert!(first.frame().await.unwrap().unwrap().is_data());
+        // So much is told, and a second try begins.
+        assert!(upload.poll_end(&mut Context::from_waker(Waker::noop())).is_ready());
+        let mut waits = tokio_test::task::spawn(first.frame());
+        assert!(waits.poll().is_pending());
+        let mut second = RequestBody::shared(upload.read_beside().unwrap());
+        assert!(second.frame().await.unwrap().unwrap().is_data());
+        let mut asks = tokio_test::task::spawn(second.frame());
+        assert!(waits.poll().is_pending() && asks.poll().is_pending());
+        drop(feed);
+        assert!(waits.is_woken() && asks.is_woken());
+        if !gone {
+            assert!(matches!(asks.poll(), Poll::Ready(None)));
+        }
+        assert!(matches!(waits.poll(), Poll::Ready(None)), "{gone}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_is_known_with_the_last_byte_of_a_length_that_was_announced() {
-    struct Announced(Listed, u64);
-    impl Body for Announced {
-        type Data = Bytes;
-        type Error = io::Error;
-
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-            Pin::new(&mut self.0).poll_frame(cx)
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(self.1)
-        }
-    }
     let end = Arc::new(UploadEnd::default());
     let upload = Upload::new(Announced(listed([data(3), data(4)]), 7), true, vec![], Some(end.clone()));
     let mut body = RequestBody::shared(upload.read());
