@@ -202,7 +202,9 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    story.read_ahead(cx);
+    if let Poll::Ready(reply) = story.read_ahead(cx) {
+        return Poll::Ready(Ended::Refused(reply));
+    }
     poll_deadline(&mut story.exchange.deadline, timer, trying, cx).map(Ended::Expired)
 }
 

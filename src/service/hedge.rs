@@ -97,10 +97,12 @@ impl<F> Hedge<F> {
             let (which, ended) = match self.poll_calls(call, cx) {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => {
+                    if let Poll::Ready(reply) = story.read_ahead(cx) {
+                        return Poll::Ready(Ended::Refused(reply));
+                    }
                     if self.goes_on(story, cx) {
                         continue;
                     }
-                    story.read_ahead(cx);
                     match ready!(self.poll_clock(story, call.is_some(), timer, cx)) {
                         Passed::Due => {
                             self.begin(story, cx);
@@ -171,11 +173,8 @@ impl<F> Hedge<F> {
                 }
                 Poll::Ready(_) => {}
                 Poll::Pending => {
-                    upload.read_ahead(cx);
-                    if upload.poll_end(cx).is_pending() {
-                        self.step = Step::Reading;
-                        return;
-                    }
+                    self.step = Step::Reading;
+                    return;
                 }
             }
         }
@@ -195,7 +194,6 @@ impl<F> Hedge<F> {
         match &self.step {
             Step::Reading => {
                 let Some(upload) = story.upload() else { return false };
-                upload.read_ahead(cx);
                 let Poll::Ready(end) = upload.poll_end(cx) else { return false };
                 self.step = Step::after(end, self.after);
                 true

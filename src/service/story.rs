@@ -1,7 +1,7 @@
 //! The tries of one request and the pauses between them: [`Story`].
 
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::request::Parts;
@@ -187,12 +187,16 @@ where
         }
     }
 
-    /// Reads what a try does not read yet, where a timeout begins with its end.
-    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
-        if let Some(upload) = &self.upload
-            && self.exchange.deadline.waits_for_end()
-        {
-            upload.read_ahead(cx);
+    /// Reads what no try reads yet, where a timeout begins with its end, a second try waits for that, or its client may
+    /// leave meanwhile. Ready with the answer if it broke off: no try is to be blamed, nor waits any longer.
+    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) -> Poll<LocalReply> {
+        let Exchange { listener, deadline, attempts, .. } = &*self.exchange;
+        let awaited = listener.is_some() || deadline.waits_for_end() || self.exchange.hedge().is_some();
+        match &self.upload {
+            Some(upload) if awaited => {
+                upload.read_ahead(cx).map(|error| LocalReply::failure(Failure::LocalReset, error.into(), *attempts > 1))
+            }
+            _ => Poll::Pending,
         }
     }
 

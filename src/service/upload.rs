@@ -63,6 +63,7 @@ where
         let length = body.size_hint().exact();
         let state = State {
             source: Some(Box::pin(body)),
+            left: length,
             generation: 0,
             reading: None,
             both: None,
@@ -124,13 +125,13 @@ where
     }
 
     /// Reads what there is of a body that no try has begun to read, as far as a buffer goes. It is kept for the try,
-    /// whatever it is.
-    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) {
+    /// whatever it is. Ready with how it broke off.
+    pub(super) fn read_ahead(&self, cx: &mut Context<'_>) -> Poll<BodyError> {
         let mut state = self.lock();
         for _ in 0..PIECES {
             let kept = state.kept.len();
             if state.begun || state.failed || state.ahead >= KEPT || kept >= PIECES {
-                return;
+                return Poll::Pending;
             }
             match state.poll_source(self.end.as_deref(), cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
@@ -139,12 +140,13 @@ where
                         state.kept.push(chunk);
                     }
                 }
-                Poll::Ready(Some(Err(error))) => state.error = Some(error),
-                Poll::Ready(None) | Poll::Pending => return,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(error),
+                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
         // Pieces of nothing may go on, and nobody else wakes the task.
         cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads on for the next try while there is none. Ready once there can be none; the task is woken whenever there may
@@ -211,12 +213,12 @@ where
         if state.generation != self.generation {
             return Poll::Ready(Some(Err(BodyError::superseded())));
         }
-        let (length, end) = (self.upload.length, self.upload.end.as_deref());
+        let end = self.upload.end.as_deref();
         let frame = match state.both.clone() {
             Some(both) => {
                 both.wait(self.which, cx.waker());
                 let waker = Waker::from(Arc::clone(&both));
-                let frame = state.poll_reader(&mut self.reached, length, end, &mut Context::from_waker(&waker));
+                let frame = state.poll_reader(&mut self.reached, end, &mut Context::from_waker(&waker));
                 if frame.is_ready() {
                     // The source may have no need to wake anybody for what it gave.
                     both.wake();
@@ -224,7 +226,7 @@ where
                 frame
             }
             None => {
-                let frame = state.poll_reader(&mut self.reached, length, end, cx);
+                let frame = state.poll_reader(&mut self.reached, end, cx);
                 if frame.is_pending() && !state.reading.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                     state.reading = Some(cx.waker().clone());
                 }

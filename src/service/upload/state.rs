@@ -20,6 +20,8 @@ use crate::service::upload_end::UploadEnd;
 pub(super) struct State<B> {
     /// What is still to come; `None` once it is at its end or broken.
     pub(super) source: Option<Pin<Box<B>>>,
+    /// How much of the length that it announced.
+    pub(super) left: Option<u64>,
     /// Which reader may read.
     pub(super) generation: u32,
     /// Who waits with that reader: the source wakes only who asked it last.
@@ -108,6 +110,11 @@ where
                 let chunk = data.copy_to_bytes(data.remaining());
                 self.taps.retain(|tap| tap.push(&chunk));
                 self.keep(&chunk);
+                // Whoever sends a body of a known length may not ask for more.
+                self.left = self.left.map(|left| left.saturating_sub(chunk.len() as u64));
+                if self.left == Some(0) {
+                    self.note_end(end);
+                }
                 if self.source.as_ref().is_some_and(|source| source.is_end_stream()) {
                     self.finish(end);
                 }
@@ -161,7 +168,6 @@ where
     pub(super) fn poll_reader(
         &mut self,
         reached: &mut Reached,
-        length: Option<u64>,
         end: Option<&UploadEnd>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -174,10 +180,6 @@ where
         match ready!(self.poll_source(end, cx)) {
             Some(Ok(chunk)) => {
                 reached.delivered += chunk.len() as u64;
-                // Whoever sends a body of a known length may not ask for more.
-                if length == Some(reached.delivered) {
-                    self.note_end(end);
-                }
                 if !self.keeping && self.both.is_none() {
                     // Everything kept has been read, and nobody will read it again.
                     self.kept = Vec::new();

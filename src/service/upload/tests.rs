@@ -77,7 +77,7 @@ async fn what_is_read_ahead_is_there_for_all_readers() {
     let mut first = RequestBody::shared(upload.read());
     let cx = &mut Context::from_waker(std::task::Waker::noop());
     assert!(upload.poll_end(cx).is_pending());
-    upload.read_ahead(cx);
+    assert!(upload.read_ahead(cx).is_pending());
     assert!(upload.poll_end(cx).is_ready());
     assert!(first.frame().await.unwrap().unwrap().is_data());
     let second = RequestBody::shared(upload.read_beside().unwrap()).collect().await.unwrap();
@@ -85,19 +85,19 @@ async fn what_is_read_ahead_is_there_for_all_readers() {
     // Of one that is not kept nothing is lost, and what a try has begun to read is its own.
     let large = Upload::new(listed([data(KEPT), data(1), data(1)]), true, vec![], None);
     let mut only = RequestBody::shared(large.read());
-    large.read_ahead(cx);
+    assert!(large.read_ahead(cx).is_pending());
     assert!(large.is_whole() && large.lock().source.is_some(), "a buffer holds no more");
     for _ in 0..3 {
         assert!(only.frame().await.unwrap().unwrap().is_data());
-        large.read_ahead(cx);
+        assert!(large.read_ahead(cx).is_pending());
     }
     assert!(only.frame().await.is_none() && !large.is_whole());
-    // How it broke off is told to the one who comes to it.
+    // How it broke off is told to whoever reads it.
     let broken = Upload::new(listed([data(1), Err(io::ErrorKind::BrokenPipe.into())]), false, vec![], None);
     let reader = RequestBody::shared(broken.read());
-    broken.read_ahead(cx);
-    let error = reader.collect().await.unwrap_err();
+    let Poll::Ready(error) = broken.read_ahead(cx) else { panic!("it broke off") };
     assert!(std::error::Error::source(&error).unwrap().is::<io::Error>());
+    assert!(reader.collect().await.is_err() && broken.read_ahead(cx).is_pending(), "once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,7 +106,7 @@ async fn what_is_read_ahead_is_so_many_pieces_at_most_and_none_of_nothing() {
         let pieces = Listed((0..number).map(|_| data(size)).collect());
         let upload = Upload::new(pieces, false, vec![], Some(Arc::default()));
         let ends = std::future::poll_fn(|cx| {
-            upload.read_ahead(cx);
+            assert!(upload.read_ahead(cx).is_pending());
             upload.poll_end(cx)
         });
         let mut ends = tokio_test::task::spawn(ends);
@@ -268,6 +268,12 @@ async fn the_end_is_known_with_the_last_byte_of_a_length_that_was_announced() {
     tokio::time::advance(std::time::Duration::from_secs(1)).await;
     assert!(body.frame().await.is_none());
     assert_eq!(upload.read_at(), read_at, "once");
+    // Whoever reads it.
+    let (feed, fed) = mpsc::unbounded_channel();
+    feed.send(Bytes::from_static(b"four")).unwrap();
+    let upload = Upload::new(Announced(Fed(fed), 4), true, vec![], None);
+    assert!(upload.read_ahead(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(upload.read_at(), Some(Instant::now()));
 }
 
 #[tokio::test]
