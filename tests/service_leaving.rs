@@ -7,13 +7,14 @@ mod shop;
 use std::io;
 use std::mem;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame};
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty, Full};
 use mesh_router::service::{MeshRouter, RequestBody, RequestPolicy, ResponseFlags, RouteInfo};
 use mesh_router::{BoxError, Mesh};
 use tokio::time::{Instant, Sleep, sleep, timeout};
@@ -82,4 +83,53 @@ async fn a_try_that_waits_for_its_connection_waits_no_longer_than_the_client() {
         let snapshot = mesh.snapshot();
         assert!(snapshot.clusters().all(|cluster| cluster.view().iter().all(|server| server.ejected.is_none())));
     }
+}
+
+const HELD: &str = "fault: {delay: {fixedDelay: 3s, percentage: {value: 100}}}";
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_a_fault_holds_back_ends_with_its_client() {
+    let mesh = shop::at_gateway(HELD);
+    let never = service_fn(async |_: Request<RequestBody<Leaves>>| {
+        Err::<Response<Empty<Bytes>>, BoxError>("it was sent".into())
+    });
+    let began = Instant::now();
+    let request = Request::put("http://shop.test/").body(Leaves::new()).unwrap();
+    let service = MeshRouter::new(&mesh).with_origin(shop::listener()).layer(never);
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), began.elapsed()), (503, seconds(2)));
+    let info = response.extensions().get::<RouteInfo>().unwrap();
+    let flags = ResponseFlags::DELAY_INJECTED | ResponseFlags::LOCAL_RESET;
+    assert_eq!((info.attempts(), info.flags()), (0, flags));
+    drop(response);
+    shop::nothing_is_left(&mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_while_a_fault_held_it_back_is_sent_copied_and_timed_as_ever() {
+    let rule = "timeout: 5s\nretries: {attempts: 1, retryOn: '503', backoff: 1ms}\nmirror: {host: shop.test}";
+    let mesh = shop::at_gateway(&format!("{HELD}\n{rule}"));
+    let lengths: Arc<Mutex<Vec<usize>>> = Arc::default();
+    let kept = lengths.clone();
+    let fails = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let lengths = kept.clone();
+        async move {
+            let length = request.into_body().collect().await?.to_bytes().len();
+            let again = {
+                let mut lengths = lengths.lock().unwrap();
+                lengths.push(length);
+                lengths.len() > 2
+            };
+            if again {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, BoxError>(Response::builder().status(503).body(Empty::<Bytes>::new()).unwrap())
+        }
+    });
+    let began = Instant::now();
+    let request = Request::put("http://shop.test/").body(Full::from("four")).unwrap();
+    let service = MeshRouter::new(&mesh).with_origin(shop::listener()).layer(fails);
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), began.elapsed()), (504, seconds(3 + 5)));
+    assert_eq!(*lengths.lock().unwrap(), [4, 4, 4], "the first try, its copy, the second try");
 }

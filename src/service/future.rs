@@ -129,13 +129,13 @@ where
 {
     loop {
         let ended = match story.phase {
-            Phase::Delay(until) => {
-                ready!(poll_until(timer, until, cx));
-                match story.undelay() {
+            Phase::Delay(until) => match poll_until(timer, until, cx) {
+                Poll::Ready(()) => match story.undelay() {
                     Ok(()) => continue,
                     Err(reply) => Ended::Refused(reply),
-                }
-            }
+                },
+                Poll::Pending => Ended::Refused(ready!(story.read_ahead(cx))),
+            },
             Phase::BackOff(until) => {
                 if let Some(upload) = story.upload()
                     && let Poll::Ready(lost) = upload.poll_lost(cx)

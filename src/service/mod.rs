@@ -111,6 +111,7 @@ mod router;
 mod saved_head;
 mod spares;
 mod story;
+mod unsent;
 mod upload;
 mod upload_end;
 

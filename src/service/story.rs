@@ -21,6 +21,7 @@ use super::request_body::{Aim, RequestBody};
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
+use super::unsent::{Unsent, first_body};
 use super::upload::Upload;
 use crate::error::BoxError;
 use crate::outcome::{Failure, Outcome};
@@ -33,7 +34,7 @@ pub(super) struct Story<S, B> {
     /// The service for whatever comes after the first try; `None` if nothing can.
     pub(super) again: Option<S>,
     /// The request itself while a fault delays it.
-    delayed: Option<Box<(Parts, B)>>,
+    delayed: Option<Box<(Parts, Unsent<B>)>>,
     /// Its body, if that has to be shared.
     upload: Option<Arc<Upload<B>>>,
     /// What the try holds of the cluster.
@@ -83,22 +84,31 @@ where
 
     /// A request that was admitted and whose first try is made once the service is asked for it.
     pub(super) fn waiting(exchange: Box<Exchange>, again: S, head: Parts, body: B) -> Self {
-        let (delayed, again) = (Some(Box::new((head, body))), Some(again));
+        let (delayed, again) = (Some(Box::new((head, Unsent::Whole(body)))), Some(again));
         Self { phase: Phase::Waiting, delayed, again, ..Self::new(exchange) }
     }
 
     /// A request that a fault holds back.
     pub(super) fn delayed(exchange: Box<Exchange>, again: S, delay: Duration, head: Parts, body: B) -> Self {
         let phase = Phase::Delay(Instant::now() + delay);
-        Self { phase, ..Self::waiting(exchange, again, head, body) }
+        let (delayed, again) = (Some(Box::new((head, Unsent::held(&exchange, body)))), Some(again));
+        Self { phase, delayed, again, ..Self::new(exchange) }
     }
 
     /// Points the head of a request that was admitted at its first endpoint; the body that goes there with it, now.
     pub(super) fn first_try(&mut self, head: &mut Parts, body: B) -> Result<RequestBody<B>, LocalReply> {
+        self.first_try_of(head, |exchange| first_body(exchange, body))
+    }
+
+    fn first_try_of(
+        &mut self,
+        head: &mut Parts,
+        body: impl FnOnce(&mut Exchange) -> (RequestBody<B>, Option<Arc<Upload<B>>>),
+    ) -> Result<RequestBody<B>, LocalReply> {
         self.exchange.note_connect(head);
         let aim = self.aim(head);
         // Also a try that a fault ends may be followed by another, which needs the body.
-        let (mut body, upload) = first_body(&mut self.exchange, body);
+        let (mut body, upload) = body(&mut self.exchange);
         self.upload = upload;
         body.aim_at(aim?);
         Ok(body)
@@ -157,7 +167,7 @@ where
         match self.delayed.take() {
             Some(delayed) => {
                 let (mut head, body) = *delayed;
-                let body = self.first_try(&mut head, body)?;
+                let body = self.first_try_of(&mut head, |exchange| body.first(exchange))?;
                 Ok(Request::from_parts(head, body))
             }
             None => self.next_try(),
@@ -192,7 +202,8 @@ where
     pub(super) fn read_ahead(&self, cx: &mut Context<'_>) -> Poll<LocalReply> {
         let Exchange { listener, deadline, attempts, .. } = &*self.exchange;
         let awaited = listener.is_some() || deadline.waits_for_end() || self.exchange.hedge().is_some();
-        match &self.upload {
+        let held = self.delayed.as_ref().and_then(|delayed| delayed.1.upload());
+        match self.upload.as_deref().or(held) {
             Some(upload) if awaited => {
                 upload.read_ahead(cx).map(|error| LocalReply::failure(Failure::LocalReset, error.into(), *attempts > 1))
             }
@@ -343,32 +354,6 @@ where
         let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
         reply.tried_at(endpoint).into_result(exchange)
     }
-}
-
-/// The body as it is sent first, shared if more than that may read it or its end has to be known.
-pub(super) fn first_body<B>(exchange: &mut Exchange, body: B) -> (RequestBody<B>, Option<Arc<Upload<B>>>)
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    if body.is_end_stream() {
-        if exchange.tells_service_time() || !exchange.deadline.is_none() {
-            let read_at = exchange.arrived();
-            exchange.read_at = exchange.tells_service_time().then_some(read_at);
-            exchange.deadline.begin(read_at);
-        }
-        return (RequestBody::new(body), None);
-    }
-    let sized = !exchange.length_removed;
-    let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies(body.size_hint().exact()));
-    let hedging = exchange.hedge().is_some();
-    let end = end.or_else(|| hedging.then(Arc::default));
-    let keeping = hedging || exchange.retry().is_some();
-    if !keeping && taps.is_empty() && end.is_none() && !exchange.tells_service_time() {
-        return (RequestBody::new(body).sized(sized), None);
-    }
-    let upload = Upload::new(body, keeping, taps, end);
-    (RequestBody::shared(upload.read()).sized(sized), Some(upload))
 }
 
 /// The upstream's answer, as the client gets it.

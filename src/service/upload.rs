@@ -60,6 +60,11 @@ where
 {
     /// Shares `body`. It is kept for further tries if `keeping`, fed to `taps`, and `end` is told of its end.
     pub(super) fn new(body: B, keeping: bool, taps: Vec<Tap>, end: Option<Arc<UploadEnd>>) -> Arc<Self> {
+        Self::held(body).share(keeping, taps, end)
+    }
+
+    /// A body that is held back before it is known who reads it. It may be read ahead.
+    pub(super) fn held(body: B) -> Self {
         let length = body.size_hint().exact();
         let state = State {
             source: Some(Box::pin(body)),
@@ -69,16 +74,24 @@ where
             both: None,
             begun: false,
             read_at: None,
-            keeping,
+            keeping: false,
             failed: false,
             error: None,
             ahead: 0,
             kept: Vec::new(),
             kept_bytes: 0,
             trailers: None,
-            taps,
+            taps: Vec::new(),
         };
-        Arc::new(Self { state: Mutex::new(state), length, end })
+        Self { state: Mutex::new(state), length, end: None }
+    }
+
+    /// Shares it now, as [`new`](Self::new) does: also what has been read ahead is kept and copied.
+    pub(super) fn share(mut self, keeping: bool, taps: Vec<Tap>, end: Option<Arc<UploadEnd>>) -> Arc<Self> {
+        self.end = end;
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.begin(keeping, taps, self.end.as_deref());
+        Arc::new(self)
     }
 
     /// Reads it for the first time.
@@ -174,6 +187,11 @@ impl<B> Upload<B> {
     /// Whether it can be sent once more, from its beginning.
     pub(super) fn is_whole(&self) -> bool {
         self.lock().lost().is_none()
+    }
+
+    /// The length that it announced.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.length
     }
 
     /// Whether it broke off.

@@ -81,6 +81,22 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
+    /// It is known who reads it. What was read ahead counts as read now.
+    pub(super) fn begin(&mut self, keeping: bool, taps: Vec<Tap>, end: Option<&UploadEnd>) {
+        self.kept_bytes = self.kept.iter().map(Bytes::len).sum();
+        self.keeping = keeping && self.kept_bytes <= KEPT;
+        self.taps = taps;
+        for chunk in &self.kept {
+            self.taps.retain(|tap| tap.push(chunk));
+        }
+        if self.read_at.take().is_some() {
+            match self.source {
+                Some(_) => self.note_end(end),
+                None => self.finish(end),
+            }
+        }
+    }
+
     /// The next chunk of what is still to come, which is kept and copied as it should; `None` at the end.
     pub(super) fn poll_source(
         &mut self,
