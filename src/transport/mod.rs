@@ -52,6 +52,7 @@ mod streams;
 mod terms;
 mod tunnel;
 mod tunnel_http2;
+mod tunnel_post;
 mod upload;
 mod wire;
 

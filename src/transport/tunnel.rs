@@ -8,21 +8,22 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufR
 
 use super::executor::Executor;
 use super::terms::Through;
-use super::tunnel_http2;
 use super::wire::Wire;
+use super::{tunnel_http2, tunnel_post};
 use crate::request::{Tunnel, TunnelMethod};
 
 /// How long the heads may be that answer one request, all together.
-const LONGEST: u64 = 64 * 1024;
+pub(super) const LONGEST: usize = 64 * 1024;
 /// How much is read at once of them.
 const BUFFER: usize = 1024;
 
 /// Asks the proxy at the other end of `wire` for a tunnel.
 pub(super) async fn open(wire: Wire, through: &Through, http2: &http2::Builder<Executor>) -> io::Result<Wire> {
     let Through { tunnel, http2: is_http2 } = through;
-    match is_http2 {
-        true => tunnel_http2::open(wire, tunnel, http2).await,
-        false => open_http1(wire, tunnel).await,
+    match tunnel.method {
+        _ if *is_http2 => tunnel_http2::open(wire, tunnel, http2).await,
+        TunnelMethod::Connect => connect(wire, tunnel).await,
+        TunnelMethod::Post => tunnel_post::open(wire, tunnel).await,
     }
 }
 
@@ -36,20 +37,21 @@ pub(super) fn judge(tunnel: &Tunnel, status: StatusCode) -> io::Result<()> {
     }
 }
 
-/// In HTTP/1.1, where only the status of the answer is read: after 2xx everything is bytes, for POST as for CONNECT and
-/// whatever the headers say of a body. That is how Envoy does it, and why this is not left to an HTTP client.
-async fn open_http1(mut wire: Wire, tunnel: &Tunnel) -> io::Result<Wire> {
-    let Tunnel { method, authority } = tunnel;
-    let head = match method {
-        TunnelMethod::Connect => format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n"),
-        TunnelMethod::Post => format!("POST / HTTP/1.1\r\nhost: {authority}\r\n\r\n"),
-    };
+/// No answer to `tunnel`, and why.
+pub(super) fn unanswered(tunnel: &Tunnel, why: io::Error) -> io::Error {
+    io::Error::new(why.kind(), format!("no answer to {tunnel}: {why}"))
+}
+
+/// Of the answer to CONNECT in HTTP/1.1 only the status is read: after 2xx everything is bytes, whatever the headers
+/// say. That is how Envoy does it, and why this is not left to an HTTP client.
+async fn connect(mut wire: Wire, tunnel: &Tunnel) -> io::Result<Wire> {
+    let authority = &tunnel.authority;
+    let head = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
     wire.write_all(head.as_bytes()).await?;
     wire.flush().await?;
     let mut reader = BufReader::with_capacity(BUFFER, wire);
-    let status = final_status(&mut (&mut reader).take(LONGEST)).await;
-    let status = status.map_err(|error| io::Error::new(error.kind(), format!("no answer to {tunnel}: {error}")))?;
-    judge(tunnel, status)?;
+    let status = final_status(&mut (&mut reader).take(LONGEST as u64)).await;
+    judge(tunnel, status.map_err(|error| unanswered(tunnel, error))?)?;
     // What came right behind the head is read first.
     Ok(match reader.buffer().is_empty() {
         true => reader.into_inner(),

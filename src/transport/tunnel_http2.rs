@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, WriteHalf};
 use tokio::task::AbortHandle;
 
 use super::Upload;
@@ -21,7 +21,7 @@ use super::wire::Wire;
 use crate::request::{Tunnel, TunnelMethod};
 
 /// How many bytes each way are between this process and the body of a POST.
-const BUFFER: usize = 16 * 1024;
+pub(super) const BUFFER: usize = 16 * 1024;
 
 /// Asks for a tunnel on `wire`, as `http2` says.
 pub(super) async fn open(wire: Wire, tunnel: &Tunnel, http2: &Builder<Executor>) -> io::Result<Wire> {
@@ -67,7 +67,7 @@ async fn ask<B: Upload + Unpin>(
     sender.send_request(request).await.map_err(io::Error::other)
 }
 
-fn invalid(error: http::Error) -> io::Error {
+pub(super) fn invalid(error: http::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
@@ -127,9 +127,9 @@ impl AsyncWrite for Near {
 }
 
 /// What is written, as a body.
-struct Sent(ReadHalf<DuplexStream>);
+pub(super) struct Sent<R>(pub(super) R);
 
-impl Body for Sent {
+impl<R: AsyncRead + Unpin> Body for Sent<R> {
     type Data = Bytes;
     type Error = io::Error;
 

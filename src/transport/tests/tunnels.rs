@@ -1,5 +1,7 @@
 //! Connections through forward proxies.
 
+mod post;
+
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -40,47 +42,58 @@ fn words(error: &FailureError) -> String {
 
 #[tokio::test]
 async fn a_proxy_is_asked_and_then_everything_is_bytes() {
-    for (method, head) in [
-        (TunnelMethod::Connect, "CONNECT db.test:5432 HTTP/1.1\r\nhost: db.test:5432\r\n\r\n"),
-        (TunnelMethod::Post, "POST / HTTP/1.1\r\nhost: db.test:5432\r\n\r\n"),
-    ] {
-        // What comes right behind the head of the answer, or later.
-        for behind in ["", "hello"] {
-            let net = Net::new();
-            let proxy = async {
-                let mut pipe = net.accept().await;
-                assert_eq!(read_head(&mut pipe).await, head);
-                let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{behind}");
-                pipe.write_all(answer.as_bytes()).await.unwrap();
-                let mut sent = String::new();
-                pipe.read_to_string(&mut sent).await.unwrap();
-                assert_eq!(sent, "ping");
-                // One way has ended, the other has not.
-                pipe.write_all(b", pong").await.unwrap();
-            };
-            let client = async {
-                let mut stream = connect(&net, Protocol::Http1, method).await.unwrap();
-                stream.write_all(b"ping").await.unwrap();
-                stream.shutdown().await.unwrap();
-                let mut answered = String::new();
-                stream.read_to_string(&mut answered).await.unwrap();
-                assert_eq!(answered, format!("{behind}, pong"));
-            };
-            tokio::join!(proxy, client);
-        }
+    // What comes right behind the head of the answer, or later.
+    for behind in ["", "hello"] {
+        let net = Net::new();
+        let proxy = async {
+            let mut pipe = net.accept().await;
+            let head = "CONNECT db.test:5432 HTTP/1.1\r\nhost: db.test:5432\r\n\r\n";
+            assert_eq!(read_head(&mut pipe).await, head);
+            let answer = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{behind}");
+            pipe.write_all(answer.as_bytes()).await.unwrap();
+            let mut sent = String::new();
+            pipe.read_to_string(&mut sent).await.unwrap();
+            assert_eq!(sent, "ping");
+            // One way has ended, the other has not.
+            pipe.write_all(b", pong").await.unwrap();
+        };
+        let client = async {
+            let mut stream = connect(&net, Protocol::Http1, TunnelMethod::Connect).await.unwrap();
+            stream.write_all(b"ping").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut answered = String::new();
+            stream.read_to_string(&mut answered).await.unwrap();
+            assert_eq!(answered, format!("{behind}, pong"));
+        };
+        tokio::join!(proxy, client);
     }
 }
 
 #[tokio::test]
 async fn a_proxy_that_does_not_agree_is_no_connection_and_is_quoted() {
-    for (answer, why) in [
-        ("HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", "the proxy answered CONNECT db.test:5432 with 403"),
-        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "the proxy answered CONNECT db.test:5432 with 101"),
-        ("HTTP/1.1 407 Proxy Authentication Required\r\n", "with 407 Proxy Authentication Required"),
-        ("", "no answer to CONNECT db.test:5432: it broke off"),
-        ("SSH-2.0-OpenSSH_9.6\r\n", "no answer to CONNECT db.test:5432: it is no HTTP/1.1"),
+    use TunnelMethod::{Connect, Post};
+    for (method, answer, why) in [
+        (
+            Connect,
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n",
+            "the proxy answered CONNECT db.test:5432 with 403",
+        ),
+        (Post, "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n", "the proxy answered POST db.test:5432 with 403"),
+        (Connect, "HTTP/1.1 101 Switching Protocols\r\n\r\n", "the proxy answered CONNECT db.test:5432 with 101"),
+        (Post, "HTTP/1.1 101 Switching Protocols\r\n\r\n", "the proxy answered POST db.test:5432 with 101"),
+        (Connect, "HTTP/1.1 407 Proxy Authentication Required\r\n", "with 407 Proxy Authentication Required"),
+        (Post, "HTTP/1.1 407 X\r\n\r\n", "with 407 Proxy Authentication Required"),
+        // Agreed and over: nothing would ever come.
+        (Post, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", "the proxy answered POST db.test:5432 and ended it"),
+        (Post, "HTTP/1.1 204 No Content\r\n\r\n", "the proxy answered POST db.test:5432 and ended it"),
+        (Connect, "", "no answer to CONNECT db.test:5432: it broke off"),
+        (Post, "", "no answer to POST db.test:5432: connection closed"),
+        (Post, "HTTP/1.1 200 OK\r\n", "no answer to POST db.test:5432: "),
+        (Connect, "SSH-2.0-OpenSSH_9.6\r\n", "no answer to CONNECT db.test:5432: it is no HTTP/1.1"),
+        (Post, "SSH-2.0-OpenSSH_9.6\r\n", "no answer to POST db.test:5432: invalid HTTP version"),
     ] {
         let net = Net::new();
+        let before = alive_tasks();
         let proxy = async {
             let mut pipe = net.accept().await;
             read_head(&mut pipe).await;
@@ -88,10 +101,12 @@ async fn a_proxy_that_does_not_agree_is_no_connection_and_is_quoted() {
             pipe.shutdown().await.unwrap();
             assert_eq!(pipe.read(&mut [0; 1]).await.unwrap(), 0, "nothing is sent to it");
         };
-        let (client, ()) = tokio::join!(connect(&net, Protocol::Http1, TunnelMethod::Connect), proxy);
+        let (client, ()) = tokio::join!(connect(&net, Protocol::Http1, method), proxy);
         let error = client.err().unwrap();
         assert_eq!(error.failure(), Failure::ConnectRefused);
         assert!(words(&error).contains(why), "{}", words(&error));
+        settle().await;
+        assert_eq!(alive_tasks(), before, "{why}");
     }
 }
 
