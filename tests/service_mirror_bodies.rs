@@ -223,3 +223,29 @@ async fn a_copy_is_whole_with_the_length_that_was_announced() {
     assert_eq!(late.copy(&mesh, Announced(slow(2, 100), 200).boxed_unsync()).await, (200, 2, true));
     assert!(!is_ejected(&mesh));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_has_what_had_come_before_its_request_failed() {
+    let mesh = shop::mesh(2, "mirror: {host: shop.test}\nretries: {attempts: 0}", "loadBalancer: {simple: RANDOM}");
+    // What was read of the request, which is sent first, and of its copy.
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let calls = read.clone();
+    let client = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let is_first = calls.lock().unwrap().is_empty();
+        calls.lock().unwrap().push(None);
+        let calls = calls.clone();
+        async move {
+            if is_first {
+                return Err(io::Error::from(io::ErrorKind::ConnectionReset));
+            }
+            let copy = request.into_body().collect().await.map(|copy| copy.to_bytes());
+            calls.lock().unwrap()[1] = copy.ok();
+            Ok(Response::new(none()))
+        }
+    });
+    let request = Request::put("http://shop.test/").body(Full::from("all of it")).unwrap();
+    let answer = MeshRouter::new(&mesh).layer(client).oneshot(request).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    sleep(seconds(1)).await;
+    assert_eq!(*read.lock().unwrap(), [None, Some(Bytes::from_static(b"all of it"))]);
+}

@@ -100,6 +100,11 @@ where
             StateProject::Forward { mut call, mut timer, story: slot, hedge } => {
                 let Some(story) = slot else { return Poll::Pending };
                 let ended = ready!(poll_story(story, &mut call, &mut timer, hedge, cx));
+                if !matches!(ended, Ended::Answer(_))
+                    && let Some(upload) = story.upload()
+                {
+                    upload.feed_copies(cx);
+                }
                 call.set(None);
                 timer.set(None);
                 match slot.take() {

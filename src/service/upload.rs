@@ -162,6 +162,19 @@ where
         Poll::Pending
     }
 
+    /// No try has come to an answer, and none follows: what there is of the rest is for the copies alone.
+    pub(super) fn feed_copies(&self, cx: &mut Context<'_>) {
+        let mut state = self.lock();
+        state.supersede();
+        state.keeping = false;
+        for _ in 0..PIECES {
+            if state.taps.is_empty() || !matches!(state.poll_source(self.end.as_deref(), cx), Poll::Ready(Some(Ok(_))))
+            {
+                return;
+            }
+        }
+    }
+
     /// Reads on for the next try while there is none. Ready once there can be none; the task is woken whenever there may
     /// be something to read.
     pub(super) fn poll_lost(&self, cx: &mut Context<'_>) -> Poll<Lost> {
