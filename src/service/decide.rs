@@ -65,9 +65,7 @@ impl Routing {
             None => (snapshot.table(origin), Secured::No),
         };
         let Some(table) = table else { return not_found() };
-        if head.version == Version::HTTP_2 {
-            join_cookies(&mut head.headers);
-        }
+        settle_cookies(head);
         let path = match head.uri.path() {
             "*" | "" => Cow::Borrowed(head.uri.path()),
             path => match normalize::path(snapshot.path_normalization, path) {
@@ -286,6 +284,13 @@ fn to_https(view: &RequestView<'_>) -> LocalReply {
     match HeaderValue::try_from(format!("https://{}{}{query}", view.authority(), view.path())) {
         Ok(location) => LocalReply::redirect(StatusCode::MOVED_PERMANENTLY, location),
         Err(_) => LocalReply::bad_path(),
+    }
+}
+
+/// Makes one line of the cookies that HTTP/2 may spread.
+fn settle_cookies(head: &mut Parts) {
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
     }
 }
 
