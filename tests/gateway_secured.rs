@@ -516,7 +516,8 @@ spec:
     drop(writing);
 }
 
-/// A forward proxy: it says what it was asked for and, to those that it lets through, echoes.
+/// A forward proxy: it says what it was asked for and, to those that it lets through, echoes: all there is, or a body in
+/// chunks.
 async fn forward_proxy(lets_through: bool) -> (u16, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind(local(0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -527,6 +528,7 @@ async fn forward_proxy(lets_through: bool) -> (u16, tokio::sync::mpsc::Unbounded
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.unwrap());
             }
+            let ends_with_body = head.starts_with(b"POST ");
             asked.send(String::from_utf8(head).unwrap()).unwrap();
             if !lets_through {
                 stream.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 6\r\n\r\nsecret").await.unwrap();
@@ -534,9 +536,12 @@ async fn forward_proxy(lets_through: bool) -> (u16, tokio::sync::mpsc::Unbounded
             }
             tokio::spawn(async move {
                 stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nwelcome, ").await.unwrap();
-                let (mut from, mut to) = stream.split();
-                tokio::io::copy(&mut from, &mut to).await.unwrap();
-                to.shutdown().await.unwrap();
+                let mut echoed = Vec::new();
+                while stream.read_buf(&mut echoed).await.unwrap() > 0
+                    && !(ends_with_body && echoed.ends_with(b"0\r\n\r\n"))
+                {}
+                stream.write_all(&echoed).await.unwrap();
+                stream.shutdown().await.unwrap();
             });
         }
     });
@@ -572,12 +577,20 @@ async fn say(port: u16, words: &str) -> String {
 
 #[tokio::test]
 async fn bytes_are_led_on_by_a_forward_proxy() {
-    for (method, line) in [("CONNECT", "CONNECT far.test:5432"), ("POST", "POST /")] {
+    let host = "host: far.test:5432\r\n";
+    for (method, head, answer) in [
+        ("CONNECT", format!("CONNECT far.test:5432 HTTP/1.1\r\n{host}\r\n"), "welcome, stranger"),
+        (
+            "POST",
+            format!("POST / HTTP/1.1\r\n{host}transfer-encoding: chunked\r\n\r\n"),
+            "welcome, 8\r\nstranger\r\n0\r\n\r\n",
+        ),
+    ] {
         let (proxy, mut heads) = forward_proxy(true).await;
         let port = free_port();
         let (_mesh, _server) = serve_proxied(port, proxy, method).await;
-        assert_eq!(say(port, "stranger").await, "welcome, stranger");
-        assert_eq!(heads.recv().await.unwrap(), format!("{line} HTTP/1.1\r\nhost: far.test:5432\r\n\r\n"));
+        assert_eq!(say(port, "stranger").await, answer);
+        assert_eq!(heads.recv().await.unwrap(), head);
     }
 }
 
