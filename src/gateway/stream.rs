@@ -55,8 +55,8 @@ impl Stream {
     }
 
     /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over, be it that of a
-    /// listener that is gone: a reset of one is one of the other. Where there is no endpoint, or none that can be reached, the connection is closed: there is one
-    /// attempt.
+    /// listener that is gone: a reset of one is one of the other. Where there is no endpoint, or none that can be reached,
+    /// the connection is closed: there is one attempt.
     pub(super) async fn pass_on<IO>(self, io: IO, transport: &Transport, mut draining: Draining)
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin,
