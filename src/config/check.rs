@@ -1,8 +1,9 @@
 //! Everything in a document that its word does not take, found in one pass, with what its author can do about it.
 
 use super::leaf::{Fault, Scalar};
-use super::message::{Field, Message, Schema, may_be_null_entry};
+use super::message::may_be_null_entry;
 use super::places::Places;
+use super::schema::{Field, Message, Schema};
 use super::yaml::{self, Map, Value};
 use crate::error::{Problem, ResourceName, Severity};
 

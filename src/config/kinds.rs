@@ -2,8 +2,9 @@
 
 use super::check::resembles;
 use super::leaf::Fault;
-use super::message::{Field, Message, Schema, Word};
+use super::message::Word;
 use super::resource::{Metadata, Resource};
+use super::schema::{Field, Message, Schema};
 use super::yaml::{self, Map, Value};
 use super::{
     Config, DestinationRule, EndpointSlice, Gateway, HttpRoute, Node, Pod, Secret, Service, ServiceEntry,

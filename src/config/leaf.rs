@@ -121,8 +121,8 @@ pub(crate) fn decode_leaf<'de, T: Leaf, D: Deserializer<'de>>(deserializer: D) -
 macro_rules! leaf {
     ($($Type:ty),+ $(,)?) => {$(
         impl $crate::config::message::Word for $Type {
-            const SCHEMA: $crate::config::message::Schema =
-                $crate::config::message::Schema::Leaf {
+            const SCHEMA: $crate::config::schema::Schema =
+                $crate::config::schema::Schema::Leaf {
                     expected: <$Type as $crate::config::leaf::Leaf>::EXPECTED,
                     check: <$Type as $crate::config::leaf::Leaf>::check,
                 };

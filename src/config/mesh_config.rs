@@ -15,14 +15,16 @@ use std::sync::Arc;
 
 use super::bounds::Bounds;
 use super::check::Check;
-use super::destination_rule::{LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
+use super::destination_rule::TcpKeepalive;
+use super::http_action::HttpRetry;
 use super::leaf::Fault;
-use super::message::{Message, Schema, Word, enumeration, message};
+use super::load_balancer::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSetting};
+use super::message::{Word, enumeration, message};
 use super::places::Places;
 use super::resource::{Metadata, Resource};
 use super::scan::{Refusal, Scanned, scan};
+use super::schema::{Message, Schema};
 use super::units::Duration;
-use super::virtual_service::HttpRetry;
 use super::yaml::{self, Map, Value};
 use crate::error::{Error, ErrorKind, Place, Problem, Severity};
 
