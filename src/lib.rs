@@ -100,7 +100,7 @@
 //! | `tls` | certificates and keys: words to configurations of rustls, kept fresh | `upstream` `snapshot` |
 //! | [`transport`] | connections: an inner service over hyper | `upstream` `telemetry` `tls` `service`'s seam |
 //! | [`integrate`] | where requests come from: guides and adaptors for other libraries | `service` `mesh` |
-//! | [`source`] | where words and addresses come from | `mesh` `config` |
+//! | [`source`] | where words and addresses come from | `mesh` `config` `options` |
 //! | [`gateway`] | listeners: HTTP, TLS and bytes, with Envoy's treatment of heads | `service` `transport` `tls` `source` `mesh` `snapshot` `route` `upstream` `telemetry` |
 //!
 //! Every room but [`config`] and `tls` may use those of the first line as it needs them. Nothing points up and there is

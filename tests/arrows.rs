@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tls", &["upstream", "snapshot"]),
     ("transport", &["upstream", "request", "outcome", "telemetry", "error", "service", "tls"]),
     ("integrate", &["service", "mesh", "request", "outcome", "error"]),
-    ("source", &["mesh", "config", "error"]),
+    ("source", &["mesh", "config", "error", "options"]),
     (
         "gateway",
         &[

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::resolve::{Answer, Resolver};
 use crate::mesh::{Mesh, NamesChanges, NamesClaim, WeakMesh};
+use crate::options::DnsLookupFamily;
 
 /// How long an answer without a TTL holds (Envoy's `dns_refresh_rate`).
 const WITHOUT_TTL: Duration = Duration::from_secs(5);
@@ -84,7 +85,9 @@ impl Driver {
 
     /// Asks for what the snapshot, or one to come, needs and for nothing else. `None` if the mesh is gone.
     pub(super) fn follow(&mut self) -> Option<()> {
-        let names = self.mesh.upgrade()?.needed_names();
+        let mesh = self.mesh.upgrade()?;
+        let (names, family) = (mesh.needed_names(), mesh.options().dns_lookup_family);
+        drop(mesh);
         let needed: Vec<Arc<str>> = names.iter().map(|name| name.name().clone()).collect();
         self.asked.retain(|name, asked| {
             let kept = needed.binary_search(name).is_ok();
@@ -95,19 +98,19 @@ impl Driver {
         });
         for name in needed {
             if !self.asked.contains_key(&name) {
-                let lookup = self.ask(name.clone(), Duration::ZERO);
+                let lookup = self.ask(name.clone(), family, Duration::ZERO);
                 self.asked.insert(name, Asked { lookup, failing: false });
             }
         }
         Some(())
     }
 
-    fn ask(&mut self, name: Arc<str>, after: Duration) -> AbortHandle {
+    fn ask(&mut self, name: Arc<str>, family: DnsLookupFamily, after: Duration) -> AbortHandle {
         let (resolver, gate) = (self.resolver.clone(), self.gate.clone());
         self.lookups.spawn(async move {
             sleep(after).await;
             let _turn = gate.acquire().await;
-            let answer = timeout(LONGEST_LOOKUP, resolver.ask(name.clone())).await;
+            let answer = timeout(LONGEST_LOOKUP, resolver.ask(name.clone(), family)).await;
             Looked { name, answer: answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) }
         })
     }
@@ -144,7 +147,7 @@ impl Driver {
         asked.failing = failing;
         let addresses = answer.ok().map(|answer| options.dns_lookup_family.choose(answer.addresses));
         mesh.publish_addresses(&name, addresses);
-        let lookup = self.ask(name.clone(), after);
+        let lookup = self.ask(name.clone(), options.dns_lookup_family, after);
         self.asked.insert(name, Asked { lookup, failing });
         Some(())
     }

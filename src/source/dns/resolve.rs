@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::options::DnsLookupFamily;
+
 /// What a name was resolved to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -36,6 +38,18 @@ impl Answer {
 pub trait Resolve: Send + Sync + 'static {
     /// The addresses of `name`, which is in lower case and without a dot at its end. An error leaves the last ones.
     fn resolve(&self, name: Arc<str>) -> impl Future<Output = io::Result<Answer>> + Send;
+
+    /// The same for who takes the addresses of `family` alone, as
+    /// [`dns_lookup_family`](crate::options::MeshOptions::dns_lookup_family) says: others need not be asked for, and that
+    /// they cannot be had is no error. By default all are.
+    fn resolve_family(
+        &self,
+        name: Arc<str>,
+        family: DnsLookupFamily,
+    ) -> impl Future<Output = io::Result<Answer>> + Send {
+        let _ = family;
+        self.resolve(name)
+    }
 }
 
 impl<R, F> Resolve for R
@@ -69,18 +83,18 @@ type Resolution = Pin<Box<dyn Future<Output = io::Result<Answer>> + Send>>;
 
 /// Whoever is asked; a user's own type is forgotten here.
 #[derive(Clone)]
-pub(super) struct Resolver(Arc<dyn Fn(Arc<str>) -> Resolution + Send + Sync>);
+pub(super) struct Resolver(Arc<dyn Fn(Arc<str>, DnsLookupFamily) -> Resolution + Send + Sync>);
 
 impl Resolver {
     pub(super) fn of<R: Resolve>(resolver: R) -> Self {
         let resolver = Arc::new(resolver);
-        Self(Arc::new(move |name| {
+        Self(Arc::new(move |name, family| {
             let resolver = resolver.clone();
-            Box::pin(async move { resolver.resolve(name).await })
+            Box::pin(async move { resolver.resolve_family(name, family).await })
         }))
     }
 
-    pub(super) async fn ask(&self, name: Arc<str>) -> io::Result<Answer> {
-        (self.0)(name).await
+    pub(super) async fn ask(&self, name: Arc<str>, family: DnsLookupFamily) -> io::Result<Answer> {
+        (self.0)(name, family).await
     }
 }

@@ -14,12 +14,13 @@ use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 
 use super::resolve::{Answer, Resolve};
+use crate::options::DnsLookupFamily;
 
 /// Asks the name servers of `/etc/resolv.conf` and reads `/etc/hosts` itself, and so learns the TTL of an answer, as
 /// Envoy does. Other sources of names that the system may have, such as mDNS, are not asked.
 ///
 /// A name is asked for as it is; the system's search domains are for names without a dot, in each of which both kinds of
-/// addresses are asked for before the next.
+/// addresses are asked for before the next. Of IPv6 nothing is asked where IPv4 is enough.
 ///
 /// ```no_run
 /// use mesh_router::Mesh;
@@ -69,7 +70,7 @@ impl TtlResolver {
 
     /// What is found by `name`, or where it has no dot by the first name in a domain that has any address: one in
     /// another domain is somebody else.
-    async fn search(&self, name: &str) -> Result<[Option<Lookup>; 2], NetError> {
+    async fn search(&self, name: &str, family: DnsLookupFamily) -> Result<[Option<Lookup>; 2], NetError> {
         let mut absolute = name.into_name()?;
         let searched = !absolute.is_fqdn() && absolute.num_labels() == 1 && !absolute.is_localhost();
         absolute.set_fqdn(true);
@@ -81,27 +82,38 @@ impl TtlResolver {
         let mut failed = None;
         for domain in self.domains.iter().filter(|_| searched) {
             let Ok(within) = absolute.clone().append_domain(domain) else { continue };
-            match self.records(within).await {
+            match self.records(within, family).await {
                 Ok(found) if found.iter().any(Option::is_some) => return Ok(found),
                 Ok(_) => {}
                 Err(error) => failed = Some(error),
             }
         }
-        match (self.records(absolute).await?, failed) {
+        match (self.records(absolute, family).await?, failed) {
             // It may be where nobody could be asked.
             ([None, None], Some(error)) => Err(error),
             (found, _) => Ok(found),
         }
     }
 
-    /// The records of both kinds. An answer is what both were answered: half of the addresses would pass for all. But
-    /// servers that do not know of IPv6, and fail or say nothing when they are asked, are no reason to go without IPv4.
-    async fn records(&self, name: Name) -> Result<[Option<Lookup>; 2], NetError> {
+    /// The records of the kinds that `family` wants. An answer is what all of them were answered: half of the addresses
+    /// would pass for all. But servers that do not know of IPv6, and fail or say nothing when they are asked, are no reason
+    /// to go without IPv4, nor to wait with it.
+    async fn records(&self, name: Name, family: DnsLookupFamily) -> Result<[Option<Lookup>; 2], NetError> {
         let [four, six] = [RecordType::A, RecordType::AAAA].map(|kind| self.inner.lookup(name.clone(), kind));
-        let (four, six) = tokio::join!(four, six);
-        let four = answered(four)?;
-        let six = answered(six).or_else(|error| if four.is_some() { Ok(None) } else { Err(error) })?;
-        Ok([four, six])
+        Ok(match family {
+            DnsLookupFamily::V4Only => [answered(four.await)?, None],
+            DnsLookupFamily::V6Only => [None, answered(six.await)?],
+            DnsLookupFamily::V4Preferred => match answered(four.await)? {
+                None => [None, answered(six.await)?],
+                found => [found, None],
+            },
+            DnsLookupFamily::All => {
+                let (four, six) = tokio::join!(four, six);
+                let four = answered(four)?;
+                let six = answered(six).or_else(|error| if four.is_some() { Ok(None) } else { Err(error) })?;
+                [four, six]
+            }
+        })
     }
 }
 
@@ -116,10 +128,14 @@ fn answered(found: Result<Lookup, NetError>) -> Result<Option<Lookup>, NetError>
 
 impl Resolve for TtlResolver {
     async fn resolve(&self, name: Arc<str>) -> io::Result<Answer> {
+        self.resolve_family(name, DnsLookupFamily::All).await
+    }
+
+    async fn resolve_family(&self, name: Arc<str>, family: DnsLookupFamily) -> io::Result<Answer> {
         if let Ok(address) = name.parse() {
             return Ok(Answer::new([address]));
         }
-        let found = self.search(&name).await.map_err(io::Error::other)?;
+        let found = self.search(&name, family).await.map_err(io::Error::other)?;
         let records = || found.iter().flatten().flat_map(Lookup::answers);
         let ttl = records().map(|record| record.ttl).min().map(|seconds| Duration::from_secs(seconds.into()));
         Ok(Answer { addresses: records().filter_map(|record| record.data.ip_addr()).collect(), ttl })
@@ -129,6 +145,7 @@ impl Resolve for TtlResolver {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+    use std::sync::Mutex;
 
     use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
     use tokio::net::UdpSocket;
@@ -136,6 +153,7 @@ mod tests {
     use super::*;
 
     const A: u16 = 1;
+    const AAAA: u16 = 28;
     const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const FOUND: [u8; 4] = [192, 0, 2, 7];
 
@@ -218,6 +236,34 @@ mod tests {
             assert_eq!(answer.as_ref().ok().map(|answer| answer.addresses.len()), addresses, "{answer:?}");
             let ttl = answer.ok().and_then(|answer| answer.ttl);
             assert_eq!(ttl.map(|ttl| ttl.as_secs()), addresses.filter(|count| *count > 0).map(|_| 20));
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_a_family_wants_is_asked_for() {
+        use DnsLookupFamily::{V4Only, V4Preferred, V6Only};
+        for (family, four, six, asked, addresses) in [
+            (V4Preferred, Reply::Found, Reply::Failure, &[A][..], Some(1)),
+            (V4Preferred, Reply::NoRecords, Reply::Found, &[A, AAAA], Some(1)),
+            (V4Preferred, Reply::Failure, Reply::Found, &[A], None),
+            (V4Only, Reply::Found, Reply::Failure, &[A], Some(1)),
+            (V4Only, Reply::NoRecords, Reply::Found, &[A], Some(0)),
+            // Their last addresses stay.
+            (V6Only, Reply::Found, Reply::Failure, &[AAAA], None),
+            (V6Only, Reply::Found, Reply::NoRecords, &[AAAA], Some(0)),
+        ] {
+            let kinds = Arc::new(Mutex::new(Vec::new()));
+            let seen = kinds.clone();
+            let says = move |_: &str, kind| {
+                seen.lock().unwrap().push(kind);
+                if kind == A { four } else { six }
+            };
+            let answer = asking(says).await.resolve_family("api.example.test".into(), family).await;
+            assert_eq!(answer.ok().map(|answer| answer.addresses.len()), addresses, "{family:?} {asked:?}");
+            // One that failed is asked for again.
+            let mut kinds = kinds.lock().unwrap().clone();
+            kinds.dedup();
+            assert_eq!(kinds, asked, "{family:?}");
         }
     }
 
