@@ -29,6 +29,22 @@ async fn sent_on(version: Version, rule: &str) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn they_are_one_line_where_no_rule_looks() {
+    let inner = service_fn(async |request: Request<RequestBody<Full<Bytes>>>| {
+        let lines: Vec<_> = request.headers().get_all(COOKIE).iter().collect();
+        assert_eq!(lines, ["a=1; b=2"]);
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let mesh = shop::mesh(1, "timeout: 1s", "loadBalancer: {simple: RANDOM}");
+    for uri in ["https://shop.test/", "http://elsewhere.test/"] {
+        let request = Request::get(uri).version(Version::HTTP_2).header(COOKIE, "a=1").header(COOKIE, "b=2");
+        let request = request.body(Full::default()).unwrap();
+        let answer = MeshRouter::new(&mesh).layer(inner).oneshot(request).await.unwrap();
+        assert!(answer.status().is_success(), "{uri}");
+    }
+}
+
+#[tokio::test]
 async fn rules_see_one_line() {
     let rule = "match: [{headers: {cookie: {exact: a=1; b=2}}}]";
     assert_eq!(sent_on(Version::HTTP_2, rule).await, ["a=1; b=2"]);

@@ -16,7 +16,7 @@ use super::referer;
 use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
-use crate::service::hop::{drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_length, is_of_a_hop};
+use crate::service::hop::{drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_length, is_of_a_hop, join_cookies};
 use crate::service::https::bare;
 use crate::service::names::UPSTREAM_SERVICE_TIME;
 
@@ -106,6 +106,7 @@ pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) -> 
     let protocol = request.extensions_mut().remove::<Protocol>();
     let protocol = protocol.and_then(|protocol| HeaderValue::from_bytes(protocol.as_ref()).ok());
     let headers = request.headers_mut();
+    join_cookies(headers);
     headers.insert(CONNECTION, UPGRADING);
     headers.insert(UPGRADE, protocol.unwrap_or(HeaderValue::from_static("websocket")));
     // HTTP/2 needs no proof that the other side means it, HTTP/1.1 does.
@@ -274,7 +275,7 @@ mod tests {
     fn a_tunnel_of_http2_is_asked_for_and_answered_in_both_languages() {
         let protocol = Protocol::from_static("websocket");
         let connect = Request::connect("http://a.test/chat").version(Version::HTTP_2).extension(protocol);
-        let mut request = connect.body(()).unwrap();
+        let mut request = connect.header("cookie", "a=1").header("cookie", "b=2").body(()).unwrap();
         assert!(ask_by_upgrade(&mut request, &Session::for_tests()));
         assert!(!ask_by_upgrade(&mut request, &Session::for_tests()), "it has a key");
         forward(request.headers_mut(), Admitted::Stream(door::Protocol::WebSocket), &Session::for_tests());
@@ -282,6 +283,7 @@ mod tests {
         assert_eq!(request.headers()[CONNECTION], "upgrade");
         assert_eq!(request.headers()[UPGRADE], "websocket");
         assert_eq!(request.headers()[SEC_WEBSOCKET_KEY].len(), 24);
+        assert_eq!(request.headers().get_all("cookie").iter().collect::<Vec<_>>(), ["a=1; b=2"]);
         for (keyless, left) in [(false, 1), (true, 0)] {
             let response = Response::builder().status(101).header("upgrade", "websocket").header("content-length", "5");
             let mut response = response.header("sec-websocket-accept", "proof").body(()).unwrap();

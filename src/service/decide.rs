@@ -57,6 +57,7 @@ impl Routing {
             Verdict::Reply(Refusal { reply, exchange: Exchange::unmatched(asked, record) })
         };
         let not_found = || refuse(LocalReply::no_route(), &self.metrics.no_route);
+        settle_cookies(head);
         let opaque = matches!(origin, Origin::Mesh) && https::is_opaque(head);
         let (table, secured) = match opaque.then(|| self.opaque_rules(&snapshot, head)) {
             Some(OpaqueRules::Http(table)) => (Some(table), Secured::Routed),
@@ -65,7 +66,6 @@ impl Routing {
             None => (snapshot.table(origin), Secured::No),
         };
         let Some(table) = table else { return not_found() };
-        settle_cookies(head);
         let path = match head.uri.path() {
             "*" | "" => Cow::Borrowed(head.uri.path()),
             path => match normalize::path(snapshot.path_normalization, path) {
