@@ -102,6 +102,32 @@ async fn the_cookies_of_http2_are_one_line() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_application_sets_no_cookie_of_a_balancer() {
+    let rule = r#"
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: backend, namespace: web}
+spec:
+  host: backend.test
+  trafficPolicy: {loadBalancer: {consistentHash: {httpCookie: {name: u, ttl: 60s}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: backend, namespace: web}
+spec:
+  hosts: [backend.test]
+  resolution: STATIC
+  ports: [{number: 80, name: web, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1}]
+---
+"#;
+    let mesh = shop::published(&format!("{rule}{}", RULES.replace("host: backend}", "host: backend.test}")));
+    let api = ask(&MeshRouter::inbound(&mesh, "web/front"), "http://shop.test/api/a").await;
+    assert_eq!(api.body(), "/v2/a api front");
+    assert!(!api.headers().contains_key("set-cookie"), "{:?}", api.headers());
+}
+
+#[tokio::test(start_paused = true)]
 async fn hosts_without_rules_are_the_applications() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");

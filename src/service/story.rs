@@ -372,7 +372,9 @@ pub(super) fn answer<R: Body>(
         // Of the connection to the endpoint; of that to the client only the rule may speak.
         head.headers.remove(KEEP_ALIVE);
     }
-    exchange.set_cookies(&mut head.headers);
+    if taken.is_some() {
+        exchange.set_cookies(&mut head.headers);
+    }
     exchange.finish_response(head.status, &mut head.headers, &info);
     let mut record = exchange.answered(head.status, info.flags);
     if let Some(record) = &mut record {
