@@ -69,7 +69,7 @@ pub(super) fn of_response(
         upstream: upstream.map(|address| address as _),
         cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _),
         // Envoy counts the try for which it found no endpoint.
-        attempts: exchange.attempts.max(info.flags.contains(ResponseFlags::NO_HEALTHY_UPSTREAM).into()),
+        attempts: exchange.attempts + u32::from(info.flags.contains(ResponseFlags::NO_HEALTHY_UPSTREAM)),
         ..context(exchange)
     };
     operations.apply_response(headers, &context);
