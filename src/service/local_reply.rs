@@ -277,11 +277,11 @@ impl LocalReply {
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
         }
         if !finished {
-            let overloaded = headers.get(&OVERLOADED).cloned();
+            // Said after the rule's word: no rule hides it.
+            let overloaded = headers.remove(&OVERLOADED);
             exchange.finish_response(status, &mut headers, &info);
-            // No rule hides it.
             if let Some(overloaded) = overloaded {
-                headers.entry(OVERLOADED).or_insert(overloaded);
+                headers.append(OVERLOADED, overloaded);
             }
         }
         let body = if by_grpc {
