@@ -173,7 +173,8 @@ impl Follower {
         match report {
             Some(report) => {
                 trace(report.problems());
-                tracing::info!(files = files.files.len(), "changed files were applied");
+                let kept_back = report.quarantined().len();
+                tracing::info!(files = files.files.len(), kept_back, "changed files were applied");
             }
             None if self.failure.is_some() => tracing::info!("the files are again what is applied"),
             None => {}
