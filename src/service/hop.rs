@@ -19,7 +19,8 @@ pub(crate) fn drop_hop_by_hop(headers: &mut HeaderMap, tunnel: bool) {
         } else if value == TRAILERS && !trailers {
             trailers = true;
         } else {
-            codings = true;
+            // What says nothing stays, as with Envoy.
+            codings |= !value.is_empty();
         }
     }
     if others {
@@ -151,6 +152,8 @@ mod tests {
             (&["trailers", "gzip"], &["te: trailers"]),
             (&["gzip", "deflate"], &[]),
             (&["trailers;q=0.5"], &[]),
+            (&[""], &["te: "]),
+            (&["", "gzip"], &[]),
         ] {
             let lines: Vec<_> = lines.iter().map(|line| ("te", *line)).collect();
             assert_eq!(left(&lines, drop_hop_by_hop), expected, "{lines:?}");
