@@ -12,6 +12,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, SERVER};
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Body;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -228,8 +229,17 @@ fn end_with<B>(response: &mut Response<B>, last: bool) {
 
 /// Makes a head one of this connection.
 fn dress<B>(response: &mut Response<B>, http2: bool) {
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    head::backward(response.headers_mut(), switching);
+    let status = response.status();
+    head::backward(response.headers_mut(), status == StatusCode::SWITCHING_PROTOCOLS);
+    if status == StatusCode::NO_CONTENT {
+        // It never has one (RFC 9110, 8.6).
+        response.headers_mut().remove(CONTENT_LENGTH);
+    }
+    // A status has words of its own, whatever the endpoint called it; to one that has none hyper would say `<none>`.
+    match status.canonical_reason() {
+        Some(_) => response.extensions_mut().remove::<ReasonPhrase>(),
+        None => response.extensions_mut().insert(ReasonPhrase::from_static(b"Unknown")),
+    };
     *response.version_mut() = if http2 { Version::HTTP_2 } else { Version::HTTP_11 };
 }
 
