@@ -148,10 +148,10 @@ where
                     return Poll::Ready(Ended::Refused(LocalReply::lost(lost, story.exchange.attempts > 1)));
                 }
                 match ready!(poll_pause(story, timer, until, cx)) {
-                    None => {
-                        story.phase = Phase::Waiting;
-                        continue;
-                    }
+                    None => match story.try_again() {
+                        Ok(()) => continue,
+                        Err(reply) => Ended::Refused(reply),
+                    },
                     Some(expired) => Ended::Expired(expired),
                 }
             }

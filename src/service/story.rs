@@ -136,13 +136,8 @@ where
         let head = self.exchange.saved.as_ref().and_then(SavedHead::restore);
         let mut head = head.ok_or_else(LocalReply::bad_path)?;
         let aim = self.aim(&mut head)?;
-        let retried = self.exchange.attempts > 1;
         let body = match &self.upload {
-            // It may have been lost after it was decided to try again.
-            Some(upload) => {
-                let reader = upload.read_again().map_err(|lost| LocalReply::lost(lost, retried))?;
-                RequestBody::shared(reader).sized(!self.exchange.length_removed)
-            }
+            Some(upload) => RequestBody::shared(upload.read()).sized(!self.exchange.length_removed),
             None => RequestBody::empty(),
         };
         Ok(Request::from_parts(head, body.with_aim(aim)))
@@ -183,6 +178,16 @@ where
         }
     }
 
+    /// The pause before another try is over.
+    pub(super) fn try_again(&mut self) -> Result<(), LocalReply> {
+        self.phase = Phase::Waiting;
+        match &self.upload {
+            // It may have been lost after it was decided to try again.
+            Some(upload) => upload.begin_again().map_err(|lost| LocalReply::lost(lost, self.exchange.attempts > 1)),
+            None => Ok(()),
+        }
+    }
+
     /// Sends the copies that are due, once.
     pub(super) fn send_mirrors<R>(&mut self)
     where
@@ -197,11 +202,13 @@ where
         }
     }
 
-    /// Reads what no try reads yet, where a timeout begins with its end, a second try waits for that, or its client may
-    /// leave meanwhile. Ready with the answer if it broke off: no try is to be blamed, nor waits any longer.
+    /// Reads what no try reads yet, where a timeout begins with its end, a second try waits for that, its client may leave
+    /// meanwhile, or the service keeps a further try waiting, for which a copy may be the reason. Ready with the answer if
+    /// it broke off: no try is to be blamed, nor waits any longer.
     pub(super) fn read_ahead(&self, cx: &mut Context<'_>) -> Poll<LocalReply> {
         let Exchange { listener, deadline, attempts, .. } = &*self.exchange;
-        let awaited = listener.is_some() || deadline.waits_for_end() || self.exchange.hedge().is_some();
+        let waits = self.phase == Phase::Waiting || self.exchange.hedge().is_some();
+        let awaited = waits || listener.is_some() || deadline.waits_for_end();
         let held = self.delayed.as_ref().and_then(|delayed| delayed.1.upload());
         match self.upload.as_deref().or(held) {
             Some(upload) if awaited => {

@@ -94,21 +94,20 @@ where
         Arc::new(self)
     }
 
-    /// Reads it for the first time.
+    /// Reads it from the beginning: what is kept of it, and what is still to come.
     pub(super) fn read(self: &Arc<Self>) -> Reader<B> {
         self.reader(&self.lock(), Which::First)
     }
 
-    /// Reads from the beginning again. Readers made before read no more.
-    pub(super) fn read_again(self: &Arc<Self>) -> Result<Reader<B>, Lost> {
+    /// The next reader begins again. Those made before read no more; until it is made there is something to read ahead.
+    pub(super) fn begin_again(&self) -> Result<(), Lost> {
         let mut state = self.lock();
         if let Some(lost) = state.lost() {
             return Err(lost);
         }
         state.supersede();
-        // It may be read ahead for this one too.
         (state.begun, state.ahead) = (false, state.kept_bytes);
-        Ok(self.reader(&state, Which::First))
+        Ok(())
     }
 
     /// Reads from the beginning, beside the one reader there is: for a body of which all data has been kept. Its end may

@@ -32,6 +32,10 @@ fn listed<const N: usize>(frames: [Result<Frame<Bytes>, io::Error>; N]) -> Liste
     Listed(frames.into_iter().collect())
 }
 
+fn read_again(upload: &Arc<Upload<Listed>>) -> Result<Reader<Listed>, Lost> {
+    upload.begin_again().map(|()| upload.read())
+}
+
 #[tokio::test]
 async fn every_try_reads_the_whole_body_with_its_trailers() {
     let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("x"))]);
@@ -40,7 +44,7 @@ async fn every_try_reads_the_whole_body_with_its_trailers() {
     assert!(first.frame().await.unwrap().unwrap().is_data());
     for _ in 0..2 {
         assert!(upload.is_whole());
-        let whole = RequestBody::shared(upload.read_again().unwrap()).collect().await.unwrap();
+        let whole = RequestBody::shared(read_again(&upload).unwrap()).collect().await.unwrap();
         assert_eq!(whole.trailers(), Some(&trailers));
         assert_eq!(whole.to_bytes().len(), 7);
     }
@@ -123,12 +127,34 @@ async fn a_body_that_broke_off_is_not_sent_again() {
     let error = RequestBody::shared(upload.read()).collect().await.unwrap_err();
     assert!(std::error::Error::source(&error).unwrap().is::<io::Error>());
     assert!(!upload.is_whole());
-    assert_eq!(upload.read_again().err(), Some(Lost::Broken));
+    assert_eq!(read_again(&upload).err(), Some(Lost::Broken));
     // Nor does it look like one that ended, to whoever has begun to read it before.
     let upload = broken();
     let reader = RequestBody::shared(upload.read());
     assert_eq!(std::future::poll_fn(|cx| upload.poll_lost(cx)).await, Lost::Broken);
     assert!(reader.collect().await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_read_ahead_of_the_next_try_is_all_there_for_it() {
+    let cx = &mut Context::from_waker(std::task::Waker::noop());
+    let half = KEPT / 2;
+    let upload = Upload::new(listed([data(half), data(1), data(KEPT), data(5), data(6)]), true, vec![], None);
+    let mut first = RequestBody::shared(upload.read());
+    first.frame().await.unwrap().unwrap();
+    first.frame().await.unwrap().unwrap();
+    upload.give_up();
+    upload.begin_again().unwrap();
+    assert!(upload.read_ahead(cx).is_pending());
+    assert_eq!(upload.lock().kept.len(), 3, "a buffer holds no more");
+    assert!(!upload.is_whole() && first.frame().await.unwrap().is_err());
+    let mut second = RequestBody::shared(upload.read());
+    let mut sizes = Vec::new();
+    while let Some(frame) = second.frame().await {
+        sizes.push(frame.unwrap().into_data().unwrap().len());
+        assert!(upload.read_ahead(cx).is_pending());
+    }
+    assert_eq!(sizes, [half, 1, KEPT, 5, 6]);
 }
 
 /// Of which nothing comes.
@@ -175,7 +201,7 @@ async fn what_was_outgrown_is_read_by_nobody_else() {
     let mut first = RequestBody::shared(upload.read());
     first.frame().await.unwrap().unwrap();
     first.frame().await.unwrap().unwrap();
-    assert_eq!(upload.read_again().err(), Some(Lost::Outgrown));
+    assert_eq!(read_again(&upload).err(), Some(Lost::Outgrown));
     assert_eq!(first.collect().await.unwrap().to_bytes().len(), 5, "it may go on");
 }
 
