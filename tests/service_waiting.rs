@@ -107,13 +107,15 @@ async fn read_beside_a_copy(mesh: &Mesh, body: Body) -> Vec<(usize, bool)> {
             let first = std::mem::replace(&mut *first.lock().unwrap(), false);
             let kept = kept.clone();
             async move {
-                let (mut body, mut size, mut whole) = (request.into_body(), 0, true);
-                while let Some(frame) = body.frame().await {
-                    whole = frame.map(|frame| size += frame.into_data().unwrap().len()).is_ok();
-                    if first {
-                        return Ok::<_, BoxError>(answer(503));
+                let (mut body, mut size) = (request.into_body(), 0);
+                let whole = loop {
+                    match body.frame().await {
+                        Some(Ok(_)) if first => return Ok::<_, BoxError>(answer(503)),
+                        Some(Ok(frame)) => size += frame.into_data().unwrap().len(),
+                        Some(Err(_)) => break false,
+                        None => break true,
                     }
-                }
+                };
                 kept.lock().unwrap().push((size, whole));
                 Ok(answer(200))
             }
@@ -132,4 +134,12 @@ async fn a_copy_gets_its_body_while_a_try_waits_for_its_place() {
     let mesh = shop::mesh(1, &format!("mirror: {{host: shop.test}}\n{RETRIES}"), "loadBalancer: {simple: RANDOM}");
     let read = read_beside_a_copy(&mesh, parts([Ok(4), Ok(4), Ok(4)])).await;
     assert_eq!(read, [(12, true), (12, true)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_more_than_is_read_ahead_does_not_hold_up_the_try_that_waits_for_its_place() {
+    const LARGE: usize = 600_000;
+    let mesh = shop::mesh(1, &format!("mirror: {{host: shop.test}}\n{RETRIES}"), "loadBalancer: {simple: RANDOM}");
+    let read = read_beside_a_copy(&mesh, parts([Ok(LARGE), Ok(LARGE), Ok(LARGE)])).await;
+    assert_eq!(read, [(LARGE, false), (3 * LARGE, true)]);
 }

@@ -205,7 +205,7 @@ impl Drop for Tap {
 /// [`RequestBody`](super::RequestBody).
 ///
 /// It breaks off where the body does, where nobody reads that to its end, and once it falls more than 1 MiB behind, unless
-/// that is one piece.
+/// that is one piece. So it does where the service keeps a further try waiting, of which no more than that is read ahead.
 #[derive(Debug)]
 pub struct MirrorBody {
     queue: Arc<Queue>,

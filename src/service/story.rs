@@ -212,7 +212,11 @@ where
         let held = self.delayed.as_ref().and_then(|delayed| delayed.1.upload());
         match self.upload.as_deref().or(held) {
             Some(upload) if awaited => {
-                upload.read_ahead(cx).map(|error| LocalReply::failure(Failure::LocalReset, error.into(), *attempts > 1))
+                let read = upload.read_ahead(cx);
+                if self.phase == Phase::Waiting {
+                    upload.part_with_copies();
+                }
+                read.map(|error| LocalReply::failure(Failure::LocalReset, error.into(), *attempts > 1))
             }
             _ => Poll::Pending,
         }

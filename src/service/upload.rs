@@ -142,7 +142,7 @@ where
         let mut state = self.lock();
         for _ in 0..PIECES {
             let kept = state.kept.len();
-            if state.begun || state.failed || state.ahead >= KEPT || kept >= PIECES {
+            if state.begun || state.failed || state.is_full() {
                 return Poll::Pending;
             }
             match state.poll_source(self.end.as_deref(), cx) {
@@ -159,6 +159,14 @@ where
         // Pieces of nothing may go on, and nobody else wakes the task.
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Cuts the copies off if no more is read ahead for a try that is yet to be made: it may be waiting for their end.
+    pub(super) fn part_with_copies(&self) {
+        let mut state = self.lock();
+        if state.is_full() {
+            state.taps.clear();
+        }
     }
 
     /// No try has come to an answer, and none follows: what there is of the rest is for the copies alone.

@@ -64,6 +64,11 @@ impl<B> State<B> {
         }
     }
 
+    /// Whether there is as much for the reader as is read ahead of it.
+    pub(super) fn is_full(&self) -> bool {
+        self.ahead >= KEPT || self.kept.len() >= PIECES
+    }
+
     /// Whoever may read reads no more, and comes to know it.
     pub(super) fn supersede(&mut self) {
         self.generation += 1;
