@@ -41,19 +41,23 @@ enum Client {
     Wraps,
     /// The same, but it says nothing of the error.
     Hides,
-    /// At once: the body of its answer breaks off with that of the request.
+    /// At once: the body of its answer breaks off with that of the request, which is let go then.
     AnswersFirst,
 }
 
 /// The body of an answer that goes on until the request does not.
-struct Until(RequestBody<Body>);
+struct Until(Option<RequestBody<Body>>);
 
 impl http_body::Body for Until {
     type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.0).poll_frame(cx));
+        let Some(request) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(request).poll_frame(cx));
+        if matches!(frame, Some(Err(_))) {
+            self.0 = None;
+        }
         Poll::Ready(frame.map(|frame| frame.map_err(|_| io::Error::from(io::ErrorKind::InvalidData).into())))
     }
 }
@@ -61,10 +65,10 @@ impl http_body::Body for Until {
 async fn send(client: Client, request: Request<RequestBody<Body>>) -> Result<Response<Until>, BoxError> {
     let body = request.into_body();
     if let Client::AnswersFirst = client {
-        return Ok(Response::new(Until(body)));
+        return Ok(Response::new(Until(Some(body))));
     }
     match (client, body.collect().await) {
-        (_, Ok(_)) => Ok(Response::new(Until(RequestBody::new(empty())))),
+        (_, Ok(_)) => Ok(Response::new(Until(None))),
         (Client::Hides, Err(_)) => Err(io::Error::other("it did not work").into()),
         (_, Err(error)) => Err(io::Error::other(error).into()),
     }

@@ -1,8 +1,8 @@
 //! What ends with a request.
 
 use std::error::Error;
-use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 
@@ -28,15 +28,23 @@ impl Drop for Taken {
     }
 }
 
-/// A request whose answer came before its own end.
-pub(super) trait Unfinished: Send + Sync {
-    /// Whether its body broke off.
-    fn is_broken(&self) -> bool;
-}
+/// A request whose answer came before its own end, as far as that answer has to know of it: nothing of it is held.
+#[derive(Clone, Debug)]
+pub(super) struct Unfinished(Arc<AtomicBool>);
 
-impl fmt::Debug for dyn Unfinished {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unfinished")
+impl Unfinished {
+    /// One that broke off, or has not yet.
+    pub(super) fn new(broken: bool) -> Self {
+        Self(Arc::new(AtomicBool::new(broken)))
+    }
+
+    /// Its body breaks off. Whoever is told of that is told afterwards.
+    pub(super) fn break_off(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_broken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -50,7 +58,7 @@ pub(super) struct Completion {
     /// Whether a client on a connection of its own waits for the body, and went away if it is given up.
     awaited: bool,
     /// The request, if there was more of it to come.
-    request: Option<Arc<dyn Unfinished>>,
+    request: Option<Unfinished>,
 }
 
 impl Completion {
@@ -71,7 +79,7 @@ impl Completion {
     }
 
     /// The same for the answer of `request`: what breaks off with that is no fault of the endpoint.
-    pub(super) fn of_unfinished(mut self, request: Option<Arc<dyn Unfinished>>) -> Self {
+    pub(super) fn of_unfinished(mut self, request: Option<Unfinished>) -> Self {
         self.request = request;
         self
     }
@@ -80,7 +88,7 @@ impl Completion {
     pub(super) fn broke_off(mut self, error: &BodyError) {
         let failure = if error.is_timeout() {
             Failure::Timeout
-        } else if self.request.as_ref().is_some_and(|request| request.is_broken()) {
+        } else if self.request.as_ref().is_some_and(Unfinished::is_broken) {
             Failure::LocalReset
         } else {
             error.source().map_or(Failure::RemoteReset, classify::failure)

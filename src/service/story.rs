@@ -339,10 +339,7 @@ where
     }
 
     /// The answer for the client, or the error in its place.
-    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError>
-    where
-        B: Send + 'static,
-    {
+    pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
         let Self { mut exchange, taken, upload, .. } = self;
         if let Some(upload) = &upload {
             upload.keep_no_more();
@@ -353,8 +350,7 @@ where
         let retried = exchange.attempts > 1;
         let reply = match ended {
             Ended::Answer(response) => {
-                let unfinished = upload.filter(|upload| upload.read_at().is_none());
-                let unfinished = unfinished.map(|upload| upload as Arc<dyn Unfinished>);
+                let unfinished = upload.and_then(|upload| upload.unfinished());
                 return Ok(answer(response, exchange, taken, unfinished));
             }
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
@@ -372,7 +368,7 @@ pub(super) fn answer<R: Body>(
     response: Response<R>,
     mut exchange: Box<Exchange>,
     taken: Option<Taken>,
-    unfinished: Option<Arc<dyn Unfinished>>,
+    unfinished: Option<Unfinished>,
 ) -> Response<ResponseBody<R>> {
     let (mut head, body) = response.into_parts();
     let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);

@@ -76,6 +76,7 @@ where
             read_at: None,
             keeping: false,
             failed: false,
+            unfinished: None,
             error: None,
             ahead: 0,
             kept: Vec::new(),
@@ -224,6 +225,15 @@ impl<B> Upload<B> {
         self.lock().read_at
     }
 
+    /// What its answer has to know of it from now on; `None` if all of it had been read.
+    pub(super) fn unfinished(&self) -> Option<Unfinished> {
+        let mut state = self.lock();
+        if state.read_at.is_none() {
+            state.unfinished = Some(Unfinished::new(state.failed));
+        }
+        state.unfinished.clone()
+    }
+
     /// The try that reads it is over: what comes now is for the next one, and not for whoever still sends that try.
     pub(super) fn give_up(&self) {
         self.lock().supersede();
@@ -232,12 +242,6 @@ impl<B> Upload<B> {
     /// No try follows: what was kept is forgotten as it is read.
     pub(super) fn keep_no_more(&self) {
         self.lock().keeping = false;
-    }
-}
-
-impl<B: Send> Unfinished for Upload<B> {
-    fn is_broken(&self) -> bool {
-        Upload::is_broken(self)
     }
 }
 

@@ -13,6 +13,7 @@ use super::both::Both;
 use super::{KEPT, Lost, PIECES};
 use crate::error::BoxError;
 use crate::service::body_error::BodyError;
+use crate::service::completion::Unfinished;
 use crate::service::mirror_body::Tap;
 use crate::service::upload_end::UploadEnd;
 
@@ -34,6 +35,8 @@ pub(super) struct State<B> {
     pub(super) read_at: Option<Instant>,
     pub(super) keeping: bool,
     pub(super) failed: bool,
+    /// Who is answered already, and told if it fails.
+    pub(super) unfinished: Option<Unfinished>,
     /// How, for the reader that comes to it.
     pub(super) error: Option<BodyError>,
     /// How much there is for the reader, or was, before it came to the rest.
@@ -118,6 +121,9 @@ where
             Some(Err(error)) => {
                 self.source = None;
                 self.failed = true;
+                if let Some(unfinished) = &self.unfinished {
+                    unfinished.break_off();
+                }
                 self.taps.clear();
                 return Poll::Ready(Some(Err(BodyError::new(error))));
             }
