@@ -76,9 +76,6 @@ where
             request.extensions_mut().insert(UnservedUpgrade);
         }
         forwarded::believe(&mut request, &self.session);
-        if self.session.is_leaving() {
-            self.session.redirect(&mut request);
-        }
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
         let asked = self.session.grpc_web.then(|| Asked::admit(request.headers_mut())).flatten();

@@ -15,6 +15,7 @@ use tower_layer::Layer;
 use super::admin::{Admin, Readiness, Render};
 use super::connection::Protocols;
 use super::control::{Control, DrainRequest, Listening};
+use super::entrance::Entrance;
 use super::secured::Configs;
 use super::worker::{self, Command, Serving};
 use crate::dice::Dice;
@@ -167,7 +168,14 @@ impl ServerBuilder {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = transport.build();
                 let inner = transport.clone();
-                let make = move |origin: Origin| router.clone().with_origin(origin).layer(inner.clone());
+                let make = move |origin: Origin, entrance: Option<Arc<Entrance>>| {
+                    let router = router.clone().with_origin(origin);
+                    let router = match entrance {
+                        Some(entrance) => router.with_detour(entrance),
+                        None => router,
+                    };
+                    router.layer(inner.clone())
+                };
                 worker::run(Serving { make, protocols, dice, trusted, mesh, transport, configs }, commands).await
             });
             drop(runtime);

@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use http::{HeaderValue, Request};
+use http::HeaderValue;
 
 use super::drain::{Alive, Draining};
 use super::entrance::Entrance;
 use super::framing::Flaw;
 use super::idle::Activity;
 use crate::dice::Dice;
-use crate::request::{ListenerOrigin, Origin};
+use crate::request::ListenerOrigin;
 
 /// One connection of a client, shared by its requests, its bytes and the tunnels made of it.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub(super) struct Session {
     flawed: OnceLock<(u64, Flaw)>,
     /// Whether a request body broke off or was not what its framing promised.
     broken: AtomicBool,
-    /// Whether its listener is gone.
+    /// Whether it was told that its listener is gone.
     leaving: AtomicBool,
     /// Where its client came in, if not where nobody else does.
     entrance: Option<Arc<Entrance>>,
@@ -136,7 +136,7 @@ impl Session {
     }
 
     pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
+        self.leaving.load(Ordering::Relaxed) || self.entrance.as_ref().is_some_and(|entrance| entrance.is_left())
     }
 
     /// Waits until its listener has been gone for long enough.
@@ -144,18 +144,6 @@ impl Session {
         match &self.guards {
             Some((_, draining)) => draining.clone().expires().await,
             None => std::future::pending().await,
-        }
-    }
-
-    /// Has a request go by the listener to which its client would come now, if the one it came by is gone.
-    pub(super) fn redirect<B>(&self, request: &mut Request<B>) {
-        let (Some(entrance), Some(own)) = (&self.entrance, &self.origin) else { return };
-        let came_by = match request.extensions().get() {
-            Some(Origin::Listener(believed)) => believed,
-            _ => own,
-        };
-        if let Some(origin) = entrance.redirect(came_by) {
-            request.extensions_mut().insert(origin);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Connections against a service that answers what it was asked.
 
 mod leaving;
+mod moved;
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -22,6 +23,7 @@ use tower::{Service, service_fn};
 use super::body::InboundBody;
 use super::connection::Protocols;
 use super::drain::Drain;
+use super::entrance::Entrance;
 use super::session::Session;
 use crate::dice::Dice;
 use crate::error::BoxError;
@@ -77,10 +79,22 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    connect_in(service, None)
+}
+
+fn connect_in<S, B>(service: S, entrance: Option<Arc<Entrance>>) -> Client
+where
+    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let (stream, server) = tokio::io::duplex(1 << 20);
     let drain = Drain::new();
     let (alive, draining) = (drain.alive(), drain.draining());
-    let session = Arc::new(Session::new(None, false, Dice::seeded(1), Some((alive, draining.clone()))));
+    let session = Session::new(None, false, Dice::seeded(1), Some((alive, draining.clone())));
+    let session = Arc::new(session.entered(entrance));
     let protocols = Protocols::new(Duration::from_secs(3600), None);
     let served = tokio::spawn(async move { protocols.serve(server, service, session, draining).await });
     Client { stream, served, drain }

@@ -49,7 +49,7 @@ pub(super) enum Command {
 /// What a worker needs to serve a connection.
 #[derive(Clone, Debug)]
 pub(super) struct Serving<M> {
-    /// Makes the service of a connection.
+    /// Makes the service of a connection, whose listener may go before it does.
     pub(super) make: M,
     pub(super) protocols: Protocols,
     pub(super) dice: Dice,
@@ -74,7 +74,7 @@ pub(super) async fn run<M, S, B>(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> Option<oneshot::Sender<()>>
 where
-    M: Fn(Origin) -> S + Send + Sync + 'static,
+    M: Fn(Origin, Option<Arc<Entrance>>) -> S + Send + Sync + 'static,
     S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -125,7 +125,7 @@ where
 
 fn listen<M, S, B>(acceptor: Acceptor, bind: Bind, serving: Arc<Serving<M>>) -> Open
 where
-    M: Fn(Origin) -> S + Send + Sync + 'static,
+    M: Fn(Origin, Option<Arc<Entrance>>) -> S + Send + Sync + 'static,
     S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -189,7 +189,7 @@ async fn converse<IO, M, S, B>(
     guards: (Alive, Draining),
 ) where
     IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
-    M: Fn(Origin) -> S,
+    M: Fn(Origin, Option<Arc<Entrance>>) -> S,
     S: Service<Request<InboundBody>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -244,7 +244,7 @@ impl<M> Caller<'_, M> {
     async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
-        M: Fn(Origin) -> S,
+        M: Fn(Origin, Option<Arc<Entrance>>) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -266,9 +266,9 @@ impl<M> Caller<'_, M> {
             let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
             let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
             let ended = self.serving.configs.of(listener);
-            let entrance = Arc::new(Entrance::new(&self.serving.mesh, &hello, listener));
-            let behind = entrance.clone();
-            self.guards.1 = self.guards.1.or_when(versions, move || behind.is_gone());
+            let entrance = Arc::new(Entrance::new(snapshot.version(), &hello, listener));
+            let (behind, mesh) = (entrance.clone(), self.serving.mesh.clone());
+            self.guards.1 = self.guards.1.or_when(versions, move || behind.is_gone(&mesh.load()));
             (self.door(&snapshot, listener, Some(&hello)), ended, entrance)
         };
         match ended {
@@ -290,7 +290,7 @@ impl<M> Caller<'_, M> {
         (entrance, secured): (Option<Arc<Entrance>>, Option<DownstreamTls>),
     ) where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
-        M: Fn(Origin) -> S,
+        M: Fn(Origin, Option<Arc<Entrance>>) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -307,8 +307,8 @@ impl<M> Caller<'_, M> {
                 let session =
                     Session::new(origin.peer, origin.tls, serving.dice.clone(), Some((alive, draining.clone())));
                 let session = session.behind(serving.trusted, &origin).showing(client_cert).translating(grpc_web);
-                let session = Arc::new(session.entered(entrance));
-                let service = (serving.make)(Origin::Listener(origin));
+                let session = Arc::new(session.entered(entrance.clone()));
+                let service = (serving.make)(Origin::Listener(origin), entrance);
                 if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
                     tracing::debug!(%error, "a connection ended badly");
                 }

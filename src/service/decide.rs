@@ -50,6 +50,7 @@ impl Routing {
         let asked = Asked::new(head, self.settings.error_mode);
         let snapshot = self.mesh.load();
         let own = head.extensions.get::<Origin>().cloned();
+        let own = self.led_round(&snapshot, own.as_ref()).or(own);
         let origin = own.as_ref().unwrap_or(&self.origin);
         let pass_through = || Verdict::PassThrough(RequestRecord::new(&self.metrics.pass_through, asked.grpc));
         let refuse = |reply, metrics: &ClusterMetrics| {
@@ -104,6 +105,12 @@ impl Routing {
                 Verdict::Reply(Refusal { reply, exchange })
             }
         }
+    }
+
+    /// Where a request comes in if not where it came by: asked of the snapshot that decides about it, as another one may
+    /// have listeners that this one has not.
+    fn led_round(&self, snapshot: &Snapshot, own: Option<&Origin>) -> Option<Origin> {
+        self.detour.as_ref()?.taken(snapshot, own.unwrap_or(&self.origin))
     }
 
     fn forward(

@@ -54,6 +54,7 @@ impl InboundRouter {
         let routing = Routing {
             mesh: mesh.clone(),
             origin: Origin::Gateway(Arc::new(origin)),
+            detour: None,
             metrics: MeshMetrics::new(mesh.workload()),
             settings: Settings::default(),
             mirrors: Arc::default(),

@@ -8,6 +8,8 @@ use http::Method;
 use tower_layer::Layer;
 
 use super::classify::Classifier;
+#[cfg(feature = "gateway")]
+use super::detour::Detour;
 use super::inbound::InboundRouter;
 use super::mesh_error::ErrorMode;
 use super::mirror::Copies;
@@ -68,6 +70,7 @@ impl MeshRouter {
         let routing = Routing {
             mesh: mesh.clone(),
             origin: Origin::Mesh,
+            detour: None,
             metrics: MeshMetrics::new(mesh.workload()),
             settings: Settings::default(),
             mirrors: Arc::default(),
@@ -91,6 +94,13 @@ impl MeshRouter {
     #[must_use]
     pub fn with_origin(mut self, origin: Origin) -> Self {
         Arc::make_mut(&mut self.routing).origin = origin;
+        self
+    }
+
+    /// Has the requests of one connection come in where `detour` says.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn with_detour(mut self, detour: Arc<dyn Detour>) -> Self {
+        Arc::make_mut(&mut self.routing).detour = Some(detour);
         self
     }
 

@@ -85,6 +85,7 @@ mod completion;
 mod deadline;
 mod deadline_budget;
 mod decide;
+pub(crate) mod detour;
 mod exchange;
 mod extras;
 mod filters;

@@ -10,6 +10,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::decide::{Refusal, Verdict};
+use super::detour::Detour;
 use super::future::ResponseFuture;
 use super::layer::Settings;
 use super::local_reply::LocalReply;
@@ -41,6 +42,8 @@ pub struct MeshService<S> {
 pub(super) struct Routing {
     pub(super) mesh: Mesh,
     pub(super) origin: Origin,
+    /// For a connection whose listener may go before it does.
+    pub(super) detour: Option<Arc<dyn Detour>>,
     pub(super) metrics: MeshMetrics,
     pub(super) settings: Settings,
     pub(super) mirrors: Arc<MirrorLoad>,
