@@ -1,6 +1,6 @@
 //! Ending without breaking anything: [`Drain`] tells connections to finish, and knows when the last one has.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -32,13 +32,13 @@ pub(super) struct Alive {
     _held: mpsc::Sender<()>,
 }
 
-/// Hears when a drain begins.
+/// Hears when a drain begins. What is said of it has been heard by its clones, too.
 #[derive(Clone, Debug)]
 pub(super) struct Draining {
     signal: watch::Receiver<Option<Reason>>,
     leaving: Option<Leaving>,
     /// When its time is over, once it has heard that it is to leave.
-    until: Option<Instant>,
+    until: Arc<OnceLock<Instant>>,
 }
 
 /// Another reason to finish: what a connection was opened for is not there any more.
@@ -59,7 +59,7 @@ impl Drain {
     }
 
     pub(super) fn draining(&self) -> Draining {
-        Draining { signal: self.signal.subscribe(), leaving: None, until: None }
+        Draining { signal: self.signal.subscribe(), leaving: None, until: Arc::default() }
     }
 
     /// Says that what was connected to is gone.
@@ -87,25 +87,23 @@ impl Drain {
 }
 
 impl Draining {
-    /// Begins as well when `is_gone` says so, which is asked with each of `versions`.
+    /// Begins as well when `is_gone` says so, which is asked with each of `versions`. It has a time of its own.
     pub(super) fn or_when(
         self,
         versions: watch::Receiver<u64>,
         is_gone: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { leaving: Some(Leaving { versions, is_gone: Arc::new(is_gone) }), ..self }
+        let leaving = Some(Leaving { versions, is_gone: Arc::new(is_gone) });
+        Self { signal: self.signal, leaving, until: Arc::default() }
     }
 
     /// Waits until there is a reason to finish, or until the one who could give it is gone.
     pub(super) async fn begins(&mut self) -> Reason {
-        if self.until.is_some() {
-            return Reason::Gone;
+        if self.until.get().is_none() && self.reason().await == Reason::End {
+            return Reason::End;
         }
-        let reason = self.reason().await;
-        if reason == Reason::Gone {
-            self.until = Some(Instant::now() + DRAIN_TIME);
-        }
-        reason
+        self.until.get_or_init(|| Instant::now() + DRAIN_TIME);
+        Reason::Gone
     }
 
     async fn reason(&mut self) -> Reason {
@@ -131,11 +129,9 @@ impl Draining {
             return Reason::End;
         }
         leave();
+        let until = *self.until.get_or_init(|| Instant::now() + DRAIN_TIME);
         let ends = heard(&mut self.signal, |reason| *reason == Some(Reason::End));
-        match self.until {
-            Some(until) => timeout_at(until, ends).await.unwrap_or(Reason::Gone),
-            None => ends.await,
-        }
+        timeout_at(until, ends).await.unwrap_or(Reason::Gone)
     }
 
     /// Waits until what a connection was opened for has been gone for long enough. That everything ends is no reason.
