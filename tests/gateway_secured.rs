@@ -429,6 +429,20 @@ async fn who_came_in_by_other_words_is_answered_and_asked_to_come_again() {
 }
 
 #[tokio::test]
+async fn a_drain_does_not_wait_for_handshakes() {
+    let ours = Signer::new("ours");
+    let port = free_port();
+    let servers = gateway(port, &[("HTTPS", "['*']", "{mode: SIMPLE, credentialName: c}")]);
+    let (_mesh, server) = serve(&format!("{servers}{}", secret("c", &ours.issue("a.test"), None))).await;
+    let mut stalled = TcpStream::connect(local(port)).await.unwrap();
+    stalled.write_all(&hello("a.test")).await.unwrap();
+    // It has been answered, and says no more.
+    stalled.read_u8().await.unwrap();
+    let drain = server.drain(Duration::from_secs(60));
+    tokio::time::timeout(Duration::from_secs(10), drain).await.expect("the drain ends at once");
+}
+
+#[tokio::test]
 async fn changed_files_are_shown_to_the_next_client() {
     let (before, after) = (Signer::new("before"), Signer::new("after"));
     let folder = std::env::temp_dir().join(format!("mesh-router-secured-{}", std::process::id()));

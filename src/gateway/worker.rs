@@ -273,8 +273,12 @@ impl<M> Caller<'_, M> {
         };
         match ended {
             Some(ended) => {
-                let accepting = ended.accept(&hello, io);
-                let (io, secured) = tokio::time::timeout_at(started + HANDSHAKE, accepting).await??;
+                let accepting = tokio::time::timeout_at(started + HANDSHAKE, ended.accept(&hello, io));
+                let (io, secured) = tokio::select! {
+                    biased;
+                    accepted = accepting => accepted??,
+                    _ = self.guards.1.ends(|| ()) => return Ok(()),
+                };
                 self.serve(io, door, (Some(entrance), Some(secured))).await;
             }
             None => self.serve(io, door, (Some(entrance), None)).await,
