@@ -216,6 +216,12 @@ impl Snapshot {
         &self.listeners
     }
 
+    /// Whether connections to an address are taken at all.
+    #[cfg(feature = "gateway")]
+    pub(crate) fn listens_at(&self, bind: &Bind) -> bool {
+        self.sockets.iter().any(|socket| socket.bind == *bind)
+    }
+
     /// The listener that takes connections to an address in plaintext.
     pub fn plain_listener(&self, bind: &Bind) -> Option<&Listener> {
         let socket = self.sockets.iter().find(|socket| socket.bind == *bind)?;

@@ -1,5 +1,6 @@
 //! Where a client came in: [`Entrance`] tells whether it would come in there again.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -8,14 +9,19 @@ use crate::request::{ListenerOrigin, Origin};
 use crate::service::detour::Detour;
 use crate::snapshot::{Bind, Listener, ListenerProtocol, ServerTls, Snapshot};
 
-/// A listener behind a socket that several may share, and the server name that a client asked for there.
+/// A listener behind a socket that several may share, and how a client came to it.
 #[derive(Debug)]
 pub(super) struct Entrance {
     bind: Bind,
+    /// The address that it dialed.
+    dialed: Option<IpAddr>,
+    is_secured: bool,
+    /// Whom it wants to talk to in TLS.
     server_name: Option<Box<str>>,
     listener: Arc<str>,
     tls: Option<Arc<ServerTls>>,
     protocol: ListenerProtocol,
+    grpc_web: bool,
     /// The version of the last snapshot by which a request came in here.
     seen: AtomicU64,
     /// Whether one was seen by which its client would not.
@@ -23,14 +29,18 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// To `listener` of a snapshot of this version.
-    pub(super) fn new(version: u64, hello: &Hello, listener: &Listener) -> Self {
+    /// To `listener` of a snapshot of this version, of a client that dialed an address and began with `hello`, if with
+    /// TLS.
+    pub(super) fn new(version: u64, listener: &Listener, dialed: Option<IpAddr>, hello: Option<&Hello>) -> Self {
         Self {
             bind: listener.bind.clone(),
-            server_name: hello.server_name.clone(),
+            dialed,
+            is_secured: hello.is_some(),
+            server_name: hello.and_then(|hello| hello.server_name.clone()),
             listener: listener.name.clone(),
             tls: listener.tls.clone(),
             protocol: listener.protocol,
+            grpc_web: listener.grpc_web,
             seen: AtomicU64::new(version),
             left: AtomicBool::new(false),
         }
@@ -38,7 +48,7 @@ impl Entrance {
 
     /// Whether the client would not come to the listener any more, or be asked something else there.
     pub(super) fn is_gone(&self, snapshot: &Snapshot) -> bool {
-        !self.now(snapshot).is_some_and(|now| now.name == self.listener && self.asks_the_same(now))
+        !self.behind(&self.bind, snapshot).is_some_and(|now| now.name == self.listener && self.asks_the_same(now))
     }
 
     /// Whether a request has come since the listener was gone.
@@ -57,9 +67,26 @@ impl Entrance {
         Some(Origin::Listener(Arc::new(ListenerOrigin { listener, port, ..came_by.clone() })))
     }
 
-    /// The listener to which the client would come now.
+    /// The listener to which the client would come now: behind the same socket, or where there is none any more, behind
+    /// the narrowest that takes what comes to the address which it dialed.
     fn now<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Listener> {
-        snapshot.secured_listener(&self.bind, self.server_name.as_deref())
+        let (Bind::Tcp(bind), Some(dialed), false) = (&self.bind, self.dialed, snapshot.listens_at(&self.bind)) else {
+            return self.behind(&self.bind, snapshot);
+        };
+        let all = match dialed {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let mut binds = [dialed, all].into_iter().map(|ip| Bind::Tcp(SocketAddr::new(ip, bind.port())));
+        self.behind(&binds.find(|bind| snapshot.listens_at(bind))?, snapshot)
+    }
+
+    /// The listener that takes a client like this one at a socket.
+    fn behind<'a>(&self, bind: &Bind, snapshot: &'a Snapshot) -> Option<&'a Listener> {
+        match self.is_secured {
+            true => snapshot.secured_listener(bind, self.server_name.as_deref()),
+            false => snapshot.plain_listener(bind),
+        }
     }
 
     fn asks_the_same(&self, now: &Listener) -> bool {
@@ -67,7 +94,7 @@ impl Entrance {
             (Some(now), Some(before)) => now.asks_the_same(before),
             (now, before) => now.is_none() && before.is_none(),
         };
-        same && now.protocol == self.protocol
+        same && now.protocol == self.protocol && now.grpc_web == self.grpc_web
     }
 
     /// Whether every certificate of a client that was good is good there.

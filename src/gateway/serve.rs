@@ -168,13 +168,8 @@ impl ServerBuilder {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = transport.build();
                 let inner = transport.clone();
-                let make = move |origin: Origin, entrance: Option<Arc<Entrance>>| {
-                    let router = router.clone().with_origin(origin);
-                    let router = match entrance {
-                        Some(entrance) => router.with_detour(entrance),
-                        None => router,
-                    };
-                    router.layer(inner.clone())
+                let make = move |origin: Origin, entrance: Arc<Entrance>| {
+                    router.clone().with_origin(origin).with_detour(entrance).layer(inner.clone())
                 };
                 worker::run(Serving { make, protocols, dice, trusted, mesh, transport, configs }, commands).await
             });

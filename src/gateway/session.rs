@@ -37,7 +37,7 @@ pub(super) struct Session {
     broken: AtomicBool,
     /// Whether it was told that its listener is gone.
     leaving: AtomicBool,
-    /// Where its client came in, if not where nobody else does.
+    /// Where its client came in.
     entrance: Option<Arc<Entrance>>,
     /// Held so that a drain waits for this connection, and asked for the tunnels made of it.
     guards: Option<(Alive, Draining)>,
@@ -79,8 +79,8 @@ impl Session {
     }
 
     /// Whose client came in there.
-    pub(super) fn entered(self, entrance: Option<Arc<Entrance>>) -> Self {
-        Self { entrance, ..self }
+    pub(super) fn entered(self, entrance: Arc<Entrance>) -> Self {
+        Self { entrance: Some(entrance), ..self }
     }
 
     /// Says so of the certificate of the client.

@@ -94,7 +94,10 @@ where
     let drain = Drain::new();
     let (alive, draining) = (drain.alive(), drain.draining());
     let session = Session::new(None, false, Dice::seeded(1), Some((alive, draining.clone())));
-    let session = Arc::new(session.entered(entrance));
+    let session = Arc::new(match entrance {
+        Some(entrance) => session.entered(entrance),
+        None => session,
+    });
     let protocols = Protocols::new(Duration::from_secs(3600), None);
     let served = tokio::spawn(async move { protocols.serve(server, service, session, draining).await });
     Client { stream, served, drain }

@@ -22,7 +22,7 @@ use super::drain::{Alive, Drain, Draining};
 use super::entrance::Entrance;
 use super::hello::Hello;
 use super::listener::{Accepted, Acceptor, Address, Bound};
-use super::secured::Configs;
+use super::secured::{Configs, Ended};
 use super::session::Session;
 use super::stream::Stream;
 use crate::dice::Dice;
@@ -74,7 +74,7 @@ pub(super) async fn run<M, S, B>(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> Option<oneshot::Sender<()>>
 where
-    M: Fn(Origin, Option<Arc<Entrance>>) -> S + Send + Sync + 'static,
+    M: Fn(Origin, Arc<Entrance>) -> S + Send + Sync + 'static,
     S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -125,7 +125,7 @@ where
 
 fn listen<M, S, B>(acceptor: Acceptor, bind: Bind, serving: Arc<Serving<M>>) -> Open
 where
-    M: Fn(Origin, Option<Arc<Entrance>>) -> S + Send + Sync + 'static,
+    M: Fn(Origin, Arc<Entrance>) -> S + Send + Sync + 'static,
     S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
@@ -189,21 +189,16 @@ async fn converse<IO, M, S, B>(
     guards: (Alive, Draining),
 ) where
     IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
-    M: Fn(Origin, Option<Arc<Entrance>>) -> S,
+    M: Fn(Origin, Arc<Entrance>) -> S,
     S: Service<Request<InboundBody>, Response = Response<B>>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let caller = Caller { serving: &serving, client, guards };
-    // A snapshot is not held for as long as a connection lasts.
-    let door = {
-        let snapshot = serving.mesh.load();
-        snapshot.plain_listener(&bind).map(|listener| caller.door(&snapshot, listener, None))
-    };
-    match door {
-        Some(door) => caller.serve(io, door, (None, None)).await,
+    let mut caller = Caller { serving: &serving, client, guards };
+    match caller.enter(None, |snapshot| snapshot.plain_listener(&bind)) {
+        Some(entered) => caller.serve(io, entered, None).await,
         None => {
             if let Err(error) = caller.serve_secured(io, &bind).await {
                 tracing::debug!(%error, ?bind, "a TLS handshake failed");
@@ -220,6 +215,14 @@ enum Door {
     Closed,
 }
 
+/// A connection at its listener.
+struct Entered {
+    door: Door,
+    /// How TLS is ended there.
+    ended: Option<Ended>,
+    entrance: Arc<Entrance>,
+}
+
 /// Who opened a connection, and what it is served with.
 struct Caller<'a, M> {
     serving: &'a Serving<M>,
@@ -229,6 +232,24 @@ struct Caller<'a, M> {
 }
 
 impl<M> Caller<'_, M> {
+    /// Comes to the listener that is `found` in the snapshot of the moment, which is not held for as long as a connection
+    /// lasts. From now on it is heard if that goes.
+    fn enter<F>(&mut self, hello: Option<&Hello>, found: F) -> Option<Entered>
+    where
+        F: FnOnce(&Snapshot) -> Option<&Listener>,
+    {
+        let Serving { mesh, configs, .. } = self.serving;
+        // Before it is looked: what is published meanwhile is a change.
+        let versions = mesh.subscribe();
+        let snapshot = mesh.load();
+        let listener = found(&snapshot)?;
+        let dialed = self.client.map(|(_, local)| local.ip());
+        let entrance = Arc::new(Entrance::new(snapshot.version(), listener, dialed, hello));
+        let (behind, mesh) = (entrance.clone(), mesh.clone());
+        self.guards.1 = self.guards.1.clone().or_when(versions, move || behind.is_gone(&mesh.load()));
+        Some(Entered { door: self.door(&snapshot, listener, hello), ended: configs.of(listener), entrance })
+    }
+
     fn door(&self, snapshot: &Snapshot, listener: &Listener, hello: Option<&Hello>) -> Door {
         if listener.protocol == ListenerProtocol::Http {
             let mut origin = ListenerOrigin::new(listener.name.clone(), listener.port);
@@ -244,7 +265,7 @@ impl<M> Caller<'_, M> {
     async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
-        M: Fn(Origin, Option<Arc<Entrance>>) -> S,
+        M: Fn(Origin, Arc<Entrance>) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -259,19 +280,9 @@ impl<M> Caller<'_, M> {
         };
         let Some((hello, io)) = read else { return Ok(()) };
         let name = hello.server_name.as_deref();
-        let (door, ended, entrance) = {
-            // Before it is looked: what is published meanwhile is a change.
-            let versions = self.serving.mesh.subscribe();
-            let snapshot = self.serving.mesh.load();
-            let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
-            let listener = snapshot.secured_listener(bind, name).ok_or_else(unknown)?;
-            let ended = self.serving.configs.of(listener);
-            let entrance = Arc::new(Entrance::new(snapshot.version(), &hello, listener));
-            let (behind, mesh) = (entrance.clone(), self.serving.mesh.clone());
-            self.guards.1 = self.guards.1.or_when(versions, move || behind.is_gone(&mesh.load()));
-            (self.door(&snapshot, listener, Some(&hello)), ended, entrance)
-        };
-        match ended {
+        let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
+        let entered = self.enter(Some(&hello), |snapshot| snapshot.secured_listener(bind, name)).ok_or_else(unknown)?;
+        match &entered.ended {
             Some(ended) => {
                 let accepting = tokio::time::timeout_at(started + HANDSHAKE, ended.accept(&hello, io));
                 let (io, secured) = tokio::select! {
@@ -279,22 +290,18 @@ impl<M> Caller<'_, M> {
                     accepted = accepting => accepted??,
                     _ = self.guards.1.ends(|| ()) => return Ok(()),
                 };
-                self.serve(io, door, (Some(entrance), Some(secured))).await;
+                self.serve(io, entered, Some(secured)).await;
             }
-            None => self.serve(io, door, (Some(entrance), None)).await,
+            None => self.serve(io, entered, None).await,
         }
         Ok(())
     }
 
     /// `secured` is what is known of TLS that ended here.
-    async fn serve<IO, S, B>(
-        self,
-        io: IO,
-        door: Door,
-        (entrance, secured): (Option<Arc<Entrance>>, Option<DownstreamTls>),
-    ) where
+    async fn serve<IO, S, B>(self, io: IO, entered: Entered, secured: Option<DownstreamTls>)
+    where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
-        M: Fn(Origin, Option<Arc<Entrance>>) -> S,
+        M: Fn(Origin, Arc<Entrance>) -> S,
         S: Service<Request<InboundBody>, Response = Response<B>>,
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
@@ -302,6 +309,7 @@ impl<M> Caller<'_, M> {
         B::Error: Into<BoxError>,
     {
         let Self { serving, guards: (alive, draining), .. } = self;
+        let Entered { door, entrance, .. } = entered;
         match door {
             Door::Http(mut origin, grpc_web) => {
                 let client = secured.as_ref().and_then(|tls| Some((tls.peer.as_ref()?, tls.local.as_deref())));

@@ -1,5 +1,7 @@
 //! Connections whose listener is another one by the next publication, of which they hear later than their requests.
 
+use std::net::SocketAddr;
+
 use http_body_util::Empty;
 use tower::Layer;
 
@@ -9,9 +11,8 @@ use crate::gateway::hello::Hello;
 use crate::mesh::Mesh;
 use crate::request::{ListenerOrigin, Origin};
 use crate::service::{MeshRouter, RequestBody};
-use crate::snapshot::{Bind, Listener};
+use crate::snapshot::Bind;
 
-const ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 1], 8443);
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
 
 /// Publishes servers of these port names, protocols, addresses and hosts.
@@ -38,9 +39,15 @@ spec:
     mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
 }
 
-/// A connection to `listener` that hears of no publication.
-fn connect_by(mesh: &Mesh, listener: &Listener, entrance: Entrance) -> Client {
-    let entrance = Arc::new(entrance);
+/// A connection to a listener bound to `ip` that hears of no publication, from a client that dialed 127.0.0.1.
+fn connect_at(ip: &str, hello: Option<&Hello>, mesh: &Mesh) -> Client {
+    let (snapshot, bind) = (mesh.snapshot(), Bind::Tcp(SocketAddr::new(ip.parse().unwrap(), 8443)));
+    let listener = match hello {
+        Some(hello) => snapshot.secured_listener(&bind, hello.server_name.as_deref()),
+        None => snapshot.plain_listener(&bind),
+    };
+    let (listener, dialed) = (listener.unwrap(), Some([127, 0, 0, 1].into()));
+    let entrance = Arc::new(Entrance::new(snapshot.version(), listener, dialed, hello));
     let origin = Origin::Listener(Arc::new(ListenerOrigin::new(listener.name.clone(), listener.port)));
     let inner = service_fn(|_: Request<RequestBody<InboundBody>>| async {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -79,10 +86,24 @@ async fn the_first_request_after_it_goes_where_its_client_would_come() {
         let mesh = Mesh::new();
         publish(&mesh, &[one]);
         let hello = Hello { server_name: Some("a.test".into()), protocols: Vec::new() };
-        let snapshot = mesh.snapshot();
-        let bind = Bind::Tcp(ADDRESS.into());
-        let listener = snapshot.secured_listener(&bind, hello.server_name.as_deref()).unwrap();
-        let client = connect_by(&mesh, listener, Entrance::new(snapshot.version(), &hello, listener));
-        assert_moves(client, &mesh, [&[one], after], status).await;
+        assert_moves(connect_at("127.0.0.1", Some(&hello), &mesh), &mesh, [&[one], after], status).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_client_would_come_to_whichever_address_contains_the_one_it_dialed() {
+    let [here, all] = ["127.0.0.1", "0.0.0.0"].map(|bind| ["one", "HTTP", bind, "*"]);
+    let (other, web) = (["two", "HTTP", "127.0.0.2", "*"], ["two", "GRPC-WEB", "0.0.0.0", "*"]);
+    for (before, after, status) in [
+        (here, &[all][..], "200"),
+        (all, &[other, here], "200"),
+        (all, &[other], "404"),
+        // What else would be made of its requests is not what it came for.
+        (here, &[web], "404"),
+        (here, &[["two", "HTTPS", "127.0.0.1", "*"], all], "404"),
+    ] {
+        let mesh = Mesh::new();
+        publish(&mesh, &[before]);
+        assert_moves(connect_at(before[2], None, &mesh), &mesh, [&[before], after], status).await;
     }
 }
