@@ -16,7 +16,9 @@ use super::referer;
 use super::session::Session;
 use crate::dice::Draws;
 use crate::route::one_line::{self, Side};
-use crate::service::hop::{drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_length, is_of_a_hop, join_cookies};
+use crate::service::hop::{
+    PROXY_CONNECTION, drop_hop_by_hop, drop_hop_by_hop_of_response, is, is_length, is_of_a_hop, join_cookies, tokens,
+};
 use crate::service::https::bare;
 use crate::service::names::UPSTREAM_SERVICE_TIME;
 
@@ -56,6 +58,9 @@ const STEERING_TIMEOUT: &str = "upstream-rq-timeout-alt-response";
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
     // One look at the names, since most requests have none of these.
     if headers.keys().any(is_ours) {
+        if asks_to_close(headers) {
+            session.leave();
+        }
         clean(headers, admitted);
     }
     one_line::join(headers, Side::Request);
@@ -75,6 +80,11 @@ pub(super) fn forget_user(uri: &mut Uri) {
     parts.authority = Some(host);
     // With an authority of the same kind it cannot fail.
     *uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// Whether a client wants its connection closed, by a word that hyper does not know.
+fn asks_to_close(headers: &HeaderMap) -> bool {
+    headers.get_all(PROXY_CONNECTION).iter().flat_map(tokens).any(|token| is(token, b"close"))
 }
 
 /// Whether a header ends here, or may.

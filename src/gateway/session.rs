@@ -35,7 +35,7 @@ pub(super) struct Session {
     flawed: OnceLock<(u64, Flaw)>,
     /// Whether a request body broke off or was not what its framing promised.
     broken: AtomicBool,
-    /// Whether it was told that its listener is gone.
+    /// Whether it was told that its listener is gone, or that its client wants it closed.
     leaving: AtomicBool,
     /// Where its client came in.
     entrance: Option<Arc<Entrance>>,

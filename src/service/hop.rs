@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue};
 
 const TRAILERS: &str = "trailers";
 pub(crate) const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+pub(crate) const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
 /// Drops the headers of a request that concern one connection only (RFC 9110, 7.6.1), but `te: trailers`; a tunnel
