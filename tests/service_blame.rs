@@ -105,3 +105,24 @@ async fn an_endpoint_that_breaks_off_is_to_blame() {
     assert!(answer.into_body().collect().await.is_err());
     assert_eq!(count_ejected(&mesh), 1);
 }
+
+/// How many of two servers are ejected whose answer is that of a server behind them, which says this; `rule` is that of
+/// the layer between the two.
+async fn ejected_before(rule: &str, body: fn() -> Body) -> usize {
+    let (near, far) = (shop::mesh(2, "retries: {attempts: 0}", STRICT), shop::mesh(1, rule, STRICT));
+    let get = || Request::get("http://shop.test/").body(empty()).unwrap();
+    let behind =
+        service_fn(move |_: Request<RequestBody<Body>>| async move { Ok::<_, io::Error>(Response::new(body())) });
+    let behind = MeshRouter::new(&far).layer(behind);
+    let hands_on = service_fn(move |_: Request<RequestBody<Body>>| behind.clone().oneshot(get()));
+    let answer = MeshRouter::new(&near).layer(hands_on).oneshot(get()).await.unwrap();
+    assert!(answer.into_body().collect().await.is_err());
+    count_ejected(&near)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_breaks_off_is_to_blame_whichever_layer_hands_that_on() {
+    assert_eq!(ejected_before("retries: {attempts: 0}", broken).await, 1);
+    let late = || StreamBody::new(stream::pending()).boxed_unsync();
+    assert_eq!(ejected_before("timeout: 1s", late).await, 1, "its time is over there");
+}

@@ -78,33 +78,39 @@ fn flags(at_gateway: bool, then: Then, frames: usize) -> String {
 
 /// The same of any request, answered with `status`.
 fn flags_of(request: Request<Body>, status: StatusCode, at_gateway: bool, then: Then, frames: usize) -> String {
+    let line = counted(async {
+        let mesh = shop::at_gateway("timeout: 1s");
+        let inner = service_fn(move |request: Request<RequestBody<Body>>| async move {
+            let mut answer = Response::new(Reading { request: request.into_body(), answer: body(then) });
+            *answer.status_mut() = status;
+            Ok::<_, Infallible>(answer)
+        });
+        let mut router = MeshRouter::new(&mesh);
+        if at_gateway {
+            router = router.with_origin(shop::listener());
+        }
+        let mut answer = router.layer(inner).oneshot(request).await.unwrap();
+        for _ in 0..frames {
+            let _ = answer.body_mut().frame().await;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    });
+    assert!(line.contains(&format!("response_code=\"{}\"", status.as_str())) && line.ends_with(" 1"), "{line}");
+    let (_, flags) = line.split_once(r#"response_flags=""#).unwrap();
+    flags.split_once('"').unwrap().0.to_owned()
+}
+
+/// What is counted of requests that are counted alike.
+fn counted(requests: impl Future<Output = ()>) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(async {
-            let mesh = shop::at_gateway("timeout: 1s");
-            let inner = service_fn(move |request: Request<RequestBody<Body>>| async move {
-                let mut answer = Response::new(Reading { request: request.into_body(), answer: body(then) });
-                *answer.status_mut() = status;
-                Ok::<_, Infallible>(answer)
-            });
-            let mut router = MeshRouter::new(&mesh);
-            if at_gateway {
-                router = router.with_origin(shop::listener());
-            }
-            let mut answer = router.layer(inner).oneshot(request).await.unwrap();
-            for _ in 0..frames {
-                let _ = answer.body_mut().frame().await;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        });
+        runtime.block_on(requests);
     });
     let text = recorder.handle().render();
     let counted: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total")).collect();
     let [line] = counted[..] else { panic!("{counted:?}") };
-    assert!(line.contains(&format!("response_code=\"{}\"", status.as_str())) && line.ends_with(" 1"), "{line}");
-    let (_, flags) = line.split_once(r#"response_flags=""#).unwrap();
-    flags.split_once('"').unwrap().0.to_owned()
+    line.to_owned()
 }
 
 /// An answer that breaks off with the request, as connections have it.
@@ -148,6 +154,20 @@ fn what_breaks_off_is_counted_as_that() {
         assert_eq!(flags(at_gateway, Then::Failure, 2), "UC");
         assert_eq!(flags(at_gateway, Then::Nothing, 2), "UT");
     }
+}
+
+#[test]
+fn what_breaks_off_is_counted_alike_by_all_who_hand_it_on() {
+    let line = counted(async {
+        let mesh = shop::at_gateway("timeout: 1s");
+        let get = || Request::get("http://shop.test/").body(empty()).unwrap();
+        let fails = async |_: Request<RequestBody<Body>>| Ok::<_, Infallible>(Response::new(body(Then::Failure)));
+        let behind = MeshRouter::new(&mesh).layer(service_fn(fails));
+        let hands_on = service_fn(move |_: Request<RequestBody<Body>>| behind.clone().oneshot(get()));
+        let answer = MeshRouter::new(&mesh).layer(hands_on).oneshot(get()).await.unwrap();
+        assert!(answer.into_body().collect().await.is_err());
+    });
+    assert!(line.contains(r#"response_flags="UC""#) && line.ends_with(" 2"), "{line}");
 }
 
 #[test]

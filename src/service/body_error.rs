@@ -22,6 +22,8 @@ pub struct BodyError {
 #[derive(Debug)]
 enum Kind {
     Inner(BoxError),
+    /// The same of a request on its way.
+    Request(BoxError),
     Timeout,
     Superseded,
     Lagging,
@@ -32,6 +34,11 @@ impl BodyError {
     /// The error of an inner body, which becomes the source.
     pub fn new(error: impl Into<BoxError>) -> Self {
         Self { kind: Kind::Inner(error.into()) }
+    }
+
+    /// The error of the body of a request, which becomes the source: not that of an answer, whoever hands that on.
+    pub(super) fn of_request(error: impl Into<BoxError>) -> Self {
+        Self { kind: Kind::Request(error.into()) }
     }
 
     /// The route's timeout passed after the head of the response had been sent (Envoy resets the stream).
@@ -54,6 +61,14 @@ impl BodyError {
         Self { kind: Kind::BrokenOff }
     }
 
+    /// Whether it was the body of a request, which this side sends.
+    pub(super) fn is_of_request(&self) -> bool {
+        match self.kind {
+            Kind::Request(_) | Kind::Superseded | Kind::Lagging | Kind::BrokenOff => true,
+            Kind::Inner(_) | Kind::Timeout => false,
+        }
+    }
+
     /// Whether it was the timeout of the route (`http[].timeout`).
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::Timeout)
@@ -63,7 +78,7 @@ impl BodyError {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Inner(_) | Kind::BrokenOff => "the body broke off",
+            Kind::Inner(_) | Kind::Request(_) | Kind::BrokenOff => "the body broke off",
             Kind::Timeout => "the timeout of the route passed before the response was complete",
             Kind::Superseded => "the try that sent the body was given up",
             Kind::Lagging => "the mirror did not keep up with the request",
@@ -74,7 +89,7 @@ impl fmt::Display for BodyError {
 impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
-            Kind::Inner(error) => Some(error.as_ref()),
+            Kind::Inner(error) | Kind::Request(error) => Some(error.as_ref()),
             Kind::Timeout | Kind::Superseded | Kind::Lagging | Kind::BrokenOff => None,
         }
     }

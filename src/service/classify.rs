@@ -67,8 +67,8 @@ fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return Some(crate::outcome::of_hyper(error));
     }
-    // Of the body that the client was given to send.
-    if error.is::<BodyError>() {
+    // Of the body that the client was given to send, not of an answer that came through another layer of ours.
+    if error.downcast_ref().is_some_and(BodyError::is_of_request) {
         return Some(Failure::LocalReset);
     }
     error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()))
@@ -138,8 +138,19 @@ mod tests {
 
     #[test]
     fn the_body_of_the_request_is_nobody_elses_failure() {
-        let broken = BodyError::new(io::Error::from(io::ErrorKind::ConnectionReset));
-        assert_eq!(failure(&Layer(Box::new(broken))), Failure::LocalReset);
+        let broken = || BodyError::of_request(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert_eq!(failure(&Layer(Box::new(broken()))), Failure::LocalReset);
+        // However many layers it went through.
+        assert_eq!(failure(&BodyError::of_request(BodyError::new(broken()))), Failure::LocalReset);
+        assert_eq!(failure(&BodyError::new(broken())), Failure::LocalReset);
+    }
+
+    #[test]
+    fn the_body_of_an_answer_is_what_broke_it_off() {
+        let broken = |kind: io::ErrorKind| BodyError::new(BodyError::new(io::Error::from(kind)));
+        assert_eq!(failure(&broken(io::ErrorKind::ConnectionReset)), Failure::ConnectionTermination);
+        assert_eq!(failure(&broken(io::ErrorKind::Other)), Failure::RemoteReset);
+        assert_eq!(failure(&BodyError::new(BodyError::timeout())), Failure::RemoteReset);
     }
 
     #[test]

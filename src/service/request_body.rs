@@ -197,7 +197,7 @@ where
                 frame.map(|frame| match frame {
                     // `Bytes` stay what they are.
                     Ok(frame) => Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
-                    Err(error) => Err(BodyError::new(error)),
+                    Err(error) => Err(BodyError::of_request(error)),
                 })
             }),
             KindProject::Shared { reader } => reader.poll_frame(cx),

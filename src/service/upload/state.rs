@@ -125,7 +125,7 @@ where
                     unfinished.break_off();
                 }
                 self.taps.clear();
-                return Poll::Ready(Some(Err(BodyError::new(error))));
+                return Poll::Ready(Some(Err(BodyError::of_request(error))));
             }
             None => {
                 self.finish(end);
