@@ -13,7 +13,7 @@ use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
-use mesh_router::service::{MeshRouter, RequestBody};
+use mesh_router::service::{MeshRouter, RequestBody, ResponseFlags, RouteInfo};
 use mesh_router::{BoxError, Mesh};
 use tokio_stream as stream;
 use tower::{Layer, ServiceExt, service_fn};
@@ -74,13 +74,14 @@ async fn send(client: Client, request: Request<RequestBody<Body>>) -> Result<Res
     }
 }
 
-/// How many of two servers are ejected after a request with this body.
-async fn ejected(client: Client, rule: &str, body: Body) -> usize {
+/// How many of two servers are ejected after a request with this body, and what is told of it.
+async fn ejected(client: Client, rule: &str, body: Body) -> (usize, RouteInfo) {
     let mesh = shop::mesh(2, rule, STRICT);
     let service = MeshRouter::new(&mesh).layer(service_fn(move |request| send(client, request)));
     let answer = service.oneshot(Request::put("http://shop.test/").body(body).unwrap()).await.unwrap();
+    let info = answer.extensions().get::<RouteInfo>().unwrap().clone();
     let _ = answer.into_body().collect().await;
-    count_ejected(&mesh)
+    (count_ejected(&mesh), info)
 }
 
 fn count_ejected(mesh: &Mesh) -> usize {
@@ -90,9 +91,20 @@ fn count_ejected(mesh: &Mesh) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn who_breaks_off_a_request_blames_nobody() {
-    assert_eq!(ejected(Client::Wraps, "retries: {attempts: 0}", broken()).await, 0);
+    assert_eq!(ejected(Client::Wraps, "retries: {attempts: 0}", broken()).await.0, 0);
     for client in [Client::Wraps, Client::Hides, Client::AnswersFirst] {
-        assert_eq!(ejected(client, "", broken()).await, 0, "{client:?}");
+        assert_eq!(ejected(client, "", broken()).await.0, 0, "{client:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_breaks_off_a_request_is_told_so_whatever_its_client_says() {
+    for client in [Client::Wraps, Client::Hides] {
+        for rule in ["", "retries: {attempts: 0}\ntimeout: 3s"] {
+            let (ejected, info) = ejected(client, rule, broken()).await;
+            assert_eq!((ejected, info.flags()), (0, ResponseFlags::LOCAL_RESET), "{client:?}, {rule}");
+            assert_eq!(info.details(), "upstream_reset_before_response_started{local_reset}");
+        }
     }
 }
 

@@ -353,6 +353,10 @@ where
                 let unfinished = upload.and_then(|upload| upload.unfinished());
                 return Ok(answer(response, exchange, taken, unfinished));
             }
+            // As it was judged.
+            Ended::Error(error) if upload.is_some_and(|upload| upload.is_broken()) => {
+                LocalReply::failure(Failure::LocalReset, error, retried)
+            }
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
             Ended::Expired(expired) => exchange.expired(expired),
             Ended::Refused(reply) => reply,
