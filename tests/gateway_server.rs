@@ -19,7 +19,7 @@ use mesh_router::Mesh;
 use mesh_router::config::{Config, Resolution};
 use mesh_router::gateway::Server;
 use mesh_router::options::MeshOptions;
-use support::{free_port, rules};
+use support::{free_port, rules, rules_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -192,6 +192,30 @@ async fn listeners_follow_the_mesh() {
     mesh.apply(rules(&[first, second], upstream.port)).unwrap();
     until(first, true).await;
     server.drain(LONG).await;
+}
+
+#[tokio::test]
+async fn what_is_spoken_changes_behind_an_open_socket() {
+    let mut upstream = Upstream::start().await;
+    let mesh = mesh(&[80], upstream.port);
+    let server = Server::builder(&mesh).map_port(80, 0).map_port(81, 0).start().await.unwrap();
+    let address = server.address(80).unwrap();
+    let mut idle = answered(address.port(), &mut upstream).await;
+    mesh.apply(rules_of("GRPC-WEB", &[80, 81], "HTTP", upstream.port)).unwrap();
+    let followed = async {
+        while server.address(81).is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, followed).await.unwrap();
+    // Another socket would have another port.
+    assert_eq!(server.address(80), Some(address));
+    let fresh = answered(address.port(), &mut upstream).await;
+    idle.write_all(b"GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
+    answer(upstream.next().await.1).await;
+    let last = read_all(idle).await;
+    assert!(last.starts_with("HTTP/1.1 200") && last.contains("\r\nconnection: close\r\n"), "{last}");
+    drop(fresh);
 }
 
 #[tokio::test]

@@ -37,17 +37,9 @@ pub(super) struct Control {
     workers: Vec<mpsc::UnboundedSender<Command>>,
     configs: Arc<Configs>,
     ports: BTreeMap<u16, u16>,
-    open: BTreeMap<Address, Opened>,
+    /// What is open: listeners come and go behind a socket, whose connections know themselves when theirs is gone.
+    open: BTreeMap<Address, Bind>,
     listening: Listening,
-}
-
-/// What is open at an address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Opened {
-    bind: Bind,
-    /// The listener in plaintext, with whether it is of gRPC-Web: its connections end with it. Those in TLS come and go
-    /// behind one socket.
-    plain: Option<(Arc<str>, u16, bool)>,
 }
 
 pub(super) type DrainRequest = (Duration, oneshot::Sender<()>);
@@ -101,19 +93,18 @@ impl Control {
             if let Some(Err(error)) = self.configs.of(listener).map(|ended| ended.check()) {
                 tracing::error!(listener = %listener.name, %error, "TLS cannot be ended: connections are closed");
             }
-            let (address, opened) = self.wanted(listener);
-            match wanted.entry(address) {
+            match wanted.entry(self.address_of(listener)) {
                 Entry::Vacant(entry) => {
-                    entry.insert((opened, listener));
+                    entry.insert(listener);
                 }
-                Entry::Occupied(entry) if entry.get().0 == opened && opened.plain.is_none() => {}
+                Entry::Occupied(entry) if may_share(entry.get(), listener) => {}
                 Entry::Occupied(entry) => {
                     failures.push(failure(listener, format!("{} is used by another listener", entry.key())));
                 }
             }
         }
-        self.close_unless(|address, opened| wanted.get(address).is_some_and(|(wanted, _)| wanted == opened)).await;
-        for (address, (opened, listener)) in wanted {
+        self.close_unless(|address, bind| wanted.get(address).is_some_and(|wanted| wanted.bind == *bind)).await;
+        for (address, listener) in wanted {
             if self.open.contains_key(&address) {
                 continue;
             }
@@ -121,15 +112,15 @@ impl Control {
             match listener::bind(&address, self.workers.len(), beside_ours) {
                 Ok(sockets) => {
                     let at = sockets.first().and_then(Bound::address);
-                    if let (Bind::Tcp(asked), Some(at)) = (&opened.bind, at) {
+                    if let (Bind::Tcp(asked), Some(at)) = (&listener.bind, at) {
                         self.listening.lock().insert(address.clone(), (*asked, at));
                     }
                     for (worker, socket) in self.workers.iter().zip(sockets) {
-                        let _ = worker.send(Command::Listen(address.clone(), socket, opened.bind.clone()));
+                        let _ = worker.send(Command::Listen(address.clone(), socket, listener.bind.clone()));
                     }
                     let at = at.map_or_else(|| address.clone(), Address::Tcp);
                     tracing::info!(address = %at, listener = %listener.name, "listening");
-                    self.open.insert(address, opened);
+                    self.open.insert(address, listener.bind.clone());
                 }
                 Err(error) => failures.push(failure(listener, format!("{address} cannot be opened: {error}"))),
             }
@@ -137,22 +128,19 @@ impl Control {
         failures
     }
 
-    fn wanted(&self, listener: &Listener) -> (Address, Opened) {
-        let address = match &listener.bind {
+    fn address_of(&self, listener: &Listener) -> Address {
+        match &listener.bind {
             Bind::Tcp(address) => match self.ports.get(&address.port()).copied().unwrap_or(address.port()) {
                 0 => Address::Free(*address),
                 port => Address::Tcp(SocketAddr::new(address.ip(), port)),
             },
             Bind::Unix(path) => Address::Unix(path.clone()),
-        };
-        let plain = (!listener.is_secured()).then(|| (listener.name.clone(), listener.port, listener.grpc_web));
-        (address, Opened { bind: listener.bind.clone(), plain })
+        }
     }
 
     /// Closes everything but what is kept, and waits until it is closed, so that its address is free.
-    async fn close_unless(&mut self, keep: impl Fn(&Address, &Opened) -> bool) {
-        let gone: Vec<_> =
-            self.open.iter().filter(|(at, opened)| !keep(at, opened)).map(|(at, _)| at.clone()).collect();
+    async fn close_unless(&mut self, keep: impl Fn(&Address, &Bind) -> bool) {
+        let gone: Vec<_> = self.open.iter().filter(|(at, bind)| !keep(at, bind)).map(|(at, _)| at.clone()).collect();
         let mut closing = Vec::new();
         for address in gone {
             tracing::info!(%address, "no longer listening");
@@ -180,6 +168,11 @@ impl Control {
             let _ = ends.await;
         }
     }
+}
+
+/// Whether two listeners are told apart behind one socket, by the server names that clients ask for.
+fn may_share(one: &Listener, other: &Listener) -> bool {
+    one.bind == other.bind && one.is_secured() && other.is_secured()
 }
 
 fn failure(listener: &Listener, message: String) -> Problem {
