@@ -106,7 +106,7 @@ pub(super) fn of_cut_body() -> FailureError {
     FailureError::new(Failure::RemoteReset, "the stream was reset before the end of its body")
 }
 
-/// A request was sent, and the connection ended; something had come of an answer, or not.
+/// A request was sent, and the connection ended; something had come of an answer, or nothing but announcements of one.
 pub(super) fn of_answer(error: hyper::Error, heard: bool) -> FailureError {
     match of_hyper(&error) {
         // What has begun and does not go on is no HTTP.

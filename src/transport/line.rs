@@ -70,7 +70,7 @@ pub(super) trait Exchange<B>: Lease {
     /// Sends `request`; afterwards the connection goes back to `home`.
     fn start(self: Pin<&mut Self>, request: Request<RequestBody<B>>, home: Arc<Pool<B>>);
 
-    /// Whether something came since then.
+    /// Whether something came since then that was not a whole head, as one that only announces the answer.
     fn has_heard(&self) -> bool;
 
     /// The answer to it.
@@ -170,7 +170,7 @@ where
     }
 
     fn has_heard(&self) -> bool {
-        self.heard.times() != self.heard_before
+        self.heard.times() != self.heard_before && !self.heard.ends_head()
     }
 
     fn poll_reply(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Reply<B>> {

@@ -44,18 +44,31 @@ impl Drop for Place {
     }
 }
 
-/// How often something was read from a connection.
+/// How often something was read from a connection, and below that the last three bytes of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Heard(Arc<AtomicU64>);
 
 impl Heard {
+    /// Where the number begins.
+    const TIMES: u32 = 24;
+
     pub(super) fn times(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) >> Self::TIMES
     }
 
-    fn once_more(&self) {
+    /// Whether the last was an empty line, as at the end of a head.
+    pub(super) fn ends_head(&self) -> bool {
+        let [.., before, last_but_one, last] = self.0.load(Ordering::Relaxed).to_be_bytes();
+        last == b'\n' && (last_but_one == b'\n' || [before, last_but_one] == *b"\n\r")
+    }
+
+    fn once_more(&self, bytes: &[u8]) {
         // Only its own task reads a connection.
-        self.0.store(self.times().wrapping_add(1), Ordering::Relaxed);
+        let before = self.0.load(Ordering::Relaxed);
+        let last = bytes.get(bytes.len().saturating_sub(3)..).unwrap_or_default();
+        let last = last.iter().fold(before, |last, byte| (last << 8) | u64::from(*byte));
+        let times = ((before >> Self::TIMES) + 1) << Self::TIMES;
+        self.0.store(times | (last & ((1 << Self::TIMES) - 1)), Ordering::Relaxed);
     }
 }
 
@@ -93,8 +106,8 @@ impl AsyncRead for Placed {
             }
             read => read,
         };
-        if buf.filled().len() > before {
-            self.heard.once_more();
+        if let Some(bytes) = buf.filled().get(before..).filter(|bytes| !bytes.is_empty()) {
+            self.heard.once_more(bytes);
         }
         read
     }

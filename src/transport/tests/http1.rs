@@ -197,6 +197,29 @@ async fn an_answer_that_is_no_http_is_a_protocol_error() {
 }
 
 #[tokio::test]
+async fn what_only_announces_an_answer_is_none() {
+    for (pieces, failure) in [
+        (&["HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"][..], Failure::ConnectionTermination),
+        (&["HTTP/1.1 100 Continue\r\n\r", "\n"], Failure::ConnectionTermination),
+        (&["HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"], Failure::ConnectionTermination),
+        (&["HTTP/1.1 103 Early Hints\r\n"], Failure::ProtocolError),
+        (&["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 20"], Failure::ProtocolError),
+    ] {
+        let net = Net::new();
+        let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
+        let (result, ()) = tokio::join!(send(&transport, &endpoint, get("/")), async {
+            let mut far = net.accept().await;
+            let _ = far.read(&mut [0; 1024]).await.unwrap();
+            for piece in pieces {
+                far.write_all(piece.as_bytes()).await.unwrap();
+                settle().await;
+            }
+        });
+        assert_eq!(failure_of(result), failure, "{pieces:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_says_its_length_twice_is_a_protocol_error() {
     for (method, second) in [("GET", 3), ("HEAD", 3), ("HEAD", 4)] {
         let net = Net::new();
