@@ -189,6 +189,33 @@ fn an_answer_that_breaks_off_with_its_request_is_the_clients_doing() {
 }
 
 #[test]
+fn a_client_that_leaves_before_an_answer_is_counted_without_one() {
+    let post = || Request::post("http://shop.test/").body(body(Then::Failure)).unwrap();
+    let fault = "timeout: 1s\nfault: {delay: {percentage: {value: 100}, fixedDelay: 5s}}";
+    for (rule, at_gateway, expected) in [
+        ("timeout: 1s", true, ("0", "DC")),
+        (fault, true, ("0", "DI,DC")),
+        ("timeout: 1s", false, ("503", "LR")),
+        (fault, false, ("503", "DI,LR")),
+    ] {
+        let line = counted(async {
+            let mesh = shop::at_gateway(rule);
+            let sends = async |request: Request<RequestBody<Body>>| {
+                request.into_body().collect().await.map(|_| Response::new(empty()))
+            };
+            let mut router = MeshRouter::new(&mesh);
+            if at_gateway {
+                router = router.with_origin(shop::listener());
+            }
+            router.layer(service_fn(sends)).oneshot(post()).await.unwrap();
+        });
+        let said = (r#"response_code="#, r#"response_flags="#);
+        let expected = (format!("{}\"{}\"", said.0, expected.0), format!("{}\"{}\"", said.1, expected.1));
+        assert!(line.contains(&expected.0) && line.contains(&expected.1), "{rule} {at_gateway}: {line}");
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_is_told_from_an_application_that_reads_no_further() {
     assert_eq!(flags(true, Then::Nothing, 1), "DC");
     assert_eq!(flags(false, Then::Nothing, 1), "-");

@@ -153,6 +153,13 @@ impl Exchange {
         Some(record)
     }
 
+    /// Its client went away: that is what is counted of it, whatever the answer is that nobody reads.
+    pub(super) fn client_left(&mut self) {
+        if let Some(mut record) = self.record.take() {
+            record.cut_off(self.flags);
+        }
+    }
+
     /// What the rule says of forwarding, if it forwards.
     pub(super) fn forward(&self) -> Option<&Forward> {
         match &self.route.as_ref()?.action {

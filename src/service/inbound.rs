@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::answer::answer;
 use super::deadline_budget::DeadlineBudget;
 use super::decide::{Refusal, Verdict};
 use super::exchange::Exchange;
@@ -31,7 +32,6 @@ use super::mirror_body::{MirrorBody, MirrorLoad};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::router::Routing;
-use super::story::answer;
 use super::unsent::first_body;
 use crate::error::BoxError;
 use crate::mesh::Mesh;

@@ -79,6 +79,7 @@
 //! ```
 
 mod admission;
+mod answer;
 mod body_error;
 mod classify;
 mod completion;

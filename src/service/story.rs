@@ -10,16 +10,15 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::completion::{Completion, Taken, Unfinished};
+use super::answer::answer;
+use super::completion::Taken;
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::hop::KEEP_ALIVE;
 use super::https::Secured;
 use super::local_reply::LocalReply;
 use super::mirror;
 use super::request_body::{Aim, RequestBody};
 use super::response_body::ResponseBody;
-use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use super::unsent::{Unsent, first_body};
 use super::upload::Upload;
@@ -340,7 +339,12 @@ where
 
     /// The answer for the client, or the error in its place.
     pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
-        let Self { mut exchange, taken, upload, .. } = self;
+        let Self { mut exchange, taken, upload, delayed, .. } = self;
+        let held = delayed.as_ref().and_then(|delayed| delayed.1.upload());
+        let broke_off = !matches!(ended, Ended::Answer(_)) && upload.as_deref().or(held).is_some_and(Upload::is_broken);
+        if broke_off && exchange.listener.is_some() {
+            exchange.client_left();
+        }
         if let Some(upload) = &upload {
             upload.keep_no_more();
             if exchange.tells_service_time() {
@@ -354,9 +358,7 @@ where
                 return Ok(answer(response, exchange, taken, unfinished));
             }
             // As it was judged.
-            Ended::Error(error) if upload.is_some_and(|upload| upload.is_broken()) => {
-                LocalReply::failure(Failure::LocalReset, error, retried)
-            }
+            Ended::Error(error) if broke_off => LocalReply::failure(Failure::LocalReset, error, retried),
             Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
             Ended::Expired(expired) => exchange.expired(expired),
             Ended::Refused(reply) => reply,
@@ -365,46 +367,4 @@ where
         let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
         reply.tried_at(endpoint).into_result(exchange)
     }
-}
-
-/// The upstream's answer, as the client gets it.
-pub(super) fn answer<R: Body>(
-    response: Response<R>,
-    mut exchange: Box<Exchange>,
-    taken: Option<Taken>,
-    unfinished: Option<Unfinished>,
-) -> Response<ResponseBody<R>> {
-    let (mut head, body) = response.into_parts();
-    let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
-    info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
-    exchange.answered_in = Some(head.version);
-    exchange.service_time(&mut head.headers);
-    if exchange.listener.is_some() {
-        // Of the connection to the endpoint; of that to the client only the rule may speak.
-        head.headers.remove(KEEP_ALIVE);
-    }
-    if taken.is_some() {
-        exchange.set_cookies(&mut head.headers);
-    }
-    exchange.finish_response(head.status, &mut head.headers, &info);
-    let mut record = exchange.answered(head.status, info.flags);
-    if let Some(record) = &mut record {
-        record.trailers(&head.headers);
-    }
-    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.connects && head.status.is_success());
-    let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
-    // Of what is sealed only its connection is judged.
-    let judge = exchange
-        .cluster
-        .as_ref()
-        .filter(|cluster| cluster.settings().outlier.is_some() && exchange.secured != Secured::Whole);
-    // A client that is to get nothing more than the head does not wait for it.
-    let bodiless = exchange.asked.head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    let completion = Completion::new(taken, record)
-        .judged_by(judge.cloned())
-        .awaited(exchange.listener.is_some() && !tunnel && !bodiless)
-        .of_unfinished(unfinished);
-    exchange.tell(&mut info);
-    head.extensions.insert(info);
-    Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))
 }

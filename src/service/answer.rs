@@ -1,0 +1,54 @@
+//! From the answer of an endpoint to that for the client.
+
+use http::{Response, StatusCode};
+use http_body::Body;
+
+use super::completion::{Completion, Taken, Unfinished};
+use super::exchange::Exchange;
+use super::hop::KEEP_ALIVE;
+use super::https::Secured;
+use super::response_body::ResponseBody;
+use super::route_info::RouteInfo;
+use crate::telemetry::ResponseFlags;
+
+/// The upstream's answer, as the client gets it.
+pub(super) fn answer<R: Body>(
+    response: Response<R>,
+    mut exchange: Box<Exchange>,
+    taken: Option<Taken>,
+    unfinished: Option<Unfinished>,
+) -> Response<ResponseBody<R>> {
+    let (mut head, body) = response.into_parts();
+    let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
+    info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
+    exchange.answered_in = Some(head.version);
+    exchange.service_time(&mut head.headers);
+    if exchange.listener.is_some() {
+        // Of the connection to the endpoint; of that to the client only the rule may speak.
+        head.headers.remove(KEEP_ALIVE);
+    }
+    if taken.is_some() {
+        exchange.set_cookies(&mut head.headers);
+    }
+    exchange.finish_response(head.status, &mut head.headers, &info);
+    let mut record = exchange.answered(head.status, info.flags);
+    if let Some(record) = &mut record {
+        record.trailers(&head.headers);
+    }
+    let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.connects && head.status.is_success());
+    let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
+    // Of what is sealed only its connection is judged.
+    let judge = exchange
+        .cluster
+        .as_ref()
+        .filter(|cluster| cluster.settings().outlier.is_some() && exchange.secured != Secured::Whole);
+    // A client that is to get nothing more than the head does not wait for it.
+    let bodiless = exchange.asked.head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let completion = Completion::new(taken, record)
+        .judged_by(judge.cloned())
+        .awaited(exchange.listener.is_some() && !tunnel && !bodiless)
+        .of_unfinished(unfinished);
+    exchange.tell(&mut info);
+    head.extensions.insert(info);
+    Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))
+}
