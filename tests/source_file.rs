@@ -115,6 +115,18 @@ async fn all_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
+async fn what_is_no_text_is_named_with_its_place() {
+    let folder = Folder::new();
+    for (bytes, place) in
+        [(&b"kind: Service\n# \xc3\xa4: \xff\n"[..], "2:6"), (b"\xff\xfea\0", "1:1"), (b"a\n\xe2\x82", "2:1")]
+    {
+        fs::write(folder.path("a.yaml"), bytes).unwrap();
+        let error = FileSource::new(&folder.0).config().unwrap_err().to_string();
+        assert!(error.contains(&format!("a.yaml:{place}: error: this is no UTF-8")), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn changes_of_a_folder_are_applied() {
     let folder = Folder::new();
     folder.write("a.yaml", &gateway(1));

@@ -5,8 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::string::FromUtf8Error;
 
-use crate::error::{Error, ErrorKind, Problem, Severity};
+use crate::error::{Error, ErrorKind, Place, Problem, Severity};
 
 /// How many links there may be on the way to a file: as many as Linux follows.
 const MOST_LINKS: usize = 40;
@@ -35,9 +36,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Files, Error> {
             }
         };
         for file in found {
-            if let Err(error) = files.read(&file) {
-                problems.push(problem(&file, &error));
-            }
+            problems.extend(files.read(&file).err().map(|problem| *problem));
         }
     }
     if problems.is_empty() { Ok(files) } else { Err(Error::new(ErrorKind::Io, problems)) }
@@ -45,6 +44,15 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Files, Error> {
 
 fn problem(path: &Path, error: &io::Error) -> Problem {
     Problem::new(Severity::Error, "", format!("{} cannot be read: {error}", path.display()))
+}
+
+/// Says where a file is no text.
+fn no_text(path: &Path, error: &FromUtf8Error) -> Box<Problem> {
+    let text = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+    let (line, column) = text.split('\n').fold((0, 0), |(lines, _), line| (lines + 1, line.chars().count() + 1));
+    let place = Place::new(path.display().to_string(), line, u32::try_from(column).unwrap_or(u32::MAX));
+    let problem = Problem::new(Severity::Error, "", "this is no UTF-8").with_help("save the file in UTF-8");
+    Box::new(problem.with_place(Some(place)))
 }
 
 /// The file itself, or those of the folder.
@@ -109,14 +117,15 @@ pub(super) fn way(path: &Path, steps: &mut BTreeSet<PathBuf>) -> Option<PathBuf>
 }
 
 impl Files {
-    fn read(&mut self, path: &Path) -> io::Result<()> {
+    fn read(&mut self, path: &Path) -> Result<(), Box<Problem>> {
+        let unread = |error: io::Error| Box::new(problem(path, &error));
         let place = match way(path, &mut self.ways) {
             Some(place) => place,
             // It says why not.
-            None => fs::canonicalize(path)?,
+            None => fs::canonicalize(path).map_err(unread)?,
         };
         if self.places.insert(place) {
-            let text = fs::read_to_string(path)?;
+            let text = String::from_utf8(fs::read(path).map_err(unread)?).map_err(|error| no_text(path, &error))?;
             self.files.push((path.display().to_string(), text));
         }
         Ok(())
