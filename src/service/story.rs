@@ -208,8 +208,7 @@ where
         let Exchange { listener, deadline, attempts, .. } = &*self.exchange;
         let waits = self.phase == Phase::Waiting || self.exchange.hedge().is_some();
         let awaited = waits || listener.is_some() || deadline.waits_for_end();
-        let held = self.delayed.as_ref().and_then(|delayed| delayed.1.upload());
-        match self.upload.as_deref().or(held) {
+        match self.readable() {
             Some(upload) if awaited => {
                 let read = upload.read_ahead(cx);
                 if self.phase == Phase::Waiting {
@@ -219,6 +218,11 @@ where
             }
             _ => Poll::Pending,
         }
+    }
+
+    /// Its body as far as that can be read ahead: of a try, or of a request that is held back.
+    fn readable(&self) -> Option<&Upload<B>> {
+        self.upload.as_deref().or_else(|| self.delayed.as_ref()?.1.upload())
     }
 
     pub(super) fn upload(&self) -> Option<&Arc<Upload<B>>> {
@@ -339,9 +343,8 @@ where
 
     /// The answer for the client, or the error in its place.
     pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
-        let Self { mut exchange, taken, upload, delayed, .. } = self;
-        let held = delayed.as_ref().and_then(|delayed| delayed.1.upload());
-        let broke_off = !matches!(ended, Ended::Answer(_)) && upload.as_deref().or(held).is_some_and(Upload::is_broken);
+        let broke_off = !matches!(ended, Ended::Answer(_)) && self.readable().is_some_and(Upload::is_broken);
+        let Self { mut exchange, taken, upload, .. } = self;
         if broke_off && exchange.listener.is_some() {
             exchange.client_left();
         }

@@ -87,7 +87,6 @@ impl Driver {
     pub(super) fn follow(&mut self) -> Option<()> {
         let mesh = self.mesh.upgrade()?;
         let (names, family) = (mesh.needed_names(), mesh.options().dns_lookup_family);
-        drop(mesh);
         let needed: Vec<Arc<str>> = names.iter().map(|name| name.name().clone()).collect();
         self.asked.retain(|name, asked| {
             let kept = needed.binary_search(name).is_ok();
