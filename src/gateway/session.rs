@@ -130,7 +130,7 @@ impl Session {
         self.broken.store(true, Ordering::Relaxed);
     }
 
-    /// Its listener is gone: answers of HTTP/1.1 are the last of the connection from now on.
+    /// Its listener is gone, or its client wants it closed: the next answer of HTTP/1.1 is the last of the connection.
     pub(super) fn leave(&self) {
         self.leaving.store(true, Ordering::Relaxed);
     }

@@ -72,7 +72,8 @@ where
     shared(exchange, Upload::new(body, keeping, taps, end))
 }
 
-/// Who reads a body, which may have announced its length, beside its first try: whether it is kept for further ones, the copies, and who is told of its end.
+/// Who reads a body, which may have announced its length, beside its first try: whether it is kept for further ones, the
+/// copies, and who is told of its end.
 fn readers(exchange: &mut Exchange, length: Option<u64>) -> (bool, Vec<Tap>, Option<Arc<UploadEnd>>) {
     let (end, taps) = (exchange.deadline.begin_after_upload(), exchange.copies(length));
     let hedging = exchange.hedge().is_some();
