@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use mesh_router::Mesh;
@@ -192,6 +195,36 @@ async fn a_mounted_config_map_is_swapped_as_a_whole() {
         until(&single, &[first]).await;
     }
     assert_eq!(whole.snapshot().version(), 3, "one swap each");
+}
+
+#[test]
+fn what_is_swapped_between_two_files_is_read_as_a_whole() {
+    let folder = Folder::new();
+    let link = |to: &str| {
+        std::os::unix::fs::symlink(to, folder.path("..data.next")).unwrap();
+        fs::rename(folder.path("..data.next"), folder.path("..data")).unwrap();
+    };
+    fs::create_dir(folder.path("..2024")).unwrap();
+    fs::create_dir(folder.path("..2025")).unwrap();
+    // A pipe is read when somebody writes, so what happens between two files can be told.
+    assert!(Command::new("mkfifo").arg(folder.path("..2024/a.yaml")).status().unwrap().success());
+    folder.write("..2024/b.yaml", &gateway(2));
+    folder.write("..2025/a.yaml", &gateway(11));
+    folder.write("..2025/b.yaml", &gateway(12));
+    link("..2024");
+    for name in ["a.yaml", "b.yaml"] {
+        std::os::unix::fs::symlink(Path::new("..data").join(name), folder.path(name)).unwrap();
+    }
+    let path = folder.0.clone();
+    let reading = thread::spawn(move || FileSource::new(path).config().unwrap());
+    // It is opened once it is read.
+    let mut pipe = fs::File::options().write(true).open(folder.path("..2024/a.yaml")).unwrap();
+    link("..2025");
+    pipe.write_all(gateway(1).as_bytes()).unwrap();
+    drop(pipe);
+    let mesh = Mesh::new();
+    mesh.apply(reading.join().unwrap()).unwrap();
+    assert_eq!(ports(&mesh), [11, 12]);
 }
 
 #[tokio::test]

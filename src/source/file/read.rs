@@ -11,6 +11,8 @@ use crate::error::{Error, ErrorKind, Place, Problem, Severity};
 
 /// How many links there may be on the way to a file: as many as Linux follows.
 const MOST_LINKS: usize = 40;
+/// How many times files are read whose links lead elsewhere before all are read.
+const MOST_READINGS: usize = 8;
 
 /// The files of a configuration as they were at one time.
 #[derive(Debug, Default)]
@@ -19,12 +21,24 @@ pub(super) struct Files {
     pub(super) files: Vec<(String, String)>,
     /// Where each really lies, links resolved.
     places: BTreeSet<PathBuf>,
+    /// What they were found by.
+    paths: Vec<PathBuf>,
     /// What leads to them, see [`way`].
     pub(super) ways: BTreeSet<PathBuf>,
 }
 
-/// Reads all files of `paths`, or says of each that could not be read why.
+/// Reads all files of `paths` as they were at one time, or says of each that could not be read why.
 pub(super) fn read(paths: &[PathBuf]) -> Result<Files, Error> {
+    for _ in 1..MOST_READINGS {
+        let files = read_once(paths)?;
+        if files.are_of_one_time() {
+            return Ok(files);
+        }
+    }
+    read_once(paths)
+}
+
+fn read_once(paths: &[PathBuf]) -> Result<Files, Error> {
     let mut files = Files::default();
     let mut problems = Vec::new();
     for path in paths {
@@ -117,7 +131,17 @@ pub(super) fn way(path: &Path, steps: &mut BTreeSet<PathBuf>) -> Option<PathBuf>
 }
 
 impl Files {
+    /// Whether links lead where they led when each file was read: a mounted ConfigMap may have been swapped between two.
+    fn are_of_one_time(&self) -> bool {
+        let mut ways = BTreeSet::new();
+        for path in &self.paths {
+            way(path, &mut ways);
+        }
+        ways == self.ways
+    }
+
     fn read(&mut self, path: &Path) -> Result<(), Box<Problem>> {
+        self.paths.push(path.to_owned());
         let unread = |error: io::Error| Box::new(problem(path, &error));
         let place = match way(path, &mut self.ways) {
             Some(place) => place,
