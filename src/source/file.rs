@@ -64,8 +64,9 @@ impl FileSource {
         self
     }
 
-    /// Looks for changes at this interval instead of being told by the system, for network mounts that do not tell.
-    /// It is also what happens, every second, where the system cannot be asked to tell.
+    /// Looks for changes at this interval instead of being told by the system, for network mounts that do not tell: reads
+    /// the files, and compares what they say and not their dates. It is also what happens, every second, where the
+    /// system cannot be asked to tell.
     #[must_use]
     pub fn polling(mut self, interval: Duration) -> Self {
         self.polling = Some(interval);

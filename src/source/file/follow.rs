@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::notice::{Change, Notice, Progress, Scope};
 use super::read::{self, Files};
@@ -36,6 +36,8 @@ pub(super) struct Follower {
     hasher: RandomState,
     /// The hash of what was applied last.
     applied: u64,
+    /// The hash of what was read last, whatever came of it.
+    seen: u64,
     /// The message of the last failure, which is not repeated while it lasts.
     failure: Option<String>,
     /// Whether something could not be read the last time.
@@ -58,6 +60,7 @@ impl Follower {
             versions: mesh.subscribe(),
             hasher: RandomState::new(),
             applied: 0,
+            seen: 0,
             failure: None,
             unread: false,
         }
@@ -66,6 +69,7 @@ impl Follower {
     /// Remembers what was applied, and looks where links lead.
     pub(super) fn applied(&mut self, files: &Files) {
         self.applied = self.hasher.hash_one(&files.files);
+        self.seen = self.applied;
         self.reach(files);
     }
 
@@ -76,16 +80,41 @@ impl Follower {
             return;
         }
         loop {
-            let again = self.unread.then(|| Instant::now() + AGAIN);
+            let again = self.pause().map(|pause| Instant::now() + pause);
             let settled = match self.next(again).await {
                 Some(change) => self.settle(change).await,
                 // It was waited for long enough, or the mesh is gone.
-                None => again.and(self.mesh.upgrade()).map(drop),
+                None => match again.and(self.mesh.upgrade()).map(drop) {
+                    Some(()) if !self.is_due().await => continue,
+                    waited => waited,
+                },
             };
             if settled.is_none() || self.reload(true).await.is_none() {
                 return;
             }
         }
+    }
+
+    /// After how long to look without being told; `None`: not at all.
+    fn pause(&self) -> Option<Duration> {
+        let again = self.unread.then_some(AGAIN);
+        [self.notice.polling, again].into_iter().flatten().min()
+    }
+
+    /// Whether there is anything to read that was not read before. What the files say is compared: dates are whole
+    /// seconds on some systems, and old ones come with files that are moved into place.
+    async fn is_due(&self) -> bool {
+        if self.unread {
+            return true;
+        }
+        let (paths, hasher) = (self.paths.clone(), self.hasher.clone());
+        let looked = blocking(move || Ok(hasher.hash_one(&read::read(&paths)?.files))).await;
+        let is_new = looked.ok() != Some(self.seen);
+        if is_new {
+            // It may be half written.
+            sleep(QUIET).await;
+        }
+        is_new
     }
 
     /// Waits until a change is over, and no file is half written as far as is told. What is whole is read before that.
@@ -159,6 +188,7 @@ impl Follower {
                 return Some(false);
             }
         };
+        self.seen = hash;
         let report = match prepared {
             Ok(Some(prepared)) => Some(publish(prepared).await?),
             Ok(None) => None,

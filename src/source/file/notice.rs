@@ -1,11 +1,11 @@
-//! Noticing: asks the system to tell of changes in folders, or looks itself.
+//! Noticing: asks the system to tell of changes in folders, or says how often to look instead.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{Event, EventKind, PollWatcher, RecommendedWatcher, RecursiveMode, Watcher};
+use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
 use super::read::{is_resource_file, way};
@@ -35,10 +35,11 @@ pub(super) enum Progress {
 
 /// Tells of changes in the folders that matter.
 pub(super) struct Notice {
-    watcher: Option<Box<dyn Watcher + Send>>,
+    watcher: Option<RecommendedWatcher>,
     watched: BTreeSet<PathBuf>,
     pub(super) changes: mpsc::UnboundedSender<Change>,
-    polling: bool,
+    /// How often to look, where the system does not tell.
+    pub(super) polling: Option<Duration>,
 }
 
 impl std::fmt::Debug for Notice {
@@ -51,13 +52,12 @@ impl Notice {
     /// With `polling` the system is not asked.
     pub(super) fn new(polling: Option<Duration>) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
-        let mut notice = Self { watcher: None, watched: BTreeSet::new(), changes, polling: polling.is_some() };
-        match polling {
-            Some(interval) => notice.poll(interval),
-            None => match RecommendedWatcher::new(notice.handler(), notify::Config::default()) {
-                Ok(watcher) => notice.watcher = Some(Box::new(watcher)),
+        let mut notice = Self { watcher: None, watched: BTreeSet::new(), changes, polling };
+        if polling.is_none() {
+            match RecommendedWatcher::new(notice.handler(), notify::Config::default()) {
+                Ok(watcher) => notice.watcher = Some(watcher),
                 Err(error) => notice.fall_back(&error),
-            },
+            }
         }
         (notice, receiver)
     }
@@ -71,10 +71,8 @@ impl Notice {
             }
         }
         self.watched.clone_from(folders);
-        let failed = self.ask();
-        if let (Some(error), false) = (failed, self.polling) {
+        if let Some(error) = self.ask() {
             self.fall_back(&error);
-            self.ask();
         }
     }
 
@@ -87,16 +85,7 @@ impl Notice {
 
     fn fall_back(&mut self, error: &notify::Error) {
         tracing::warn!(%error, "the system does not tell of changed files, so they are looked at every second");
-        self.poll(POLL);
-    }
-
-    fn poll(&mut self, interval: Duration) {
-        self.polling = true;
-        let config = notify::Config::default().with_poll_interval(interval);
-        match PollWatcher::new(self.handler(), config) {
-            Ok(watcher) => self.watcher = Some(Box::new(watcher)),
-            Err(error) => tracing::error!(%error, "changes of files are not noticed"),
-        }
+        (self.watcher, self.polling) = (None, Some(POLL));
     }
 
     fn handler(&self) -> impl FnMut(notify::Result<Event>) + Send + 'static {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::follow::Follower;
 use super::notice::{Change, Progress, Scope};
 use crate::mesh::Mesh;
-use crate::source::{Answer, DnsSource, Resolving};
+use crate::source::{Answer, DnsSource, FileSource, Resolving};
 
 /// A file of its own, gone at the end of the test.
 struct File(PathBuf);
@@ -314,4 +314,44 @@ async fn a_file_that_is_moved_aside_is_not_missed_before_it_is_written_anew() {
     assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (2, Some(0)));
     following.abort();
     fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_are_polled_for_what_they_say_whatever_their_dates() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["early.test"]);
+    let _watch = FileSource::new(&file.0).polling(Duration::from_secs(5)).open(&mesh).await.unwrap();
+    let dated = |date| fs::File::options().append(true).open(&file.0).unwrap().set_modified(date).unwrap();
+    let now = fs::metadata(&file.0).unwrap().modified().unwrap();
+    for (host, date, version) in [("other.test", now, 2), ("late.test", now - Duration::from_secs(3600), 3)] {
+        file.write(&[host]);
+        dated(date);
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!((mesh.snapshot().version(), endpoints(&mesh, host)), (version, Some(0)));
+    }
+    // The same with another date is no change, and neither is what is no YAML, nor what is not there.
+    dated(now + Duration::from_secs(3600));
+    sleep(Duration::from_secs(20)).await;
+    fs::write(&file.0, "kind: {{{").unwrap();
+    sleep(Duration::from_secs(20)).await;
+    fs::remove_file(&file.0).unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "late.test")), (3, Some(0)));
+    file.write(&["other.test"]);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (4, Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_polled_is_not_read_half_written() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["early.test"]);
+    let _watch = FileSource::new(&file.0).polling(Duration::from_secs(5)).open(&mesh).await.unwrap();
+    sleep(Duration::from_millis(4990)).await;
+    // Cut off when it is looked at, and whole 10 ms after.
+    file.write(&[]);
+    sleep(Duration::from_millis(20)).await;
+    file.write(&["other.test"]);
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (2, Some(0)));
 }
