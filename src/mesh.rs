@@ -49,10 +49,14 @@ use crate::upstream::ResolvedName;
 #[cfg(feature = "discover")]
 mod discover;
 mod given;
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+mod names_claim;
 #[cfg(test)]
 mod tests;
 
 pub use given::EndpointsHandle;
+#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
+pub(crate) use names_claim::NamesClaim;
 #[cfg(feature = "file")]
 pub(crate) use prepared::Prepared;
 
@@ -84,21 +88,6 @@ impl WeakMesh {
 /// Tells of names that publications to come need.
 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 pub(crate) type NamesChanges = watch::Receiver<NeededNames>;
-
-/// The right to look names up for a mesh, which one task has at a time.
-#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-pub(crate) struct NamesClaim {
-    mesh: WeakMesh,
-}
-
-#[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-impl Drop for NamesClaim {
-    fn drop(&mut self) {
-        if let Some(mesh) = self.mesh.upgrade() {
-            *mesh.shared.resolving.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        }
-    }
-}
 
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
@@ -308,17 +297,6 @@ impl Mesh {
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
     pub(crate) fn downgrade(&self) -> WeakMesh {
         WeakMesh { shared: Arc::downgrade(&self.shared) }
-    }
-
-    /// The right to look names up, unless somebody has it. First answers may be waited for that long.
-    #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
-    pub(crate) fn claim_names(&self, patience: Duration) -> Option<NamesClaim> {
-        let mut resolving = self.shared.resolving.lock().unwrap_or_else(PoisonError::into_inner);
-        if resolving.is_some() {
-            return None;
-        }
-        *resolving = Some(patience);
-        Some(NamesClaim { mesh: self.downgrade() })
     }
 
     /// How long first answers may be waited for; `None`: nobody looks names up.

@@ -110,7 +110,8 @@ pub struct MeshOptions {
     /// How many trusted proxies stand before a gateway, each of which appends to `x-forwarded-for`
     /// (`defaultConfig.gatewayTopology.numTrustedProxies`): 0.
     pub num_trusted_proxies: u32,
-    /// How long after a look-up without an answer a name is looked up again (`dnsRefreshRate`): 60 s.
+    /// How long after a look-up without an answer a name is looked up again (`dnsRefreshRate`): 60 s. Answers without a
+    /// TTL, which hold for 5 s, hold no longer either.
     pub dns_refresh_rate: Duration,
     /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`].
     pub dns_lookup_family: DnsLookupFamily,

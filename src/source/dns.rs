@@ -8,12 +8,13 @@ mod tests;
 mod ttl;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::mesh::Mesh;
+use crate::mesh::{Mesh, NamesClaim};
 use driver::Driver;
 use resolve::Resolver;
 
@@ -26,7 +27,7 @@ pub use ttl::TtlResolver;
 /// Every name is looked up once, however many clusters need it, as soon as a snapshot needs it, and again:
 ///
 /// - when the TTL of its answer is over, at the earliest after a second;
-/// - after 5 s if the resolver does not know the TTL (Envoy's `dns_refresh_rate`);
+/// - after 5 s (Envoy's `dns_refresh_rate`) if the resolver does not know the TTL, unless the following is less;
 /// - after [`dns_refresh_rate`](crate::options::MeshOptions::dns_refresh_rate), 60 s, if there was no answer or an
 ///   empty one, or if its TTL is 0. Without an answer the last addresses stay.
 ///
@@ -68,6 +69,8 @@ pub use ttl::TtlResolver;
 #[derive(Clone)]
 pub struct DnsSource {
     resolver: Resolver,
+    /// Whether the resolver was chosen.
+    chosen: bool,
     patience: Duration,
 }
 
@@ -86,13 +89,13 @@ impl Default for DnsSource {
 impl DnsSource {
     /// Asks the system: `getaddrinfo` on Unix, with its files and its cache, but without TTLs.
     pub fn new() -> Self {
-        Self { resolver: Resolver::of(SystemResolver), patience: Duration::from_secs(5) }
+        Self { resolver: Resolver::of(SystemResolver), chosen: false, patience: Duration::from_secs(5) }
     }
 
     /// Asks `resolver` instead.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolve) -> Self {
-        self.resolver = Resolver::of(resolver);
+        (self.resolver, self.chosen) = (Resolver::of(resolver), true);
         self
     }
 
@@ -107,14 +110,19 @@ impl DnsSource {
     /// Begins to look names up, until what is returned or the last handle of the mesh is dropped. It waits until each
     /// name of the current snapshot was looked up once, or until its [patience](Self::patience) is over.
     ///
-    /// A mesh is resolved by one source at a time: where there is one already, this one only waits for it.
+    /// A mesh is resolved by one source at a time: where there is one already, this one only waits for it, and a
+    /// resolver that was chosen is not asked, which is logged. [`Mesh::open`] brings one; to choose another, open this
+    /// on a mesh that was built without, and a `FileSource` after it.
     ///
     /// # Panics
     ///
     /// Outside of a tokio runtime: the resolving is a task of it.
     pub async fn open(self, mesh: &Mesh) -> Resolving {
-        let task = mesh.claim_names(self.patience);
-        let task = task.map(|claim| tokio::spawn(Driver::new(mesh, self.resolver).run(claim)));
+        let claim = mesh.claim_names(self.patience);
+        if claim.is_none() && self.chosen {
+            tracing::warn!("another source looks the names of this mesh up already: this resolver is not asked");
+        }
+        let task = claim.map(|claim| (tokio::spawn(Driver::new(mesh, self.resolver).run(claim.clone())), claim));
         let resolving = Resolving { task };
         if timeout(self.patience, mesh.all_looked_up()).await.is_err() {
             tracing::warn!(waited = ?self.patience, "not every name was looked up in time; its requests get 503");
@@ -127,7 +135,7 @@ impl DnsSource {
 #[derive(Debug)]
 #[must_use = "names are not looked up any more when it is dropped"]
 pub struct Resolving {
-    task: Option<JoinHandle<()>>,
+    task: Option<(JoinHandle<()>, Arc<NamesClaim>)>,
 }
 
 impl Resolving {
@@ -139,8 +147,10 @@ impl Resolving {
 
 impl Drop for Resolving {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
+        if let Some((task, claim)) = &self.task {
             task.abort();
+            // The runtime drops the task when it comes to it, which may be after another source was opened.
+            claim.give_up();
         }
     }
 }

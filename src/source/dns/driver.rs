@@ -62,7 +62,7 @@ impl Driver {
     }
 
     /// Looks names up until the last handle of the mesh is dropped.
-    pub(super) async fn run(mut self, claim: NamesClaim) {
+    pub(super) async fn run(mut self, claim: Arc<NamesClaim>) {
         let mut open = self.follow();
         while open.is_some() {
             open = tokio::select! {

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tracing::{Level, Metadata, Subscriber, span};
 
 use super::driver::Driver;
 use super::resolve::Resolver;
@@ -241,10 +243,47 @@ async fn a_mesh_is_resolved_by_one_source_at_a_time() {
     sleep(Duration::from_secs(6)).await;
     assert_eq!((first.asked("a.test").len(), second.asked("a.test").len()), (2, 0));
     drop(resolving);
-    tokio::task::yield_now().await;
     let _resolving = DnsSource::new().resolver(second.clone()).open(&mesh).await;
     sleep(Duration::from_secs(1)).await;
     assert_eq!(addresses(&mesh, "a.test"), at(&["10.0.0.2:80"]));
+    drop(DnsSource::new().resolver(first.clone()).open(&mesh).await);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(first.asked("a.test").len(), 2, "the task of the first took nothing along when it ended");
+}
+
+/// Counts warnings.
+struct Warnings(Arc<AtomicUsize>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.target().ends_with("dns")
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_was_chosen_and_is_not_asked_is_told_of() {
+    let warnings = Arc::new(AtomicUsize::new(0));
+    let _logged = tracing::subscriber::set_default(Warnings(warnings.clone()));
+    let mesh = Mesh::new();
+    let _resolving = DnsSource::new().resolver(Oracle::default()).open(&mesh).await;
+    // As a gateway does, whoever looks names up.
+    mesh.resolve_names().await;
+    assert_eq!(warnings.load(Ordering::Relaxed), 0);
+    drop(DnsSource::new().resolver(Oracle::default()).open(&mesh).await);
+    assert_eq!(warnings.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test(start_paused = true)]

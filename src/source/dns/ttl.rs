@@ -22,14 +22,19 @@ use crate::options::DnsLookupFamily;
 /// A name is asked for as it is; the system's search domains are for names without a dot, in each of which both kinds of
 /// addresses are asked for before the next. Of IPv6 nothing is asked where IPv4 is enough.
 ///
+/// [`Mesh::open`](crate::Mesh::open) begins with the system's resolver, and a mesh has one at a time: open it before the
+/// folder.
+///
 /// ```no_run
-/// use mesh_router::Mesh;
 /// use mesh_router::source::{DnsSource, TtlResolver};
+/// use mesh_router::{BoxError, Mesh};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> std::io::Result<()> {
+/// # async fn main() -> Result<(), BoxError> {
 /// let mesh = Mesh::new();
 /// DnsSource::new().resolver(TtlResolver::from_system()?).open(&mesh).await.detach();
+/// # #[cfg(feature = "file")]
+/// mesh_router::source::FileSource::new("/etc/mesh").open(&mesh).await?.detach();
 /// # Ok(())
 /// # }
 /// ```
