@@ -213,11 +213,14 @@ impl Mesh {
         Ok(self.publish(Judged::new(config).strict()?))
     }
 
-    /// What publishing `config` would report, without publishing it. References that dangle are named in resources
+    /// What publishing `config` now would report, without publishing it. References that dangle are named in resources
     /// that would be kept back, too.
     pub fn check(&self, config: Config) -> Report {
         let all = config.clone();
-        let report = |judged| Publication::new(&Dice::seeded(0)).publish(judged, self.options(), self.workload(), 0).1;
+        let report = |judged| {
+            let mut rehearsal = self.lock().rehearsal();
+            rehearsal.publish(judged, self.options(), self.workload(), 0).1
+        };
         let mut found: Report = report(Judged::new(config));
         if !found.quarantined.is_empty() {
             found.add_references(report(Judged::unseen(all)));

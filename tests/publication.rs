@@ -7,10 +7,12 @@ use http::Request;
 use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::dice::Dice;
+use mesh_router::mesh::Report;
 use mesh_router::request::{Origin, RequestView};
 use mesh_router::route::{Action, Resolution};
+use mesh_router::service::MeshRouter;
 use mesh_router::snapshot::Snapshot;
-use mesh_router::upstream::Choice;
+use mesh_router::upstream::{Choice, EndpointConfig};
 
 fn reviews(rule: &str) -> String {
     format!(
@@ -195,4 +197,35 @@ fn check_says_all_problems_of_a_resource_not_the_first_kind() {
     let report = Mesh::new().check(config(&reviews(rule)));
     let paths: Vec<_> = report.problems().iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["spec.http[0].match[0].uri.regex", "spec.http[0].route[0].destination.subset"], "{report}");
+}
+
+#[test]
+fn check_says_what_publishing_would_say_now() {
+    let mesh = Mesh::new();
+    let _front = MeshRouter::inbound(&mesh, "web/front");
+    mesh.set_endpoints("given.test", 80, vec![EndpointConfig::new(([10, 0, 0, 7], 80))]);
+    let said = |report: &Report| (report.problems().to_vec(), report.quarantined().to_vec());
+    // Of a gateway that the application stands for, and of a host whose endpoints the program gives.
+    let good = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec:
+  hosts: [app.test]
+  gateways: [web/front]
+  http: [{directResponse: {status: 200}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: given}
+spec: {host: given.test, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
+";
+    for text in [good, &good.replace("200", "9999"), &good.replace("RANDOM", "NONE_SUCH")] {
+        let checked = mesh.check(config(text));
+        assert_eq!(checked.problems().is_empty(), text == good, "{checked}");
+        assert_eq!(said(&checked), said(&mesh.apply(config(text)).unwrap()));
+    }
+    let checked = mesh.check(config(&good.replace("200", "9999")));
+    assert!(checked.quarantined()[0].last_good_serves, "{checked}");
+    assert_eq!(mesh.snapshot().version(), mesh.report().version(), "nothing was published by it");
 }

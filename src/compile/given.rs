@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::upstream::EndpointConfig;
 
 /// What is given, by host and port. It outlives the configurations that are published meanwhile.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
     hosts: HashMap<String, HashMap<u16, Vec<EndpointConfig>>>,
 }

@@ -57,6 +57,13 @@ impl Publication {
         }
     }
 
+    /// The same for one publication that nobody sees: of what is living there is nothing in it.
+    pub(crate) fn rehearsal(&self) -> Self {
+        let Self { registry: _, names: _, serving, gateways, given } = self;
+        let (serving, gateways, given) = (serving.clone(), gateways.clone(), given.clone());
+        Self { serving, gateways, given, ..Self::new(&Dice::seeded(0)) }
+    }
+
     /// Publishes what is good. A bad resource is replaced by its last good version, or left out.
     pub(crate) fn publish(
         &mut self,
