@@ -84,7 +84,7 @@ pub(crate) fn mesh_https(
     let mut table = MeshTable::new(builder, meant, &visible, clusters, workload, winners);
     let owners = Owners::new(meant);
     for service in &visible {
-        let Some(claim) = owners.of(&service.host) else { continue };
+        let Some(claim) = owners.of(&service.host).map(Claim::of_service) else { continue };
         let ports = service.ports.iter().filter(|port| port.protocol.is_tls());
         let ruled = |port: &KnownPort| Some((port.number, table.first_set(claim, Some(port.number))?));
         let named: Vec<_> = ports.filter_map(ruled).collect();
@@ -114,6 +114,12 @@ impl<'o> Claim<'o> {
         Self { host, owners }
     }
 
+    /// The same for a service, which is the first owner's alone if a wildcard claims it, be that its own host.
+    fn of_service(self) -> Self {
+        let count = if names::is_wildcard(self.host) { 1 } else { self.owners.len() };
+        Self { owners: self.owners.get(..count).unwrap_or_default(), ..self }
+    }
+
     /// The VirtualService whose place it has.
     fn first(self) -> usize {
         self.owners.first().copied().unwrap_or_default()
@@ -133,14 +139,11 @@ impl<'a> Owners<'a> {
         Self { hosts, wildcards }
     }
 
-    /// The host that claims `service`. A service that is claimed by a wildcard is the first owner's alone.
+    /// The host that claims `service`.
     fn of<'o>(&'o self, service: &str) -> Option<Claim<'o>> {
-        if let Some(exact) = self.hosts.get_key_value(service) {
-            return Some(Claim::new(exact));
-        }
-        let host = self.wildcards.iter().copied().find(|wide| names::covers(wide, service))?;
-        let owners = self.hosts.get(host)?;
-        Some(Claim { host, owners: owners.get(..1)? })
+        let wildcard = || self.wildcards.iter().find(|wide| names::covers(wide, service));
+        let exact = self.hosts.get_key_value(service);
+        exact.or_else(|| self.hosts.get_key_value(wildcard()?)).map(Claim::new)
     }
 }
 
@@ -175,7 +178,7 @@ impl<'t, 'c> MeshTable<'t, 'c> {
     /// Finds the ports on which VirtualServices have services.
     fn find_reached(&mut self, owners: &Owners<'_>) {
         for service in self.services.values() {
-            for &owner in owners.of(&service.host).map_or(&[][..], |claim| claim.owners) {
+            for &owner in owners.of(&service.host).map_or(&[][..], |claim| claim.of_service().owners) {
                 self.reached[owner].extend(service.http_ports());
             }
         }
@@ -191,7 +194,7 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         let mut ports = Vec::new();
         for port in &service.ports {
             let http = claim.filter(|_| port.protocol.is_http());
-            let ruled = http.and_then(|claim| self.first_set(claim, Some(port.number)));
+            let ruled = http.and_then(|claim| self.first_set(claim.of_service(), Some(port.number)));
             let set = match ruled {
                 Some(set) => set,
                 None => {

@@ -47,6 +47,17 @@ fn a_service_of_a_wildcard_is_its_first_owners_alone() {
     assert_eq!(taken(&all, "http://it.test:81/").as_deref(), Some("itxtest"));
     let exact = [it, rules("one", "it.test", Some(80)), rules("two", "'*.test'", None)];
     assert_eq!(taken(&exact, "http://it.test:81/").as_deref(), Some("itxtest"));
+    let own = [entry("*.test", &[80, 81]), rules("one", "'*.test'", Some(80)), rules("two", "'*.test'", None)];
+    assert_eq!(taken(&own, "http://it.test:80/").as_deref(), Some("one"));
+    assert_eq!(taken(&own, "http://it.test:81/").as_deref(), Some("wildxtest"), "its host is the wildcard itself");
+}
+
+#[test]
+fn a_wildcard_is_its_owners_beside_the_ports_of_the_service_of_its_name() {
+    let (wild, other) = (entry("*.test", &[80]), entry("other.example", &[81]));
+    let all = [wild, other, rules("one", "'*.test'", None), rules("two", "'*.test', other.example", None)];
+    assert_eq!(taken(&all, "http://it.test/").as_deref(), Some("one"));
+    assert_eq!(taken(&all, "http://it.test:81/").as_deref(), Some("two"), "it has another service there");
 }
 
 #[test]
