@@ -53,3 +53,48 @@ pub(crate) fn settings(
 fn file(path: &str) -> Option<Pem> {
     (!path.is_empty()).then(|| Pem::File(path.into()))
 }
+
+/// What a handshake does not say of the name `sni`, if it does not say it as it stands.
+pub(crate) fn unsaid(sni: &str) -> Option<&'static str> {
+    if !is_said(sni) {
+        Some("a handshake says names of DNS only: this one is left out")
+    } else if sni.ends_with('.') {
+        Some("a handshake says a name without the dot at its end")
+    } else {
+        None
+    }
+}
+
+/// Whether rustls says a name in the handshake, written out here for builds without it: labels of letters, digits, `_`
+/// and inner dashes, of which the last is no number.
+fn is_said(name: &str) -> bool {
+    let labels = name.strip_suffix('.').unwrap_or(name);
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_label = |label: &str| {
+        let dash = label.starts_with('-') || label.ends_with('-');
+        (1..=63).contains(&label.len()) && !dash && label.bytes().all(is_inner)
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253 && labels.split('.').all(is_label) && !labels.rsplit('.').next().is_some_and(is_number)
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use rustls::pki_types::ServerName;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_what_rustls_says() {
+        let label = "a".repeat(63);
+        let long = [label.as_str(); 4].join(".");
+        let names = "UPPER.test|x.test.|a_b.test|-a.test|a-.test|a.b-|1.2.3.4|1.2.3.4.|::1|*.w.test|a..b|a b|\u{e9}.test|\
+                     x.test:80|localhost|_|-|123|a.123|a.123.|a.1-2|123.a|a.1b|a.b1|.|..|a..|.a||\
+                     outbound_.80_._.foo.default.svc.cluster.local";
+        let sized = [&*label, &format!("{label}a"), &long[..253], &long[..254], &format!("{}.", &long[..252])];
+        for name in names.split('|').chain(sized) {
+            let by_rustls = matches!(ServerName::try_from(name), Ok(ServerName::DnsName(_)));
+            assert_eq!(is_said(name), by_rustls, "{name}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use super::client_tls;
 use super::destination_rules::{self, PolicyOf};
 use super::load_balancing;
 use super::path::Path;
@@ -149,6 +150,11 @@ fn client_tls(tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Rev
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
             if *mode == ClientTlsMode::Simple {
                 review.all_without_effect(path, &identity, "SIMPLE shows no certificate");
+            }
+            if sni.is_set()
+                && let Some(why) = client_tls::unsaid(sni)
+            {
+                review.value_not_honored(&path.field("sni"), why);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::*;
-use crate::error::Problem;
+use crate::error::{Problem, Severity};
 use crate::options::Workload;
 use crate::upstream::{
     ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
@@ -183,6 +183,19 @@ fn tls_names_files_beside_its_own() {
     };
     assert_eq!(mutual, expected);
     assert!(tls("{mode: SIMPLE, insecureSkipVerify: true}").skip_verify);
+}
+
+#[test]
+fn a_name_that_no_handshake_says_is_named() {
+    for sni in ["*.w.test", "1.2.3.4", "a.123", "x.test:80", "x.test."] {
+        let (settings, _, report) = of_policy(&format!("{{tls: {{mode: SIMPLE, sni: '{sni}'}}}}"), 80);
+        assert_eq!(settings.tls.unwrap().server_name.as_deref(), Some(sni));
+        let [problem] = problems(&report)[..] else { panic!("{report}") };
+        assert_eq!((problem.path.as_str(), problem.severity), ("spec.trafficPolicy.tls.sni", Severity::Warning));
+        let is_placed = problem.place.as_ref().is_some_and(|place| &*place.file == "mesh/it.yaml" && place.line > 0);
+        assert!(is_placed && problem.message.starts_with("not yet honored: "), "{problem}");
+    }
+    assert_eq!(tls("{mode: SIMPLE, sni: a_b.test}").server_name.as_deref(), Some("a_b.test"));
 }
 
 #[test]
