@@ -2,7 +2,6 @@
 //! client showed, as Istio asks for it: [`element`].
 
 use std::fmt::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,6 +15,7 @@ use x509_parser::time::ASN1Time;
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 use crate::request::Certificate;
+use crate::tls::address;
 
 /// Short names of attributes; any other is written as numbers.
 const NAMES: [(&str, &str); 18] = [
@@ -52,7 +52,9 @@ pub(super) fn read(der: &[u8]) -> Option<Certificate> {
         serial: hex(parsed.raw_serial().strip_prefix(&[0]).unwrap_or(parsed.raw_serial())),
         uris: all(|name| if let GeneralName::URI(uri) = name { Some((*uri).into()) } else { None }),
         dns_names: all(|name| if let GeneralName::DNSName(name) = name { Some((*name).into()) } else { None }),
-        addresses: all(|name| if let GeneralName::IPAddress(bytes) = name { address(bytes) } else { None }),
+        addresses: all(|name| {
+            if let GeneralName::IPAddress(ip) = name { Some(address(ip)?.to_string().into()) } else { None }
+        }),
         emails: all(|name| if let GeneralName::RFC822Name(name) = name { Some((*name).into()) } else { None }),
         sha256: hex(digest(&SHA256, der).as_ref()),
         sha1: hex(digest(&SHA1_FOR_LEGACY_USE_ONLY, der).as_ref()),
@@ -87,12 +89,6 @@ fn hex(bytes: &[u8]) -> Box<str> {
         let _ = write!(text, "{byte:02x}");
     }
     text.into()
-}
-
-fn address(bytes: &[u8]) -> Option<Box<str>> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    let ip = v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()?;
-    Some(ip.to_string().into())
 }
 
 /// PEM, of which nothing stands in the way of a header or its elements.

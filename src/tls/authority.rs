@@ -1,32 +1,29 @@
 //! Certificates of authorities, with what trust anchors leave out of them: [`Authority`].
 
-use std::time::Duration;
-
-use rustls::pki_types::{CertificateDer, UnixTime};
-use webpki::{KeyUsage, RequiredEkuNotFoundContext};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use x509_parser::certificate::{TbsCertificate, X509Certificate};
 use x509_parser::prelude::FromDer;
-use x509_parser::time::ASN1Time;
 use x509_parser::x509::X509Version;
+
+use super::dates::Dates;
 
 /// The certificate of an authority, and what it says of itself.
 pub(super) struct Authority {
     der: CertificateDer<'static>,
-    not_before: UnixTime,
-    not_after: UnixTime,
+    dates: Dates,
+    subject: Box<[u8]>,
+    pub(super) key: SubjectPublicKeyInfoDer<'static>,
     /// Whether it may sign the certificates of others.
     signs: bool,
-    /// Whether it is for ends of connections: for servers, for clients.
-    ends: (bool, bool),
 }
 
 impl Authority {
     pub(super) fn read(der: CertificateDer<'static>) -> Result<Self, webpki::Error> {
         let (_, parsed) = X509Certificate::from_der(&der).map_err(|_| webpki::Error::BadDer)?;
-        let validity = parsed.validity();
-        let (not_before, not_after) = (unix_time(validity.not_before), unix_time(validity.not_after));
-        let (signs, ends) = (signs(&parsed), ends(&parsed));
-        Ok(Self { der, not_before, not_after, signs, ends })
+        let dates = Dates::of(parsed.validity());
+        let (subject, key) = (parsed.subject().as_raw().into(), parsed.public_key().raw.to_vec().into());
+        let signs = signs(&parsed);
+        Ok(Self { der, dates, subject, key, signs })
     }
 
     /// Whether it is this very certificate.
@@ -34,31 +31,22 @@ impl Authority {
         self.der.as_ref() == certificate.as_ref()
     }
 
-    /// Whether others may be used so for its sake now.
-    pub(super) fn may_vouch(&self, usage: KeyUsage, now: UnixTime) -> Result<(), webpki::Error> {
-        let Self { not_before, not_after, .. } = *self;
-        if now < not_before {
-            return Err(webpki::Error::CertNotValidYet { time: now, not_before });
-        }
-        if now > not_after {
-            return Err(webpki::Error::CertExpired { time: now, not_after });
-        }
-        if !self.signs {
-            return Err(webpki::Error::EndEntityUsedAsCa);
-        }
-        if !self.is_for(usage) {
-            let context = RequiredEkuNotFoundContext { required: usage, present: Vec::new() };
-            return Err(webpki::Error::RequiredEkuNotFoundContext(context));
-        }
-        Ok(())
+    /// Whether it goes by this name.
+    pub(super) fn is_named(&self, name: &[u8]) -> bool {
+        *self.subject == *name
     }
 
-    /// Whether it may be used so itself, and as BoringSSL has it those whom it signs.
-    pub(super) fn is_for(&self, usage: KeyUsage) -> bool {
-        let (servers, clients) = self.ends;
-        let of_server = usage.oid_values().eq(KeyUsage::SERVER_AUTH_REPR.iter().copied());
-        if of_server { servers } else { clients }
+    /// Whether others may be taken for its sake now. What it says that it is for itself, as BoringSSL has it, does not
+    /// bind those whom it signs.
+    pub(super) fn may_vouch(&self, now: UnixTime) -> Result<(), webpki::Error> {
+        self.dates.hold(now)?;
+        if self.signs { Ok(()) } else { Err(webpki::Error::EndEntityUsedAsCa) }
     }
+}
+
+/// Whether a certificate beside that of the other side may have signed that.
+pub(super) fn may_sign_others(der: &CertificateDer<'_>) -> bool {
+    X509Certificate::from_der(der).is_ok_and(|(_, parsed)| signs(&parsed))
 }
 
 /// As BoringSSL: one of version 1, which cannot say what it is for, may if it is its own issuer; any other has to say that
@@ -72,21 +60,10 @@ fn signs(certificate: &TbsCertificate<'_>) -> bool {
     is_authority && key_signs
 }
 
-/// One that does not say what it is for is for both.
-fn ends(certificate: &TbsCertificate<'_>) -> (bool, bool) {
-    match certificate.extended_key_usage() {
-        Ok(Some(usage)) => (usage.value.server_auth, usage.value.client_auth),
-        Ok(None) => (true, true),
-        Err(_) => (false, false),
-    }
-}
-
-fn unix_time(time: ASN1Time) -> UnixTime {
-    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0)))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use rustls::pki_types::pem::PemObject;
 
     use super::*;
@@ -105,9 +82,7 @@ uKq9bKea+zjauQIgN0+ZTePFb5Rkb9TWqb1bAhrW8rhF23YYIrVokLGWpIs=
     #[test]
     fn one_of_version_1_is_an_authority_while_it_is_valid() {
         let authority = Authority::read(CertificateDer::from_pem_slice(VERSION_1.as_bytes()).unwrap()).unwrap();
-        let vouches = |seconds| {
-            authority.may_vouch(KeyUsage::server_auth(), UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
-        };
+        let vouches = |seconds| authority.may_vouch(UnixTime::since_unix_epoch(Duration::from_secs(seconds)));
         assert_eq!(vouches(2_000_000_000), Ok(()));
         assert!(matches!(vouches(1_700_000_000), Err(webpki::Error::CertNotValidYet { .. })));
         assert!(matches!(vouches(5_000_000_000), Err(webpki::Error::CertExpired { .. })));

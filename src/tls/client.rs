@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use webpki::KeyUsage;
 
-use super::trust::{Trust, has_name};
+use super::leaf::{Leaf, verify_tls12, verify_tls13};
+use super::trust::Trust;
 use super::{pem, provider};
-use crate::upstream::{Identity, Pem, TlsSettings};
+use crate::upstream::{Identity, TlsSettings};
 
 /// What an endpoint's certificate has to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,24 +43,12 @@ pub(crate) fn client_config(settings: &TlsSettings, names: &Names, alpn: &[&[u8]
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match &settings.identity {
         Some(identity) => {
-            let (certificates, key) = read(identity)?;
-            builder.with_client_auth_cert(certificates, key).map_err(|error| unusable(&identity.key, error))?
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(pem::certified(identity)?)))
         }
         None => builder.with_no_client_auth(),
     };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
-}
-
-type Read = (Vec<CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>);
-
-fn read(identity: &Identity) -> io::Result<Read> {
-    Ok((pem::certificates(&identity.certificates)?, pem::key(&identity.key)?))
-}
-
-/// A key that does not fit its certificate, or is of no kind that is known.
-fn unusable(key: &Pem, error: Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("{key:?}: {error}"))
 }
 
 /// Takes certificates by [`Trust`] and [`Names`].
@@ -78,9 +67,13 @@ impl ServerCertVerifier for Verifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(trust) = &self.trust else { return Ok(ServerCertVerified::assertion()) };
-        let certificate = trust.verify(certificate, intermediates, KeyUsage::server_auth(), now)?;
-        let one_of = |names: &[Box<str>]| names.iter().any(|name| has_name(&certificate, name));
+        let Some(trust) = &self.trust else {
+            let signs = Leaf::read(certificate)?.may_sign();
+            let unfit = Error::InvalidCertificate(CertificateError::InvalidPurpose);
+            return signs.then(ServerCertVerified::assertion).ok_or(unfit);
+        };
+        let leaf = trust.verify(certificate, intermediates, KeyUsage::server_auth(), now)?;
+        let one_of = |names: &[Box<str>]| names.iter().any(|name| leaf.has_name(name));
         match &self.names {
             Names::OneOfEach(lists) if !lists.iter().all(|names| one_of(names)) => {
                 Err(Error::InvalidCertificate(CertificateError::NotValidForName))
@@ -95,7 +88,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+        verify_tls12(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -104,7 +97,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+        verify_tls13(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

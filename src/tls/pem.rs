@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, InconsistentKeys};
 
+use super::leaf::Leaf;
 use super::provider;
 use crate::upstream::{Identity, Pem};
 
@@ -32,6 +32,11 @@ pub(crate) fn revocations(pem: &Pem) -> io::Result<Vec<CertificateRevocationList
     some(pem, "list of revoked certificates")
 }
 
+/// Its lists of revoked certificates, of which there may be none.
+pub(crate) fn revocations_among(pem: &Pem) -> io::Result<Vec<CertificateRevocationListDer<'static>>> {
+    all(pem)
+}
+
 /// Its first private key.
 pub(crate) fn key(pem: &Pem) -> io::Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(&bytes(pem)?).map_err(|error| match error {
@@ -43,10 +48,15 @@ pub(crate) fn key(pem: &Pem) -> io::Result<PrivateKeyDer<'static>> {
 /// A certificate with its chain, and the key that is its own.
 pub(crate) fn certified(identity: &Identity) -> io::Result<CertifiedKey> {
     let Identity { certificates: chain, key: own } = identity;
-    CertifiedKey::from_der(certificates(chain)?, key(own)?, &provider()).map_err(|error| match error {
-        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => invalid(own, "the key is not the certificate's"),
-        error => invalid(own, error),
-    })
+    let (certificates, key) = (certificates(chain)?, key(own)?);
+    let key = provider().key_provider.load_private_key(key).map_err(|error| invalid(own, error))?;
+    // The first of at least one. rustls' own comparison takes none of version 1.
+    let leaf =
+        certificates.first().map(|first| Leaf::read(first)).transpose().map_err(|error| invalid(chain, error))?;
+    if leaf.zip(key.public_key()).is_some_and(|(leaf, key)| leaf.key() != key) {
+        return Err(invalid(own, "the key is not the certificate's"));
+    }
+    Ok(CertifiedKey::new(certificates, key))
 }
 
 /// The file that it is in.
@@ -58,12 +68,16 @@ pub(crate) fn file(pem: &Pem) -> Option<PathBuf> {
 }
 
 fn some<T: PemObject>(pem: &Pem, what: &str) -> io::Result<Vec<T>> {
-    let items: Result<Vec<T>, _> = T::pem_slice_iter(&renamed(bytes(pem)?)).collect();
-    let items = items.map_err(|error| unreadable(pem, error))?;
+    let items = all(pem)?;
     if items.is_empty() {
         return Err(invalid(pem, format_args!("there is no {what} in it")));
     }
     Ok(items)
+}
+
+fn all<T: PemObject>(pem: &Pem) -> io::Result<Vec<T>> {
+    let items: Result<Vec<T>, _> = T::pem_slice_iter(&renamed(bytes(pem)?)).collect();
+    items.map_err(|error| unreadable(pem, error))
 }
 
 /// Certificates by their older name get the usual one.

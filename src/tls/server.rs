@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoClientAuth;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -15,8 +15,9 @@ use rustls::{
 };
 use webpki::KeyUsage;
 
+use super::leaf::{verify_tls12, verify_tls13};
 use super::shown::Shown;
-use super::trust::{Trust, has_name};
+use super::trust::Trust;
 use super::{pem, provider};
 use crate::snapshot::{ClientCertificates, ServerTls, TlsVersion};
 use crate::upstream::Identity;
@@ -148,12 +149,12 @@ impl ClientCertVerifier for Clients {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let Some(trust) = &self.trust else { return Ok(ClientCertVerified::assertion()) };
-        let certificate = trust.verify(der, intermediates, KeyUsage::client_auth(), now)?;
-        if !self.names.is_empty() && !self.names.iter().any(|name| has_name(&certificate, name)) {
+        let leaf = trust.verify(der, intermediates, KeyUsage::client_auth(), now)?;
+        if !self.names.is_empty() && !self.names.iter().any(|name| leaf.has_name(name)) {
             return Err(Error::InvalidCertificate(CertificateError::NotValidForName));
         }
         let pinned = !self.key_pins.is_empty() || !self.certificate_pins.is_empty();
-        if pinned && !self.is_pinned(der, &certificate.subject_public_key_info()) {
+        if pinned && !self.is_pinned(der, &leaf.key()) {
             return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
         }
         Ok(ClientCertVerified::assertion())
@@ -165,7 +166,7 @@ impl ClientCertVerifier for Clients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+        verify_tls12(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -174,7 +175,7 @@ impl ClientCertVerifier for Clients {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &provider().signature_verification_algorithms)
+        verify_tls13(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -184,10 +185,10 @@ impl ClientCertVerifier for Clients {
 
 #[cfg(test)]
 mod tests {
-    use rustls::{ClientConnection, ConnectionCommon, ServerConnection, SideData};
+    use rustls::{ClientConfig, ClientConnection, ConnectionCommon, ServerConnection, SideData};
 
     use super::*;
-    use crate::tls::tests::Authority;
+    use crate::tls::tests::{Authority, inline};
     use crate::tls::{Names, client_config};
     use crate::upstream::{TlsMode, TlsSettings};
 
@@ -205,15 +206,21 @@ mod tests {
         !bytes.is_empty()
     }
 
+    /// How both ends of a handshake come out of it.
+    fn shake(server: ServerEnd, client: ClientConfig) -> (ClientConnection, ServerConnection) {
+        let mut server = ServerConnection::new(server.config).unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), "a.test".try_into().unwrap()).unwrap();
+        while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        (client, server)
+    }
+
     /// How many tickets for another session a client gets from such an end.
     fn tickets(alpn: &[&[u8]]) -> u32 {
         let identity = Authority::new("ours").issue(&["a.test"]);
-        let mut server =
-            ServerConnection::new(server_end(&ServerTls::new(vec![identity]), alpn).unwrap().config).unwrap();
+        let server = server_end(&ServerTls::new(vec![identity]), alpn).unwrap();
         let config = client_config(&TlsSettings::new(TlsMode::Simple), &Names::Unverified, alpn).unwrap();
-        let mut client = ClientConnection::new(Arc::new(config), "a.test".try_into().unwrap()).unwrap();
-        while carry(&mut client, &mut server) | carry(&mut server, &mut client) {}
-        assert!(!client.is_handshaking() && !server.is_handshaking());
+        let (client, _) = shake(server, config);
         assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
         client.tls13_tickets_received()
     }
@@ -222,5 +229,57 @@ mod tests {
     fn who_may_only_write_is_sent_nothing_that_it_would_have_to_read() {
         assert_eq!(tickets(&[]), 0);
         assert_ne!(tickets(&[b"h2", b"http/1.1"]), 0);
+    }
+
+    /// An authority, and a certificate of version 1 that it signed, from 2020 to 2120.
+    const OURS: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBTTCB9KADAgECAgEBMAoGCCqGSM49BAMCMA8xDTALBgNVBAMMBG91cnMwIBcN
+MjAwMTAxMDAwMDAwWhgPMjEyMDAxMDEwMDAwMDBaMA8xDTALBgNVBAMMBG91cnMw
+WTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASFIzzIELWQJ1NTU9apumTpcUwqLYn5
+bxo/M2slzKoFgFx7HhuHSwtGAJNVGSSHx8PuJ2CgguN2mUDbd6kN5P00oz8wPTAP
+BgNVHRMBAf8EBTADAQH/MAsGA1UdDwQEAwIBBjAdBgNVHQ4EFgQUH60/G7y9gntz
+PlPu/05in348x1YwCgYIKoZIzj0EAwIDSAAwRQIgTLkH31vBKuUL5FeGlJEr/1IW
+2Xp5s/rL9G5D3LA1t4ICIQCzOjMNvp65x4216eso7zfAZyzKMyckwIVhg4BPTRw4
+3w==
+-----END CERTIFICATE-----";
+    const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBCjCBsAIBAjAKBggqhkjOPQQDAjAPMQ0wCwYDVQQDDARvdXJzMCAXDTIwMDEw
+MTAwMDAwMFoYDzIxMjAwMTAxMDAwMDAwWjARMQ8wDQYDVQQDDAZhLnRlc3QwWTAT
+BgcqhkjOPQIBBggqhkjOPQMBBwNCAATY/GT0guj64WW8lO8QCdKMqT2Zdm1Bq85p
+0InRH1ReeELDhQTDjKdn2J6oeqg1iAKGJeZ9VuNjlfkqYYqKVTe8MAoGCCqGSM49
+BAMCA0kAMEYCIQDCWtyD5UZxWvwjr9laBTUwNOHvgXyURzzONh/6RebekQIhAPGu
+82RQnqYsrlQiE0b0+XSRGiPOTcRiY9i+fkZbcOs/
+-----END CERTIFICATE-----";
+    const KEY: &str = "\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgLrZnhNQrmIgmlqsy
+AZjDSr+ats2SeJZvxVfCyGNw1OChRANCAATY/GT0guj64WW8lO8QCdKMqT2Zdm1B
+q85p0InRH1ReeELDhQTDjKdn2J6oeqg1iAKGJeZ9VuNjlfkqYYqKVTe8
+-----END PRIVATE KEY-----";
+
+    #[test]
+    fn certificates_of_version_1_are_shown_and_taken_at_both_ends() {
+        let identity = || Identity { certificates: inline(VERSION_1), key: inline(KEY) };
+        for version in [TlsVersion::V12, TlsVersion::V13] {
+            for names in [Names::Unverified, Names::OneOfEach([].into())] {
+                let mut server = ServerTls::new(vec![identity()]);
+                (server.oldest, server.newest) = (version, version);
+                (server.clients, server.roots) = (ClientCertificates::Required, Some(inline(OURS)));
+                let mut client = TlsSettings::new(TlsMode::Simple);
+                (client.identity, client.roots) = (Some(identity()), Some(inline(OURS)));
+                let (client, server) =
+                    (client_config(&client, &names, &[b"h2"]).unwrap(), server_end(&server, &[b"h2"]).unwrap());
+                let (client, server) = shake(server, client);
+                assert_eq!(
+                    (client.alpn_protocol(), client.peer_certificates()),
+                    (Some(&b"h2"[..]), server.peer_certificates())
+                );
+            }
+        }
+        let another = Authority::new("another").issue(&["a.test"]).key;
+        let error = pem::certified(&Identity { certificates: inline(VERSION_1), key: another }).unwrap_err();
+        assert_eq!(error.to_string(), "a Secret: the key is not the certificate's");
     }
 }

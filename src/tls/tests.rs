@@ -6,13 +6,15 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints, RevokedCertParams,
+    SanType, SerialNumber, date_time_ymd,
 };
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error};
 use webpki::KeyUsage;
 
-use super::trust::{Trust, has_name};
+use super::leaf::Leaf;
+use super::trust::Trust;
 use super::{Reloaded, pem};
 use crate::upstream::{Identity, Pem};
 
@@ -35,7 +37,8 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages =
+            vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         change(&mut params);
         Self { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
     }
@@ -44,22 +47,28 @@ impl Authority {
         inline(&self.issuer.pem())
     }
 
-    /// A certificate for DNS names, addresses and URIs.
+    /// A certificate for DNS names, addresses, URIs and mail.
     pub(crate) fn issue(&self, names: &[&str]) -> Identity {
         self.issue_numbered(names, 7)
     }
 
     pub(crate) fn issue_numbered(&self, names: &[&str], serial: u64) -> Identity {
+        self.issue_unlike(names, |params| params.serial_number = Some(SerialNumber::from(serial)))
+    }
+
+    /// One that differs in something.
+    fn issue_unlike(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = names
             .iter()
             .map(|name| match name.parse() {
                 Ok(address) => SanType::IpAddress(address),
                 Err(_) if name.contains("://") => SanType::URI((*name).try_into().unwrap()),
+                Err(_) if name.contains('@') => SanType::Rfc822Name((*name).try_into().unwrap()),
                 Err(_) => SanType::DnsName((*name).try_into().unwrap()),
             })
             .collect();
-        params.serial_number = Some(SerialNumber::from(serial));
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Identity { certificates: inline(&certificate.pem()), key: inline(&key.serialize_pem()) }
@@ -87,6 +96,11 @@ impl Authority {
 
 pub(crate) fn inline(text: &str) -> Pem {
     Pem::Text(Arc::from(text.as_bytes()))
+}
+
+fn text(pem: &Pem) -> String {
+    let Pem::Text(text) = pem else { panic!("a text") };
+    String::from_utf8(text.to_vec()).unwrap()
 }
 
 /// A folder of files for one test.
@@ -176,15 +190,71 @@ fn what_is_no_authority_is_trusted_itself_and_for_nobody_else() {
 }
 
 #[test]
-fn authorities_of_clients_are_none_of_servers() {
+fn what_an_authority_is_for_itself_says_nothing_of_others() {
     let now = UnixTime::now();
     let of_clients = Authority::unlike("ours", |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     });
     let trust = Trust::new(Some(&of_clients.roots()), None).unwrap();
     let issued = certificate(&of_clients.issue(&["a.test"]));
-    assert_eq!(judge(&trust, &issued, now), Err(Error::InvalidCertificate(CertificateError::InvalidPurpose)));
+    assert_eq!(judge(&trust, &issued, now), Ok(()));
     assert!(trust.verify(&issued, &[], KeyUsage::client_auth(), now).is_ok());
+}
+
+#[test]
+fn a_certificate_is_for_what_it_says_of_its_key() {
+    let (now, ours) = (UnixTime::now(), Authority::new("ours"));
+    let trust = Trust::new(Some(&ours.roots()), None).unwrap();
+    let taken = |usages: &[KeyUsagePurpose]| {
+        let issued = ours.issue_unlike(&["a.test"], |params| params.key_usages = usages.to_vec());
+        let der = certificate(&issued);
+        let takes = |usage| trust.verify(&der, &[], usage, now);
+        (takes(KeyUsage::server_auth()).is_ok(), takes(KeyUsage::client_auth()).is_ok())
+    };
+    assert_eq!(taken(&[]), (true, true));
+    assert_eq!(taken(&[KeyUsagePurpose::DigitalSignature]), (true, true));
+    assert_eq!(taken(&[KeyUsagePurpose::KeyEncipherment]), (false, false));
+    assert_eq!(taken(&[KeyUsagePurpose::KeyAgreement]), (false, true));
+    assert_eq!(taken(&[KeyUsagePurpose::CrlSign]), (false, false));
+}
+
+#[test]
+fn who_signs_for_an_authority_has_to_be_for_that() {
+    let (now, ours) = (UnixTime::now(), Authority::new("ours"));
+    let trust = Trust::new(Some(&ours.roots()), None).unwrap();
+    let taken = |usages: &[KeyUsagePurpose]| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "between");
+        (params.is_ca, params.key_usages) = (IsCa::Ca(BasicConstraints::Unconstrained), usages.to_vec());
+        let issuer = CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &ours.issuer).unwrap();
+        let between = Authority { issuer };
+        let [issued, signer] = [certificate(&between.issue(&["a.test"])), between.issuer.der().clone()];
+        trust.verify(&issued, &[signer], KeyUsage::server_auth(), now).map(|_| ())
+    };
+    assert_eq!(taken(&[KeyUsagePurpose::KeyCertSign]), Ok(()));
+    let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+    assert_eq!(taken(&[KeyUsagePurpose::DigitalSignature]), Err(unknown));
+}
+
+#[test]
+fn an_authority_that_another_one_signed_may_be_an_end_too() {
+    let (now, ours) = (UnixTime::now(), Authority::new("ours"));
+    let both = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issued = certificate(&ours.issue_unlike(&["a.test"], both));
+    let judged = |roots: &Pem, lists: Option<&Pem>| judge(&Trust::new(Some(roots), lists).unwrap(), &issued, now);
+    assert_eq!(judged(&ours.roots(), None), Ok(()));
+    // Another one by the same name did not.
+    let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+    assert_eq!(judged(&Authority::new("ours").roots(), None), Err(unknown));
+    let untold = Error::InvalidCertificate(CertificateError::UnknownRevocationStatus);
+    assert_eq!(judged(&ours.roots(), Some(&ours.revoke(1))), Err(untold));
+    let bound = |params: &mut CertificateParams| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("b.test".into())];
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
+    };
+    let bound = Authority::unlike("bound", bound);
+    let issued = certificate(&bound.issue_unlike(&["a.test"], both));
+    assert!(judge(&Trust::new(Some(&bound.roots()), None).unwrap(), &issued, now).is_err());
 }
 
 #[test]
@@ -223,6 +293,11 @@ fn what_is_taken_back_is_refused() {
     assert_eq!(judge(&trust, &certificate(&ours.issue_numbered(&["a.test"], 12)), now), Ok(()));
     let revoked = certificate(&ours.issue_numbered(&["a.test"], 13));
     assert_eq!(judge(&trust, &revoked, now), Err(Error::InvalidCertificate(CertificateError::Revoked)));
+    // It may stand beside the authority.
+    let both = inline(&[&ours.roots(), &ours.revoke(13)].map(text).concat());
+    let beside = Trust::new(Some(&both), None).unwrap();
+    assert_eq!(judge(&beside, &certificate(&ours.issue_numbered(&["a.test"], 12)), now), Ok(()));
+    assert_eq!(judge(&beside, &revoked, now), Err(Error::InvalidCertificate(CertificateError::Revoked)));
     // A list of another authority says nothing about ours.
     let trust = Trust::new(Some(&ours.roots()), Some(&Authority::new("others").revoke(1))).unwrap();
     let unknown = Error::InvalidCertificate(CertificateError::UnknownRevocationStatus);
@@ -246,16 +321,18 @@ fn authorities_are_read_once_for_all_until_their_file_changes() {
 }
 
 #[test]
-fn names_are_dns_names_addresses_and_uris() {
+fn names_are_dns_names_addresses_uris_and_mail() {
     let spiffe = "spiffe://cluster.local/ns/default/sa/reviews";
-    let identity = Authority::new("ours").issue(&["a.test", "*.wild.test", "10.0.0.1", spiffe]);
-    let der = certificate(&identity);
-    let certificate = webpki::EndEntityCert::try_from(&der).unwrap();
-    for name in ["a.test", "A.test", "b.wild.test", "10.0.0.1", spiffe] {
-        assert!(has_name(&certificate, name), "{name}");
+    let names = ["a.test", "*.Wild.test", "w*d.part.test", "*.lone", "10.0.0.1", "a@mail.test", spiffe];
+    let der = certificate(&Authority::new("ours").issue(&names));
+    let leaf = Leaf::read(&der).unwrap();
+    let wild = ["b.wild.test", "*.wild.TEST", "wild.part.test", "wd.part.test", "b.lone"];
+    for name in ["a.test", "A.test", "10.0.0.1", "a@mail.test", spiffe].into_iter().chain(wild) {
+        assert!(leaf.has_name(name), "{name}");
     }
-    for name in ["b.test", "wild.test", "a.b.wild.test", "10.0.0.2", "spiffe://cluster.local/ns/default/sa/other", ""] {
-        assert!(!has_name(&certificate, name), "{name}");
+    let others = ["b.test", "a.test.", "wild.test", "a.b.wild.test", "w.part.test", "lone", "10.0.0.2", "b@mail.test"];
+    for name in others.into_iter().chain(["spiffe://cluster.local/ns/default/sa/other", ""]) {
+        assert!(!leaf.has_name(name), "{name}");
     }
 }
 
@@ -284,10 +361,6 @@ fn what_cannot_be_read_is_named_and_not_shown() {
 fn certificates_have_an_older_name_too() {
     let (ours, others) = (Authority::new("ours"), Authority::new("others"));
     let Identity { certificates, key } = ours.issue(&["a.test"]);
-    let text = |pem: &Pem| {
-        let Pem::Text(text) = pem else { panic!("a text") };
-        String::from_utf8(text.to_vec()).unwrap()
-    };
     let older = |pem: &Pem| text(pem).replace("CERTIFICATE", "X509 CERTIFICATE");
     let both = inline(&format!("about it\n{}{}", older(&ours.roots()).replace('\n', "\r\n"), text(&others.roots())));
     let expected = [ours.roots(), others.roots()].map(|roots| pem::certificates(&roots).unwrap().remove(0));

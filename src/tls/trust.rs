@@ -3,19 +3,19 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::net::IpAddr;
 use std::ptr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, Error, OtherError};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth,
     RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
 };
 
-use super::authority::Authority;
+use super::authority::{Authority, may_sign_others};
+use super::leaf::Leaf;
 use super::reloaded::{Stamp, stamp};
 use super::{pem, provider};
 use crate::upstream::Pem;
@@ -57,7 +57,7 @@ impl Trust {
         Ok(trust)
     }
 
-    /// The authorities in `roots`, or the system's.
+    /// The authorities in `roots`, or the system's; what they have taken back, in `revoked` or beside them.
     pub(crate) fn new(roots: Option<&Pem>, revoked: Option<&Pem>) -> io::Result<Self> {
         let certificates = match roots {
             Some(roots) => pem::certificates(roots)?,
@@ -77,20 +77,47 @@ impl Trust {
                 Err(error) => return Err(invalid(format!("an authority's certificate cannot be read: {error}"))),
             }
         }
-        let revoked = revoked.map(lists).transpose()?.unwrap_or_default();
+        let mut revoked = revoked.map(lists).transpose()?.unwrap_or_default();
+        revoked.extend(roots.map(lists_among).transpose()?.unwrap_or_default());
         let algorithms = provider().signature_verification_algorithms;
         Ok(Self { authorities, anchors, revoked, algorithms })
     }
 
     /// The certificate of the other side, if it comes from one of the authorities, is valid now and not taken back.
-    pub(crate) fn verify<'a>(
+    pub(super) fn verify<'a>(
         &self,
         certificate: &'a CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         usage: KeyUsage,
         now: UnixTime,
-    ) -> Result<EndEntityCert<'a>, Error> {
-        let end = EndEntityCert::try_from(certificate).map_err(refusal)?;
+    ) -> Result<Leaf<'a>, Error> {
+        let leaf = Leaf::read(certificate)?;
+        if !leaf.is_for(usage) {
+            return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
+        }
+        let path = match EndEntityCert::try_from(certificate) {
+            Ok(end) => self.verify_path(&end, certificate, intermediates, usage, now),
+            Err(error) => Err(error),
+        };
+        match path {
+            Ok(()) => {}
+            Err(webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion) => {
+                self.verify_signed(certificate, &leaf, now)?;
+            }
+            Err(error) => return Err(refusal(error)),
+        }
+        Ok(leaf)
+    }
+
+    /// Whether a path leads from `certificate` to one of the authorities.
+    fn verify_path(
+        &self,
+        end: &EndEntityCert<'_>,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: KeyUsage,
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
         let lists: Vec<_> = self.revoked.iter().collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             // As BoringSSL: every certificate of the chain needs a list that is still in force.
@@ -103,31 +130,37 @@ impl Trust {
         let vouches = |path: &VerifiedPath<'_>| match self.authority(path.anchor()) {
             // It is trusted itself, whoever it may sign.
             Some(authority) if authority.is(certificate) => Ok(()),
-            Some(authority) => authority.may_vouch(usage, now),
+            Some(authority) => authority.may_vouch(now),
             None => Err(webpki::Error::UnknownIssuer),
         };
+        // webpki does not ask what their keys are for.
+        let signers = intermediates.iter().filter(|der| may_sign_others(der));
+        let signers: Vec<_> = signers.map(|der| CertificateDer::from(der.as_ref())).collect();
         let (algorithms, anchors) = (self.algorithms.all, &self.anchors);
-        let path = end.verify_for_usage(algorithms, anchors, intermediates, now, usage, revocation, Some(&vouches));
-        match path.map(|_| ()) {
-            Err(webpki::Error::CaUsedAsEndEntity) => self.verify_own(certificate, usage)?,
-            Err(error) => return Err(refusal(error)),
-            Ok(()) => {}
-        }
-        Ok(end)
+        let path = end.verify_for_usage(algorithms, anchors, &signers, now, usage, revocation, Some(&vouches));
+        path.map(|_| ())
     }
 
-    /// Whether `certificate` is its own authority, and trusted as such. Its dates have been looked at by then, and nothing
-    /// else: no list has been asked whether it was taken back.
-    fn verify_own(&self, certificate: &CertificateDer<'_>, usage: KeyUsage) -> Result<(), Error> {
-        let Some(own) = self.authorities.iter().find(|own| own.is(certificate)) else {
-            return Err(refusal(webpki::Error::CaUsedAsEndEntity));
-        };
-        let why = match own.is_for(usage) {
-            false => CertificateError::InvalidPurpose,
-            true if self.revoked.is_empty() => return Ok(()),
-            true => CertificateError::UnknownRevocationStatus,
-        };
-        Err(Error::InvalidCertificate(why))
+    /// The same for what webpki leads nowhere, which is of version 1 or an authority itself: whether it is trusted as it
+    /// is, or one of the authorities signed it. No list is asked whether it was taken back.
+    fn verify_signed(&self, certificate: &CertificateDer<'_>, leaf: &Leaf<'_>, now: UnixTime) -> Result<(), Error> {
+        leaf.is_valid_at(now).map_err(refusal)?;
+        if !self.authorities.iter().any(|own| own.is(certificate)) {
+            let authorities = self.authorities.iter().zip(&self.anchors);
+            // Nor are its names held against any that they are bound to.
+            let unbound = authorities.filter(|(_, anchor)| anchor.name_constraints.is_none()).map(|(own, _)| own);
+            let mut vouches = Err(webpki::Error::UnknownIssuer);
+            for own in unbound.filter(|own| own.is_named(leaf.issuer())) {
+                if vouches.is_err() && leaf.is_signed_by(&own.key, &self.algorithms) {
+                    vouches = own.may_vouch(now);
+                }
+            }
+            vouches.map_err(refusal)?;
+        }
+        match self.revoked.is_empty() {
+            true => Ok(()),
+            false => Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)),
+        }
     }
 
     /// Whose anchor it is.
@@ -149,23 +182,20 @@ impl fmt::Debug for Trust {
     }
 }
 
-/// Whether a certificate has `name`: a DNS name, for which it may have a wildcard, or that wildcard itself, an address or
-/// a URI.
-pub(crate) fn has_name(certificate: &EndEntityCert<'_>, name: &str) -> bool {
-    let known = match name.parse::<IpAddr>() {
-        Ok(address) => Some(ServerName::from(address)),
-        Err(_) => ServerName::try_from(name).ok(),
-    };
-    known.is_some_and(|name| certificate.verify_is_valid_for_subject_name(&name).is_ok())
-        || certificate.valid_uri_names().any(|uri| uri == name)
-        || certificate.valid_dns_names().any(|dns| dns == name)
-}
-
 /// What authorities have taken back.
 pub(super) fn lists(revoked: &Pem) -> io::Result<Vec<CertRevocationList<'static>>> {
+    read(pem::revocations(revoked)?)
+}
+
+/// The same of what may stand beside the certificates of authorities, as BoringSSL takes it.
+fn lists_among(roots: &Pem) -> io::Result<Vec<CertRevocationList<'static>>> {
+    read(pem::revocations_among(roots)?)
+}
+
+fn read(lists: Vec<CertificateRevocationListDer<'static>>) -> io::Result<Vec<CertRevocationList<'static>>> {
     let unreadable = |error| invalid(format!("revoked certificates cannot be read: {error}"));
     let list = |der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from).map_err(unreadable);
-    pem::revocations(revoked)?.iter().map(|der| list(der)).collect()
+    lists.iter().map(|der| list(der)).collect()
 }
 
 /// What the operating system trusts, read once.

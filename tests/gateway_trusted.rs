@@ -1,0 +1,135 @@
+//! What a gateway knows itself, behind proxies whom it believes for whom they ask and how they were asked.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends by panicking")]
+
+#[path = "support/gateway.rs"]
+mod support;
+
+use std::num::NonZeroUsize;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mesh_router::Mesh;
+use mesh_router::config::Config;
+use mesh_router::gateway::Server;
+use mesh_router::options::MeshOptions;
+use support::{free_port, rules};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+
+/// An endpoint that answers every request with `ok`, and what came before each answer.
+async fn endpoint() -> (u16, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (came, heads) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let head = read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await.unwrap();
+            came.send(head).unwrap();
+        }
+    });
+    (port, heads)
+}
+
+async fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    String::from_utf8(head).unwrap()
+}
+
+/// A gateway behind one trusted proxy, with these rules.
+async fn start(endpoint: u16, yaml: &str) -> (Server, u16) {
+    let port = free_port();
+    let (options, _) =
+        MeshOptions::from_yaml("defaultConfig: {gatewayTopology: {numTrustedProxies: 1}}", "mesh.yaml").unwrap();
+    let mesh = Mesh::builder().options(options).build();
+    let (mut config, more) = (rules(&[port], endpoint), Config::from_yaml(yaml, "more.yaml").unwrap());
+    if !more.virtual_services.is_empty() {
+        config.virtual_services = more.virtual_services;
+    }
+    config.destination_rules = more.destination_rules;
+    mesh.apply_strict(config).unwrap();
+    (Server::builder(&mesh).workers(NonZeroUsize::MIN).start().await.unwrap(), port)
+}
+
+/// The head of the answer to a request with this line, on a connection that lives on.
+async fn ask(client: &mut TcpStream, line: &str) -> String {
+    client.write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n\r\n").as_bytes()).await.unwrap();
+    let head = read_head(client).await;
+    client.read_exact(&mut [0; 2]).await.unwrap();
+    head
+}
+
+fn value<'a>(head: &'a str, name: &str) -> &'a str {
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(of, _)| *of == name).unwrap_or_else(|| panic!("{name} of {head}")).1
+}
+
+/// As Envoy 1.40: neither the PROXY header nor a cookie that is made of the connection follows `x-forwarded-for`.
+#[tokio::test]
+async fn whoever_is_spoken_for_a_connection_has_the_same_ends() {
+    let (endpoint, mut heads) = endpoint().await;
+    let rule = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a}
+spec:
+  host: a.test
+  trafficPolicy:
+    proxyProtocol: {version: V1}
+    loadBalancer: {consistentHash: {httpCookie: {name: made, ttl: 0s}}}
+";
+    let (_server, port) = start(endpoint, rule).await;
+    let mut cookies = Vec::new();
+    for clients in [&["203.0.113.9", "2001:db8::7"][..], &["203.0.113.9"]] {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let ends = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {port}\r\n", stream.local_addr().unwrap().port());
+        for client in clients {
+            let answer = ask(&mut stream, &format!("X-Forwarded-For: {client}")).await;
+            cookies.push(value(&answer, "set-cookie").to_owned());
+            let head = heads.recv().await.unwrap();
+            assert!(head.starts_with(&ends), "{head}");
+            assert_eq!(value(&head, "x-envoy-external-address"), *client);
+        }
+    }
+    assert_eq!(cookies[0], cookies[1], "of one connection");
+    assert_ne!(cookies[0], cookies[2], "of another connection");
+}
+
+/// HTTP/2 says the scheme itself, and a trusted proxy changes that for nobody: rules and header values see the same.
+#[tokio::test]
+async fn a_scheme_that_is_said_is_the_scheme() {
+    let (endpoint, _heads) = endpoint().await;
+    let rule = "
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: told}
+spec:
+  hosts: ['*']
+  gateways: [gw]
+  http:
+  - match: [{scheme: {exact: https}}]
+    route: [{destination: {host: a.test}}]
+    headers: {response: {set: {x-told: 'https %REQ(:scheme)%'}}}
+  - route: [{destination: {host: a.test}}]
+    headers: {response: {set: {x-told: 'http %REQ(:scheme)%'}}}
+";
+    let (_server, port) = start(endpoint, rule).await;
+    let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = connect().await;
+    for (said, told) in [("https", "https https"), ("HTTPS", "https https"), ("http", "http http")] {
+        assert_eq!(value(&ask(&mut stream, &format!("X-Forwarded-Proto: {said}")).await, "x-told"), told);
+    }
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://a.test/").header("x-forwarded-proto", "https");
+    let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
+    assert_eq!(answer.headers()["x-told"], "http http");
+}
