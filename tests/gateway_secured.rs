@@ -4,6 +4,8 @@
 
 #[path = "gateway_secured/of_mesh.rs"]
 mod of_mesh;
+#[path = "gateway_secured/onward.rs"]
+mod onward;
 #[path = "support/gateway.rs"]
 mod support;
 

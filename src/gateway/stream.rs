@@ -71,7 +71,8 @@ impl Stream {
         let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
         let Some(pending) = cluster.limits().pending() else { return closed("overflow (UO)") };
         let endpoint = picked.endpoint();
-        let opened = transport.open(endpoint, &cluster.key.host, client, route.tunnel.as_ref(), route.sealed);
+        // The host of the service is none of the bytes': as in Envoy, only the words of the cluster name the endpoint.
+        let opened = transport.open(endpoint, None, client, route.tunnel.as_ref(), route.sealed);
         let upstream = match opened.await {
             Ok(upstream) => upstream,
             Err(error) => {

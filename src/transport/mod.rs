@@ -170,21 +170,22 @@ impl Transport {
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FailureError> {
-        self.open(endpoint, host, client, tunnel, false).await
+        self.open(endpoint, Some(host), client, tunnel, false).await
     }
 
-    /// The same as what it is; for bytes that are `sealed` the endpoint's TLS is not opened.
+    /// The same as what it is. Without a `host` there is no name but those of the cluster; for bytes that are `sealed` the
+    /// endpoint's TLS is not opened.
     pub(crate) async fn open(
         &self,
         endpoint: &Arc<Endpoint>,
-        host: &str,
+        host: Option<&str>,
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
         sealed: bool,
     ) -> Result<wire::Wire, FailureError> {
         let connection = endpoint.connection();
         let variant = Variant {
-            name: connection.tls.as_ref().filter(|tls| tls.takes_host()).map(|_| host.to_ascii_lowercase().into()),
+            name: host.filter(|_| takes_host(connection)).map(|host| host.to_ascii_lowercase().into()),
             client: client.filter(|_| connection.proxy_protocol.is_some()).map(Box::new),
             https: None,
             tunnel: tunnel.cloned(),
@@ -313,12 +314,18 @@ fn variant<B>(
         Some(host.trim_matches(['[', ']']).to_ascii_lowercase().into())
     };
     Variant {
-        name: if connection.tls.as_ref().is_some_and(|tls| tls.takes_host()) { named() } else { None },
+        // Where a request names none it is a name that no certificate has.
+        name: takes_host(connection).then(|| named().unwrap_or_default()),
         client: client.filter(|_| connection.proxy_protocol.is_some()),
         https: https.filter(|https| takes(https, connection)),
         tunnel: None,
         sealed: false,
     }
+}
+
+/// Whether a host sets the endpoint's connections apart.
+fn takes_host(connection: &ConnectionSettings) -> bool {
+    connection.tls.as_ref().is_some_and(|tls| tls.takes_host())
 }
 
 /// Whether the application's own TLS sets connections apart: not where the endpoint's takes its place.

@@ -5,9 +5,7 @@ use std::io;
 use super::connect::Spoken;
 use super::settings::Settings;
 use super::wire::Wire;
-#[cfg(feature = "tls")]
-use crate::upstream::TlsMode;
-use crate::upstream::TlsSettings;
+use crate::upstream::{TlsMode, TlsSettings};
 
 /// How the connections of one pool are secured.
 #[derive(Debug)]
@@ -17,8 +15,9 @@ pub(super) struct Secure {
 }
 
 impl Secure {
-    /// By the words of a cluster, for requests to `host` where that matters. `None`: the certificates of the mesh are
-    /// wanted and there are none, so that the connection is left as it is, for a sidecar to secure.
+    /// By the words of a cluster, for requests to `host` where that matters; bytes that are for no host go by the words
+    /// alone. `None`: the certificates of the mesh are wanted and there are none, so that the connection is left as it is,
+    /// for a sidecar to secure.
     #[cfg(feature = "tls")]
     pub(super) fn new(settings: &Settings, tls: &TlsSettings, host: Option<&str>) -> Option<Self> {
         with_tls::Client::new(settings, tls, host).map(|client| Self { client })
@@ -36,10 +35,14 @@ impl Secure {
         Some(Self {})
     }
 
-    /// What cannot be secured is not sent.
+    /// What cannot be secured is not sent, unless somebody else may secure it.
     #[cfg(not(feature = "tls"))]
-    pub(super) fn new(_: &Settings, _: &TlsSettings, _: Option<&str>) -> Option<Self> {
-        Some(Self {})
+    pub(super) fn new(_: &Settings, tls: &TlsSettings, _: Option<&str>) -> Option<Self> {
+        let mesh = tls.mode == TlsMode::IstioMutual;
+        if mesh {
+            tracing::warn!("ISTIO_MUTUAL is not honored: it needs the feature `tls`, which this build has not");
+        }
+        (!mesh).then_some(Self {})
     }
 
     /// Shakes hands on `wire` for what is to be spoken.
@@ -136,13 +139,13 @@ mod with_tls {
     }
 
     /// Which names an endpoint must have: one of those that were given, and the one in the handshake if that is
-    /// verified.
+    /// verified. Where there is neither, an authority vouches for it and that is all.
     fn names(tls: &TlsSettings, host: Option<&str>) -> Names {
         if tls.skip_verify {
             return Names::Unverified;
         }
-        let named = tls.server_name.as_deref().or(host);
-        let named = tls.verify_name.then(|| named.into_iter().map(Box::from).collect());
+        let named = tls.server_name.as_deref().or(host).filter(|_| tls.verify_name);
+        let named = named.map(|name| Box::from([Box::from(name)]));
         Names::OneOfEach(given(tls).chain(named).collect())
     }
 

@@ -125,13 +125,14 @@ pub struct TlsSettings {
     /// Revoked certificates (`caCrl`).
     pub revoked: Option<Pem>,
     /// The name in the handshake (`sni`). `None`: the host of the request that opens the connection, after rewrites,
-    /// unless that is an address.
+    /// unless that is an address. Bytes that a gateway passes on have none.
     pub server_name: Option<Box<str>>,
     /// The names of which the endpoint's certificate must have one, DNS or URI, exactly (`subjectAltNames` here, else
     /// of the ServiceEntry). Empty: any.
     pub subject_alt_names: Box<[Box<str>]>,
     /// Whether the certificate must also be for the name in the handshake, or the host where that is none: yes. Not for a
-    /// DestinationRule that says `sni` or `subjectAltNames`, as istiod has Envoy verify it.
+    /// DestinationRule that says `sni` or `subjectAltNames`, nor for bytes without a name in the handshake, as istiod has
+    /// Envoy verify it.
     pub verify_name: bool,
     /// Whether any certificate is taken (`insecureSkipVerify`).
     pub skip_verify: bool,

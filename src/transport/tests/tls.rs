@@ -102,6 +102,10 @@ async fn the_host_of_the_request_is_named_and_verified() {
     let mut request = request.map(|body| body.with_aim(Aim::new(http1.clone(), None)));
     request.headers_mut().insert("host", "a.test:80".parse().unwrap());
     assert_eq!(text(transport.clone().oneshot(request).await.unwrap()).await, "1 a.test http/1.1");
+    // Nobody's certificate is for no host.
+    let unnamed = RequestBody::new(empty()).with_aim(Aim::new(http1.clone(), None));
+    let error = transport.clone().oneshot(Request::get("/").body(unnamed).unwrap()).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
 }
 
 #[tokio::test]
