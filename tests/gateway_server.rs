@@ -252,6 +252,15 @@ async fn ports_may_be_mapped() {
 }
 
 #[tokio::test]
+async fn buffers_have_a_size_that_can_be() {
+    for bytes in [0, 8191, usize::MAX] {
+        let mesh = mesh(&[80], Upstream::always().await);
+        let server = Server::builder(&mesh).map_port(80, 0).buffer_size(bytes).start().await.unwrap();
+        assert!(get(server.address(80).unwrap().port()).await.starts_with("HTTP/1.1 200"), "{bytes}");
+    }
+}
+
+#[tokio::test]
 async fn a_drain_is_not_ready_and_finishes_what_is_in_flight() {
     let port = free_port();
     let mut upstream = Upstream::start().await;

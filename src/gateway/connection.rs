@@ -23,6 +23,7 @@ use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};
 use crate::error::BoxError;
+use crate::transport::bounds;
 use crate::transport::executor::Executor;
 
 /// How many requests of one HTTP/2 connection are served at once, as by Envoy.
@@ -53,7 +54,9 @@ impl Protocols {
         let mut http2 = http2::Builder::new(Executor);
         http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
         http2.max_concurrent_streams(MAX_STREAMS);
+        bounds::towards_clients(&mut http2);
         if let Some(buffer) = buffer {
+            let buffer = buffer.clamp(bounds::MIN_BUFFER, u32::MAX as usize);
             http1.max_buf_size(buffer);
             http2.max_send_buf_size(buffer);
         }

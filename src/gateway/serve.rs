@@ -85,8 +85,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Bounds the buffers of a connection, in bytes. Default: hyper's, which grow with use to about 400 KiB; less
-    /// saves memory and costs time with large bodies. Below 64 KiB a head of the permitted size does not fit.
+    /// Bounds the buffers of a connection, in bytes, at least 8 KiB. Default: hyper's, which grow with use to about 400 KiB;
+    /// less saves memory and costs time with large bodies. Below 64 KiB a head of the permitted size does not fit.
     pub fn buffer_size(mut self, bytes: usize) -> Self {
         self.buffer = Some(bytes);
         self

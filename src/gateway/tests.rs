@@ -1,5 +1,6 @@
 //! Connections against a service that answers what it was asked.
 
+mod bounds;
 mod leaving;
 mod moved;
 

@@ -31,6 +31,7 @@
 
 mod admission;
 mod body;
+pub(crate) mod bounds;
 mod connect;
 pub(crate) mod executor;
 mod failure;

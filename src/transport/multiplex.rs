@@ -178,7 +178,7 @@ impl<B: Upload> Pool<B> {
     /// Opens as many connections as those who wait need and are allowed; whether there is one to wait for.
     pub(super) fn open_more_shared(self: &Arc<Self>, runtime: &Handle) -> bool {
         let mut any = false;
-        while let Some(opening) = self.multiplex.queue.open_one_more(self.terms.streams) {
+        while let Some(opening) = self.multiplex.queue.open_one_more(self.terms.each()) {
             any = true;
             runtime.spawn(self.clone().open_shared(opening));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::bounds;
 use super::connect::{Connect, Connector};
 use super::executor::Executor;
 use super::{Inner, Transport};
@@ -12,9 +13,6 @@ use super::{Inner, Transport};
 use crate::upstream::{Identity, Pem};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
-
-/// The smallest buffer hyper takes.
-const MIN_BUF_SIZE: usize = 8 * 1024;
 
 /// What every connection and every pool of one transport goes by.
 pub(super) struct Settings {
@@ -81,11 +79,13 @@ pub struct TransportBuilder {
 
 impl TransportBuilder {
     pub(super) fn new() -> Self {
+        let mut http1 = http1::Builder::new();
         let mut http2 = http2::Builder::new(Executor);
         http2.timer(TokioTimer::new());
+        bounds::towards_endpoints(&mut http1, &mut http2);
         Self {
             connector: Connector::Sockets,
-            http1: http1::Builder::new(),
+            http1,
             http2,
             nodelay: true,
             connect_timeout: Duration::from_secs(10),
@@ -110,7 +110,7 @@ impl TransportBuilder {
     ///
     /// A smaller one saves memory and costs CPU with large bodies.
     pub fn max_buf_size(mut self, bytes: usize) -> Self {
-        self.http1.max_buf_size(bytes.max(MIN_BUF_SIZE));
+        self.http1.max_buf_size(bytes.max(bounds::MIN_BUFFER));
         self
     }
 
@@ -156,6 +156,9 @@ impl TransportBuilder {
     }
 
     /// Whether HTTP/2 windows follow the measured bandwidth and delay: no.
+    ///
+    /// They then begin at 64 KiB, for a connection as for each of its streams: one body that nobody reads stops the
+    /// others, and ends the connection if it comes in hundreds of small frames.
     pub fn http2_adaptive_window(mut self, yes: bool) -> Self {
         self.http2.adaptive_window(yes);
         self

@@ -129,6 +129,11 @@ impl Terms {
         }
     }
 
+    /// How many of those who wait one new HTTP/2 connection is for.
+    pub(super) fn each(&self) -> usize {
+        self.most_requests.map_or(self.streams, |most| self.streams.min(most as usize))
+    }
+
     /// How often connections have to be looked at.
     pub(super) fn period(&self) -> Option<Duration> {
         [self.idle, self.most_age].into_iter().flatten().min().map(|shortest| shortest / 8)

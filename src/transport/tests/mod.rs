@@ -1,5 +1,6 @@
 //! Over connections in memory whose other half is a hyper server or the test itself.
 
+mod bounds;
 mod connecting;
 mod http1;
 mod http2;
