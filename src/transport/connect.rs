@@ -18,7 +18,7 @@ use super::terms::Terms;
 use super::tunnel;
 use super::wire::{Duplex, Wire};
 use crate::outcome::FailureError;
-use crate::upstream::{Address, Endpoint, Limits, TcpKeepalive};
+use crate::upstream::{Address, Endpoint, Limits, NamedAddress, TcpKeepalive};
 
 /// Opens a connection to an address, for [`TransportBuilder::connector`](super::TransportBuilder::connector).
 ///
@@ -40,7 +40,8 @@ pub trait Connect: Send + Sync + 'static {
     /// An open connection.
     type Io: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
-    /// Opens a connection to `address`. The kind of an error decides which
+    /// Opens a connection to `address`. One that is [`Named`](Address::Named), as the host of a request that no rule took,
+    /// was not looked up: that is left to whoever connects. The kind of an error decides which
     /// [`Failure`](crate::outcome::Failure) it is. The future is dropped when the connect timeout is over.
     fn connect(&self, address: Address) -> impl Future<Output = io::Result<Self::Io>> + Send;
 }
@@ -77,6 +78,11 @@ impl Connector {
                 Ok(Wire::Own(io))
             })
         }))
+    }
+
+    /// Whether it is the application's own.
+    fn is_own(&self) -> bool {
+        matches!(self, Connector::Own(_))
     }
 
     async fn open(&self, address: &Address, nodelay: bool, keepalive: Option<TcpKeepalive>) -> io::Result<Wire> {
@@ -239,17 +245,19 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Looks `host` up and tries its addresses in the resolver's order.
+/// Looks `host` up, unless that is for a connector of the application's own, and tries its addresses in the resolver's
+/// order.
 ///
 /// Each gets an equal share of the time, so that one that swallows packets does not use up that of the others.
 async fn open_host(settings: &Settings, host: &str, port: u16, terms: &Terms) -> io::Result<Wire> {
-    let addresses: Vec<SocketAddr> = match host.parse::<IpAddr>() {
-        Ok(address) => vec![SocketAddr::new(address, port)],
-        Err(_) => lookup_host((host, port)).await?.collect(),
+    let addresses: Vec<Address> = match host.parse::<IpAddr>() {
+        Ok(address) => vec![Address::Tcp(SocketAddr::new(address, port))],
+        Err(_) if settings.connector.is_own() => vec![Address::Named(NamedAddress::new(host, port))],
+        Err(_) => lookup_host((host, port)).await?.map(Address::Tcp).collect(),
     };
     let share = terms.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses.into_iter().map(Address::Tcp) {
+    for address in addresses {
         let open = settings.connector.open(&address, settings.nodelay, terms.keepalive);
         match tokio::time::timeout(share, open).await {
             Ok(Ok(wire)) => return Ok(wire),

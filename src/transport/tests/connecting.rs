@@ -1,9 +1,11 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::upstream::NamedAddress;
 
 /// Answers one request of each connection with what it was sent.
 async fn mirror(listener: TcpListener) {
@@ -127,6 +129,27 @@ async fn names_are_looked_up_and_their_addresses_tried_in_turn() {
     let uri = format!("http://LocalHost:{}/", address.port());
     let answer = pass(&Transport::new(), Request::get(uri).body(empty()).unwrap()).await.unwrap();
     assert_eq!(text(answer).await, format!("GET / HTTP/1.1\r\nhost: LocalHost:{}\r\n\r\n", address.port()));
+}
+
+#[tokio::test]
+async fn names_are_the_affair_of_an_own_connector() {
+    let net = Net::new();
+    net.clone().serve(|_, _| async { Ok(Response::new(empty())) });
+    let (connector, dialed) = (Arc::new(net.connector()), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let seen = dialed.clone();
+    let transport = Transport::builder().connector(move |address: Address| {
+        seen.lock().unwrap().push(address.clone());
+        let connector = connector.clone();
+        async move { connector.connect(address).await }
+    });
+    let transport = transport.build();
+    let named = |name: &str| Address::Named(NamedAddress::new(name, 80));
+    // No name server knows these.
+    pass(&transport, Request::get("http://Host.invalid/").body(empty()).unwrap()).await.unwrap();
+    send(&transport, &endpoint_at(named("endpoint.invalid"), Protocol::Http1), get("/")).await.unwrap();
+    pass(&transport, Request::get("http://[::1]/").body(empty()).unwrap()).await.unwrap();
+    let expected = [named("host.invalid"), named("endpoint.invalid"), ("::1".parse::<IpAddr>().unwrap(), 80).into()];
+    assert_eq!(*dialed.lock().unwrap(), expected);
 }
 
 #[tokio::test]
