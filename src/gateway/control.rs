@@ -1,7 +1,7 @@
 //! Opening and closing the listeners of a gateway as its mesh changes: [`Control`].
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -103,13 +103,25 @@ impl Control {
                 }
             }
         }
-        self.close_unless(|address, bind| wanted.get(address).is_some_and(|wanted| wanted.bind == *bind)).await;
-        for (address, listener) in wanted {
-            if self.open.contains_key(&address) {
+        let stays = |address: &Address, bind: &Bind| wanted.get(address).is_some_and(|wanted| wanted.bind == *bind);
+        let opens: BTreeSet<_> = wanted.keys().filter(|address| !self.open.contains_key(address)).cloned().collect();
+        // What an address beside it takes over goes on until that is open.
+        let moves = |address: &Address| opens.iter().any(|opens| opens.shares_port_with(address));
+        self.close_unless(|address, bind| stays(address, bind) || moves(address)).await;
+        failures.extend(self.open_all(&wanted));
+        self.close_unless(stays).await;
+        failures
+    }
+
+    /// Opens what is not open yet; returned is what could not be.
+    fn open_all(&mut self, wanted: &BTreeMap<Address, &Listener>) -> Vec<Problem> {
+        let mut failures = Vec::new();
+        for (address, &listener) in wanted {
+            if self.open.contains_key(address) {
                 continue;
             }
-            let beside_ours = self.open.keys().any(|open| open.shares_port_with(&address));
-            match listener::bind(&address, self.workers.len(), beside_ours) {
+            let beside_ours = self.open.keys().any(|open| open.shares_port_with(address));
+            match listener::bind(address, self.workers.len(), beside_ours) {
                 Ok(sockets) => {
                     let at = sockets.first().and_then(Bound::address);
                     if let (Bind::Tcp(asked), Some(at)) = (&listener.bind, at) {
@@ -120,7 +132,7 @@ impl Control {
                     }
                     let at = at.map_or_else(|| address.clone(), Address::Tcp);
                     tracing::info!(address = %at, listener = %listener.name, "listening");
-                    self.open.insert(address, listener.bind.clone());
+                    self.open.insert(address.clone(), listener.bind.clone());
                 }
                 Err(error) => failures.push(failure(listener, format!("{address} cannot be opened: {error}"))),
             }
@@ -179,4 +191,55 @@ fn failure(listener: &Listener, message: String) -> Problem {
     Problem::new(Severity::Error, "", format!("listener {}: {message}", listener.name))
         .with_resource(listener.gateway.clone())
         .with_place(listener.place.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// What a worker is told when the server of a port goes from one address to another, or to another port.
+    async fn told(port: u16, moves: [(&str, u16); 2]) -> Vec<String> {
+        let (worker, mut commands) = mpsc::unbounded_channel();
+        let mesh = Mesh::new();
+        let configs = Arc::new(Configs::new(None));
+        let mut control = Control::new(vec![worker], configs, mesh.clone(), BTreeMap::new());
+        let listens = tokio::spawn(async move {
+            let mut told = Vec::new();
+            while let Some(command) = commands.recv().await {
+                // A socket that was handed over stays open until it is closed.
+                told.push(match command {
+                    Command::Listen(address, bound, _) => (format!("listen {address}"), Some(bound)),
+                    Command::Close(address, closed) => {
+                        let _ = closed.send(());
+                        (format!("close {address}"), None)
+                    }
+                    Command::Drain(_, _) => ("drain".to_owned(), None),
+                });
+            }
+            told.into_iter().map(|(command, _)| command.replace(&format!(":{port}"), "")).collect()
+        });
+        for (bind, port) in moves {
+            let gateway = format!(
+                "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec: {{servers: [{{\
+                 port: {{number: {port}, name: web, protocol: HTTP}}, bind: {bind}, hosts: ['*']}}]}}\n"
+            );
+            mesh.apply(Config::from_yaml(&gateway, "it.yaml").unwrap()).unwrap();
+            assert!(control.follow().await.is_empty());
+        }
+        drop(control);
+        listens.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_port_that_moves_to_another_address_is_open_throughout() {
+        let port = std::net::TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port();
+        let here = ["listen 127.0.0.9", "listen 127.0.0.10", "close 127.0.0.9"];
+        assert_eq!(told(port, [("127.0.0.9", port), ("127.0.0.10", port)]).await, here);
+        let wide = ["listen 127.0.0.9", "listen 0.0.0.0", "close 127.0.0.9"];
+        assert_eq!(told(port, [("127.0.0.9", port), ("0.0.0.0", port)]).await, wide);
+        let other = std::net::TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port();
+        let elsewhere = told(port, [("127.0.0.9", port), ("127.0.0.9", other)]).await;
+        assert_eq!(elsewhere[1], "close 127.0.0.9", "{elsewhere:?}");
+    }
 }

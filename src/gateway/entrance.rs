@@ -1,5 +1,6 @@
 //! Where a client came in: [`Entrance`] tells whether it would come in there again.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,18 +68,9 @@ impl Entrance {
         Some(Origin::Listener(Arc::new(ListenerOrigin { listener, port, ..came_by.clone() })))
     }
 
-    /// The listener to which the client would come now: behind the same socket, or where there is none any more, behind
-    /// the narrowest that takes what comes to the address which it dialed.
+    /// The listener to which the client would come now.
     fn now<'a>(&self, snapshot: &'a Snapshot) -> Option<&'a Listener> {
-        let (Bind::Tcp(bind), Some(dialed), false) = (&self.bind, self.dialed, snapshot.listens_at(&self.bind)) else {
-            return self.behind(&self.bind, snapshot);
-        };
-        let all = match dialed {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let mut binds = [dialed, all].into_iter().map(|ip| Bind::Tcp(SocketAddr::new(ip, bind.port())));
-        self.behind(&binds.find(|bind| snapshot.listens_at(bind))?, snapshot)
+        self.behind(&bind_now(&self.bind, self.dialed, snapshot), snapshot)
     }
 
     /// The listener that takes a client like this one at a socket.
@@ -102,6 +94,20 @@ impl Entrance {
         let (Some(now), Some(before)) = (&now.tls, &self.tls) else { return true };
         now.roots == before.roots && now.revoked == before.revoked
     }
+}
+
+/// Where a client comes that dialed this address and came to the socket `bind`: there, or if no listener is there any
+/// more, to the narrowest that takes what comes to the address.
+pub(super) fn bind_now<'a>(bind: &'a Bind, dialed: Option<IpAddr>, snapshot: &Snapshot) -> Cow<'a, Bind> {
+    let (Bind::Tcp(socket), Some(dialed), false) = (bind, dialed, snapshot.listens_at(bind)) else {
+        return Cow::Borrowed(bind);
+    };
+    let all = match dialed {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let mut binds = [dialed, all].into_iter().map(|ip| Bind::Tcp(SocketAddr::new(ip, socket.port())));
+    binds.find(|bind| snapshot.listens_at(bind)).map_or(Cow::Borrowed(bind), Cow::Owned)
 }
 
 impl Detour for Entrance {

@@ -19,7 +19,7 @@ use super::body::InboundBody;
 use super::certificate;
 use super::connection::Protocols;
 use super::drain::{Alive, Drain, Draining};
-use super::entrance::Entrance;
+use super::entrance::{Entrance, bind_now};
 use super::hello::Hello;
 use super::listener::{Accepted, Acceptor, Address, Bound};
 use super::secured::{Configs, Ended};
@@ -197,7 +197,7 @@ async fn converse<IO, M, S, B>(
     B::Error: Into<BoxError>,
 {
     let mut caller = Caller { serving: &serving, client, guards };
-    match caller.enter(None, |snapshot| snapshot.plain_listener(&bind)) {
+    match caller.enter(&bind, None) {
         Some(entered) => caller.serve(io, entered, None).await,
         None => {
             if let Err(error) = caller.serve_secured(io, &bind).await {
@@ -232,18 +232,19 @@ struct Caller<'a, M> {
 }
 
 impl<M> Caller<'_, M> {
-    /// Comes to the listener that is `found` in the snapshot of the moment, which is not held for as long as a connection
+    /// Comes to the listener behind a socket by the snapshot of the moment, which is not held for as long as a connection
     /// lasts. From now on it is heard if that goes.
-    fn enter<F>(&mut self, hello: Option<&Hello>, found: F) -> Option<Entered>
-    where
-        F: FnOnce(&Snapshot) -> Option<&Listener>,
-    {
+    fn enter(&mut self, bind: &Bind, hello: Option<&Hello>) -> Option<Entered> {
         let Serving { mesh, configs, .. } = self.serving;
         // Before it is looked: what is published meanwhile is a change.
         let versions = mesh.subscribe();
         let snapshot = mesh.load();
-        let listener = found(&snapshot)?;
         let dialed = self.client.map(|(_, local)| local.ip());
+        let bind = bind_now(bind, dialed, &snapshot);
+        let listener = match hello {
+            Some(hello) => snapshot.secured_listener(&bind, hello.server_name.as_deref())?,
+            None => snapshot.plain_listener(&bind)?,
+        };
         let entrance = Arc::new(Entrance::new(snapshot.version(), listener, dialed, hello));
         let (behind, mesh) = (entrance.clone(), mesh.clone());
         self.guards.1 = self.guards.1.clone().or_when(versions, move || behind.is_gone(&mesh.load()));
@@ -281,7 +282,7 @@ impl<M> Caller<'_, M> {
         let Some((hello, io)) = read else { return Ok(()) };
         let name = hello.server_name.as_deref();
         let unknown = || io::Error::new(io::ErrorKind::NotFound, format!("no listener is for {name:?}"));
-        let entered = self.enter(Some(&hello), |snapshot| snapshot.secured_listener(bind, name)).ok_or_else(unknown)?;
+        let entered = self.enter(bind, Some(&hello)).ok_or_else(unknown)?;
         match &entered.ended {
             Some(ended) => {
                 let accepting = tokio::time::timeout_at(started + HANDSHAKE, ended.accept(&hello, io));

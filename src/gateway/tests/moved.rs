@@ -7,6 +7,7 @@ use tower::Layer;
 
 use super::*;
 use crate::config::Config;
+use crate::gateway::entrance::bind_now;
 use crate::gateway::hello::Hello;
 use crate::mesh::Mesh;
 use crate::request::{ListenerOrigin, Origin};
@@ -106,4 +107,22 @@ async fn its_client_would_come_to_whichever_address_contains_the_one_it_dialed()
         publish(&mesh, &[before]);
         assert_moves(connect_at(before[2], None, &mesh), &mesh, [&[before], after], status).await;
     }
+}
+
+#[test]
+fn who_is_accepted_after_it_comes_in_where_its_address_is_served_by_now() {
+    let at = |ip: &str| Bind::Tcp(SocketAddr::new(ip.parse().unwrap(), 8443));
+    let came_by = |ip: &str, after: &[[&str; 4]]| {
+        let (mesh, bind) = (Mesh::new(), at(ip));
+        publish(&mesh, after);
+        let snapshot = mesh.snapshot();
+        let bind = bind_now(&bind, Some([127, 0, 0, 1].into()), &snapshot);
+        snapshot.plain_listener(&bind).map(|listener| listener.bind.clone())
+    };
+    let servers = [("one", "127.0.0.1"), ("two", "0.0.0.0"), ("three", "127.0.0.2")];
+    let [here, all, other] = servers.map(|(name, bind)| [name, "HTTP", bind, "*"]);
+    assert_eq!(came_by("127.0.0.1", &[all]), Some(at("0.0.0.0")));
+    assert_eq!(came_by("0.0.0.0", &[here, other]), Some(at("127.0.0.1")));
+    assert_eq!(came_by("0.0.0.0", &[here, all]), Some(at("0.0.0.0")), "it is still there");
+    assert_eq!(came_by("127.0.0.1", &[other]), None);
 }
