@@ -17,10 +17,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 pub use downstream_tls::{Certificate, DownstreamTls};
 pub use tunnel::{Tunnel, TunnelMethod};
+
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Where a request came in: it decides which rules are looked at.
 ///
@@ -62,8 +64,10 @@ pub struct ListenerOrigin {
     pub listener: Arc<str>,
     /// The `server.port.number` of the Gateway.
     pub port: u16,
-    /// Whether the connection is TLS: it decides the scheme.
+    /// Whether the connection is TLS: it decides the scheme, unless a trusted proxy says it.
     pub tls: bool,
+    /// Whether a trusted proxy says it, in `x-forwarded-proto`.
+    pub(crate) believes_proto: bool,
     /// The address of the client: of the other side, or what a trusted proxy there says of it.
     pub peer: Option<SocketAddr>,
     /// The address of the other side, if `peer` is somebody else.
@@ -77,7 +81,21 @@ pub struct ListenerOrigin {
 impl ListenerOrigin {
     /// The listener `listener` on `port`, without TLS and addresses.
     pub fn new(listener: impl Into<Arc<str>>, port: u16) -> Self {
-        Self { listener: listener.into(), port, tls: false, peer: None, direct_peer: None, local: None, secured: None }
+        Self {
+            listener: listener.into(),
+            port,
+            tls: false,
+            believes_proto: false,
+            peer: None,
+            direct_peer: None,
+            local: None,
+            secured: None,
+        }
+    }
+
+    /// The two ends of the connection, whoever the client is.
+    pub(crate) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.direct_peer.or(self.peer).zip(self.local)
     }
 }
 
@@ -88,6 +106,8 @@ pub struct RequestView<'a> {
     headers: &'a HeaderMap,
     scheme: &'a str,
     tls: bool,
+    /// What a trusted proxy says of the scheme.
+    forwarded_proto: Option<&'a [u8]>,
     authority: &'a str,
     host: &'a str,
     port: u16,
@@ -112,17 +132,23 @@ impl<'a> RequestView<'a> {
         };
         let authority = user.map_or(authority, |at| &authority[at + 1..]);
         let scheme = uri.scheme_str();
-        let tls = match origin {
-            Origin::Listener(listener) => listener.tls,
-            Origin::Mesh | Origin::Gateway(_) => scheme == Some("https"),
+        let (tls, believes_proto) = match origin {
+            Origin::Listener(listener) => (listener.tls, listener.believes_proto),
+            Origin::Mesh | Origin::Gateway(_) => (scheme == Some("https"), false),
         };
-        let scheme = scheme.unwrap_or(if tls { "https" } else { "http" });
+        // A gateway keeps one line of it.
+        let said = if believes_proto { headers.get(X_FORWARDED_PROTO) } else { None };
+        let forwarded_proto = said.map(HeaderValue::as_bytes);
+        let says = |scheme: &str| forwarded_proto.is_some_and(|said| said.eq_ignore_ascii_case(scheme.as_bytes()));
+        let is_https = says("https") || tls && !says("http");
+        let scheme = scheme.unwrap_or(if is_https { "https" } else { "http" });
         let (host, port) = split_port(authority);
         let port = match origin {
             Origin::Listener(listener) => listener.port,
             Origin::Mesh | Origin::Gateway(_) => port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
         };
-        Self { method, headers, scheme, tls, authority, host, port, path: uri.path(), query: uri.query() }
+        let (path, query) = (uri.path(), uri.query());
+        Self { method, headers, scheme, tls, forwarded_proto, authority, host, port, path, query }
     }
 
     /// The same request with its path replaced, for one that had to be normalized.
@@ -142,7 +168,7 @@ impl<'a> RequestView<'a> {
         self.headers
     }
 
-    /// `http` or `https`: of the URI, else of the connection.
+    /// `http` or `https`: of the URI, else what a trusted proxy says, else of the connection.
     pub fn scheme(&self) -> &'a str {
         self.scheme
     }
@@ -150,6 +176,16 @@ impl<'a> RequestView<'a> {
     /// Whether it came over TLS: through a listener with TLS, or as `https` from the application itself.
     pub fn is_tls(&self) -> bool {
         self.tls
+    }
+
+    /// Whether it came by `https`, as `httpsRedirect` asks: in the very word of a trusted proxy, whatever the scheme is.
+    pub(crate) fn came_by_https(&self) -> bool {
+        self.forwarded_proto.map_or(self.tls, |said| said == b"https")
+    }
+
+    /// Whether a trusted proxy leaves empty how it was asked. By Envoy there is no rule for such a request.
+    pub(crate) fn came_by_nothing(&self) -> bool {
+        self.forwarded_proto.is_some_and(<[u8]>::is_empty)
     }
 
     /// `:authority` as sent, with its port; of an application's own request without user information.

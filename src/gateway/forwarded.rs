@@ -9,29 +9,22 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use super::session::Session;
-use crate::request::Origin;
+use crate::request::{Origin, X_FORWARDED_PROTO};
 use crate::route::one_line::{self, Side};
 use crate::service::names::X_FORWARDED_FOR;
 
-pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
 
-/// Takes the client and the scheme from what trusted proxies say of them: rules see these, and not the last proxy.
+/// Takes the client from what trusted proxies say of it: rules see that one, and not the last proxy. The scheme they
+/// read themselves.
 pub(super) fn believe<B>(request: &mut Request<B>, session: &Session) {
     if session.trusted == 0 {
         return;
     }
     let Some(origin) = &session.origin else { return };
-    let peer = client(request.headers(), session.trusted).map(|ip| SocketAddr::new(ip, 0));
-    let tls = is_https(request.headers());
-    if peer.is_none() && tls.is_none_or(|tls| tls == origin.tls) {
-        return;
-    }
+    let Some(client) = client(request.headers(), session.trusted) else { return };
     let mut origin = (**origin).clone();
-    if peer.is_some() {
-        origin.direct_peer = std::mem::replace(&mut origin.peer, peer);
-    }
-    origin.tls = tls.unwrap_or(origin.tls);
+    origin.direct_peer = origin.peer.replace(SocketAddr::new(client, 0));
     request.extensions_mut().insert(Origin::Listener(Arc::new(origin)));
 }
 
@@ -62,16 +55,10 @@ fn client(headers: &HeaderMap, trusted: u32) -> Option<IpAddr> {
     std::str::from_utf8(entry.trim_ascii()).ok()?.parse().ok()
 }
 
-/// What a trusted proxy says of the scheme; `None`: nothing that is one.
-fn is_https(headers: &HeaderMap) -> Option<bool> {
-    let scheme = headers.get(&X_FORWARDED_PROTO)?.as_bytes();
-    let https = scheme.eq_ignore_ascii_case(b"https");
-    (https || scheme.eq_ignore_ascii_case(b"http")).then_some(https)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::RequestView;
 
     fn request(headers: &[(&str, &str)]) -> Request<()> {
         let builder = headers.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
@@ -138,22 +125,45 @@ mod tests {
         assert_eq!(announced(&[("x-forwarded-for", "2001:db8::1")], 1), lines("2001:db8::1", chain, "http"));
     }
 
+    /// The client, the scheme and whether it came by `https`, as rules see them behind so many trusted proxies.
+    fn seen(headers: &[(&str, &str)], trusted: u32) -> (String, String, bool) {
+        let mut request = request(headers);
+        let session = Session::for_tests().trusting(trusted);
+        believe(&mut request, &session);
+        one_line::join(request.headers_mut(), Side::Request);
+        let own = Origin::Listener(session.origin.clone().unwrap());
+        let origin = request.extensions().get().unwrap_or(&own);
+        let Origin::Listener(listener) = origin else { unreachable!() };
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), origin);
+        assert!(!view.is_tls(), "the connection is what it is");
+        (listener.peer.unwrap().ip().to_string(), view.scheme().to_owned(), view.came_by_https())
+    }
+
     #[test]
     fn gw22_rules_see_the_client_and_its_scheme() {
-        let see = |headers: &[(&str, &str)], trusted| {
-            let mut request = request(headers);
-            believe(&mut request, &Session::for_tests().trusting(trusted));
-            match request.extensions().get() {
-                Some(Origin::Listener(origin)) => Some((origin.peer.map(|peer| peer.ip().to_string()), origin.tls)),
-                _ => None,
-            }
-        };
         let sent = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-proto", "https")];
-        assert_eq!(see(&sent, 0), None);
-        assert_eq!(see(&sent, 1), Some((Some("10.0.0.1".to_owned()), true)));
-        assert_eq!(see(&sent, 2), Some((Some("192.0.2.7".to_owned()), true)));
-        assert_eq!(see(&[("x-forwarded-proto", "http")], 1), None, "as it is");
-        assert_eq!(see(&[("x-forwarded-proto", "gopher")], 1), None);
-        assert_eq!(see(&[("x-forwarded-for", "10.0.0.1")], 1), Some((Some("10.0.0.1".to_owned()), false)));
+        let of = |client: &str, scheme: &str| (client.to_owned(), scheme.to_owned(), scheme == "https");
+        assert_eq!(seen(&sent, 0), of("192.0.2.7", "http"));
+        assert_eq!(seen(&sent, 1), of("10.0.0.1", "https"));
+        assert_eq!(seen(&sent, 2), of("192.0.2.7", "https"));
+        assert_eq!(seen(&sent[..1], 1), of("10.0.0.1", "http"));
+    }
+
+    /// As Envoy 1.40 answers: to some it is the scheme and no `https` all the same.
+    #[test]
+    fn gw22_the_lines_of_the_scheme_are_one() {
+        for (lines, scheme, by_https) in [
+            (&["https"][..], "https", true),
+            (&["HTTPS"], "https", false),
+            (&["http"], "http", false),
+            (&["https", "http"], "http", false),
+            (&["", "https"], "https", true),
+            (&["https", ""], "https", true),
+            (&["gopher"], "http", false),
+            (&[""], "http", false),
+        ] {
+            let sent: Vec<_> = lines.iter().map(|line| ("x-forwarded-proto", *line)).collect();
+            assert_eq!(seen(&sent, 1), ("192.0.2.7".to_owned(), scheme.to_owned(), by_https), "{lines:?}");
+        }
     }
 }

@@ -96,7 +96,7 @@ impl Session {
     #[cfg(test)]
     pub(super) fn trusting(self, trusted: u32) -> Self {
         let mut origin = ListenerOrigin::new("http.8080", 8080);
-        origin.peer = Some(([192, 0, 2, 7], 4000).into());
+        (origin.peer, origin.believes_proto) = (Some(([192, 0, 2, 7], 4000).into()), trusted > 0);
         self.behind(trusted, &Arc::new(origin))
     }
 

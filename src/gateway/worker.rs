@@ -316,6 +316,7 @@ impl<M> Caller<'_, M> {
                 let client = secured.as_ref().and_then(|tls| Some((tls.peer.as_ref()?, tls.local.as_deref())));
                 let client_cert = client.and_then(|(client, own)| certificate::element(client, own));
                 origin.secured = secured.map(Arc::new);
+                origin.believes_proto = serving.trusted > 0;
                 let origin = Arc::new(origin);
                 let session =
                     Session::new(origin.peer, origin.tls, serving.dice.clone(), Some((alive, draining.clone())));

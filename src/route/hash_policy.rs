@@ -189,8 +189,8 @@ fn name_and_value(cookie: &[u8]) -> Option<(&[u8], &[u8])> {
 pub struct Client {
     /// Its address: of the connection, or of whom a trusted proxy says that it speaks for.
     pub ip: Option<IpAddr>,
-    /// Its end of the connection and ours. Requests of one connection that lack a cookie are given the same; without
-    /// it each is given one of its own.
+    /// The two ends of the connection, the other one first: also where a trusted proxy says that it speaks for another.
+    /// Requests of one connection that lack a cookie are given the same; without it each is given one of its own.
     pub connection: Option<(SocketAddr, SocketAddr)>,
 }
 

@@ -146,7 +146,10 @@ impl RouteTable {
         if T::RECORDS {
             trace.host(HostFound::new(request, found.map(|(host, _)| host).or_else(|| self.known(request)), rules));
         }
-        if found.is_some_and(|(host, _)| host.https_only) && !request.is_tls() {
+        if request.came_by_nothing() {
+            return Resolution::NoRoute;
+        }
+        if found.is_some_and(|(host, _)| host.https_only) && !request.came_by_https() {
             return Resolution::HttpsOnly;
         }
         let Some(rules) = rules else { return Resolution::Unknown(self.unknown) };
@@ -175,7 +178,7 @@ mod tests {
     use http::Request;
 
     use super::*;
-    use crate::request::Origin;
+    use crate::request::{ListenerOrigin, Origin};
     use crate::route::{Explanation, RouteMatch, StringMatcher};
 
     /// Rules on the ports that are tried, but not on `none`.
@@ -251,6 +254,23 @@ mod tests {
         let request = Request::get("http://reviews.default.svc.cluster.local:83/a").body(()).unwrap();
         let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
         assert_eq!(table.resolve(&view, &mut ()), Resolution::HttpsOnly);
+    }
+
+    #[test]
+    fn how_a_trusted_proxy_was_asked_is_its_very_word() {
+        let mut table = table();
+        table.virtual_hosts[0].https_only = true;
+        let mut origin = ListenerOrigin::new("http.80", 80);
+        origin.believes_proto = true;
+        let origin = Origin::Listener(Arc::new(origin));
+        let found = |said: &str| {
+            let request = Request::get("/a").header("host", "reviews.default.svc.cluster.local");
+            let request = request.header("x-forwarded-proto", said).body(()).unwrap();
+            table.resolve(&RequestView::new(request.method(), request.uri(), request.headers(), &origin), &mut ())
+        };
+        assert_eq!(found("https"), Resolution::Route(RouteIndex(3)));
+        assert_eq!(["http", "HTTPS", "https,http"].map(found), [const { Resolution::HttpsOnly }; 3]);
+        assert_eq!(found(""), Resolution::NoRoute);
     }
 
     #[test]

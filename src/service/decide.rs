@@ -75,7 +75,7 @@ impl Routing {
             },
         };
         let view = RequestView::new(&head.method, &head.uri, &head.headers, origin).with_path(&path);
-        let port = view.port();
+        let (port, https) = (view.port(), matches!(origin, Origin::Listener(_)) && view.scheme() == "https");
         let route = match table.resolve(&view, &mut ()) {
             Resolution::Route(index) => table.route(index),
             Resolution::Unknown(Unknown::PassThrough) => return pass_through(),
@@ -94,13 +94,13 @@ impl Routing {
         }
         match &route.action {
             Action::Forward(forward) => {
-                self.forward(&snapshot, route, forward, Arrival { asked, origin, port, secured }, head)
+                self.forward(&snapshot, route, forward, Arrival { asked, origin, port, https, secured }, head)
             }
             _ if is_unserved(head) => refuse(LocalReply::unserved_upgrade(), &self.metrics.no_route),
             action => {
                 let reply = reply_of(action, &RequestView::new(&head.method, &head.uri, &head.headers, origin));
                 let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
-                exchange.version = Some(head.version);
+                (exchange.version, exchange.https) = (Some(head.version), https);
                 exchange.save_for_reply(head);
                 Verdict::Reply(Refusal { reply, exchange })
             }
@@ -164,7 +164,7 @@ impl Routing {
         let mut draws = self.mesh.dice().draws();
         let draw = draws.next_u64();
         let port = RequestView::new(&head.method, &head.uri, &head.headers, &Origin::Mesh).port();
-        let arrival = Arrival { asked, origin: &Origin::Mesh, port, secured: Secured::Whole };
+        let arrival = Arrival { asked, origin: &Origin::Mesh, port, https: false, secured: Secured::Whole };
         let mut exchange = self.drawn(snapshot, route, (forward, draw), arrival, head);
         (exchange.draws, exchange.faults_per_try) = (draws, false);
         exchange.lead_itself(head);
@@ -180,7 +180,7 @@ impl Routing {
         arrival: Arrival<'_>,
         head: &Parts,
     ) -> Box<Exchange> {
-        let Arrival { asked, origin, port, secured } = arrival;
+        let Arrival { asked, origin, port, https, secured } = arrival;
         let number = forward.clusters.number(draw);
         let destination = forward.clusters.get(number);
         let mut entry = destination.destination.for_port(port).and_then(|index| snapshot.entry(index));
@@ -193,7 +193,7 @@ impl Routing {
         let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.destination, exchange.secured) = (number, secured);
-        exchange.version = Some(head.version);
+        (exchange.version, exchange.https) = (Some(head.version), https);
         let headers = [&route.request_headers, &route.response_headers];
         let of_destination = [&destination.request_headers, &destination.response_headers];
         if headers.into_iter().chain(of_destination).any(HeaderOps::needs_start) {
@@ -262,6 +262,7 @@ struct Arrival<'a> {
     asked: Asked,
     origin: &'a Origin,
     port: u16,
+    https: bool,
     secured: Secured,
 }
 

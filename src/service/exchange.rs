@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     pub(super) record: Option<RequestRecord>,
     /// The listener that took it; `None`: it is the application's own.
     pub(super) listener: Option<Arc<ListenerOrigin>>,
+    /// Whether its scheme there is `https`.
+    pub(super) https: bool,
     /// Whether the application serves it itself, whatever its destination.
     pub(super) inbound: bool,
     /// Whether aborts are drawn for each try.
@@ -108,6 +110,7 @@ impl Exchange {
             cluster: None,
             record: Some(record),
             listener: None,
+            https: false,
             inbound: false,
             faults_per_try: false,
             repeats: true,
@@ -226,7 +229,7 @@ impl Exchange {
         let aim = self.point_at(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
         let mut aim = aim.with_admission(admission.clone());
         if picked.endpoint().connection().proxy_protocol.is_some()
-            && let Some(client) = self.listener.as_ref().and_then(|listener| listener.peer.zip(listener.local))
+            && let Some(client) = self.listener.as_ref().and_then(|listener| listener.ends())
         {
             aim.client = Some(Box::new(client));
         }

@@ -24,9 +24,7 @@ const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host
 /// What is hashed of a request as its head stands.
 pub(super) fn hashed(forward: &Forward, head: &Parts, origin: &Origin, draws: &mut Draws) -> Hashed {
     let client = match origin {
-        Origin::Listener(listener) => {
-            Client { ip: listener.peer.map(|peer| peer.ip()), connection: listener.peer.zip(listener.local) }
-        }
+        Origin::Listener(listener) => Client { ip: listener.peer.map(|peer| peer.ip()), connection: listener.ends() },
         Origin::Mesh | Origin::Gateway(_) => Client::default(),
     };
     let view = RequestView::new(&head.method, &head.uri, &head.headers, origin);

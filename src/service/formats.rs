@@ -79,7 +79,7 @@ pub(super) fn of_response(
 fn context(exchange: &Exchange) -> FormatContext<'_> {
     let listener = exchange.listener.as_deref();
     FormatContext {
-        scheme: if listener.is_some_and(|listener| listener.tls) { "https" } else { "http" },
+        scheme: if exchange.https { "https" } else { "http" },
         peer: listener.and_then(|listener| listener.peer),
         direct_peer: listener.and_then(|listener| listener.direct_peer),
         tls: listener.and_then(|listener| listener.secured.as_deref()),

@@ -43,8 +43,8 @@ pub struct Aim {
     pub authority: Option<Authority>,
     /// The request's place among those that the cluster admits.
     pub admission: Admission,
-    /// Whose request it is, for a PROXY header: the client and the address that it dialed. `None`: this process' own,
-    /// or the endpoint gets no such header.
+    /// On whose connection it came, for a PROXY header: the client and the address that it dialed. `None`: this process'
+    /// own, or the endpoint gets no such header.
     pub client: Option<Box<(SocketAddr, SocketAddr)>>,
     /// The TLS that the application asked for itself. `None`: only what the endpoint's settings say.
     pub https: Option<Box<Https>>,
