@@ -21,7 +21,24 @@ pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status"
 
 /// The number of that status, if these headers or trailers have one.
 pub(crate) fn grpc_number<N: FromStr>(headers: &HeaderMap) -> Option<N> {
-    headers.get(&GRPC_STATUS)?.to_str().ok()?.parse().ok()
+    number(headers.get(&GRPC_STATUS)?.as_bytes())
+}
+
+/// A number as Envoy reads it in a header: white space around it, one `+` and zeros in front of it are no matter.
+pub(crate) fn number<N: FromStr>(text: &[u8]) -> Option<N> {
+    std::str::from_utf8(text.trim_ascii()).ok()?.parse().ok()
+}
+
+/// The gRPC status that the status of an answer comes to where nobody names one.
+pub(crate) fn grpc_status(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
 }
 
 /// What one try came to.
@@ -48,26 +65,26 @@ impl Outcome {
         }
         match headers.get(&GRPC_STATUS) {
             None => Outcome::Grpc(status),
-            Some(code) => Outcome::Grpc(http_status(code.as_bytes())),
+            Some(_) => Outcome::Grpc(http_status(grpc_number(headers))),
         }
     }
 }
 
 /// The HTTP status that a gRPC status stands for; what is no gRPC status is an internal error.
-fn http_status(grpc: &[u8]) -> StatusCode {
+fn http_status(grpc: Option<u64>) -> StatusCode {
     match grpc {
-        b"0" => StatusCode::OK,
+        Some(0) => StatusCode::OK,
         // The client went away, which has no registered status.
-        b"1" => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
-        b"3" | b"9" | b"11" => StatusCode::BAD_REQUEST,
-        b"4" => StatusCode::GATEWAY_TIMEOUT,
-        b"5" => StatusCode::NOT_FOUND,
-        b"6" | b"10" => StatusCode::CONFLICT,
-        b"7" => StatusCode::FORBIDDEN,
-        b"8" => StatusCode::TOO_MANY_REQUESTS,
-        b"12" => StatusCode::NOT_IMPLEMENTED,
-        b"14" => StatusCode::SERVICE_UNAVAILABLE,
-        b"16" => StatusCode::UNAUTHORIZED,
+        Some(1) => StatusCode::from_u16(499).unwrap_or(StatusCode::BAD_REQUEST),
+        Some(3 | 9 | 11) => StatusCode::BAD_REQUEST,
+        Some(4) => StatusCode::GATEWAY_TIMEOUT,
+        Some(5) => StatusCode::NOT_FOUND,
+        Some(6 | 10) => StatusCode::CONFLICT,
+        Some(7) => StatusCode::FORBIDDEN,
+        Some(8) => StatusCode::TOO_MANY_REQUESTS,
+        Some(12) => StatusCode::NOT_IMPLEMENTED,
+        Some(14) => StatusCode::SERVICE_UNAVAILABLE,
+        Some(16) => StatusCode::UNAUTHORIZED,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -190,8 +207,37 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_envoy_reads_them() {
+        for (text, read) in [
+            ("14", Some(14)),
+            ("+14", Some(14)),
+            (" 014\t", Some(14)),
+            ("++14", None),
+            ("+ 14", None),
+            ("-14", None),
+            ("14,14", None),
+            ("0x14", None),
+            ("18446744073709551616", None),
+        ] {
+            assert_eq!(number::<u64>(text.as_bytes()), read, "{text:?}");
+            let headers = HeaderMap::from_iter([(GRPC_STATUS, text.parse().unwrap())]);
+            let outcome = Outcome::of_answer(StatusCode::OK, &headers, true);
+            let expected = if read.is_some() { 503 } else { 500 };
+            assert_eq!(outcome, Outcome::Grpc(StatusCode::from_u16(expected).unwrap()), "{text:?}");
+        }
+    }
+
+    #[test]
     fn without_a_grpc_status_in_the_headers_the_http_status_counts() {
         let outcome = Outcome::of_answer(StatusCode::BAD_GATEWAY, &HeaderMap::new(), true);
         assert_eq!(outcome, Outcome::Grpc(StatusCode::BAD_GATEWAY));
+    }
+
+    #[test]
+    fn statuses_become_those_of_grpc() {
+        let table = [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14), (500, 2)];
+        for (http, grpc) in table {
+            assert_eq!(grpc_status(StatusCode::from_u16(http).unwrap()), grpc, "{http}");
+        }
     }
 }

@@ -13,7 +13,9 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 
-use crate::service::grpc::{APPLICATION_GRPC, grpc_headers, grpc_status};
+use crate::outcome::grpc_status;
+use crate::service::grpc::{APPLICATION_GRPC, grpc_headers, is_grpc};
+use crate::service::hop::is;
 use crate::service::refusal::Refusal;
 
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -51,6 +53,12 @@ fn is_text(value: &HeaderValue) -> Option<bool> {
         b"application/grpc-web-text" | b"application/grpc-web-text+proto" => Some(true),
         _ => None,
     }
+}
+
+/// Whether a type is that of an answer of gRPC-Web, which may have parameters. Base64 is none, as to Envoy.
+fn is_answered(value: &HeaderValue) -> bool {
+    let kind = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+    is(kind, b"application/grpc-web") || is(kind, b"application/grpc-web+proto")
 }
 
 /// Reads the body of a request.
@@ -123,11 +131,11 @@ impl Answer {
         Some(Refusal { status, headers, body: "" })
     }
 
-    /// Whether an answer is gRPC, or has no body that would have to be.
+    /// Whether an answer is gRPC or gRPC-Web, or has no body that would have to be.
     pub(super) fn takes<B: Body>(response: &Response<B>) -> bool {
-        let speaks = |kind: &HeaderValue| kind.as_bytes().starts_with(b"application/grpc");
-        response.body().is_end_stream()
-            || response.status() == StatusCode::OK && response.headers().get(CONTENT_TYPE).is_some_and(speaks)
+        let headers = response.headers();
+        let speaks = || is_grpc(headers) || headers.get(CONTENT_TYPE).is_some_and(is_answered);
+        response.body().is_end_stream() || response.status() == StatusCode::OK && speaks()
     }
 
     /// Makes the head of an answer that it takes one of gRPC-Web.
@@ -258,6 +266,14 @@ mod tests {
         };
         for (status, kind, body, taken) in [
             (200, "application/grpc", "x", true),
+            (200, "application/grpc+json", "x", true),
+            (200, "application/grpc-web", "x", true),
+            (200, "Application/Grpc-Web+Proto ; a=b", "x", true),
+            (200, "application/grpc;a=b", "x", false),
+            (200, "Application/Grpc", "x", false),
+            (200, "application/grpcx", "x", false),
+            (200, "application/grpc-web+json", "x", false),
+            (200, "application/grpc-web-text", "x", false),
             (200, "text/html", "x", false),
             (404, "application/grpc", "x", false),
             (503, "text/plain", "", true),

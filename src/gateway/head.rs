@@ -234,7 +234,7 @@ mod tests {
             (vec![("connection", "close, x-secret"), ("x-secret", "1"), ("x-other", "2")], vec!["x-other: 2"]),
             (vec![("connection", "content-length"), ("host", "a"), ("content-length", "1")], vec!["host: a"]),
             (vec![("proxy-connection", "keep-alive"), ("transfer-encoding", "chunked")], vec![]),
-            (vec![("te", "gzip, Trailers")], vec!["te: trailers"]),
+            (vec![("te", "gzip, trailers")], vec!["te: trailers"]),
             (vec![("te", "gzip")], vec![]),
             (vec![("upgrade", "h2c"), ("connection", "upgrade, http2-settings"), ("http2-settings", "x")], vec![]),
             (vec![("expect", "100-Continue")], vec![]),

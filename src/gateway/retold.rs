@@ -7,13 +7,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::response::Parts;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
 use super::grpc_web::Answer;
-use crate::service::grpc::{grpc_headers, grpc_status};
+use crate::outcome::grpc_status;
+use crate::service::grpc::grpc_headers;
 
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// So much of a body is told.
 const LONGEST: usize = 16 * 1024;
 
@@ -56,6 +58,8 @@ impl<B: Body<Data = Bytes>> Future for Retold<B> {
         if broke_off {
             head.status = StatusCode::SERVICE_UNAVAILABLE;
         }
+        // It is there even where the body said nothing, as by Envoy.
+        head.headers.insert(MESSAGE, HeaderValue::from_static(""));
         grpc_headers(&mut head.headers, grpc_status(head.status), this.text);
         this.web.name(&mut head.headers);
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -83,6 +87,7 @@ mod tests {
         let (head, ()) = Retold::new(response, answer()).await.into_parts();
         let value = |name: &str| head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
         assert_eq!((value("content-type"), value("content-length")), ("application/grpc-web+proto".into(), "0".into()));
+        assert!(head.headers.contains_key(MESSAGE));
         (head.status.as_u16(), value("grpc-status"), value("grpc-message"))
     }
 

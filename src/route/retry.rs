@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 
 use crate::dice::Draws;
-use crate::outcome::{Failure, GRPC_STATUS};
+use crate::outcome::{Failure, grpc_number};
 
 /// Which failures are tried again, how often and after which pause (`http[].retries`).
 ///
@@ -74,12 +74,12 @@ const CONDITIONS: [(&str, RetryOn); 16] = [
 ];
 
 /// The conditions on `grpc-status` in the headers of a response.
-const GRPC: [(&[u8], RetryOn); 5] = [
-    (b"1", RetryOn::CANCELLED),
-    (b"4", RetryOn::DEADLINE_EXCEEDED),
-    (b"8", RetryOn::RESOURCE_EXHAUSTED),
-    (b"13", RetryOn::INTERNAL),
-    (b"14", RetryOn::UNAVAILABLE),
+const GRPC: [(u64, RetryOn); 5] = [
+    (1, RetryOn::CANCELLED),
+    (4, RetryOn::DEADLINE_EXCEEDED),
+    (8, RetryOn::RESOURCE_EXHAUSTED),
+    (13, RetryOn::INTERNAL),
+    (14, RetryOn::UNAVAILABLE),
 ];
 
 impl RetryOn {
@@ -201,8 +201,8 @@ impl RetryPolicy {
         if !self.on.has(RetryOn::ANY_GRPC) {
             return false;
         }
-        let Some(grpc) = headers.get(&GRPC_STATUS) else { return false };
-        GRPC.iter().any(|(number, condition)| self.on.has(*condition) && grpc.as_bytes() == *number)
+        let Some(grpc) = grpc_number::<u64>(headers) else { return false };
+        GRPC.iter().any(|(number, condition)| self.on.has(*condition) && grpc == *number)
     }
 
     /// Whether a try that came to `failure` is followed by another; `request_sent`: bytes of the request had gone
@@ -303,7 +303,10 @@ mod tests {
                 assert_eq!(wanted, named == condition, "{named} for {status}");
             }
         }
-        assert!(RetryPolicy::default().wants_response(StatusCode::OK, &head(&[("grpc-status", "14")])));
+        for status in ["14", "+14", "014"] {
+            let answer = head(&[("grpc-status", status)]);
+            assert!(RetryPolicy::default().wants_response(StatusCode::OK, &answer), "{status}");
+        }
         assert!(!RetryPolicy::default().wants_response(StatusCode::OK, &head(&[("grpc-status", "4")])));
         assert!(!policy("5xx").wants_response(StatusCode::OK, &head(&[("grpc-status", "14")])));
     }

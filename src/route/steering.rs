@@ -3,9 +3,11 @@
 //! Envoy's router reads some `x-envoy-*` headers of a request after the rule has changed it, and sends none of them on.
 //! Those of clients are gone by then, so what it obeys is what `headers.request` of the rule says.
 
+use http::StatusCode;
 use http::header::{HeaderMap, HeaderName};
 
 use super::{RetryOn, RetryPolicy};
+use crate::outcome::number;
 
 const RETRY_ON: &str = "x-envoy-retry-on";
 const RETRY_GRPC_ON: &str = "x-envoy-retry-grpc-on";
@@ -67,10 +69,11 @@ fn retry(headers: &HeaderMap, policy: Option<&RetryPolicy>) -> Option<RetryPolic
     let mut retry = policy.cloned().unwrap_or_else(none);
     let on = RetryOn::named(said(RETRY_ON), false).and(RetryOn::named(said(RETRY_GRPC_ON), true));
     retry.on = retry.on.and(on);
-    if let Ok(attempts) = said(MAX_RETRIES).trim().parse() {
-        retry.attempts = attempts;
+    if let Some(attempts) = number::<u64>(said(MAX_RETRIES).as_bytes()) {
+        // Envoy counts in the lower half of it.
+        retry.attempts = attempts as u32;
     }
-    let statuses = words(STATUSES).filter_map(|word| word.parse().ok());
+    let statuses = words(STATUSES).filter_map(|word| StatusCode::from_u16(number(word.as_bytes())?).ok());
     retry.statuses = retry.statuses.into_iter().chain(statuses).collect();
     let names = words(HEADERS).filter_map(|word| HeaderName::try_from(word).ok());
     retry.headers = retry.headers.into_iter().chain(names).collect();
@@ -79,7 +82,7 @@ fn retry(headers: &HeaderMap, policy: Option<&RetryPolicy>) -> Option<RetryPolic
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderValue, StatusCode};
+    use http::HeaderValue;
 
     use super::*;
 
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn what_is_said_comes_to_what_the_rule_says() {
         let policy = RetryPolicy::default();
-        let lines = [(RETRY_ON, "reset"), (RETRY_GRPC_ON, "internal,5xx"), (STATUSES, "404, 418,x")];
+        let lines = [(RETRY_ON, "reset"), (RETRY_GRPC_ON, "internal,5xx"), (STATUSES, "+404, 0418,x,1503")];
         let retry = taken(&lines, Some(&policy)).retry.unwrap();
         assert_eq!(retry.on, policy.on.and(RetryOn::RESET).and(RetryOn::INTERNAL));
         assert_eq!(*retry.statuses, [StatusCode::NOT_FOUND, StatusCode::IM_A_TEAPOT]);
@@ -125,7 +128,17 @@ mod tests {
     #[test]
     fn the_number_of_tries_is_a_number() {
         let policy = RetryPolicy::default();
-        for (text, attempts) in [("0", Some(0)), (" 3 ", Some(3)), ("-1", None), ("1,3", None), ("", None)] {
+        for (text, attempts) in [
+            ("0", Some(0)),
+            (" 3 ", Some(3)),
+            ("+3", Some(3)),
+            ("-1", None),
+            ("1,3", None),
+            ("", None),
+            ("4294967296", Some(0)),
+            ("4294967299", Some(3)),
+            ("18446744073709551616", None),
+        ] {
             let retry = taken(&[(MAX_RETRIES, text)], Some(&policy)).retry;
             assert_eq!(retry.map(|retry| retry.attempts), attempts, "{text:?}");
         }

@@ -15,10 +15,13 @@ use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::upload_end::UploadEnd;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, number};
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+
+/// The largest number of a `grpc-timeout`: eight digits.
+const LARGEST_OF_GRPC: u64 = 99_999_999;
 
 /// Nobody waits longer, and no clock runs out of numbers within it: a hundred years.
 pub(super) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -217,18 +220,16 @@ impl ResponseDeadline {
 /// How long the caller of a request waits, by its headers.
 pub(super) fn asked_timeout(headers: &HeaderMap) -> Option<Duration> {
     let grpc = headers.get(GRPC_TIMEOUT).and_then(grpc_timeout);
-    let expected = headers.get(EXPECTED_TIMEOUT).and_then(|value| value.to_str().ok()?.parse().ok());
+    let expected = headers.get(EXPECTED_TIMEOUT).and_then(|value| number(value.as_bytes()));
     let expected = expected.filter(|milliseconds| *milliseconds > 0).map(Duration::from_millis);
     grpc.into_iter().chain(expected).min()
 }
 
-/// `grpc-timeout`: up to 8 digits and a unit. `None` if it is malformed or zero, which is no limit of its own.
+/// `grpc-timeout`: a number below a hundred million and a unit. `None` if it is malformed or zero, which is no limit of
+/// its own.
 fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let number = number::<u64>(digits).filter(|number| *number <= LARGEST_OF_GRPC)?;
     let milliseconds = match unit {
         b'H' => number * 3_600_000,
         b'M' => number * 60_000,
@@ -243,13 +244,12 @@ fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
 
 /// Milliseconds as long as 8 digits hold them, else the next unit that does.
 fn grpc_text(milliseconds: u64) -> String {
-    const MOST: u64 = 99_999_999;
     let units = [(1, 'm'), (1000, 'S'), (60_000, 'M'), (3_600_000, 'H')];
-    let fitting = units.into_iter().find(|(size, _)| milliseconds / size <= MOST);
+    let fitting = units.into_iter().find(|(size, _)| milliseconds / size <= LARGEST_OF_GRPC);
     let (size, unit) = fitting.unwrap_or((3_600_000, 'H'));
     let mut text = String::with_capacity(9);
     // Writing to a string does not fail.
-    let _ = write!(text, "{}{unit}", (milliseconds / size).min(MOST));
+    let _ = write!(text, "{}{unit}", (milliseconds / size).min(LARGEST_OF_GRPC));
     text
 }
 
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn grpc_timeouts_are_read_as_envoy_reads_them() {
-        let table: [(&'static str, Option<u64>); 12] = [
+        let table: [(&'static str, Option<u64>); 18] = [
             ("5S", Some(5000)),
             ("99999999m", Some(99_999_999)),
             ("100000000m", None),
@@ -276,6 +276,12 @@ mod tests {
             ("5", None),
             ("S", None),
             ("-1S", None),
+            ("+1S", Some(1000)),
+            ("1 S", Some(1000)),
+            ("0000000001S", Some(1000)),
+            ("1S ", None),
+            ("++1S", None),
+            ("1.5S", None),
         ];
         for (text, expected) in table {
             assert_eq!(grpc_timeout(&value(text)), expected.map(Duration::from_millis), "{text}");

@@ -3,7 +3,7 @@
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::outcome::{GRPC_STATUS, grpc_number};
+use crate::outcome::{GRPC_STATUS, grpc_number, grpc_status};
 
 pub(crate) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
@@ -13,7 +13,7 @@ pub(crate) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("appli
 pub(crate) struct ToldInPlain;
 
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     match headers.get(CONTENT_TYPE).and_then(|of| of.as_bytes().strip_prefix(b"application/grpc")) {
         Some(rest) => matches!(rest.first(), None | Some(b'+')),
         None => false,
@@ -28,17 +28,6 @@ pub(crate) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8])
         && let Ok(message) = HeaderValue::try_from(percent_encoded(message))
     {
         headers.insert(HeaderName::from_static("grpc-message"), message);
-    }
-}
-
-pub(crate) fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
     }
 }
 
@@ -76,14 +65,6 @@ mod tests {
         ] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
             assert_eq!(is_grpc(&headers), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn statuses_become_those_of_grpc() {
-        let table = [(400, 13), (401, 16), (403, 7), (404, 12), (429, 14), (502, 14), (503, 14), (504, 14), (500, 2)];
-        for (http, grpc) in table {
-            assert_eq!(grpc_status(StatusCode::from_u16(http).unwrap()), grpc, "{http}");
         }
     }
 

@@ -56,7 +56,8 @@ fn drop_all_but_these(headers: &mut HeaderMap, tunnel: bool) {
 
 /// Of all that a client takes, only whether it takes trailers is told on.
 fn keep_trailers(headers: &mut HeaderMap) {
-    if headers.get_all(TE).iter().flat_map(tokens).any(|coding| is(coding, TRAILERS.as_bytes())) {
+    // In this case only, as with Envoy.
+    if headers.get_all(TE).iter().flat_map(tokens).any(|coding| coding == TRAILERS.as_bytes()) {
         headers.insert(TE, HeaderValue::from_static(TRAILERS));
     } else {
         headers.remove(TE);
@@ -147,7 +148,9 @@ mod tests {
     fn of_what_a_client_takes_only_trailers_are_told_on() {
         for (lines, expected) in [
             (&["trailers"][..], &["te: trailers"][..]),
-            (&["gzip, Trailers"], &["te: trailers"]),
+            (&["gzip, trailers"], &["te: trailers"]),
+            (&["TRAILERS"], &[]),
+            (&["gzip, Trailers"], &[]),
             (&["gzip", "trailers"], &["te: trailers"]),
             (&["trailers", "gzip"], &["te: trailers"]),
             (&["gzip", "deflate"], &[]),

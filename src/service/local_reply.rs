@@ -32,14 +32,14 @@ use super::body_error::BodyError;
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::grpc::{APPLICATION_GRPC, ToldInPlain, grpc_headers, grpc_status, is_grpc};
+use super::grpc::{APPLICATION_GRPC, ToldInPlain, grpc_headers, is_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
 use super::names::OVERLOADED;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use super::upload::Lost;
 use crate::error::BoxError;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, grpc_status};
 use crate::telemetry::ResponseFlags;
 use crate::upstream::Endpoint;
 

@@ -3,8 +3,9 @@
 use http::header::HeaderMap;
 use http::{Request, StatusCode};
 
-use super::grpc::{grpc_headers, grpc_status, is_grpc};
+use super::grpc::{grpc_headers, is_grpc};
 use super::local_reply::body_headers;
+use crate::outcome::grpc_status;
 
 /// An answer that depends on nothing but the head it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
