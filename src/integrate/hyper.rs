@@ -26,9 +26,10 @@
 //!
 //! # What you get
 //!
-//! Everything of the rules, over its connections and its pool. Errors of connecting, of hyper and of HTTP/2 are told
-//! apart by their types, so that retries, the status of the answer and outlier detection are Envoy's. A connector of
-//! your own whose errors hold no `io::Error` says what they are through
+//! Everything of the rules, over its connections and its pool. Errors of hyper and of HTTP/2 are told apart by their
+//! types, so that retries, the status of the answer and outlier detection are Envoy's. So are those of connecting with the
+//! feature `hyper-util-client`; without it only the kind of an `io::Error` tells them, which a name without an address and
+//! a failed TLS handshake do not have. Then, and for a connector with more to say, there is
 //! [`with_classifier`](crate::MeshRouter::with_classifier):
 //!
 //! ```
@@ -48,7 +49,8 @@
 //! The [table](crate::integrate#what-only-our-own-transport-honors) of what needs the connection. Its pool sends a
 //! request again if a connection was closed before a byte of it was written, as our own transport does;
 //! `retry_canceled_requests(false)` leaves that to the rules. For HTTP/2 endpoints build it with `http2_only(true)`: it
-//! does not learn a cluster's protocol.
+//! does not learn a cluster's protocol. A request goes by the host of its URI: where a rule takes it, a `Host` header
+//! that names another is replaced.
 //!
 //! # Connections of your own
 //!

@@ -2,7 +2,7 @@
 //!
 //! | library | what to write | guide |
 //! |---|---|---|
-//! | hyper-util's client | `MeshRouter::new(&mesh).layer(client)` | [`hyper`] |
+//! | hyper-util's client | `MeshRouter::new(&mesh).layer(client)` | [`hyper`], and the feature `hyper-util-client` |
 //! | reqwest | `MeshRouter::new(&mesh).layer(ReqwestService::new(client))` | `reqwest`, with the feature of that name |
 //! | reqwest-middleware | `ClientBuilder::new(client).with(MeshMiddleware::new(&mesh))` | `reqwest` |
 //! | tonic | `GreeterClient::with_origin(MeshRouter::new(&mesh).layer(Transport::new()), origin)` | [`tonic`] |
@@ -51,6 +51,11 @@
 //! A body whose `Error` is [`BoxError`](crate::BoxError) compiles under the layer, but its request cannot be awaited in
 //! a spawned task: rustc says that the implementation of `From` is not general enough. Bodies with an error type of
 //! their own (`Full`, `Incoming`, `reqwest::Body`, tonic's and axum's `Body`) can.
+//!
+//! So it is with services for which `BoxError` is written out: a `service_fn` or a `BoxCloneService` that fails with it,
+//! a closure of `map_err` or `and_then` that takes it. [`Transport`](crate::Transport) and tower's layers around it can.
+//! Give such a service an error type of its own, or box what stands above the layer, outside of the task:
+//! `BoxCloneService::new(MeshRouter::new(&mesh).layer(service))`.
 
 pub mod axum;
 #[cfg(feature = "client")]

@@ -5,6 +5,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+#[cfg(feature = "hyper-util-client")]
+use hyper_util::client::legacy;
+
 use super::body_error::BodyError;
 use crate::outcome::{Failure, FailureError};
 
@@ -37,18 +40,30 @@ impl fmt::Debug for Classifier {
     }
 }
 
-/// The failure that `error` is.
+/// The failure that `error` is: what the application's classifier says, else what its types say.
+pub(super) fn failure_by(classifier: Option<&Classifier>, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
+    classifier.and_then(|classifier| classifier.classify(error)).unwrap_or_else(|| failure(error))
+}
+
+/// The failure that `error` is by its types.
 ///
-/// The first [`FailureError`] in the chain decides, else the first error of hyper, of the request's own body, or
-/// `io::Error` whose kind says something; an error that says nothing counts as a reset by the other side.
+/// The first [`FailureError`] in the chain decides, or the error of the request's own body, whatever that is made of; else
+/// the first error of hyper, or `io::Error` whose kind says something. An error that says nothing counts as a reset by
+/// the other side. Of hyper-util's client it is also known whether it came to a connection.
 pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
-    let mut known = None;
+    let (mut known, mut connecting) = (None, false);
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<FailureError>() {
             return error.failure();
         }
+        // Of the body that the client was given to send, not of an answer that came through another layer of ours. What
+        // is below it, as where it relays such an answer, happened to somebody else.
+        if error.downcast_ref().is_some_and(BodyError::is_of_request) {
+            return Failure::LocalReset;
+        }
         if known.is_none() {
+            connecting |= is_connecting(error);
             known = of_type(error);
         }
         next = error.source();
@@ -57,7 +72,22 @@ pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
             next = Some(inner);
         }
     }
-    known.unwrap_or(Failure::RemoteReset)
+    match connecting {
+        // Whatever was hit on the way to a connection, none came about.
+        true => known.filter(|failure| failure.is_connect()).unwrap_or(Failure::ConnectRefused),
+        false => known.unwrap_or(Failure::RemoteReset),
+    }
+}
+
+/// Whether hyper-util's client says by this error that it did not come to a connection.
+#[cfg(feature = "hyper-util-client")]
+fn is_connecting(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref().is_some_and(legacy::Error::is_connect)
+}
+
+#[cfg(not(feature = "hyper-util-client"))]
+fn is_connecting(_: &(dyn Error + 'static)) -> bool {
+    false
 }
 
 /// What the type of one error says, whatever its sources are.
@@ -67,8 +97,9 @@ fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return Some(crate::outcome::of_hyper(error));
     }
-    // Of the body that the client was given to send, not of an answer that came through another layer of ours.
-    if error.downcast_ref().is_some_and(BodyError::is_of_request) {
+    // It does not send such a request, as one of HTTP/2 over HTTP/1.1.
+    #[cfg(feature = "hyper-util-client")]
+    if error.downcast_ref().is_some_and(|error: &legacy::Error| !error.is_connect() && error.source().is_none()) {
         return Some(Failure::LocalReset);
     }
     error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()))
@@ -143,6 +174,11 @@ mod tests {
         // However many layers it went through.
         assert_eq!(failure(&BodyError::of_request(BodyError::new(broken()))), Failure::LocalReset);
         assert_eq!(failure(&BodyError::new(broken())), Failure::LocalReset);
+        // Whatever it is made of.
+        let answer =
+            || FailureError::new(Failure::ConnectionTermination, io::Error::from(io::ErrorKind::UnexpectedEof));
+        assert_eq!(failure(&Layer(Box::new(BodyError::of_request(BodyError::new(answer()))))), Failure::LocalReset);
+        assert_eq!(failure(&BodyError::new(answer())), Failure::ConnectionTermination);
     }
 
     #[test]

@@ -287,11 +287,14 @@ impl Exchange {
         }
     }
 
+    /// Who judges endpoints by bodies that break off; of what is sealed only its connection is judged.
+    pub(super) fn judge(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref().filter(|cluster| cluster.settings().outlier.is_some() && self.secured != Secured::Whole)
+    }
+
     /// Which failure an error is: what the application's classifier says, else what its types say.
     pub(super) fn classify(&self, error: &(dyn Error + Send + Sync + 'static)) -> Failure {
-        let classifier = self.extras.as_ref().and_then(|extras| extras.classifier.as_ref());
-        let said = classifier.and_then(|classifier| classifier.classify(error));
-        said.unwrap_or_else(|| classify::failure(error))
+        classify::failure_by(self.classifier(), error)
     }
 
     /// How long an answer asks to wait, if that is looked at.

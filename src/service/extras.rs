@@ -27,7 +27,7 @@ pub(super) struct Extras {
     /// Cookies that keep the client with its endpoint.
     pub(super) set_cookies: Vec<HeaderValue>,
     pub(super) grant: Option<CorsGrant>,
-    pub(super) classifier: Option<Classifier>,
+    classifier: Option<Classifier>,
     pub(super) asks: Asks,
     /// Whether a timeout is answered 204.
     no_content_for_timeout: bool,
@@ -102,11 +102,16 @@ impl Exchange {
         self.extras.as_ref()?.original.as_ref()
     }
 
-    /// What the application says about errors.
+    /// Keeps what the application says about errors.
     pub(super) fn set_classifier(&mut self, classifier: Option<&Classifier>) {
         if let Some(classifier) = classifier {
             self.extras().classifier = Some(classifier.clone());
         }
+    }
+
+    /// What the application says about errors, if it says anything.
+    pub(super) fn classifier(&self) -> Option<&Classifier> {
+        self.extras.as_ref()?.classifier.as_ref()
     }
 
     pub(super) fn set_asks(&mut self, asks: Asks) {

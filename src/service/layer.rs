@@ -192,8 +192,8 @@ impl MeshRouter {
     }
 
     /// Says which of Envoy's failures an error of the inner service is, before its types do; `None` leaves it to them.
-    /// Retries, replies and outlier detection follow it; what a body breaks off with is told by its types alone. Should it
-    /// panic, that is logged and the types decide.
+    /// Retries, replies and outlier detection follow it, that of mirrors too; what a body breaks off with is told by its
+    /// types alone. Should it panic, that is logged and the types decide.
     ///
     /// ```
     /// use mesh_router::outcome::Failure;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
@@ -18,7 +18,7 @@ use mesh_router::service::{MeshService, RequestBody, ResponseFlags, RouteInfo};
 use mesh_router::upstream::Address;
 use mesh_router::{BoxError, Mesh, MeshRouter, Transport};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 use super::loopback::{echo, flaky, mesh, mesh_of, nobody};
@@ -85,6 +85,39 @@ async fn errors_of_hyper_are_told_apart() {
         let response = ask(client(&mesh), "").await;
         assert_eq!((response.status().as_u16(), info(&response).flags()), (status, flags));
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_is_told_by_the_client_whatever_its_error_says() {
+    for (kind, reason) in [
+        (io::ErrorKind::Other, "remote connection failure"),
+        // As in a TLS handshake.
+        (io::ErrorKind::ConnectionReset, "remote connection failure"),
+        (io::ErrorKind::AddrNotAvailable, "local connection failure"),
+        (io::ErrorKind::TimedOut, "connection timeout"),
+    ] {
+        let mesh = mesh(&["10.1.2.3:8080".parse().unwrap()], "", "");
+        let fails = service_fn(move |_: Uri| {
+            let error = io::Error::new(kind, "invalid peer certificate");
+            std::future::ready(Err::<TokioIo<TcpStream>, _>(error))
+        });
+        let client = Client::builder(TokioExecutor::new()).build::<_, RequestBody<Body>>(fails);
+        let response = ask(MeshRouter::new(&mesh).layer(client), "").await;
+        let (flags, attempts) = (info(&response).flags(), info(&response).attempts());
+        assert!(flags.contains(ResponseFlags::UPSTREAM_CONNECTION_FAILURE) && attempts == 3, "{kind:?}: {flags}");
+        assert!(response.body().contains(reason), "{}", response.body());
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_the_client_does_not_send_is_nobody_elses_failure() {
+    let policy = "outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100, baseEjectionTime: 60s}";
+    let mesh = mesh(&[echo("one").await], "", policy);
+    let request = Request::get("http://shop.test/").version(http::Version::HTTP_2).body(Body::default()).unwrap();
+    let response = client(&mesh).oneshot(request).await.unwrap();
+    let info = response.extensions().get::<RouteInfo>().unwrap();
+    assert_eq!((info.flags(), info.attempts()), (ResponseFlags::LOCAL_RESET, 1));
+    assert!(mesh.endpoints()[0].ejected.is_none());
 }
 
 #[tokio::test]
