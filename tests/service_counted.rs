@@ -1,4 +1,4 @@
-//! What a request is counted as whose body was cut off: `istio_requests_total` says it in `response_flags`.
+//! What requests are counted as in `istio_requests_total`: those whose body was cut off, calls of gRPC, copies.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/shop.rs"]
@@ -7,6 +7,8 @@ mod shop;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
+use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{MeshRouter, RequestBody};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio_stream::{self as stream, StreamExt};
@@ -78,6 +81,11 @@ fn flags(at_gateway: bool, then: Then, frames: usize) -> String {
 
 /// The same of any request, answered with `status`.
 fn flags_of(request: Request<Body>, status: StatusCode, at_gateway: bool, then: Then, frames: usize) -> String {
+    label(&counted_of(request, status, at_gateway, then, frames), "response_flags")
+}
+
+/// What is counted of such a request.
+fn counted_of(request: Request<Body>, status: StatusCode, at_gateway: bool, then: Then, frames: usize) -> String {
     let line = counted(async {
         let mesh = shop::at_gateway("timeout: 1s");
         let inner = service_fn(move |request: Request<RequestBody<Body>>| async move {
@@ -96,8 +104,13 @@ fn flags_of(request: Request<Body>, status: StatusCode, at_gateway: bool, then: 
         tokio::time::sleep(Duration::from_millis(1)).await;
     });
     assert!(line.contains(&format!("response_code=\"{}\"", status.as_str())) && line.ends_with(" 1"), "{line}");
-    let (_, flags) = line.split_once(r#"response_flags=""#).unwrap();
-    flags.split_once('"').unwrap().0.to_owned()
+    line
+}
+
+/// What a line has as its label `name`.
+fn label(line: &str, name: &str) -> String {
+    let (_, value) = line.split_once(&format!("{name}=\"")).unwrap();
+    value.split_once('"').unwrap().0.to_owned()
 }
 
 /// What is counted of requests that are counted alike.
@@ -216,7 +229,79 @@ fn a_client_that_leaves_before_an_answer_is_counted_without_one() {
 }
 
 #[test]
+fn a_client_that_leaves_what_a_fault_held_back_is_counted_with_the_delay() {
+    let fault = "fault: {delay: {percentage: {value: 100}, fixedDelay: 5s}}";
+    for (rule, at_gateway, leaves_after, expected) in
+        [("", true, 1, "DC"), (fault, true, 1, "DI,DC"), (fault, true, 6, "DI,DC"), (fault, false, 1, "DI,DC")]
+    {
+        let line = counted(async {
+            let mesh = shop::at_gateway(rule);
+            let silent = service_fn(async |_: Request<RequestBody<Body>>| {
+                std::future::pending::<Result<Response<Body>, Infallible>>().await
+            });
+            let mut router = MeshRouter::new(&mesh);
+            if at_gateway {
+                router = router.with_origin(shop::listener());
+            }
+            let get = Request::get("http://shop.test/").body(empty()).unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(leaves_after), router.layer(silent).oneshot(get));
+            assert!(answer.await.is_err());
+        });
+        assert!(line.contains(r#"response_code="0""#), "{line}");
+        assert!(line.contains(&format!("response_flags=\"{expected}\"")), "{rule} {at_gateway}: {line}");
+    }
+}
+
+#[test]
 fn a_client_that_goes_away_is_told_from_an_application_that_reads_no_further() {
     assert_eq!(flags(true, Then::Nothing, 1), "DC");
     assert_eq!(flags(false, Then::Nothing, 1), "-");
+}
+
+fn call(host: &str) -> Request<Body> {
+    Request::post(format!("http://{host}/")).header("content-type", "application/grpc").body(empty()).unwrap()
+}
+
+#[test]
+fn a_call_that_was_given_no_status_has_that_of_its_code() {
+    for (status, then, expected) in [
+        (StatusCode::OK, Then::End, ("2", "-")),
+        (StatusCode::OK, Then::Failure, ("2", "UC")),
+        (StatusCode::NOT_FOUND, Then::Trailers, ("12", "-")),
+    ] {
+        let line = counted_of(call("shop.test"), status, false, then, 2);
+        let counted = (label(&line, "grpc_response_status"), label(&line, "response_flags"));
+        assert_eq!((&*counted.0, &*counted.1), expected, "{then:?}");
+    }
+}
+
+#[test]
+fn a_call_that_no_rule_took_fails_as_one_of_grpc() {
+    let line = counted(async {
+        let mesh = shop::at_gateway("timeout: 1s");
+        let fails = async |_: Request<RequestBody<Body>>| {
+            let refused = FailureError::new(Failure::ConnectRefused, io::Error::other("told to"));
+            Err::<Response<Body>, _>(refused)
+        };
+        MeshRouter::new(&mesh).layer(service_fn(fails)).oneshot(call("else.test")).await.unwrap_err();
+    });
+    assert!(line.contains(r#"response_code="200",grpc_response_status="14",response_flags="UF""#), "{line}");
+}
+
+#[test]
+fn a_copy_is_no_request_of_a_client() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let line = counted(async {
+        let mesh = shop::at_gateway("mirrors: [{destination: {host: shop.test}}]");
+        let sent = sent.clone();
+        let inner = service_fn(move |_: Request<RequestBody<Body>>| {
+            sent.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(Ok::<_, Infallible>(Response::new(body(Then::End))))
+        });
+        let get = Request::get("http://shop.test/").body(empty()).unwrap();
+        MeshRouter::new(&mesh).layer(inner).oneshot(get).await.unwrap().into_body().collect().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    });
+    assert_eq!(sent.load(Ordering::Relaxed), 2);
+    assert!(line.ends_with(" 1"), "{line}");
 }

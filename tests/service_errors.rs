@@ -224,7 +224,14 @@ fn every_failure_comes_out_as_an_error_and_nothing_else_is_different() {
             assert_eq!(left, left_by_error, "{uri}");
             assert_eq!(left.endpoints.iter().any(|(_, _, ejected)| *ejected), error.info().attempts() == 2, "{uri}");
             let counted: Vec<_> = left.metrics.iter().filter(|line| line.starts_with("istio_requests_total")).collect();
-            let said = format!("response_flags=\"{}\"}} 1", error.info().flags());
+            let call = match error.status().as_u16() {
+                _ if !grpc => "",
+                400 => "13",
+                404 => "12",
+                _ => "14",
+            };
+            let (code, flags) = (status.as_u16(), error.info().flags());
+            let said = format!(r#"response_code="{code}",grpc_response_status="{call}",response_flags="{flags}"}} 1"#);
             assert!(matches!(&counted[..], [line] if line.ends_with(&said)), "{counted:?}");
         }
     }

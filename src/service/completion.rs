@@ -116,7 +116,7 @@ impl Completion {
     fn cut_off(&mut self, flags: ResponseFlags) {
         self.awaited = false;
         if let Some(record) = &mut self.record {
-            record.cut_off(flags);
+            record.add_flags(flags);
         }
     }
 

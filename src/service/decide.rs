@@ -23,7 +23,7 @@ use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
 use crate::route::{Action, ClusterChoice, Forward, HeaderOps, Redirect, Resolution, Route, Unknown, normalize};
 use crate::snapshot::{ClusterEntry, Snapshot};
-use crate::telemetry::{ClusterMetrics, RequestRecord, ResponseFlags};
+use crate::telemetry::{ClusterMetrics, RequestRecord};
 
 /// What is done with a request.
 pub(super) enum Verdict {
@@ -144,7 +144,7 @@ impl Routing {
             && fault.delay.is_some()
             && let Some(delay) = fault.delayed(exchange.draws.next_u64())
         {
-            exchange.flags |= ResponseFlags::DELAY_INJECTED;
+            exchange.hold_back();
             // What is spent is spent: it is not waited for any longer.
             let budget = head.extensions.get::<DeadlineBudget>().filter(|_| !exchange.inbound);
             return Verdict::Delay(exchange, budget.map_or(delay, |budget| delay.min(budget.left())));
@@ -248,10 +248,9 @@ impl Routing {
         let suffixed = self.mesh.options().shadow_host_suffix;
         let drawn = forward.mirrors.iter().filter(|mirror| mirror.takes(draw));
         let target = |choice: &ClusterChoice| {
-            let entry = snapshot.entry(choice.for_port(port)?)?;
-            let (cluster, metrics) = (Arc::clone(&entry.cluster), entry.metrics.clone());
+            let cluster = snapshot.cluster(choice.for_port(port)?)?.clone();
             let (slot, published) = (self.mirrors.enter()?, self.mesh.subscribe());
-            Some(MirrorTarget { cluster, metrics, slot, suffixed, published, body: None })
+            Some(MirrorTarget { cluster, slot, suffixed, published, body: None })
         };
         drawn.filter_map(|mirror| target(&mirror.destination)).collect()
     }

@@ -159,7 +159,15 @@ impl Exchange {
     /// Its client went away: that is what is counted of it, whatever the answer is that nobody reads.
     pub(super) fn client_left(&mut self) {
         if let Some(mut record) = self.record.take() {
-            record.cut_off(self.flags);
+            record.add_flags(self.flags);
+        }
+    }
+
+    /// A fault holds it back, which is counted also if its client goes away.
+    pub(super) fn hold_back(&mut self) {
+        self.flags |= ResponseFlags::DELAY_INJECTED;
+        if let Some(record) = &mut self.record {
+            record.add_flags(ResponseFlags::DELAY_INJECTED);
         }
     }
 

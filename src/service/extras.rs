@@ -15,7 +15,6 @@ use super::mirror_body::{self, MirrorBody, MirrorSlot, Tap};
 use super::request_policy::Asks;
 use super::saved_head::SavedHead;
 use crate::route::{CorsGrant, Steering};
-use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, Original};
 
 /// What few requests have, apart so that the others are light.
@@ -39,7 +38,6 @@ pub(super) struct Extras {
 #[derive(Debug)]
 pub(super) struct MirrorTarget {
     pub(super) cluster: Arc<Cluster>,
-    pub(super) metrics: ClusterMetrics,
     pub(super) slot: MirrorSlot,
     /// Whether its host gets the suffix of copies.
     pub(super) suffixed: bool,

@@ -318,7 +318,7 @@ fn pass_on<R: Body>(
         Ok(response) => Ok(passed(response, record)),
         Err(error) => {
             let (status, flags, _) = failure_reply(classify::failure(&*error));
-            record.answered(status, flags);
+            record.failed(status, flags);
             Err(error)
         }
     }

@@ -271,7 +271,8 @@ impl LocalReply {
         let Asked { head, told_in_grpc, .. } = exchange.asked;
         let by_grpc = told_in_grpc && !finished;
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
-        let mut record = exchange.answered(status, info.flags);
+        let told_as = if by_grpc { StatusCode::OK } else { status };
+        let mut record = exchange.answered(told_as, info.flags);
         if by_grpc {
             let message = if head { &[] } else { &*body };
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
@@ -298,7 +299,7 @@ impl LocalReply {
         }
         exchange.tell(&mut info);
         let mut response = Response::new(ResponseBody::local(body, Completion::new(None, record)));
-        *response.status_mut() = if by_grpc { StatusCode::OK } else { status };
+        *response.status_mut() = told_as;
         *response.headers_mut() = headers;
         (response, info)
     }

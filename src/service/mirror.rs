@@ -1,7 +1,8 @@
 //! Copies of requests: sent beside the first try, and then nobody's concern.
 //!
 //! A mirror is a request of its own: it has its cluster's balancing, limits and outlier detection, and the route's
-//! timeout from the end of the copy on, but no retries. Its answer is read and dropped. It ends with the mesh.
+//! timeout from the end of the copy on, but no retries. Its answer is read and dropped. It ends with the mesh. The metrics
+//! do not count it: nobody asked for it.
 
 use std::fmt;
 use std::future::Future;
@@ -20,13 +21,12 @@ use tokio::time::Instant;
 use tower_service::Service;
 
 use super::admission::Admission;
-use super::classify;
+use super::classify::{self, Classifier};
 use super::completion::Taken;
 use super::decide::with_authority;
 use super::exchange::Exchange;
 use super::extras::MirrorTarget;
 use super::hop;
-use super::local_reply::failure_reply;
 use super::mirror_body::{CopyFate, MirrorBody};
 use super::names::X_FORWARDED_FOR;
 use super::request_body::RequestBody;
@@ -36,7 +36,6 @@ use crate::outcome::{Failure, Outcome};
 use crate::request::ListenerOrigin;
 use crate::route::Route;
 use crate::route::one_line::{self, Side};
-use crate::telemetry::{RequestRecord, ResponseFlags};
 use crate::upstream::Choice;
 
 const INTERNAL: HeaderName = HeaderName::from_static("x-envoy-internal");
@@ -153,8 +152,8 @@ where
     let body = body.map_or_else(RequestBody::empty, RequestBody::mirror);
     let request = Request::from_parts(head, body.with_aim(aim));
     let mut published = target.published.clone();
-    let record = RequestRecord::new(&target.metrics, exchange.asked.grpc);
-    let shadow = Shadow { target, taken, record, grpc: exchange.asked.grpc, timeout, sent: Instant::now(), copy };
+    let (grpc, classifier) = (exchange.asked.grpc, exchange.classifier().cloned());
+    let shadow = Shadow { target, taken, grpc, classifier, timeout, sent: Instant::now(), copy };
     let mirrored = shadow.send(service.clone(), request);
     runtime.spawn(async move {
         // The versions end with the mesh.
@@ -198,8 +197,9 @@ fn shadow_of(authority: &[u8]) -> Vec<u8> {
 struct Shadow {
     target: MirrorTarget,
     taken: Taken,
-    record: RequestRecord,
     grpc: bool,
+    /// What the application says about errors.
+    classifier: Option<Classifier>,
     /// How long it may take once all of the request is there.
     timeout: Option<Duration>,
     sent: Instant,
@@ -209,7 +209,7 @@ struct Shadow {
 
 impl Shadow {
     /// From the service's readiness to the end of the answer.
-    async fn send<S, B, R>(mut self, mut service: S, request: Request<RequestBody<B>>)
+    async fn send<S, B, R>(self, mut service: S, request: Request<RequestBody<B>>)
     where
         S: Service<Request<RequestBody<B>>, Response = Response<R>>,
         S::Error: Into<BoxError>,
@@ -227,10 +227,12 @@ impl Shadow {
         let response = match answer {
             Some(Ok(Some(response))) => response,
             Some(Ok(None)) => return,
-            Some(Err(error)) => return self.fail(classify::failure(&*error)),
+            Some(Err(error)) => {
+                let failure = classify::failure_by(self.classifier.as_ref(), &*error);
+                return self.fail(failure);
+            }
             None => return self.fail(Failure::Timeout),
         };
-        self.record.answered(response.status(), ResponseFlags::NONE);
         self.report(Outcome::of_answer(response.status(), response.headers(), self.grpc));
         let mut body = pin!(response.into_body());
         let read = async {
@@ -267,15 +269,13 @@ impl Shadow {
         self.copy.as_ref().map_or(Poll::Ready(self.sent), |copy| copy.poll_end(cx))
     }
 
-    fn fail(mut self, failure: Failure) {
+    fn fail(&self, failure: Failure) {
         let failure = if self.broke_off() { Failure::LocalReset } else { failure };
         // Before it has a connection it is nobody's fault, nor where it never got the whole request.
         let late = self.taken.admission.is_connected() && !self.copy.as_ref().is_some_and(CopyFate::is_cut);
         if failure != Failure::Timeout || late {
             self.report(Outcome::Failure(failure));
         }
-        let (status, flags, _) = failure_reply(failure);
-        self.record.answered(status, flags);
     }
 
     /// Whether this side broke the request off, whatever the client makes of that.

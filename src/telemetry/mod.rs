@@ -5,6 +5,7 @@
 //! and a common outcome, so that a request costs two additions; install the recorder before the first request: a cluster
 //! asks once whether there is one, and without one nothing is measured. A request is counted when its response body has
 //! ended, with the flag of what cut it off if that is how it ended. Labels that only a peer's proxy could tell are `unknown`.
+//! The gRPC status that nobody said is the one that its code stands for. Copies that a mirror gets are not counted.
 //!
 //! Without the feature the types stay, hold nothing and do nothing.
 //!
@@ -19,6 +20,8 @@
 //! ```
 
 mod flags;
+#[cfg(feature = "metrics")]
+mod grpc;
 
 #[cfg(feature = "metrics")]
 #[path = "standard.rs"]

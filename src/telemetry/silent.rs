@@ -54,7 +54,9 @@ impl RequestRecord {
 
     pub(crate) fn answered(&mut self, _status: StatusCode, _flags: ResponseFlags) {}
 
-    pub(crate) fn cut_off(&mut self, _flags: ResponseFlags) {}
+    pub(crate) fn failed(&mut self, _status: StatusCode, _flags: ResponseFlags) {}
+
+    pub(crate) fn add_flags(&mut self, _flags: ResponseFlags) {}
 
     pub(crate) fn trailers(&mut self, _trailers: &HeaderMap) {}
 }

@@ -9,8 +9,9 @@ use metrics::{Counter, Histogram, IntoF64, Label};
 use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
+use super::grpc::Grpc;
 use crate::options::Workload;
-use crate::outcome::grpc_number;
+use crate::outcome::grpc_status;
 use crate::upstream::ClusterKey;
 
 const UNKNOWN: &str = "unknown";
@@ -94,15 +95,11 @@ impl Inner {
     }
 
     fn handles(&self, seen: Seen) -> Handles {
-        let (protocol, grpc_status) = match seen.grpc {
-            Grpc::No => ("http", String::new()),
-            Grpc::Unknown => ("grpc", String::new()),
-            Grpc::Status(status) => ("grpc", status.to_string()),
-        };
+        let protocol = if seen.grpc == Grpc::No { "http" } else { "grpc" };
         let mut labels = [&*self.source, &*self.destination].concat();
         labels.push(Label::from_static_parts("request_protocol", protocol));
         labels.push(Label::new("response_code", seen.code.to_string()));
-        labels.push(Label::new("grpc_response_status", grpc_status));
+        labels.push(Label::new("grpc_response_status", seen.grpc.label(seen.code)));
         labels.push(Label::new("response_flags", seen.flags.to_string()));
         Handles {
             requests: metrics::counter!("istio_requests_total", labels.clone()),
@@ -166,17 +163,10 @@ struct Seen {
     grpc: Grpc,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Grpc {
-    No,
-    Unknown,
-    Status(u16),
-}
-
 impl RequestRecord {
     /// A request that begins now. Unless it is answered it ends as one whose client went away.
     pub(crate) fn new(metrics: &ClusterMetrics, grpc: bool) -> Self {
-        let grpc = if grpc { Grpc::Unknown } else { Grpc::No };
+        let grpc = if grpc { Grpc::Unsaid } else { Grpc::No };
         Self {
             heard: metrics.inner.is_heard().then(|| (metrics.clone(), Instant::now())),
             seen: Seen { code: 0, flags: ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION, grpc },
@@ -193,17 +183,25 @@ impl RequestRecord {
         self.seen.flags = flags;
     }
 
-    /// Its body was cut off, as these flags say.
-    pub(crate) fn cut_off(&mut self, flags: ResponseFlags) {
+    /// It failed, and nobody answers: it is counted as the answer that says so would be, which for gRPC is one of gRPC.
+    pub(crate) fn failed(&mut self, status: StatusCode, flags: ResponseFlags) {
+        self.answered(status, flags);
+        if self.seen.grpc != Grpc::No {
+            (self.seen.code, self.seen.grpc) = (200, Grpc::Status(grpc_status(status)));
+        }
+    }
+
+    /// These say something more of it, as that its body was cut off.
+    pub(crate) fn add_flags(&mut self, flags: ResponseFlags) {
         self.seen.flags |= flags;
     }
 
     /// Takes the gRPC status from trailers, or from the head of a response without any.
     pub(crate) fn trailers(&mut self, trailers: &HeaderMap) {
         if self.seen.grpc != Grpc::No
-            && let Some(status) = grpc_number(trailers)
+            && let Some(said) = Grpc::said(trailers)
         {
-            self.seen.grpc = Grpc::Status(status);
+            self.seen.grpc = said;
         }
     }
 }
