@@ -1,20 +1,24 @@
-//! Whom outlier detection blames for a body that breaks off.
+//! Whom outlier detection blames for a body that breaks off, and for an error that the application knows better.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/shop.rs"]
 mod shop;
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
+use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{MeshRouter, RequestBody, ResponseFlags, RouteInfo};
 use mesh_router::{BoxError, Mesh};
+use tokio::time::sleep;
 use tokio_stream as stream;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -91,21 +95,34 @@ fn count_ejected(mesh: &Mesh) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn who_breaks_off_a_request_blames_nobody() {
-    assert_eq!(ejected(Client::Wraps, "retries: {attempts: 0}", broken()).await.0, 0);
     for client in [Client::Wraps, Client::Hides, Client::AnswersFirst] {
-        assert_eq!(ejected(client, "", broken()).await.0, 0, "{client:?}");
+        for rule in ["", "retries: {attempts: 0}"] {
+            assert_eq!(ejected(client, rule, broken()).await.0, 0, "{client:?}, {rule}");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_breaks_off_a_request_is_told_so_whatever_its_client_says() {
     for client in [Client::Wraps, Client::Hides] {
-        for rule in ["", "retries: {attempts: 0}\ntimeout: 3s"] {
+        for rule in ["", "retries: {attempts: 0}", "retries: {attempts: 0}\ntimeout: 3s"] {
             let (ejected, info) = ejected(client, rule, broken()).await;
             assert_eq!((ejected, info.flags()), (0, ResponseFlags::LOCAL_RESET), "{client:?}, {rule}");
             assert_eq!(info.details(), "upstream_reset_before_response_started{local_reset}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_relays_an_answer_that_breaks_off_is_told_that_the_request_did() {
+    // Only the client reads the body, and only it tells how that ended.
+    let mesh = shop::mesh(2, "retries: {attempts: 0}", "loadBalancer: {simple: RANDOM}");
+    let error = FailureError::new(Failure::ConnectionTermination, io::Error::from(io::ErrorKind::UnexpectedEof));
+    let answer = StreamBody::new(stream::iter([Ok(part()), Err(io::Error::other(error))])).boxed_unsync();
+    let service = MeshRouter::new(&mesh).layer(service_fn(move |request| send(Client::Wraps, request)));
+    let answer = service.oneshot(Request::put("http://shop.test/").body(answer).unwrap()).await.unwrap();
+    let info = answer.extensions().get::<RouteInfo>().unwrap();
+    assert_eq!((answer.status().as_u16(), info.flags()), (503, ResponseFlags::LOCAL_RESET));
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,4 +154,21 @@ async fn an_endpoint_that_breaks_off_is_to_blame_whichever_layer_hands_that_on()
     assert_eq!(ejected_before("retries: {attempts: 0}", broken).await, 1);
     let late = || StreamBody::new(stream::pending()).boxed_unsync();
     assert_eq!(ejected_before("timeout: 1s", late).await, 1, "its time is over there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_says_who_is_to_blame_for_the_error_of_a_mirror_too() {
+    for known in [None, Some(Failure::LocalReset)] {
+        let mesh = shop::mesh(2, "retries: {attempts: 0}\nmirror: {host: shop.test}", STRICT);
+        let fails = service_fn(|_: Request<RequestBody<Body>>| async { Err::<Response<Body>, _>(fmt::Error) });
+        let router = MeshRouter::new(&mesh).with_classifier(move |error| {
+            assert!(error.is::<fmt::Error>());
+            known
+        });
+        let answer =
+            router.layer(fails).oneshot(Request::get("http://shop.test/").body(empty()).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 503);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(count_ejected(&mesh), if known.is_some() { 0 } else { 2 });
+    }
 }

@@ -1,4 +1,4 @@
-//! Further tries that the service keeps waiting, and their requests, which go on coming meanwhile, under a clock that
+//! Tries that the service keeps waiting, and their requests, which go on coming meanwhile, under a clock that
 //! stands still.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ mod shop;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +28,9 @@ type Sent = Request<RequestBody<Body>>;
 
 const RETRIES: &str = "retries: {attempts: 1, retryOn: '503', backoff: 1ms}";
 
+/// Two parts of this size are more than is read ahead.
+const LARGE: usize = 600_000;
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -41,8 +44,12 @@ fn parts<const N: usize>(sizes: [io::Result<usize>; N]) -> Body {
     StreamBody::new(frames).boxed_unsync()
 }
 
+fn nothing() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
 fn answer(status: u16) -> Response<Body> {
-    Response::builder().status(status).body(Empty::new().map_err(|never| match never {}).boxed_unsync()).unwrap()
+    Response::builder().status(status).body(nothing()).unwrap()
 }
 
 /// Fails the first try once it has read some of it, and is not ready for another for ten minutes.
@@ -97,6 +104,45 @@ async fn a_try_that_is_kept_waiting_ends_with_its_client() {
     shop::nothing_is_left(&mesh);
 }
 
+/// After how long a first try is answered that the service keeps waiting, although it was ready for the request.
+async fn kept_waiting(router: MeshRouter, body: Body) -> (u16, Duration) {
+    let (began, busy) = (Instant::now(), Busy::default());
+    let mut service = router.layer(busy.clone());
+    service.ready().await.unwrap();
+    *busy.0.lock().unwrap() = Some(Box::pin(sleep(seconds(600))));
+    let response = service.call(Request::put("http://shop.test/").body(body).unwrap()).await.unwrap();
+    (response.status().as_u16(), began.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_begins_when_the_request_has_come_while_its_first_try_is_kept_waiting() {
+    let mesh = |fault: &str| {
+        let rule = format!("timeout: 5s\nretries: {{attempts: 0}}\n{fault}");
+        shop::mesh(1, &rule, "loadBalancer: {simple: RANDOM}")
+    };
+    let (per_try, delayed) = (mesh(""), mesh("fault: {delay: {fixedDelay: 1s, percentage: {value: 100}}}"));
+    let bodies: [(fn() -> Body, u64); 2] = [(nothing, 0), (|| parts([Ok(4), Ok(4), Ok(4)]), 2)];
+    for (body, comes_in) in bodies {
+        let router = MeshRouter::new(&per_try).with_faults_per_try();
+        assert_eq!(kept_waiting(router, body()).await, (504, seconds(comes_in + 5)));
+        assert_eq!(kept_waiting(MeshRouter::new(&delayed), body()).await, (504, seconds(1 + comes_in + 5)));
+    }
+    shop::nothing_is_left(&per_try);
+    shop::nothing_is_left(&delayed);
+}
+
+/// How much there is of a body, and whether that is all.
+async fn read_all(mut body: RequestBody<Body>) -> (usize, bool) {
+    let mut size = 0;
+    loop {
+        match body.frame().await {
+            Some(Ok(frame)) => size += frame.into_data().unwrap().len(),
+            Some(Err(_)) => return (size, false),
+            None => return (size, true),
+        }
+    }
+}
+
 /// What a service that takes one request at a time reads of the copy, which has that place before the second try, and of
 /// the second try: how much, and whether that was all.
 async fn read_beside_a_copy(mesh: &Mesh, body: Body) -> Vec<(usize, bool)> {
@@ -107,16 +153,13 @@ async fn read_beside_a_copy(mesh: &Mesh, body: Body) -> Vec<(usize, bool)> {
             let first = std::mem::replace(&mut *first.lock().unwrap(), false);
             let kept = kept.clone();
             async move {
-                let (mut body, mut size) = (request.into_body(), 0);
-                let whole = loop {
-                    match body.frame().await {
-                        Some(Ok(_)) if first => return Ok::<_, BoxError>(answer(503)),
-                        Some(Ok(frame)) => size += frame.into_data().unwrap().len(),
-                        Some(Err(_)) => break false,
-                        None => break true,
-                    }
-                };
-                kept.lock().unwrap().push((size, whole));
+                let mut body = request.into_body();
+                if first {
+                    body.frame().await.unwrap()?;
+                    return Ok::<_, BoxError>(answer(503));
+                }
+                let read = read_all(body).await;
+                kept.lock().unwrap().push(read);
                 Ok(answer(200))
             }
         }),
@@ -138,8 +181,71 @@ async fn a_copy_gets_its_body_while_a_try_waits_for_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_copy_of_more_than_is_read_ahead_does_not_hold_up_the_try_that_waits_for_its_place() {
-    const LARGE: usize = 600_000;
     let mesh = shop::mesh(1, &format!("mirror: {{host: shop.test}}\n{RETRIES}"), "loadBalancer: {simple: RANDOM}");
     let read = read_beside_a_copy(&mesh, parts([Ok(LARGE), Ok(LARGE), Ok(LARGE)])).await;
     assert_eq!(read, [(LARGE, false), (3 * LARGE, true)]);
+}
+
+/// A service that is ready once some time has passed.
+#[derive(Clone)]
+struct Later<S>(Arc<Mutex<Pin<Box<Sleep>>>>, S);
+
+impl<S: Service<Sent>> Service<Sent> for Later<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        ready!(self.0.lock().unwrap().as_mut().poll(cx));
+        self.1.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Sent) -> S::Future {
+        self.1.call(request)
+    }
+}
+
+/// What is read of a request of three large parts and of its copy where the service is ready after so many seconds.
+async fn read_with_its_copy(mesh: &Mesh, router: MeshRouter, ready_after: u64) -> Vec<(usize, bool)> {
+    let kept: Arc<Mutex<Vec<_>>> = Arc::default();
+    let all = kept.clone();
+    let reads = service_fn(move |request: Sent| {
+        let all = all.clone();
+        async move {
+            let read = read_all(request.into_body()).await;
+            all.lock().unwrap().push(read);
+            Ok::<_, BoxError>(answer(200))
+        }
+    });
+    let free = Arc::new(Mutex::new(Box::pin(sleep(seconds(ready_after)))));
+    let request = Request::put("http://shop.test/").body(parts([Ok(LARGE), Ok(LARGE), Ok(LARGE)])).unwrap();
+    // It is asked again for the first try.
+    let answered = router.layer(Later(free, reads)).call(request).await.unwrap();
+    assert_eq!(answered.status(), 200);
+    drop(answered);
+    sleep(seconds(1)).await;
+    shop::nothing_is_left(mesh);
+    std::mem::take(&mut *kept.lock().unwrap())
+}
+
+const MIRRORED: &str = "mirror: {host: shop.test}\nretries: {attempts: 0}";
+const WHOLE: (usize, bool) = (3 * LARGE, true);
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_not_late_while_the_service_keeps_its_request_waiting() {
+    for ready_after in [0, 1, 5] {
+        let mesh = shop::mesh(1, MIRRORED, "loadBalancer: {simple: RANDOM}");
+        let router = MeshRouter::new(&mesh).with_faults_per_try();
+        assert_eq!(read_with_its_copy(&mesh, router, ready_after).await, [WHOLE, WHOLE], "{ready_after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_not_late_while_a_fault_holds_its_request_back() {
+    let held = format!("{MIRRORED}\nfault: {{delay: {{fixedDelay: 5s, percentage: {{value: 100}}}}}}");
+    for ready_after in [0, 10] {
+        let mesh = shop::at_gateway(&held);
+        let router = MeshRouter::new(&mesh).with_origin(shop::listener());
+        assert_eq!(read_with_its_copy(&mesh, router, ready_after).await, [WHOLE, WHOLE], "{ready_after}");
+    }
 }

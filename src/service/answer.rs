@@ -6,7 +6,6 @@ use http_body::Body;
 use super::completion::{Completion, Taken, Unfinished};
 use super::exchange::Exchange;
 use super::hop::KEEP_ALIVE;
-use super::https::Secured;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use crate::telemetry::ResponseFlags;
@@ -37,15 +36,10 @@ pub(super) fn answer<R: Body>(
     }
     let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.connects && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
-    // Of what is sealed only its connection is judged.
-    let judge = exchange
-        .cluster
-        .as_ref()
-        .filter(|cluster| cluster.settings().outlier.is_some() && exchange.secured != Secured::Whole);
     // A client that is to get nothing more than the head does not wait for it.
     let bodiless = exchange.asked.head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let completion = Completion::new(taken, record)
-        .judged_by(judge.cloned())
+        .judged_by(exchange.judge().cloned())
         .awaited(exchange.listener.is_some() && !tunnel && !bodiless)
         .of_unfinished(unfinished);
     exchange.tell(&mut info);

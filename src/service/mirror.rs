@@ -148,7 +148,7 @@ where
         announce(&mut head.headers, listener);
     }
     let body = target.body.take();
-    let copy = body.as_ref().map(MirrorBody::fate);
+    let copy = body.as_ref().map(MirrorBody::sent);
     let body = body.map_or_else(RequestBody::empty, RequestBody::mirror);
     let request = Request::from_parts(head, body.with_aim(aim));
     let mut published = target.published.clone();

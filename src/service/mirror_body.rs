@@ -22,7 +22,9 @@ const REQUESTS: usize = 1024;
 /// How many bytes of their bodies may wait to be sent.
 const BYTES: usize = 64 * 1024 * 1024;
 /// How far one mirror may fall behind, unless that is one piece.
-const BEHIND: usize = 1024 * 1024;
+pub(super) const BEHIND: usize = 1024 * 1024;
+/// In how many pieces: each costs something beside its bytes.
+pub(super) const PIECES: usize = 16 * 1024;
 
 /// What all mirrors of a layer together may have under way.
 #[derive(Debug)]
@@ -103,6 +105,8 @@ struct Queue {
 struct State {
     chunks: VecDeque<Bytes>,
     waiting: usize,
+    /// How many bytes have come since it was sent, and in how many pieces, as far as they may still wait; `None` before.
+    behind: Option<(usize, usize)>,
     /// How much of it there was.
     fed: u64,
     end: Option<End>,
@@ -115,9 +119,28 @@ struct State {
 
 #[derive(Debug)]
 enum End {
-    Whole(Option<HeaderMap>),
+    Whole {
+        trailers: Option<HeaderMap>,
+        /// Whether whoever reads the last piece may take it for that; else the end comes by itself, as it did to whoever
+        /// sends the request: what is shorter than was announced breaks off only there.
+        told: bool,
+    },
     /// Cut off: the mirror was too slow, or the body broke off.
     Cut,
+}
+
+impl State {
+    /// Whether there is room for a chunk of this length, which then has it.
+    fn make_room(&mut self, length: usize) -> bool {
+        let Some((bytes, pieces)) = &mut self.behind else {
+            // Before it is sent it cannot be late: there is room for what is read ahead of the request itself.
+            return self.waiting < BEHIND && self.chunks.len() < PIECES;
+        };
+        // The oldest is read first: no more of what has come since can wait than waits at all.
+        (*bytes, *pieces) = ((*bytes).min(self.waiting) + length, (*pieces).min(self.chunks.len()) + 1);
+        // Of a body in one large piece it had nothing to read before.
+        *pieces == 1 || (*bytes <= BEHIND && *pieces <= PIECES)
+    }
 }
 
 impl Queue {
@@ -168,13 +191,12 @@ impl Tap {
             return false;
         }
         state.fed += chunk.len() as u64;
-        if state.reader_gone {
+        if state.reader_gone || chunk.is_empty() {
             // Its time begins with the end of the request all the same.
             return true;
         }
-        // Of a body in one large piece it had nothing to read before.
-        let keeps_up = state.chunks.is_empty() || state.waiting + chunk.len() <= BEHIND;
-        let fits = keeps_up && add_within(&self.queue.load.bytes, chunk.len(), self.queue.load.limits.1);
+        let fits =
+            state.make_room(chunk.len()) && add_within(&self.queue.load.bytes, chunk.len(), self.queue.load.limits.1);
         if !fits {
             drop(state);
             self.queue.end(End::Cut);
@@ -188,32 +210,34 @@ impl Tap {
         true
     }
 
-    /// The body is whole.
-    pub(super) fn finish(self, trailers: Option<HeaderMap>) {
-        self.queue.end(End::Whole(trailers));
+    /// The body is whole, as its last piece `told` or not.
+    pub(super) fn finish(self, trailers: Option<HeaderMap>, told: bool) {
+        self.queue.end(End::Whole { trailers, told });
     }
 }
 
 impl Drop for Tap {
     fn drop(&mut self) {
         let whole = self.length.is_some_and(|length| self.queue.lock().fed == length);
-        self.queue.end(if whole { End::Whole(None) } else { End::Cut });
+        self.queue.end(if whole { End::Whole { trailers: None, told: true } } else { End::Cut });
     }
 }
 
 /// What is copied of the body of a request, while that is read; it stands in a
 /// [`RequestBody`](super::RequestBody).
 ///
-/// It breaks off where the body does, where nobody reads that to its end, and once it falls more than 1 MiB behind, unless
-/// that is one piece. So it does where the service keeps a further try waiting, of which no more than that is read ahead.
+/// It breaks off where the body does, where nobody reads that to its end, and once it falls more than 1 MiB, unless that
+/// is one piece, or 16,384 pieces behind what has come since it was sent. So it does where the service keeps a further
+/// try waiting, of which no more than that is read ahead.
 #[derive(Debug)]
 pub struct MirrorBody {
     queue: Arc<Queue>,
 }
 
 impl MirrorBody {
-    /// What becomes of it, for who sends it.
-    pub(super) fn fate(&self) -> CopyFate {
+    /// It is sent, and may fall behind from now on. What becomes of it, for who sends it.
+    pub(super) fn sent(&self) -> CopyFate {
+        self.queue.lock().behind.get_or_insert_default();
         CopyFate { queue: Arc::clone(&self.queue) }
     }
 }
@@ -253,7 +277,10 @@ impl Body for MirrorBody {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         match &mut state.end {
-            Some(End::Whole(trailers)) => Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            Some(End::Whole { trailers, told }) => {
+                *told = true;
+                Poll::Ready(trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             Some(End::Cut) => {
                 state.told = true;
                 Poll::Ready(Some(Err(BodyError::lagging())))
@@ -267,7 +294,7 @@ impl Body for MirrorBody {
 
     fn is_end_stream(&self) -> bool {
         let state = self.queue.lock();
-        state.chunks.is_empty() && matches!(state.end, Some(End::Whole(None)))
+        state.chunks.is_empty() && matches!(state.end, Some(End::Whole { trailers: None, told: true }))
     }
 }
 
@@ -289,6 +316,7 @@ mod tests {
     async fn one_piece_may_be_larger_than_what_may_wait() {
         let load = Arc::new(MirrorLoad::new(1, BEHIND * 3));
         let (tap, mut copy) = copy(&load);
+        let _fate = copy.sent();
         let large = Bytes::from(vec![7; BEHIND * 2]);
         for _ in 0..2 {
             assert!(tap.push(&large));
@@ -296,6 +324,27 @@ mod tests {
         }
         assert!(tap.push(&large));
         assert!(!tap.push(&large.slice(..1)), "what comes behind it has to wait for it");
+        assert!(copy.frame().await.unwrap().is_err());
+        assert_eq!(load.now(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_copy_is_not_late_before_it_is_sent() {
+        let load = Arc::new(MirrorLoad::new(2, BEHIND * 5));
+        let [(unsent, _copy), (tap, mut copy)] = [copy(&load), copy(&load)];
+        let large = Bytes::from(vec![7; BEHIND]);
+        for tap in [&unsent, &tap] {
+            assert!(tap.push(&large.slice(1..)) && tap.push(&large), "so much is read ahead");
+        }
+        assert!(!unsent.push(&large.slice(..1)), "and no more");
+        let _fate = copy.sent();
+        assert!(tap.push(&large.slice(1..)), "only what has come since counts");
+        for _ in 0..2 {
+            assert!(copy.frame().await.unwrap().is_ok());
+        }
+        assert!(tap.push(&large.slice(..1)), "all that has come since waits");
+        assert!(copy.frame().await.unwrap().is_ok());
+        assert!(tap.push(&large.slice(1..)) && !tap.push(&large.slice(..1)));
         assert!(copy.frame().await.unwrap().is_err());
         assert_eq!(load.now(), (0, 0));
     }
@@ -310,6 +359,20 @@ mod tests {
             drop(tap);
             assert_eq!(copy.collect().await.is_ok(), whole, "{length:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn small_pieces_are_bounded_and_those_of_nothing_do_not_wait() {
+        let load = Arc::new(MirrorLoad::new(1, BEHIND));
+        let (tap, mut copy) = copy(&load);
+        let _fate = copy.sent();
+        for _ in 0..PIECES {
+            assert!(tap.push(&Bytes::from_static(b"-")) && tap.push(&Bytes::new()));
+        }
+        assert_eq!(copy.frame().await.unwrap().unwrap().into_data().unwrap(), "-");
+        assert!(tap.push(&Bytes::from_static(b"-")), "there is room for another");
+        assert!(tap.push(&Bytes::new()) && !tap.push(&Bytes::from_static(b"-")));
+        assert!(copy.frame().await.unwrap().is_err());
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub(super) struct Story<S, B> {
     pub(super) again: Option<S>,
     /// The request itself while a fault delays it.
     delayed: Option<Box<(Parts, Unsent<B>)>>,
+    /// Its first try while the service keeps that waiting.
+    first: Option<Box<Request<RequestBody<B>>>>,
     /// Its body, if that has to be shared.
     upload: Option<Arc<Upload<B>>>,
     /// What the try holds of the cluster.
@@ -78,13 +80,14 @@ where
 {
     /// A request that was admitted.
     pub(super) fn new(exchange: Box<Exchange>) -> Self {
-        Self { exchange, phase: Phase::Trying, again: None, delayed: None, upload: None, taken: None }
+        Self { exchange, phase: Phase::Trying, again: None, delayed: None, first: None, upload: None, taken: None }
     }
 
     /// A request that was admitted and whose first try is made once the service is asked for it.
     pub(super) fn waiting(exchange: Box<Exchange>, again: S, head: Parts, body: B) -> Self {
-        let (delayed, again) = (Some(Box::new((head, Unsent::Whole(body)))), Some(again));
-        Self { phase: Phase::Waiting, delayed, again, ..Self::new(exchange) }
+        let mut story = Self { again: Some(again), ..Self::new(exchange) };
+        story.wait(head, Unsent::Whole(body));
+        story
     }
 
     /// A request that a fault holds back.
@@ -96,21 +99,21 @@ where
 
     /// Points the head of a request that was admitted at its first endpoint; the body that goes there with it, now.
     pub(super) fn first_try(&mut self, head: &mut Parts, body: B) -> Result<RequestBody<B>, LocalReply> {
-        self.first_try_of(head, |exchange| first_body(exchange, body))
-    }
-
-    fn first_try_of(
-        &mut self,
-        head: &mut Parts,
-        body: impl FnOnce(&mut Exchange) -> (RequestBody<B>, Option<Arc<Upload<B>>>),
-    ) -> Result<RequestBody<B>, LocalReply> {
         self.exchange.note_connect(head);
         let aim = self.aim(head);
         // Also a try that a fault ends may be followed by another, which needs the body.
-        let (mut body, upload) = body(&mut self.exchange);
+        let (mut body, upload) = first_body(&mut self.exchange, body);
         self.upload = upload;
         body.aim_at(aim?);
         Ok(body)
+    }
+
+    /// Nothing but the service holds the first try back: its time begins when its body has come.
+    fn wait(&mut self, head: Parts, body: Unsent<B>) {
+        self.phase = Phase::Waiting;
+        self.exchange.note_connect(&head);
+        let (body, upload) = body.first(&mut self.exchange);
+        (self.first, self.upload) = (Some(Box::new(Request::from_parts(head, body))), upload);
     }
 
     /// Whether the cluster admits no more, and the service does not have the try wait.
@@ -158,23 +161,19 @@ where
 
     /// The request, now that the service is ready for it.
     pub(super) fn request(&mut self) -> Result<Request<RequestBody<B>>, LocalReply> {
-        match self.delayed.take() {
-            Some(delayed) => {
-                let (mut head, body) = *delayed;
-                let body = self.first_try_of(&mut head, |exchange| body.first(exchange))?;
-                Ok(Request::from_parts(head, body))
-            }
-            None => self.next_try(),
-        }
+        let Some(first) = self.first.take() else { return self.next_try() };
+        let (mut head, mut body) = first.into_parts();
+        body.aim_at(self.aim(&mut head)?);
+        Ok(Request::from_parts(head, body))
     }
 
     /// The pause of a fault is over: the request goes through what comes after it.
     pub(super) fn undelay(&mut self) -> Result<(), LocalReply> {
-        self.phase = Phase::Waiting;
-        match &mut self.delayed {
-            Some(delayed) => self.exchange.admit_delayed(&mut delayed.0),
-            None => Ok(()),
-        }
+        let Some(delayed) = self.delayed.take() else { return Ok(()) };
+        let (mut head, body) = *delayed;
+        let admitted = self.exchange.admit_delayed(&mut head);
+        self.wait(head, body);
+        admitted
     }
 
     /// The pause before another try is over.
@@ -202,7 +201,7 @@ where
     }
 
     /// Reads what no try reads yet, where a timeout begins with its end, a second try waits for that, its client may leave
-    /// meanwhile, or the service keeps a further try waiting, for which a copy may be the reason. Ready with the answer if
+    /// meanwhile, or the service keeps a try waiting, for which a copy may be the reason. Ready with the answer if
     /// it broke off: no try is to be blamed, nor waits any longer.
     pub(super) fn read_ahead(&self, cx: &mut Context<'_>) -> Poll<LocalReply> {
         let Exchange { listener, deadline, attempts, .. } = &*self.exchange;
@@ -211,7 +210,8 @@ where
         match self.readable() {
             Some(upload) if awaited => {
                 let read = upload.read_ahead(cx);
-                if self.phase == Phase::Waiting {
+                // A copy that is yet to be sent holds nothing up.
+                if self.phase == Phase::Waiting && self.exchange.mirrors().is_empty() {
                     upload.part_with_copies();
                 }
                 read.map(|error| LocalReply::failure(Failure::LocalReset, error.into(), *attempts > 1))

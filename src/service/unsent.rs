@@ -66,7 +66,7 @@ where
         return (RequestBody::new(body), None);
     }
     let (keeping, taps, end) = readers(exchange, body.size_hint().exact());
-    if !keeping && taps.is_empty() && end.is_none() && !exchange.tells_service_time() {
+    if !keeping && taps.is_empty() && end.is_none() && !exchange.tells_service_time() && exchange.judge().is_none() {
         return (RequestBody::new(body).sized(!exchange.length_removed), None);
     }
     shared(exchange, Upload::new(body, keeping, taps, end))

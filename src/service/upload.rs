@@ -15,7 +15,7 @@ use self::both::{Both, Which};
 use self::state::{Reached, State};
 use super::body_error::BodyError;
 use super::completion::Unfinished;
-use super::mirror_body::Tap;
+use super::mirror_body::{BEHIND, PIECES, Tap};
 use super::upload_end::UploadEnd;
 use crate::error::BoxError;
 
@@ -24,8 +24,8 @@ mod state;
 
 /// How much of a body is kept for further tries (Envoy's `per_connection_buffer_limit_bytes`): 1 MiB.
 const KEPT: usize = 1024 * 1024;
-/// In how many pieces: each costs something beside its bytes.
-const PIECES: usize = 16 * 1024;
+/// What is read ahead fits into the copies that are yet to be sent.
+const _: () = assert!(KEPT <= BEHIND);
 
 /// The body of a request, shared by its tries.
 pub(super) struct Upload<B> {
@@ -69,6 +69,7 @@ where
         let state = State {
             source: Some(Box::pin(body)),
             left: length,
+            told: false,
             generation: 0,
             reading: None,
             both: None,

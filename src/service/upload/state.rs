@@ -23,6 +23,9 @@ pub(super) struct State<B> {
     pub(super) source: Option<Pin<Box<B>>>,
     /// How much of the length that it announced.
     pub(super) left: Option<u64>,
+    /// Whether it said with its last piece that this was the last. Of one that did not, whoever sends it has to come to the
+    /// end, too: what is shorter than was announced breaks off only there.
+    pub(super) told: bool,
     /// Which reader may read.
     pub(super) generation: u32,
     /// Who waits with that reader: the source wakes only who asked it last.
@@ -53,7 +56,8 @@ pub(super) struct Reached {
     /// The next of the kept chunks to read.
     pub(super) position: usize,
     pub(super) delivered: u64,
-    pub(super) trailers_read: bool,
+    /// Whether it came to the end by itself, and so to the trailers.
+    pub(super) end_read: bool,
     /// Whether that was all.
     pub(super) ended: bool,
 }
@@ -143,6 +147,7 @@ where
                     self.note_end(end);
                 }
                 if self.source.as_ref().is_some_and(|source| source.is_end_stream()) {
+                    self.told = true;
                     self.finish(end);
                 }
                 Poll::Ready(Some(Ok(chunk)))
@@ -170,7 +175,7 @@ where
     fn finish(&mut self, end: Option<&UploadEnd>) {
         self.source = None;
         for tap in self.taps.drain(..) {
-            tap.finish(self.trailers.clone());
+            tap.finish(self.trailers.clone(), self.told);
         }
         self.note_end(end);
     }
@@ -183,12 +188,9 @@ where
         }
     }
 
-    /// Whether nothing follows what was reached.
+    /// Whether nothing follows what was reached, not even the end by itself.
     pub(super) fn is_read(&self, reached: &Reached) -> bool {
-        self.source.is_none()
-            && !self.failed
-            && reached.position >= self.kept.len()
-            && (self.trailers.is_none() || reached.trailers_read)
+        self.source.is_none() && !self.failed && reached.position >= self.kept.len() && (self.told || reached.end_read)
     }
 
     /// The next frame for the reader that may read.
@@ -216,8 +218,8 @@ where
             }
             Some(Err(error)) => Poll::Ready(Some(Err(error))),
             None => {
-                let trailers = self.trailers.clone().filter(|_| !reached.trailers_read);
-                reached.trailers_read = true;
+                let trailers = self.trailers.clone().filter(|_| !reached.end_read);
+                reached.end_read = true;
                 Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
             }
         }

@@ -5,7 +5,7 @@ use std::io;
 use std::pin::Pin;
 
 use http::{HeaderMap, HeaderValue};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use tokio::sync::mpsc;
 
 use super::super::mirror_body::{self, MirrorLoad};
@@ -62,6 +62,32 @@ async fn a_body_that_outgrows_the_buffer_is_sent_once_and_whole() {
     assert!(!upload.is_whole());
     assert_eq!(body.collect().await.unwrap().to_bytes().len(), 5);
     assert_eq!(upload.lock().kept.len(), 0);
+}
+
+#[tokio::test]
+async fn an_end_that_comes_by_itself_is_one_for_every_reader() {
+    let load = Arc::new(MirrorLoad::new(1, KEPT));
+    let cx = &mut Context::from_waker(Waker::noop());
+    for said in [false, true] {
+        let body = || match said {
+            true => Full::from("four").map_err(|never| match never {}).boxed_unsync(),
+            false => listed([data(4)]).boxed_unsync(),
+        };
+        let (tap, copy) = mirror_body::copy(&load);
+        let upload = Upload::new(body(), true, vec![tap], Some(Arc::default()));
+        let mut readers = vec![RequestBody::shared(upload.read()), RequestBody::mirror(copy)];
+        assert!(upload.read_ahead(cx).is_pending());
+        readers.push(RequestBody::shared(upload.read_beside().unwrap()));
+        for mut reader in readers {
+            assert_eq!(reader.frame().await.unwrap().unwrap().into_data().unwrap().len(), 4);
+            assert_eq!(reader.is_end_stream(), said, "{reader:?}");
+            assert!(reader.frame().await.is_none() && reader.is_end_stream());
+        }
+        upload.begin_again().unwrap();
+        let mut again = RequestBody::shared(upload.read());
+        again.frame().await.unwrap().unwrap();
+        assert_eq!(again.is_end_stream(), said);
+    }
 }
 
 #[tokio::test]
