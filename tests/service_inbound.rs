@@ -204,3 +204,27 @@ async fn a_gateway_that_the_application_stands_for_is_there() {
     assert!(!report.fails_check(), "{report}");
     assert!(mesh.report().problems().len() == report.problems().len());
 }
+
+#[tokio::test]
+async fn what_a_client_of_the_application_was_told_is_not_told_of_its_own_caller() {
+    let mesh = shop::published(RULES);
+    let empty = || Full::<Bytes>::default();
+    let nobody = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let client = MeshRouter::new(&mesh).layer(nobody);
+    let called = Request::get("http://other.test/").body(empty()).unwrap();
+    let called = client.clone().oneshot(called).await.unwrap();
+    assert!(called.extensions().get::<RouteInfo>().is_some());
+    // It hands on what it is answered.
+    let app = service_fn(move |_: Request<RequestBody<Full<Bytes>>>| {
+        client.clone().oneshot(Request::get("http://other.test/").body(Full::default()).unwrap())
+    });
+    let app = MeshRouter::inbound(&mesh, "web/front").layer(app);
+    for (uri, rule) in [("http://elsewhere.test/", None), ("http://shop.test/api", Some("api"))] {
+        let response = app.clone().oneshot(Request::get(uri).body(empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 299);
+        let info = response.extensions().get::<RouteInfo>();
+        assert_eq!(info.map(|info| info.route_name()), rule.map(Some), "{uri}");
+    }
+}

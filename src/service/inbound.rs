@@ -31,6 +31,7 @@ use super::mirror::{Copies, Sender};
 use super::mirror_body::{MirrorBody, MirrorLoad};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
+use super::route_info::RouteInfo;
 use super::router::Routing;
 use super::unsent::first_body;
 use crate::error::BoxError;
@@ -282,7 +283,9 @@ where
                 None => Poll::Pending,
             },
             StateProject::PassThrough { call, record } => {
-                let response = ready!(call.poll(cx))?;
+                let mut response = ready!(call.poll(cx))?;
+                // The application may hand on what a client of its own was answered: that was another request.
+                response.extensions_mut().remove::<RouteInfo>();
                 let Some(record) = record.take() else { return Poll::Pending };
                 Poll::Ready(Ok(passed(response, record)))
             }

@@ -83,6 +83,13 @@ impl<B> ResponseBody<B> {
     }
 }
 
+/// An empty one, for an answer that no upstream gave: tonic's interceptors make such.
+impl<B> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self { kind: Kind::Over, completion: None }
+    }
+}
+
 impl<B: Body> ResponseBody<B> {
     /// The body of an upstream, whose end ends `completion`.
     pub(super) fn upstream(body: B, completion: Completion, deadline: Option<ResponseDeadline>) -> Self {

@@ -9,6 +9,7 @@ use mesh_router::{Mesh, MeshRouter, Transport};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tower::Layer;
 
@@ -108,6 +109,23 @@ async fn calls_of_all_four_kinds_go_through() {
     assert_eq!(many.into_iter().map(|words| words.unwrap().text).collect::<Vec<_>>(), ["a", "b", "c"]);
     let all = client.all(tokio_stream::iter(["d", "e"].map(words))).await.unwrap();
     assert_eq!(all.into_inner().text, "d e");
+}
+
+#[tokio::test]
+async fn an_interceptor_adds_to_calls_and_refuses_them() {
+    let server = Server::well();
+    let mesh = mesh_of("GRPC", &[serve(EchoServer::new(server.clone())).await], "", "");
+    let started = |refused: bool| {
+        let intercept = move |mut call: Request<()>| {
+            call.metadata_mut().insert("x-from", "here".parse().unwrap());
+            if refused { Err(Status::unauthenticated("who?")) } else { Ok(call) }
+        };
+        let service = InterceptedService::new(MeshRouter::new(&mesh).layer(Transport::new()), intercept);
+        EchoClient::with_origin(service, "http://shop.test".parse().unwrap())
+    };
+    assert_eq!(started(false).once(words("headers")).await.unwrap().into_inner().text, "here");
+    assert_eq!(started(true).once(words("headers")).await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(server.asked(), 1);
 }
 
 #[tokio::test]
