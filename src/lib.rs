@@ -78,7 +78,7 @@
 //!    allow, it goes round again after a pause, with the body that was kept.
 //! 7. Response headers. Every failure on a matched route is Envoy's response (status, body, flag) with a
 //!    [`RouteInfo`](service::RouteInfo) in its extensions that says why. `Err` comes out only where no rule matched,
-//!    and where an application asks for it ([`ErrorMode`](service::ErrorMode)).
+//!    from `poll_ready`, and where an application asks for it ([`ErrorMode`](service::ErrorMode)).
 //!    The request counts on its endpoint until its response body has ended, in whichever way.
 //!
 //! The first try runs in the response future without a box; only what waits (a further try, a pause, a copied body)
@@ -122,6 +122,7 @@
 //! | `discover` | [`mesh`]: endpoints from a `tower::discover::Discover`; `EndpointsHandle::follow` |
 //! | `gateway` | [`gateway`]: listeners; switches `client`, `file`, `metrics` and `tls` on |
 //! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |
+//! | `hyper-util-client` | the errors of hyper-util's client say whether it came to a connection; switches `client` on |
 //! | `full` | all of them but `dns`, whose resolver is large |
 
 mod compile;

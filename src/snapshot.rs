@@ -331,7 +331,12 @@ impl Snapshot {
         }
     }
 
-    /// What happens to a request from `origin`. A listener that is gone answers as a host that is unknown.
+    /// What the http rules do with a request from `origin`. A listener that is gone answers as a host that is unknown.
+    ///
+    /// A [`MeshRouter`](crate::service::MeshRouter) does not ask them about `https` and `CONNECT` requests of the
+    /// application itself ([`Origin::Mesh`]), unless
+    /// [`with_https_routed`](crate::service::MeshRouter::with_https_routed) says so: these pass through, or go where `tls`
+    /// rules say. This tells what the rules would do if they saw them.
     pub fn resolve(&self, origin: &Origin, request: &RequestView<'_>) -> Resolution {
         self.resolve_traced(origin, request, &mut ())
     }
@@ -344,7 +349,8 @@ impl Snapshot {
         }
     }
 
-    /// Why a request goes where it goes: every rule up to the one that matched, with the predicate that failed.
+    /// Why a request goes where it goes: every rule up to the one that matched, with the predicate that failed. Of `https`
+    /// it says what [`Self::resolve`] does.
     pub fn explain(&self, origin: &Origin, request: &RequestView<'_>) -> Explanation {
         let mut explanation = Explanation::default();
         self.resolve_traced(origin, request, &mut explanation);

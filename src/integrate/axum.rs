@@ -37,9 +37,24 @@
 //! # What you get
 //!
 //! Matches, redirects, direct responses, faults, CORS, rewrites, header rules and the timeout of the rule, in front of
-//! every handler. A handler reads the rule from the request's extensions (`Extension<RouteInfo>`), and how long its
-//! caller waits ([`DeadlineBudget`](crate::service::DeadlineBudget)), which it can hand on to what it calls. Errors are
-//! the application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the same way.
+//! every handler. A handler reads the rule from the request's extensions
+//! ([`RouteInfo`](crate::service::RouteInfo)), and how long its caller waits
+//! ([`DeadlineBudget`](crate::service::DeadlineBudget)), which it can hand on to what it calls:
+//!
+//! ```
+//! use axum::Extension;
+//! use mesh_router::service::{DeadlineBudget, RouteInfo};
+//!
+//! /// `Option`, because axum answers 500 where one is missing: no rule took the request, or nobody said how long.
+//! async fn hello(info: Option<Extension<RouteInfo>>, budget: Option<Extension<DeadlineBudget>>) -> String {
+//!     let rule = info.as_ref().and_then(|info| info.route_name()).unwrap_or("none");
+//!     format!("rule {rule}, {:?} left", budget.map(|budget| budget.left()))
+//! }
+//! # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(hello));
+//! ```
+//!
+//! Errors are the application's own, so `Infallible` stays what it is. hyper's and tonic's servers are wrapped in the
+//! same way.
 //!
 //! # What is not honored, and why
 //!

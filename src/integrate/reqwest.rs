@@ -61,7 +61,8 @@
 //!
 //! The [table](crate::integrate#what-only-our-own-transport-honors) of what needs the connection; and in the
 //! middleware mirrors, because the chain that it runs in ends with its request. Requests to `https` URIs pass through,
-//! as in a sidecar.
+//! as in a sidecar. A request goes by the host of its URL: where a rule takes it, a `host` header that names another is
+//! replaced.
 
 mod middleware;
 

@@ -33,6 +33,9 @@ use super::deadline::{LONGEST, asked_timeout};
 /// [`InboundRouter`](super::InboundRouter) puts it into the extensions of what it lets through to the application, from
 /// what the caller said and the rule allows; passing it on is up to the application. A request whose budget is spent
 /// is not sent: it is answered with 504.
+///
+/// For requests that no http rule forwards it does nothing: for hosts that no resource names, and for `https`, which
+/// goes through [unseen](super#differences-from-envoy).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DeadlineBudget {
     deadline: Instant,

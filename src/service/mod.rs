@@ -19,9 +19,9 @@
 //!
 //! # Errors
 //!
-//! Verdicts are responses. `Err` comes out where no rule took the request, untouched, and from bodies, as
-//! [`BodyError`]; the error behind a response is its [`RouteInfo::cause`]. By [`ErrorMode::Return`] failures come out
-//! as [`MeshError`] instead.
+//! Verdicts are responses. `Err` comes out where no rule took the request, untouched, from `poll_ready`, which is the
+//! inner service's and knows of no request yet, and from bodies, as [`BodyError`]; the error behind a response is its
+//! [`RouteInfo::cause`]. By [`ErrorMode::Return`] failures come out as [`MeshError`] instead.
 //!
 //! # Differences from Envoy
 //!

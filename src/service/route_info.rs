@@ -24,9 +24,10 @@ use crate::upstream::{Cluster, ClusterKey, Endpoint};
 
 /// What was decided about a request and what came of it.
 ///
-/// It stands in the extensions of every response but those of requests that were passed through. It is made of
-/// reference counts: nothing is formatted until it is asked for. Its `Display` is one line: flags, details, the rule with
-/// its place, the cluster, the endpoint, and the number of tries.
+/// It stands in the extensions of every response but those of requests that were passed through; where another
+/// [`MeshRouter`](super::MeshRouter) below took such a request, its own stays. It is made of reference counts: nothing is
+/// formatted until it is asked for. Its `Display` is one line: flags, details, the rule with its place, the cluster, the
+/// endpoint, and the number of tries.
 #[derive(Clone)]
 pub struct RouteInfo {
     pub(super) route: Option<Arc<Route>>,
@@ -135,7 +136,9 @@ impl RouteInfo {
         }
     }
 
-    /// How many tries were sent: 0 if the request was answered here.
+    /// How many tries were begun: 0 if the request was answered before the first. One of which nothing was sent counts too:
+    /// one that had no connection, that a limit refused when it was to get one, or that was
+    /// [aborted by itself](super::MeshRouter::with_faults_per_try).
     pub fn attempts(&self) -> u32 {
         self.attempts
     }
