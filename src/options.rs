@@ -113,7 +113,8 @@ pub struct MeshOptions {
     /// How long after a look-up without an answer a name is looked up again (`dnsRefreshRate`): 60 s. Answers without a
     /// TTL, which hold for 5 s, hold no longer either.
     pub dns_refresh_rate: Duration,
-    /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`].
+    /// Which addresses of a name are taken: [`DnsLookupFamily::V4Preferred`]. Of one that is looked up when it is dialed
+    /// (`resolution: NONE` and `DYNAMIC_DNS`, hosts that no rule takes) all are tried, in the system's order.
     pub dns_lookup_family: DnsLookupFamily,
     /// What is tried again where no rule says anything: `None`, which is Istio's built-in policy, two more tries for
     /// failed connections, refused streams and gRPC's `unavailable` and `cancelled`.

@@ -35,7 +35,8 @@ pub enum Origin {
     Mesh,
     /// A listener of a gateway.
     Listener(Arc<ListenerOrigin>),
-    /// The clients of this application, which stands for a gateway.
+    /// The clients of this application, which stands for a gateway. One for which nobody called
+    /// [`MeshRouter::inbound`](crate::MeshRouter::inbound) has no rules, and its requests get 404.
     Gateway(Arc<GatewayOrigin>),
 }
 
