@@ -105,8 +105,10 @@ impl Control {
         }
         let stays = |address: &Address, bind: &Bind| wanted.get(address).is_some_and(|wanted| wanted.bind == *bind);
         let opens: BTreeSet<_> = wanted.keys().filter(|address| !self.open.contains_key(address)).cloned().collect();
-        // What an address beside it takes over goes on until that is open.
-        let moves = |address: &Address| opens.iter().any(|opens| opens.shares_port_with(address));
+        // What an address beside it takes over goes on until that is open, unless it is to be opened anew itself.
+        let moves = |address: &Address| {
+            !wanted.contains_key(address) && opens.iter().any(|opens| opens.shares_port_with(address))
+        };
         self.close_unless(|address, bind| stays(address, bind) || moves(address)).await;
         failures.extend(self.open_all(&wanted));
         self.close_unless(stays).await;
@@ -198,33 +200,44 @@ mod tests {
     use super::*;
     use crate::config::Config;
 
-    /// What a worker is told when the server of a port goes from one address to another, or to another port.
-    async fn told(port: u16, moves: [(&str, u16); 2]) -> Vec<String> {
+    /// What a worker is told when servers go from some addresses and ports to others. Ports 1 and 2 are `port`.
+    async fn told(port: u16, moves: [&[(&str, u16)]; 2]) -> Vec<String> {
         let (worker, mut commands) = mpsc::unbounded_channel();
         let mesh = Mesh::new();
         let configs = Arc::new(Configs::new(None));
-        let mut control = Control::new(vec![worker], configs, mesh.clone(), BTreeMap::new());
+        let ports = BTreeMap::from([(1, port), (2, port)]);
+        let mut control = Control::new(vec![worker], configs, mesh.clone(), ports);
         let listens = tokio::spawn(async move {
-            let mut told = Vec::new();
+            // A socket that was handed over stays open until it is closed.
+            let (mut told, mut open) = (Vec::new(), BTreeMap::new());
             while let Some(command) = commands.recv().await {
-                // A socket that was handed over stays open until it is closed.
-                told.push(match command {
-                    Command::Listen(address, bound, _) => (format!("listen {address}"), Some(bound)),
-                    Command::Close(address, closed) => {
-                        let _ = closed.send(());
-                        (format!("close {address}"), None)
+                let command = match command {
+                    Command::Listen(address, bound, _) => {
+                        open.insert(address.clone(), bound);
+                        format!("listen {address}")
                     }
-                    Command::Drain(_, _) => ("drain".to_owned(), None),
-                });
+                    Command::Close(address, closed) => {
+                        open.remove(&address);
+                        let _ = closed.send(());
+                        format!("close {address}")
+                    }
+                    Command::Drain(_, _) => "drain".to_owned(),
+                };
+                told.push(command.replace(&format!(":{port}"), ""));
             }
-            told.into_iter().map(|(command, _)| command.replace(&format!(":{port}"), "")).collect()
+            told
         });
-        for (bind, port) in moves {
+        for servers in moves {
+            let server = |(number, (bind, port)): (usize, &(&str, u16))| {
+                format!(
+                    "  - {{port: {{number: {port}, name: web{number}, protocol: HTTP}}, bind: {bind}, hosts: ['*']}}\n"
+                )
+            };
+            let servers: String = servers.iter().enumerate().map(server).collect();
             let gateway = format!(
-                "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec: {{servers: [{{\
-                 port: {{number: {port}, name: web, protocol: HTTP}}, bind: {bind}, hosts: ['*']}}]}}\n"
+                "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: gw}}\nspec:\n  servers:\n{servers}"
             );
-            mesh.apply(Config::from_yaml(&gateway, "it.yaml").unwrap()).unwrap();
+            assert!(!mesh.apply(Config::from_yaml(&gateway, "it.yaml").unwrap()).unwrap().fails_check());
             assert!(control.follow().await.is_empty());
         }
         drop(control);
@@ -235,11 +248,18 @@ mod tests {
     async fn a_port_that_moves_to_another_address_is_open_throughout() {
         let port = std::net::TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port();
         let here = ["listen 127.0.0.9", "listen 127.0.0.10", "close 127.0.0.9"];
-        assert_eq!(told(port, [("127.0.0.9", port), ("127.0.0.10", port)]).await, here);
+        assert_eq!(told(port, [&[("127.0.0.9", port)], &[("127.0.0.10", port)]]).await, here);
         let wide = ["listen 127.0.0.9", "listen 0.0.0.0", "close 127.0.0.9"];
-        assert_eq!(told(port, [("127.0.0.9", port), ("0.0.0.0", port)]).await, wide);
+        assert_eq!(told(port, [&[("127.0.0.9", port)], &[("0.0.0.0", port)]]).await, wide);
         let other = std::net::TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port();
-        let elsewhere = told(port, [("127.0.0.9", port), ("127.0.0.9", other)]).await;
+        let elsewhere = told(port, [&[("127.0.0.9", port)], &[("127.0.0.9", other)]]).await;
         assert_eq!(elsewhere[1], "close 127.0.0.9", "{elsewhere:?}");
+    }
+
+    #[tokio::test]
+    async fn an_address_that_another_port_takes_over_is_opened_anew() {
+        let port = std::net::TcpListener::bind("127.0.0.9:0").unwrap().local_addr().unwrap().port();
+        let told = told(port, [&[("127.0.0.9", 1)], &[("127.0.0.9", 2), ("127.0.0.10", 2)]]).await;
+        assert_eq!(told, ["listen 127.0.0.9", "close 127.0.0.9", "listen 127.0.0.9", "listen 127.0.0.10"]);
     }
 }
