@@ -61,7 +61,11 @@ async fn start(endpoint: u16, yaml: &str) -> (Server, u16) {
 
 /// The head of the answer to a request with this line, on a connection that lives on.
 async fn ask(client: &mut TcpStream, line: &str) -> String {
-    client.write_all(format!("GET / HTTP/1.1\r\nHost: a.test\r\n{line}\r\n\r\n").as_bytes()).await.unwrap();
+    ask_at(client, "/", line).await
+}
+
+async fn ask_at(client: &mut TcpStream, target: &str, line: &str) -> String {
+    client.write_all(format!("GET {target} HTTP/1.1\r\nHost: a.test\r\n{line}\r\n\r\n").as_bytes()).await.unwrap();
     let head = read_head(client).await;
     client.read_exact(&mut [0; 2]).await.unwrap();
     head
@@ -103,7 +107,7 @@ spec:
     assert_ne!(cookies[0], cookies[2], "of another connection");
 }
 
-/// HTTP/2 says the scheme itself, and a trusted proxy changes that for nobody: rules and header values see the same.
+/// HTTP/2 and a whole URL say the scheme themselves, and a trusted proxy changes that for nobody: rules and header values see the same.
 #[tokio::test]
 async fn a_scheme_that_is_said_is_the_scheme() {
     let (endpoint, _heads) = endpoint().await;
@@ -126,6 +130,11 @@ spec:
     let mut stream = connect().await;
     for (said, told) in [("https", "https https"), ("HTTPS", "https https"), ("http", "http http")] {
         assert_eq!(value(&ask(&mut stream, &format!("X-Forwarded-Proto: {said}")).await, "x-told"), told);
+    }
+    for target in ["https://a.test/", "http://a.test/"] {
+        let scheme = target.split(':').next().unwrap();
+        let answer = ask_at(&mut stream, target, "X-Forwarded-Proto: http").await;
+        assert_eq!(value(&answer, "x-told"), format!("{scheme} {scheme}"), "{answer}");
     }
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(connect().await)).await.unwrap();
     tokio::spawn(connection);

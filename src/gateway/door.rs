@@ -54,9 +54,9 @@ impl Protocol {
     }
 }
 
-/// Whether a request may pass, which has come with this flaw, before anything is changed. `tls`: nobody could read it
-/// on its way.
-pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, tls: bool) -> Result<Admitted, Refused> {
+/// Whether a request may pass, which has come with this flaw, before anything is changed; a target of `https` only if it
+/// [may be one](super::session::Session::may_be_https).
+pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, may_be_https: bool) -> Result<Admitted, Refused> {
     let headers = request.headers();
     let http1 = request.version() < Version::HTTP_2;
     if http1 && !is_known(request.method()) {
@@ -69,7 +69,7 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, tls: bool) -> R
         return Err(flaw.into());
     }
     if http1 {
-        target::check(request, tls)?;
+        target::check(request, may_be_https)?;
     }
     // Heads of HTTP/1.1 are weighed as they come; for HTTP/2 the number is not bounded.
     if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {

@@ -61,7 +61,8 @@ where
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let number = self.session.number();
         let version = request.version();
-        let admitted = match door::admit(&request, self.session.flaw_of(number), self.session.tls) {
+        let session = &self.session;
+        let admitted = match door::admit(&request, session.flaw_of(number), session.may_be_https()) {
             Ok(admitted) => admitted,
             Err(refused) => return ExchangeFuture::Refused { refusal: Some(refused.answer(&request)), version },
         };

@@ -73,6 +73,11 @@ impl Session {
         self
     }
 
+    /// Whether a target may be of `https`: nobody can read it on its way, or there is a proxy before us to ask about that.
+    pub(super) fn may_be_https(&self) -> bool {
+        self.tls || self.trusted > 0
+    }
+
     /// Whether its listener is for gRPC-Web.
     pub(super) fn translating(self, grpc_web: bool) -> Self {
         Self { grpc_web, ..self }

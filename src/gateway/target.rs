@@ -11,8 +11,9 @@ fn is_ascii(uri: &Uri) -> bool {
     uri.path_and_query().is_none_or(|path| path.as_str().is_ascii())
 }
 
-/// Where a request of HTTP/1.1 leads: a path, a URL of HTTP, or, for `CONNECT` alone, a host and its port.
-pub(super) fn check<B>(request: &Request<B>, tls: bool) -> Result<(), Refused> {
+/// Where a request of HTTP/1.1 leads: a path, a URL of HTTP, whose scheme may have to be that of the connection, or, for
+/// `CONNECT` alone, a host and its port.
+pub(super) fn check<B>(request: &Request<B>, may_be_https: bool) -> Result<(), Refused> {
     let uri = request.uri();
     let Some(authority) = uri.authority() else {
         let sound = is_ascii(uri) && request.method() != Method::CONNECT;
@@ -35,7 +36,7 @@ pub(super) fn check<B>(request: &Request<B>, tls: bool) -> Result<(), Refused> {
     };
     if !sound {
         Err(Refused::BY_CODEC)
-    } else if !tls && uri.scheme() == Some(&Scheme::HTTPS) {
+    } else if !may_be_https && uri.scheme() == Some(&Scheme::HTTPS) {
         Err(Refused(StatusCode::FORBIDDEN, "Forbidden"))
     } else {
         Ok(())
