@@ -6,9 +6,9 @@
 mod shop;
 
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -226,6 +226,30 @@ async fn read_with_its_copy(mesh: &Mesh, router: MeshRouter, ready_after: u64) -
     sleep(seconds(1)).await;
     shop::nothing_is_left(mesh);
     std::mem::take(&mut *kept.lock().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_not_late_while_the_service_is_called() {
+    let mesh = shop::at_gateway(
+        "mirror: {host: shop.test}\nretries: {attempts: 0}\n\
+                                 fault: {delay: {fixedDelay: 5s, percentage: {value: 100}}}",
+    );
+    let kept: Arc<Mutex<Vec<_>>> = Arc::default();
+    let all = kept.clone();
+    // It reads all that there is before it has returned.
+    let reads = service_fn(move |request: Sent| {
+        let read = pin!(read_all(request.into_body())).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(read) = read else { panic!("all of it is there") };
+        all.lock().unwrap().push(read);
+        std::future::ready(Ok::<_, BoxError>(answer(200)))
+    });
+    let part = || Ok(Frame::data(Bytes::from(vec![7; LARGE])));
+    let body = StreamBody::new(tokio_stream::iter([part(), part(), part()])).boxed_unsync();
+    let request = Request::put("http://shop.test/").body(body).unwrap();
+    let answered = MeshRouter::new(&mesh).with_origin(shop::listener()).layer(reads).oneshot(request).await.unwrap();
+    assert_eq!(answered.status(), 200);
+    sleep(seconds(1)).await;
+    assert_eq!(*kept.lock().unwrap(), [WHOLE, WHOLE]);
 }
 
 const MIRRORED: &str = "mirror: {host: shop.test}\nretries: {attempts: 0}";

@@ -231,6 +231,7 @@ impl Exchange {
         let admission = Admission::of(cluster.limits(), timed, self.waits)
             .ok_or_else(|| LocalReply::overflow(self.attempts > 0))?;
         self.attempts += 1;
+        self.begin_copies();
         if self.attempts > 1 {
             self.announce(head, self.attempts);
         }

@@ -74,6 +74,11 @@ impl Exchange {
         pairs.collect()
     }
 
+    /// The first try is made, and the copies that are due go with it: the service may read on before they are sent.
+    pub(super) fn begin_copies(&self) {
+        self.mirrors().iter().filter_map(|target| target.body.as_ref()).for_each(MirrorBody::begin);
+    }
+
     /// Has the copies sent that are due, once.
     pub(super) fn send_mirrors(&mut self, send: impl Fn(&SavedHead, &Self, MirrorTarget)) {
         let Some(extras) = &mut self.extras else { return };

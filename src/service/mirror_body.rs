@@ -235,9 +235,14 @@ pub struct MirrorBody {
 }
 
 impl MirrorBody {
-    /// It is sent, and may fall behind from now on. What becomes of it, for who sends it.
-    pub(super) fn sent(&self) -> CopyFate {
+    /// The request that it copies is sent, and so is it: it may fall behind from now on.
+    pub(super) fn begin(&self) {
         self.queue.lock().behind.get_or_insert_default();
+    }
+
+    /// It is sent. What becomes of it, for who sends it.
+    pub(super) fn sent(&self) -> CopyFate {
+        self.begin();
         CopyFate { queue: Arc::clone(&self.queue) }
     }
 }
