@@ -110,7 +110,7 @@
 //!
 //! # Features
 //!
-//! They add and never alter.
+//! They add and never alter, but for `hyper-util-client`, by which failures of that client are told from others.
 //!
 //! | feature | what it adds |
 //! |---|---|
