@@ -258,6 +258,41 @@ fn a_client_that_goes_away_is_told_from_an_application_that_reads_no_further() {
     assert_eq!(flags(false, Then::Nothing, 1), "-");
 }
 
+const NAMED: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: book}
+spec: {clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: shop}
+spec:
+  hosts: [api.test, odd.name.svc.example]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1}]
+";
+
+#[test]
+fn a_service_is_counted_by_its_own_name_and_namespace() {
+    for (host, expected) in [
+        ("reviews.book", ["reviews.book.svc.cluster.local", "reviews", "book", "latest"]),
+        ("api.test", ["api.test", "api.test", "shop", "latest"]),
+        ("odd.name.svc.example", ["odd.name.svc.example", "odd.name.svc.example", "shop", "latest"]),
+        ("else.test", ["unknown", "PassthroughCluster", "unknown", "latest"]),
+    ] {
+        let line = counted(async {
+            let mesh = shop::published(NAMED);
+            let answers = async |_: Request<RequestBody<Body>>| Ok::<_, Infallible>(Response::new(empty()));
+            let get = Request::get(format!("http://{host}/")).body(empty()).unwrap();
+            MeshRouter::new(&mesh).layer(service_fn(answers)).oneshot(get).await.unwrap();
+        });
+        let names = ["service", "service_name", "service_namespace", "canonical_revision"];
+        assert_eq!(names.map(|name| label(&line, &format!("destination_{name}"))), expected);
+    }
+}
+
 fn call(host: &str) -> Request<Body> {
     Request::post(format!("http://{host}/")).header("content-type", "application/grpc").body(empty()).unwrap()
 }

@@ -294,7 +294,7 @@ impl<'a> Clusters<'a> {
         let Found { endpoints, named } = found;
         let cluster = self.registry.cluster(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
-        let metrics = ClusterMetrics::new(&key).with_source(self.workload);
+        let metrics = ClusterMetrics::new(&key, service.called(), &service.namespace).with_source(self.workload);
         let generation = cluster.generation();
         self.entries.push(ClusterEntry { cluster, metrics, named, given, generation });
         self.by_key.insert(key, index);

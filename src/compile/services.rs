@@ -112,6 +112,14 @@ impl KnownService {
         &self.name
     }
 
+    /// What Istio calls it: one of Kubernetes as its resource, one of a ServiceEntry as its host.
+    pub(crate) fn called(&self) -> &str {
+        match self.registry {
+            ServiceRegistry::Kubernetes => &self.name,
+            ServiceRegistry::ServiceEntry => &self.host,
+        }
+    }
+
     /// The number of its only port; `None` if there are more, be they of UDP, or none.
     pub(crate) fn sole_port(&self) -> Option<u32> {
         self.sole_own_port().filter(|_| self.ports.len() == 1)

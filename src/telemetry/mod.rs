@@ -5,6 +5,9 @@
 //! and a common outcome, so that a request costs two additions; install the recorder before the first request: a cluster
 //! asks once whether there is one, and without one nothing is measured. A request is counted when its response body has
 //! ended, with the flag of what cut it off if that is how it ended. Labels that only a peer's proxy could tell are `unknown`.
+//! `destination_service_name` and `destination_service_namespace` are those of a Kubernetes Service; of a ServiceEntry they
+//! are its host and its own namespace. Requests without a cluster are for the name `PassthroughCluster`,
+//! `BlackHoleCluster` or `unknown`: no label is of what a client says.
 //! The gRPC status that nobody said is the one that its code stands for. Copies that a mirror gets are not counted.
 //!
 //! Without the feature the types stay, hold nothing and do nothing.
@@ -15,7 +18,7 @@
 //! use mesh_router::upstream::ClusterKey;
 //!
 //! let key = ClusterKey::new("reviews.default.svc.cluster.local", "v1", 9080);
-//! let metrics = ClusterMetrics::new(&key).with_source(&Workload::default());
+//! let metrics = ClusterMetrics::new(&key, "reviews", "default").with_source(&Workload::default());
 //! # let _ = metrics;
 //! ```
 

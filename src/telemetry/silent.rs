@@ -12,8 +12,9 @@ use crate::upstream::ClusterKey;
 pub struct ClusterMetrics {}
 
 impl ClusterMetrics {
-    /// The metrics of the cluster `key`, called by a workload that is not known.
-    pub fn new(_key: &ClusterKey) -> Self {
+    /// The metrics of the cluster `key` of a service that has this name in this namespace, called by a workload that is
+    /// not known.
+    pub fn new(_key: &ClusterKey, _name: &str, _namespace: &str) -> Self {
         Self {}
     }
 

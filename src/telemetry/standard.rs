@@ -15,6 +15,8 @@ use crate::outcome::grpc_status;
 use crate::upstream::ClusterKey;
 
 const UNKNOWN: &str = "unknown";
+/// The revision of what says none.
+const LATEST: &str = "latest";
 
 /// The statuses whose handles are kept, while no flag is set.
 const COMMON: [u16; 16] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 429, 500, 503, 504];
@@ -42,9 +44,9 @@ struct Handles {
 }
 
 impl ClusterMetrics {
-    /// The metrics of the cluster `key`, called by a workload that is not known.
-    pub fn new(key: &ClusterKey) -> Self {
-        let (name, namespace) = service_of(&key.host);
+    /// The metrics of the cluster `key` of a service that has this name in this namespace, called by a workload that is
+    /// not known.
+    pub fn new(key: &ClusterKey, name: &str, namespace: &str) -> Self {
         Self::made_of(source(&BTreeMap::new(), UNKNOWN), destination(&key.host, name, namespace))
     }
 
@@ -227,7 +229,7 @@ fn source(labels: &BTreeMap<String, String>, namespace: &str) -> Vec<Label> {
         ("source_app", app),
         ("source_version", of("version").unwrap_or(UNKNOWN)),
         ("source_canonical_service", canonical),
-        ("source_canonical_revision", revision.unwrap_or("latest")),
+        ("source_canonical_revision", revision.unwrap_or(LATEST)),
         ("source_cluster", UNKNOWN),
     ])
 }
@@ -241,7 +243,7 @@ fn destination(service: &str, name: &str, namespace: &str) -> Vec<Label> {
         ("destination_version", UNKNOWN),
         ("destination_service", service),
         ("destination_canonical_service", UNKNOWN),
-        ("destination_canonical_revision", UNKNOWN),
+        ("destination_canonical_revision", LATEST),
         ("destination_service_name", name),
         ("destination_service_namespace", namespace),
         ("destination_cluster", UNKNOWN),
@@ -251,15 +253,6 @@ fn destination(service: &str, name: &str, namespace: &str) -> Vec<Label> {
 
 fn own<const N: usize>(labels: [(&'static str, &str); N]) -> Vec<Label> {
     labels.into_iter().map(|(name, value)| Label::new(name, value.to_owned())).collect()
-}
-
-/// `name.namespace.svc.domain` -> name and namespace; any other host is its own name.
-fn service_of(host: &str) -> (&str, &str) {
-    let mut parts = host.splitn(4, '.');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(name), Some(namespace), Some("svc")) => (name, namespace),
-        _ => (host, UNKNOWN),
-    }
 }
 
 #[cfg(test)]
@@ -272,7 +265,7 @@ mod tests {
         let recorder = PrometheusBuilder::new().build_recorder();
         let key = ClusterKey::new("reviews.bookinfo.svc.cluster.local", "v1", 9080);
         metrics::with_local_recorder(&recorder, || {
-            requests(&ClusterMetrics::new(&key).with_source(&Workload::default()))
+            requests(&ClusterMetrics::new(&key, "reviews", "bookinfo").with_source(&Workload::default()))
         });
         let text = recorder.handle().render();
         text.lines().filter(|line| line.starts_with("istio_requests_total")).map(str::to_owned).collect()
@@ -325,9 +318,9 @@ mod tests {
 
     #[test]
     fn where_nobody_counts_nothing_is_held() {
-        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80));
+        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80), "a", "default");
         assert!(RequestRecord::new(&metrics, false).heard.is_none());
-        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80));
+        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80), "a", "default");
         let recorder = PrometheusBuilder::new().build_recorder();
         let heard = || RequestRecord::new(&metrics, false).heard.is_some();
         assert!(metrics::with_local_recorder(&recorder, heard));
@@ -363,19 +356,12 @@ mod tests {
 
     #[test]
     fn a_recorder_without_size_is_heard_and_asking_tells_it_nothing() {
-        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80));
+        let metrics = ClusterMetrics::new(&ClusterKey::new("a", "", 80), "a", "default");
         metrics::with_local_recorder(&Sizeless, || {
             let record = RequestRecord::new(&metrics, false);
             assert!(TOLD.with_borrow(Vec::is_empty));
             drop(record);
         });
         assert_eq!(TOLD.with_borrow(Vec::len), 1);
-    }
-
-    #[test]
-    fn only_hosts_of_kubernetes_name_their_namespace() {
-        assert_eq!(service_of("a.b.svc.cluster.local"), ("a", "b"));
-        assert_eq!(service_of("api.example.com"), ("api.example.com", UNKNOWN));
-        assert_eq!(service_of("a.b.svc"), ("a", "b"));
     }
 }
