@@ -24,6 +24,7 @@ use crate::mesh::Mesh;
 use crate::request::Origin;
 use crate::service::MeshRouter;
 use crate::source::{DnsSource, Resolving};
+use crate::telemetry::MeshMetrics;
 use crate::transport::{MeshCertificates, Transport};
 
 /// How a gateway is to run; see [`Server::builder`].
@@ -171,7 +172,9 @@ impl ServerBuilder {
                 let make = move |origin: Origin, entrance: Arc<Entrance>| {
                     router.clone().with_origin(origin).with_detour(entrance).layer(inner.clone())
                 };
-                worker::run(Serving { make, protocols, dice, trusted, mesh, transport, configs }, commands).await
+                let metrics = MeshMetrics::new(mesh.workload());
+                let serving = Serving { make, protocols, dice, trusted, mesh, transport, configs, metrics };
+                worker::run(serving, commands).await
             });
             drop(runtime);
             if let Some(done) = done {

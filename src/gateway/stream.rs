@@ -18,6 +18,7 @@ use crate::dice::Draws;
 use crate::outcome::{FailureError, Outcome};
 use crate::route::StreamRoute;
 use crate::snapshot::{Listener, Snapshot};
+use crate::telemetry::{ClusterMetrics, StreamRecord};
 use crate::transport::{Cut, Transport};
 use crate::upstream::{Choice, Cluster};
 
@@ -26,19 +27,22 @@ use crate::upstream::{Choice, Cluster};
 pub(super) struct Stream {
     route: Arc<StreamRoute>,
     cluster: Arc<Cluster>,
+    metrics: ClusterMetrics,
     /// The client and the address that it dialed.
     client: Option<(SocketAddr, SocketAddr)>,
     draws: Draws,
 }
 
 impl Stream {
-    /// A connection to `listener` of a client that began with `hello`, if with TLS. `None`: nothing is for it.
+    /// A connection to `listener` of a client that began with `hello`, if with TLS. `None`: nothing is for it, or its
+    /// cluster is not known, which is counted with `unknown`.
     pub(super) fn new(
         snapshot: &Snapshot,
         listener: &Listener,
         hello: Option<&Hello>,
         client: Option<(SocketAddr, SocketAddr)>,
         mut draws: Draws,
+        unknown: &ClusterMetrics,
     ) -> Option<Self> {
         let server_name = hello.and_then(|hello| hello.server_name.as_deref());
         let takes = |route: &&Arc<StreamRoute>| !route.sealed || hello.is_some_and(Hello::is_of_mesh);
@@ -47,11 +51,13 @@ impl Stream {
             return None;
         };
         let destination = &route.clusters.pick(draws.next_u64()).destination;
-        let Some(cluster) = destination.for_port(listener.port).and_then(|index| snapshot.cluster(index)) else {
+        let Some(entry) = destination.for_port(listener.port).and_then(|index| snapshot.entry(index)) else {
             tracing::debug!(rule = %route.origin.path, "closed: the destination is no known cluster (NC)");
+            StreamRecord::refused(unknown, "NC");
             return None;
         };
-        Some(Self { route: route.clone(), cluster: cluster.clone(), client, draws })
+        let (cluster, metrics) = (entry.cluster.clone(), entry.metrics.clone());
+        Some(Self { route: route.clone(), cluster, metrics, client, draws })
     }
 
     /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over, be it that of a
@@ -61,15 +67,20 @@ impl Stream {
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin,
     {
-        let Self { route, cluster, client, mut draws } = self;
+        let Self { route, cluster, metrics, client, mut draws } = self;
         let closed = |why: &str| tracing::debug!(cluster = %cluster.key, "closed: {why}");
+        let refused = |why: &str, flags| {
+            StreamRecord::refused(&metrics, flags);
+            tracing::debug!(cluster = %cluster.key, "closed: {why} ({flags})");
+        };
         let source = client.map(|(peer, _)| peer.ip().to_canonical());
         let hash = source.and_then(|source| route.hash.hash_connection(source));
         // Where its client connected to is this gateway, which is no endpoint.
         let choice = Choice { hash, ..Choice::default() };
-        let Some(picked) = cluster.pick(&mut draws, &choice) else { return closed("no healthy upstream (UH)") };
-        let Some(_place) = cluster.limits().connection(false) else { return closed("overflow (UO)") };
-        let Some(pending) = cluster.limits().pending() else { return closed("overflow (UO)") };
+        let Some(picked) = cluster.pick(&mut draws, &choice) else { return refused("no healthy upstream", "UH") };
+        let Some(_place) = cluster.limits().connection(false) else { return refused("overflow", "UO") };
+        // To Envoy this is an attempt that failed, and the last.
+        let Some(pending) = cluster.limits().pending() else { return refused("overflow", "URX") };
         let endpoint = picked.endpoint();
         // The host of the service is none of the bytes': as in Envoy, only the words of the cluster name the endpoint.
         let opened = transport.open(endpoint, None, client, route.tunnel.as_ref(), route.sealed);
@@ -77,14 +88,15 @@ impl Stream {
             Ok(upstream) => upstream,
             Err(error) => {
                 cluster.report(endpoint, Outcome::Failure(error.failure()));
-                return closed(&format!("{error}: {} (UF)", root(&error)));
+                return refused(&format!("{error}: {}", root(&error)), "UF,URX");
             }
         };
         drop(pending);
+        let record = StreamRecord::new(&metrics);
         // A connection that stands is all that can be said of bytes.
         cluster.report(endpoint, Outcome::Status(StatusCode::OK));
         tokio::select! {
-            ended = timed(io, upstream, route.idle_timeout, route.max_duration) => if let Err(error) = ended {
+            ended = timed(io, upstream, route.idle_timeout, route.max_duration, record) => if let Err(error) = ended {
                 closed(&error.to_string());
             },
             () = draining.expires() => closed("its listener is gone"),
@@ -101,15 +113,22 @@ fn root(error: &FailureError) -> String {
     root.to_string()
 }
 
-/// Copies both ways until both have ended, one is reset, nothing has moved for `idle`, or `longest` is over.
-async fn timed<A, B>(one: A, other: B, idle: Option<Duration>, longest: Option<Duration>) -> io::Result<()>
+/// Copies both ways until both have ended, one is reset, nothing has moved for `idle`, or `longest` is over. `record` is
+/// told what moves at `one`.
+async fn timed<A, B>(
+    one: A,
+    other: B,
+    idle: Option<Duration>,
+    longest: Option<Duration>,
+    record: StreamRecord,
+) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Cut + Unpin,
     B: AsyncRead + AsyncWrite + Cut + Unpin,
 {
     let clock = Arc::new(Clock { started: Instant::now(), moved: AtomicU64::new(0) });
-    let mut one = Watched { io: one, clock: clock.clone() };
-    let mut other = Watched { io: other, clock: clock.clone() };
+    let mut one = Watched { io: one, clock: clock.clone(), record };
+    let mut other = Watched { io: other, clock: clock.clone(), record: StreamRecord::default() };
     let over = async {
         match longest {
             Some(longest) => tokio::time::sleep_until(clock.started + longest).await,
@@ -156,11 +175,20 @@ impl Clock {
     }
 }
 
-/// A connection that tells the clock of every byte.
+/// A connection that tells the clock of every byte, and who counts them.
 #[derive(Debug)]
 struct Watched<IO> {
     io: IO,
     clock: Arc<Clock>,
+    record: StreamRecord,
+}
+
+impl<IO> Watched<IO> {
+    fn wrote(&self, bytes: usize) -> Poll<io::Result<usize>> {
+        self.clock.tick();
+        self.record.sent(bytes);
+        Poll::Ready(Ok(bytes))
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
@@ -171,8 +199,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
             read => read?,
         }
-        if buf.filled().len() > before {
+        let read = buf.filled().len() - before;
+        if read > 0 {
             self.clock.tick();
+            self.record.received(read);
         }
         Poll::Ready(Ok(()))
     }
@@ -181,8 +211,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
-        self.clock.tick();
-        Poll::Ready(Ok(written))
+        self.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -191,8 +220,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
-        self.clock.tick();
-        Poll::Ready(Ok(written))
+        self.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -210,6 +238,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 
 #[cfg(test)]
 mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -217,6 +246,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::mesh::Mesh;
+    use crate::telemetry::MeshMetrics;
 
     impl Cut for DuplexStream {
         fn cut(&self) {}
@@ -239,7 +269,7 @@ mod tests {
         longest: Option<Duration>,
     ) -> (tokio::io::DuplexStream, tokio::io::DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
         let ((client, near), (far, server)) = (duplex(64), duplex(64));
-        (client, server, tokio::spawn(timed(near, far, idle, longest)))
+        (client, server, tokio::spawn(timed(near, far, idle, longest, StreamRecord::default())))
     }
 
     #[tokio::test]
@@ -262,7 +292,7 @@ mod tests {
         let unsaid = io::ErrorKind::UnexpectedEof.into();
         let client = tokio_test::io::Builder::new().read(b"ping").read_error(unsaid).write(b"pong").build();
         let (far, mut server) = duplex(64);
-        let passing = tokio::spawn(timed(client, far, None, None));
+        let passing = tokio::spawn(timed(client, far, None, None, StreamRecord::default()));
         let mut sent = String::new();
         server.read_to_string(&mut sent).await.unwrap();
         assert_eq!(sent, "ping");
@@ -303,8 +333,16 @@ spec:
   servers: [{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}]
 ";
 
+    /// A connection to the only listener.
+    fn stream_of(mesh: &Mesh, snapshot: &Snapshot) -> Stream {
+        let unknown = MeshMetrics::new(mesh.workload()).no_route;
+        Stream::new(snapshot, &snapshot.listeners()[0], None, None, mesh.dice().draws(), &unknown).unwrap()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait_for_their_upstream() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _heard = metrics::set_default_local_recorder(&recorder);
         let mesh = Mesh::new();
         mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
         let snapshot = mesh.snapshot();
@@ -312,7 +350,7 @@ spec:
         let transport = Transport::builder().connector(|_| std::future::pending::<io::Result<DuplexStream>>()).build();
         let began = Instant::now();
         let closed = |_: u8| {
-            let stream = Stream::new(&snapshot, &snapshot.listeners()[0], None, None, mesh.dice().draws()).unwrap();
+            let stream = stream_of(&mesh, &snapshot);
             let transport = transport.clone();
             async move {
                 let (near, _far) = duplex(64);
@@ -322,6 +360,13 @@ spec:
         };
         assert_eq!(tokio::join!(closed(1), closed(2), closed(3)), (3, 0, 0));
         assert_eq!(closed(4).await, 6);
+        let text = recorder.handle().render();
+        let refused = text.lines().filter(|line| line.starts_with("istio_tcp_connections_closed_total{"));
+        let refused: Vec<_> = refused.filter_map(|line| line.split("response_flags=").nth(1)).collect();
+        assert_eq!(refused.len(), 2, "{refused:?}");
+        for counted in ["\"URX\"} 2", "\"UF,URX\"} 2"] {
+            assert!(refused.contains(&counted), "{counted}: {refused:?}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -338,7 +383,7 @@ spec:
         let transport = Transport::builder().connector(echoes).build();
         for (begin, ends) in [(Drain::leave as fn(&Drain), true), (Drain::end, false)] {
             let (drain, (mut client, near)) = (Drain::new(), duplex(64));
-            let stream = Stream::new(&snapshot, &snapshot.listeners()[0], None, None, mesh.dice().draws()).unwrap();
+            let stream = stream_of(&mesh, &snapshot);
             let (transport, draining) = (transport.clone(), drain.draining());
             let passing = tokio::spawn(async move { stream.pass_on(near, &transport, draining).await });
             // However much moves.
@@ -360,7 +405,7 @@ spec:
         for client_breaks in [true, false] {
             for reset in [true, false] {
                 let ((client, near), (far, server)) = (connected().await, connected().await);
-                let passing = tokio::spawn(timed(near, far, None, None));
+                let passing = tokio::spawn(timed(near, far, None, None, StreamRecord::default()));
                 let (mut breaks, mut sees) = if client_breaks { (client, server) } else { (server, client) };
                 breaks.write_all(b"last").await.unwrap();
                 let mut last = [0; 4];

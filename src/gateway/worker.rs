@@ -30,6 +30,7 @@ use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::request::{DownstreamTls, ListenerOrigin, Origin};
 use crate::snapshot::{Bind, Listener, ListenerProtocol, Snapshot};
+use crate::telemetry::MeshMetrics;
 use crate::transport::{Cut, Transport};
 
 /// How long a TLS handshake may take (Envoy's `listener_filters_timeout`).
@@ -59,6 +60,7 @@ pub(super) struct Serving<M> {
     /// For connections whose bytes are passed on.
     pub(super) transport: Transport,
     pub(super) configs: Arc<Configs>,
+    pub(super) metrics: MeshMetrics,
 }
 
 #[derive(Debug)]
@@ -258,7 +260,8 @@ impl<M> Caller<'_, M> {
             (origin.peer, origin.local) = self.client.unzip();
             return Door::Http(origin, listener.grpc_web);
         }
-        let stream = Stream::new(snapshot, listener, hello, self.client, self.serving.dice.draws());
+        let Serving { dice, metrics, .. } = self.serving;
+        let stream = Stream::new(snapshot, listener, hello, self.client, dice.draws(), &metrics.no_route);
         stream.map_or(Door::Closed, Door::Stream)
     }
 

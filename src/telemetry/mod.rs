@@ -1,14 +1,33 @@
 //! What was seen: response flags and, with the feature `metrics`, Istio's standard metrics.
 //!
-//! `istio_requests_total` and `istio_request_duration_milliseconds` are reported as Istio's client proxy does
-//! (`reporter="source"`), through the [`metrics`](https://docs.rs/metrics) facade. Handles are made once for a cluster
-//! and a common outcome, so that a request costs two additions; install the recorder before the first request: a cluster
-//! asks once whether there is one, and without one nothing is measured. A request is counted when its response body has
-//! ended, with the flag of what cut it off if that is how it ended. Labels that only a peer's proxy could tell are `unknown`.
-//! `destination_service_name` and `destination_service_namespace` are those of a Kubernetes Service; of a ServiceEntry they
-//! are its host and its own namespace. Requests without a cluster are for the name `PassthroughCluster`,
-//! `BlackHoleCluster` or `unknown`: no label is of what a client says.
-//! The gRPC status that nobody said is the one that its code stands for. Copies that a mirror gets are not counted.
+//! They are reported as Istio's client proxy does (`reporter="source"`), through the [`metrics`](https://docs.rs/metrics)
+//! facade:
+//!
+//! | Metric | Kind | What it counts |
+//! |---|---|---|
+//! | `istio_requests_total` | counter | requests |
+//! | `istio_request_duration_milliseconds` | histogram, ms | from the beginning of a request to the end of its answer |
+//! | `istio_tcp_connections_opened_total` | counter | connections that a gateway passes on (`tcp` and `tls` rules) |
+//! | `istio_tcp_connections_closed_total` | counter | those of them that have ended |
+//! | `istio_tcp_received_bytes_total` | counter, bytes | what clients sent on them |
+//! | `istio_tcp_sent_bytes_total` | counter, bytes | what clients were sent |
+//!
+//! Handles are made once for a cluster and a common outcome, so that a request costs two additions; install the recorder
+//! before the first request: a cluster asks once whether there is one, and without one nothing is measured.
+//!
+//! A request is counted when its response body has ended, with the flag of what cut it off if that is how it ended. The
+//! gRPC status that nobody said is the one that its code stands for. Copies that a mirror gets are not counted.
+//!
+//! A connection is counted as opened when its upstream stands, with the flag `-` however it ends, and its bytes as they
+//! move; where TLS ends at the gateway they are those inside of it. One that comes to nothing is opened and closed at
+//! once, with Envoy's flags: `UH` without a healthy endpoint, `UO` over `maxConnections`, `URX` over
+//! `http1MaxPendingRequests`, `UF,URX` where the endpoint cannot be reached, `NC` where the destination is not known.
+//! Those that no rule takes are not counted, as in Istio, nor those whose TLS handshake with the gateway fails.
+//!
+//! Labels that only a peer's proxy could tell are `unknown`. `destination_service_name` and
+//! `destination_service_namespace` are those of a Kubernetes Service; of a ServiceEntry they are its host and its own
+//! namespace. What has no cluster is for the name `PassthroughCluster`, `BlackHoleCluster` or `unknown`: no label is of
+//! what a client says.
 //!
 //! Without the feature the types stay, hold nothing and do nothing.
 //!
@@ -33,6 +52,11 @@ mod kind;
 #[path = "silent.rs"]
 mod kind;
 
+#[cfg(feature = "gateway")]
+mod streams;
+
 pub use flags::ResponseFlags;
 pub(crate) use kind::RequestRecord;
 pub use kind::{ClusterMetrics, MeshMetrics};
+#[cfg(feature = "gateway")]
+pub(crate) use streams::StreamRecord;

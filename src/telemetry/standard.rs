@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
 use super::grpc::Grpc;
+#[cfg(feature = "gateway")]
+use super::streams::{Connections, FLAWLESS};
 use crate::options::Workload;
 use crate::outcome::grpc_status;
 use crate::upstream::ClusterKey;
@@ -35,6 +37,8 @@ struct Inner {
     heard: OnceLock<bool>,
     http: [OnceLock<Handles>; COMMON.len()],
     grpc_ok: OnceLock<Handles>,
+    #[cfg(feature = "gateway")]
+    connections: OnceLock<Connections>,
 }
 
 #[derive(Debug)]
@@ -58,8 +62,26 @@ impl ClusterMetrics {
     }
 
     fn made_of(source: Vec<Label>, destination: Vec<Label>) -> Self {
-        let (heard, grpc_ok) = (OnceLock::new(), OnceLock::new());
-        Self { inner: Arc::new(Inner { source, destination, heard, http: Default::default(), grpc_ok }) }
+        let inner = Inner {
+            source,
+            destination,
+            heard: OnceLock::new(),
+            http: Default::default(),
+            grpc_ok: OnceLock::new(),
+            #[cfg(feature = "gateway")]
+            connections: OnceLock::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The counters of its connections with these flags, if anybody counts.
+    #[cfg(feature = "gateway")]
+    pub(super) fn connections(&self, flags: &'static str) -> Option<Connections> {
+        let make = || Connections::new(self.inner.labels(), flags);
+        self.inner.is_heard().then(|| match flags {
+            FLAWLESS => self.inner.connections.get_or_init(make).clone(),
+            _ => make(),
+        })
     }
 }
 
@@ -96,9 +118,13 @@ impl Inner {
         }
     }
 
+    fn labels(&self) -> Vec<Label> {
+        [&*self.source, &*self.destination].concat()
+    }
+
     fn handles(&self, seen: Seen) -> Handles {
         let protocol = if seen.grpc == Grpc::No { "http" } else { "grpc" };
-        let mut labels = [&*self.source, &*self.destination].concat();
+        let mut labels = self.labels();
         labels.push(Label::from_static_parts("request_protocol", protocol));
         labels.push(Label::new("response_code", seen.code.to_string()));
         labels.push(Label::new("grpc_response_status", seen.grpc.label(seen.code)));
