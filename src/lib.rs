@@ -118,7 +118,7 @@
 //! | `file` (default) | [`source`]: a folder of YAML, watched; `Mesh::open` |
 //! | `tls` | TLS of the transport, and of listeners where there are some: rustls with ring; switches `client` on |
 //! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
-//! | `metrics` | Istio's standard metrics through the `metrics` facade |
+//! | `metrics` | Istio's standard metrics through the `metrics` facade, those that [`telemetry`] names |
 //! | `discover` | [`mesh`]: endpoints from a `tower::discover::Discover`; `EndpointsHandle::follow` |
 //! | `gateway` | [`gateway`]: listeners; switches `client`, `file`, `metrics` and `tls` on |
 //! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |

@@ -24,9 +24,9 @@
 //! `http1MaxPendingRequests`, `UF,URX` where the endpoint cannot be reached, `NC` where the destination is not known.
 //! Those that no rule takes are not counted, as in Istio, nor those whose TLS handshake with the gateway fails.
 //!
-//! Labels that only a peer's proxy could tell are `unknown`. `destination_service_name` and
-//! `destination_service_namespace` are those of a Kubernetes Service; of a ServiceEntry they are its host and its own
-//! namespace. What has no cluster is for the name `PassthroughCluster`, `BlackHoleCluster` or `unknown`: no label is of
+//! Labels of the endpoint's workload and of principals are `unknown`, its revision is `latest`: what is counted is kept by
+//! cluster. `destination_service_name` and `destination_service_namespace` are those of a Kubernetes Service; of a
+//! ServiceEntry they are its host and its own namespace. What has no cluster is for the name `PassthroughCluster`, `BlackHoleCluster` or `unknown`: no label is of
 //! what a client says.
 //!
 //! Without the feature the types stay, hold nothing and do nothing.
