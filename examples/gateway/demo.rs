@@ -3,7 +3,7 @@
 mod services;
 mod traffic;
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write, stdout};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
         () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
     }
     server.drain(args.drain).await;
-    println!();
+    let _ = writeln!(stdout());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -79,17 +79,21 @@ impl Drop for RulesFile {
 }
 
 fn introduce(gateway: SocketAddr, rules: &Path) {
-    println!("bookinfo runs in this process, behind the gateway http://{gateway}");
-    println!();
-    println!("  curl http://{gateway}/productpage");
-    println!("  curl -H 'end-user: jason' http://{gateway}/productpage");
-    println!("  sed -i 's/weight: 50/weight: 5000/' {}", rules.display());
-    println!();
+    let text = format!(
+        "bookinfo runs in this process, behind the gateway http://{gateway}
+
+  curl http://{gateway}/productpage
+  curl -H 'end-user: jason' http://{gateway}/productpage
+  sed -i 's/weight: 50/weight: 5000/' {}
+",
+        rules.display()
+    );
+    let _ = writeln!(stdout(), "{text}");
 }
 
 /// Visits the page for ever, one visit in five as Jason, and shows who answered.
 async fn visit(gateway: SocketAddr) {
-    let terminal = std::io::stdout().is_terminal();
+    let terminal = stdout().is_terminal();
     let mut rows = [Row::new(None), Row::new(Some("jason"))];
     let mut browser = Browser::new(gateway);
     let mut pace = interval(PACE);
@@ -110,7 +114,7 @@ async fn visit(gateway: SocketAddr) {
 
 /// Prints the table, over the last one if asked to.
 fn show(rows: &[Row], over: bool) {
-    let mut out = std::io::stdout().lock();
+    let mut out = stdout().lock();
     let up = if over { format!("\x1b[{}A", rows.len() + 1) } else { String::new() };
     let _ = writeln!(out, "{up}{HEAD}");
     for row in rows {

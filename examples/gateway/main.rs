@@ -12,7 +12,7 @@ mod demo;
 mod mesh_config;
 mod serve;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -24,12 +24,13 @@ use args::{Args, Command};
 fn main() -> ExitCode {
     let args = Args::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,notify=warn"));
-    let terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(stderr().is_terminal());
+    // That a line could not be written would be said on stderr too, which panics and ends whichever task spoke.
+    log.log_internal_errors(false).init();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: no runtime: {error}");
+            let _ = writeln!(stderr(), "error: no runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|error: BoxError| {
         // Of a configuration, every problem is a line of its own.
-        eprintln!("{error}");
+        let _ = writeln!(stderr(), "{error}");
         ExitCode::FAILURE
     })
 }
