@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn grpc_timeouts_are_read_as_envoy_reads_them() {
-        let table: [(&'static str, Option<u64>); 18] = [
+        let table: [(&'static str, Option<u64>); 21] = [
             ("5S", Some(5000)),
             ("99999999m", Some(99_999_999)),
             ("100000000m", None),
@@ -272,6 +272,9 @@ mod tests {
             ("1u", Some(1)),
             ("1001u", Some(2)),
             ("1n", Some(1)),
+            ("5000000n", Some(5)),
+            ("99999999n", Some(100)),
+            ("100000000n", None),
             ("0m", None),
             ("5", None),
             ("S", None),
