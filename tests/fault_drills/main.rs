@@ -137,7 +137,7 @@ async fn nobody_sees_that_one_was_killed() {
 
 #[tokio::test]
 async fn one_that_hangs_costs_five_timeouts() {
-    let drill = Drill::new("ROUND_ROBIN", "200ms", Fault::Hung).await;
+    let drill = Drill::new("ROUND_ROBIN", "500ms", Fault::Hung).await;
     let seen = drill.until_ejected().await;
     let failed: Vec<_> = seen.iter().filter(|seen| **seen != Seen::Whole).collect();
     assert_eq!(failed, [&Seen::Status(StatusCode::GATEWAY_TIMEOUT); 5]);

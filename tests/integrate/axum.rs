@@ -32,7 +32,7 @@ spec:
     rewrite: {uri: /v2/}
     headers: {request: {set: {x-from: front}}, response: {set: {x-rule: all}}}
     corsPolicy: {allowOrigins: [{exact: https://shop.test}], allowMethods: [GET]}
-    timeout: 200ms
+    timeout: 500ms
     route: [{destination: {host: app}}]
 "#;
 

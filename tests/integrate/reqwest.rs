@@ -137,11 +137,11 @@ async fn timeouts_are_told_apart() {
         Ok::<_, io::Error>(Response::new(Full::<Bytes>::default()))
     }))
     .await;
-    let ruled = mesh(&[server], "timeout: 50ms", "");
+    let ruled = mesh(&[server], "timeout: 500ms", "");
     let response = get(&ruled, "http://shop.test/").await.unwrap();
     assert_eq!((response.status().as_u16(), info(&response).details()), (504, "response_timeout"));
 
-    let own = client_builder().timeout(Duration::from_millis(50)).build().unwrap();
+    let own = client_builder().timeout(Duration::from_millis(500)).build().unwrap();
     let mesh = mesh(&[server], "retries: {attempts: 1, retryOn: connect-failure}", "");
     let request = Request::get("http://shop.test/").body(Full::<Bytes>::default()).unwrap();
     let response = MeshRouter::new(&mesh).layer(ReqwestService::new(own)).oneshot(request).await.unwrap();

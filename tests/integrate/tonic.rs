@@ -204,7 +204,7 @@ spec:
   http:
   - match: [{uri: {exact: /test.echo.Echo/Once}}]
     headers: {request: {set: {x-from: front}}}
-    timeout: 100ms
+    timeout: 500ms
     route: [{destination: {host: echo}}]
   - match: [{uri: {exact: /test.echo.Echo/Many}}]
     fault: {abort: {percentage: {value: 100}, grpcStatus: RESOURCE_EXHAUSTED}}
