@@ -68,7 +68,7 @@ where
 }
 
 fn ask(server: SocketAddr, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
     client.request(method, format!("http://{server}{path}")).header("host", "shop.test")
 }
 
