@@ -25,7 +25,9 @@ impl File {
     fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Self(std::env::temp_dir().join(format!("mesh-router-names-{}-{number}.yaml", std::process::id())))
+        // By its real name, as the system tells of it.
+        let folder = std::env::temp_dir().canonicalize().unwrap();
+        Self(folder.join(format!("mesh-router-names-{}-{number}.yaml", std::process::id())))
     }
 
     /// A service for each host, which is a name.
