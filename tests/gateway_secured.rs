@@ -456,7 +456,7 @@ async fn changed_files_are_shown_to_the_next_client() {
     };
     write(&before.issue("a.test"));
     let port = free_port();
-    let tls = format!("{{mode: SIMPLE, serverCertificate: {}, privateKey: {}}}", crt.display(), key.display());
+    let tls = format!("{{mode: SIMPLE, serverCertificate: '{}', privateKey: '{}'}}", crt.display(), key.display());
     let (_mesh, _server) = serve(&gateway(port, &[("HTTPS", "['*']", &tls)])).await;
     assert!(Client::trusting(&before).is_served(port, "a.test").await);
     // A key that does not fit is not taken, the last good pair goes on.
