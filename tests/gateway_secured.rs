@@ -494,6 +494,10 @@ async fn one_port_is_open_at_an_address_and_at_all_of_them() {
     let (_mesh, _server) = serve(&format!("{narrow}{wide}")).await;
     // The rules are of the first.
     for (ip, status) in [([127, 0, 0, 1], "200"), ([127, 0, 0, 2], "404")] {
+        if std::net::TcpListener::bind((std::net::Ipv4Addr::from(ip), 0)).is_err() {
+            // This machine has one address alone.
+            continue;
+        }
         let mut stream = TcpStream::connect((std::net::Ipv4Addr::from(ip), port)).await.unwrap();
         stream.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").await.unwrap();
         let mut answer = String::new();

@@ -11,7 +11,8 @@ pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 200) as u16 * 100;
     let ports = std::iter::repeat_with(|| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000);
-    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    // At all addresses: some tests listen there.
+    let is_free = |port: &u16| ["127.0.0.1", "0.0.0.0"].iter().all(|ip| TcpListener::bind((*ip, *port)).is_ok());
     ports.take(1000).find(is_free).unwrap()
 }
 
