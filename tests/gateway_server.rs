@@ -282,6 +282,49 @@ async fn a_drain_is_not_ready_and_finishes_what_is_in_flight() {
     timeout(LONG, drain).await.unwrap().unwrap();
 }
 
+/// Whoever tells it anything of listeners panics.
+struct Panicking;
+
+impl tracing::Subscriber for Panicking {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.target().starts_with("mesh_router::gateway")
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("told to");
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn it_is_not_ready_once_what_opens_listeners_panicked() {
+    let (first, second) = (free_port(), free_port());
+    let mesh = mesh(&[first], 1);
+    let server = start(&mesh).await;
+    let admin = server.admin_address().unwrap().port();
+    assert!(server.is_ready());
+    let told = tracing::subscriber::set_default(Panicking);
+    mesh.apply_strict(rules(&[second], 1)).unwrap();
+    let panicked = async {
+        while server.is_ready() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, panicked).await.expect("it is noticed");
+    drop(told);
+    let not_ready = send(admin, "GET /ready HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert!(read_all(not_ready).await.starts_with("HTTP/1.1 503"));
+    timeout(LONG, server.drain(LONG)).await.expect("it ends");
+}
+
 #[tokio::test]
 async fn a_drain_has_an_end() {
     let port = free_port();

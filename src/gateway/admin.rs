@@ -36,6 +36,18 @@ impl Readiness {
     }
 }
 
+/// Held by what a gateway cannot do without, a task or a thread: once that panicked, the gateway is not ready any more.
+#[derive(Debug)]
+pub(super) struct Vital(pub(super) Arc<Readiness>);
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.set_draining();
+        }
+    }
+}
+
 /// Writes the metrics of the process in Prometheus' text format.
 pub(super) type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
@@ -120,6 +132,21 @@ mod tests {
         readiness.set_draining();
         readiness.set_ready();
         assert_eq!(ready(), 503);
+    }
+
+    #[tokio::test]
+    async fn it_is_not_ready_after_a_panic_of_what_it_needs() {
+        for panics in [false, true] {
+            let readiness = Arc::new(Readiness::default());
+            readiness.set_ready();
+            let vital = Vital(readiness.clone());
+            let task = tokio::spawn(async move {
+                let _vital = vital;
+                tokio::task::yield_now().await;
+                assert!(!panics, "told to");
+            });
+            assert_eq!((task.await.is_err(), readiness.is_ready()), (panics, !panics));
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tower_layer::Layer;
 
-use super::admin::{Admin, Readiness, Render};
+use super::admin::{Admin, Readiness, Render, Vital};
 use super::connection::Protocols;
 use super::control::{Control, DrainRequest, Listening};
 use super::entrance::Entrance;
@@ -127,7 +127,7 @@ impl ServerBuilder {
         let resolving = DnsSource::new().open(&self.mesh).await;
         let versions = self.mesh.subscribe();
         let configs = Arc::new(Configs::new(self.certificates.clone()));
-        let mut control = Control::new(self.start_workers(&configs)?, configs, self.mesh, self.ports);
+        let mut control = Control::new(self.start_workers(&configs, &readiness)?, configs, self.mesh, self.ports);
         let listening = control.listening();
         let failures = control.follow().await;
         if !failures.is_empty() {
@@ -136,7 +136,11 @@ impl ServerBuilder {
         }
         readiness.set_ready();
         let (drain, asked) = oneshot::channel();
-        let control = tokio::spawn(control.run(versions, asked));
+        let vital = Vital(readiness.clone());
+        let control = tokio::spawn(async move {
+            let _vital = vital;
+            control.run(versions, asked).await;
+        });
         Ok(Server { readiness, admin_address, listening, drain, control, _admin: admin, _resolving: resolving })
     }
 
@@ -149,11 +153,20 @@ impl ServerBuilder {
         Ok(Some((address, tokio::spawn(admin.serve(listener)))))
     }
 
-    fn start_workers(&self, configs: &Arc<Configs>) -> Result<Vec<mpsc::UnboundedSender<Command>>, Error> {
-        (0..self.workers.get()).map(|number| self.start_worker(number, configs.clone())).collect()
+    fn start_workers(
+        &self,
+        configs: &Arc<Configs>,
+        readiness: &Arc<Readiness>,
+    ) -> Result<Vec<mpsc::UnboundedSender<Command>>, Error> {
+        (0..self.workers.get()).map(|number| self.start_worker(number, configs.clone(), readiness.clone())).collect()
     }
 
-    fn start_worker(&self, number: usize, configs: Arc<Configs>) -> Result<mpsc::UnboundedSender<Command>, Error> {
+    fn start_worker(
+        &self,
+        number: usize,
+        configs: Arc<Configs>,
+        readiness: Arc<Readiness>,
+    ) -> Result<mpsc::UnboundedSender<Command>, Error> {
         let failed = |error| Error::io(format!("worker {number} cannot be started"), error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (sender, commands) = mpsc::unbounded_channel();
@@ -165,6 +178,7 @@ impl ServerBuilder {
             transport = transport.mesh_certificates(certificates.clone());
         }
         let work = move || {
+            let _vital = Vital(readiness.clone());
             let done = runtime.block_on(async {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = transport.build();
@@ -173,7 +187,7 @@ impl ServerBuilder {
                     router.clone().with_origin(origin).with_detour(entrance).layer(inner.clone())
                 };
                 let metrics = MeshMetrics::new(mesh.workload());
-                let serving = Serving { make, protocols, dice, trusted, mesh, transport, configs, metrics };
+                let serving = Serving { make, protocols, dice, trusted, mesh, transport, configs, metrics, readiness };
                 worker::run(serving, commands).await
             });
             drop(runtime);
@@ -239,7 +253,7 @@ impl Server {
         self.listening.address(port)
     }
 
-    /// Whether all listeners have been opened and no drain has begun.
+    /// Whether all listeners have been opened, no drain has begun, and nothing panicked that opens them or accepts there.
     pub fn is_ready(&self) -> bool {
         self.readiness.is_ready()
     }

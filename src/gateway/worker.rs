@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::admin::{Readiness, Vital};
 use super::body::InboundBody;
 use super::certificate;
 use super::connection::Protocols;
@@ -61,6 +62,7 @@ pub(super) struct Serving<M> {
     pub(super) transport: Transport,
     pub(super) configs: Arc<Configs>,
     pub(super) metrics: MeshMetrics,
+    pub(super) readiness: Arc<Readiness>,
 }
 
 #[derive(Debug)]
@@ -137,7 +139,9 @@ where
     let drain = Drain::new();
     let (stop, mut stopped) = oneshot::channel();
     let (alive, draining) = (drain.alive(), drain.draining());
+    let vital = Vital(serving.readiness.clone());
     let accepting = tokio::spawn(async move {
+        let _vital = vital;
         let begin = |accepted| {
             let serving = serving.clone();
             let guards = (alive.clone(), draining.clone());
