@@ -19,6 +19,9 @@ const QUIET: Duration = Duration::from_millis(20);
 /// How long a change may go on before it is looked at all the same.
 const RESTLESS: Duration = Duration::from_secs(1);
 
+/// How often to look whether the folders are those that were asked for. Elsewhere they have nothing to be known by.
+const REPLACED: Option<Duration> = if cfg!(unix) { Some(Duration::from_secs(5)) } else { None };
+
 /// How soon to look again for what could not be read: it may come where nobody tells of it.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -98,18 +101,23 @@ impl Follower {
     /// After how long to look without being told; `None`: not at all.
     fn pause(&self) -> Option<Duration> {
         let again = self.unread.then_some(AGAIN);
-        [self.notice.polling, again].into_iter().flatten().min()
+        [self.notice.polling.or(REPLACED), again].into_iter().flatten().min()
     }
 
-    /// Whether there is anything to read that was not read before. What the files say is compared: dates are whole
-    /// seconds on some systems, and old ones come with files that are moved into place.
+    /// Whether there may be anything to read that was not read before. Where that is not told, what the files say is
+    /// compared: dates are whole seconds on some systems, and old ones come with files that are moved into place.
     async fn is_due(&self) -> bool {
         if self.unread {
             return true;
         }
-        let (paths, hasher) = (self.paths.clone(), self.hasher.clone());
-        let looked = blocking(move || Ok(hasher.hash_one(&read::read(&paths)?.files))).await;
-        let is_new = looked.ok() != Some(self.seen);
+        let is_new = if self.notice.polling.is_some() {
+            let (paths, hasher) = (self.paths.clone(), self.hasher.clone());
+            let looked = blocking(move || Ok(hasher.hash_one(&read::read(&paths)?.files))).await;
+            looked.ok() != Some(self.seen)
+        } else {
+            let replaced = self.notice.replaced();
+            blocking(move || Ok(replaced())).await.is_ok_and(|replaced| replaced)
+        };
         if is_new {
             // It may be half written.
             sleep(QUIET).await;

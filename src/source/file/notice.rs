@@ -1,6 +1,6 @@
 //! Noticing: asks the system to tell of changes in folders, or says how often to look instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,7 +36,8 @@ pub(super) enum Progress {
 /// Tells of changes in the folders that matter.
 pub(super) struct Notice {
     watcher: Option<RecommendedWatcher>,
-    watched: BTreeSet<PathBuf>,
+    /// The folders, and what stood under the name of each when it was asked for.
+    watched: BTreeMap<PathBuf, Option<Identity>>,
     pub(super) changes: mpsc::UnboundedSender<Change>,
     /// How often to look, where the system does not tell.
     pub(super) polling: Option<Duration>,
@@ -52,7 +53,7 @@ impl Notice {
     /// With `polling` the system is not asked.
     pub(super) fn new(polling: Option<Duration>) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
-        let mut notice = Self { watcher: None, watched: BTreeSet::new(), changes, polling };
+        let mut notice = Self { watcher: None, watched: BTreeMap::new(), changes, polling };
         if polling.is_none() {
             match RecommendedWatcher::new(notice.handler(), notify::Config::default()) {
                 Ok(watcher) => notice.watcher = Some(watcher),
@@ -65,12 +66,12 @@ impl Notice {
     /// Watches these folders and no others. All are asked for anew: a folder may have been replaced under its name.
     pub(super) fn watch(&mut self, folders: &BTreeSet<PathBuf>) {
         if let Some(watcher) = &mut self.watcher {
-            for folder in &self.watched {
+            for folder in self.watched.keys() {
                 // It fails if the folder is gone.
                 let _ = watcher.unwatch(folder);
             }
         }
-        self.watched.clone_from(folders);
+        self.watched = folders.iter().map(|folder| (folder.clone(), identity(folder))).collect();
         if let Some(error) = self.ask() {
             self.fall_back(&error);
         }
@@ -79,8 +80,15 @@ impl Notice {
     /// Asks for all folders that there are; the last failure.
     fn ask(&mut self) -> Option<notify::Error> {
         let watcher = self.watcher.as_mut()?;
-        let there = self.watched.iter().filter(|folder| folder.is_dir());
+        let there = self.watched.keys().filter(|folder| folder.is_dir());
         there.filter_map(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).err()).last()
+    }
+
+    /// Whether something else stands under the name of a folder by now, as after a mount: nobody tells of that where the
+    /// folder around it is not watched, or stays the same. Asks the file system.
+    pub(super) fn replaced(&self) -> impl FnOnce() -> bool + Send + 'static {
+        let watched = self.watched.clone();
+        move || watched.iter().any(|(folder, then)| identity(folder) != *then)
     }
 
     fn fall_back(&mut self, error: &notify::Error) {
@@ -103,6 +111,20 @@ impl Notice {
             let _ = changes.send(change);
         }
     }
+}
+
+/// Device and number of a folder.
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(folder: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(_: &Path) -> Option<Identity> {
+    None
 }
 
 /// What we do ourselves when we look.

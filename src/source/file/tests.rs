@@ -345,6 +345,30 @@ async fn files_are_polled_for_what_they_say_whatever_their_dates() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_folder_that_is_replaced_where_nobody_tells_is_noticed() {
+    let (above, mesh) = (File::new().0.with_extension("above"), Mesh::new());
+    let folder = above.join("mount/in/conf");
+    let place = |host| {
+        fs::create_dir_all(&folder).unwrap();
+        let file = File(folder.join("a.yaml"));
+        file.write(&[host]);
+        file
+    };
+    let mut files = vec![place("early.test")];
+    let _watch = FileSource::new(&folder).open(&mesh).await.unwrap();
+    // As with a mount, nothing happens to the folder, nor to the one around it.
+    for (number, host) in ["other.test", "late.test"].into_iter().enumerate() {
+        fs::rename(above.join("mount"), above.join(number.to_string())).unwrap();
+        files.push(place(host));
+        sleep(Duration::from_secs(7)).await;
+        assert_eq!((mesh.snapshot().version(), endpoints(&mesh, host)), (number as u64 + 2, Some(0)));
+    }
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(mesh.snapshot().version(), 3);
+    fs::remove_dir_all(above).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_polled_is_not_read_half_written() {
     let (file, mesh) = (File::new(), Mesh::new());
     file.write(&["early.test"]);
