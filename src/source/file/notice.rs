@@ -35,7 +35,9 @@ pub(super) enum Progress {
 
 /// Tells of changes in the folders that matter.
 pub(super) struct Notice {
-    watcher: Option<RecommendedWatcher>,
+    /// How often to look instead, where that was asked for.
+    instead: Option<Duration>,
+    watcher: Option<Box<dyn Watcher + Send + Sync>>,
     /// The folders, and what stood under the name of each when it was asked for.
     watched: BTreeMap<PathBuf, Option<Identity>>,
     pub(super) changes: mpsc::UnboundedSender<Change>,
@@ -53,17 +55,11 @@ impl Notice {
     /// With `polling` the system is not asked.
     pub(super) fn new(polling: Option<Duration>) -> (Self, mpsc::UnboundedReceiver<Change>) {
         let (changes, receiver) = mpsc::unbounded_channel();
-        let mut notice = Self { watcher: None, watched: BTreeMap::new(), changes, polling };
-        if polling.is_none() {
-            match RecommendedWatcher::new(notice.handler(), notify::Config::default()) {
-                Ok(watcher) => notice.watcher = Some(watcher),
-                Err(error) => notice.fall_back(&error),
-            }
-        }
-        (notice, receiver)
+        (Self { instead: polling, watcher: None, watched: BTreeMap::new(), changes, polling }, receiver)
     }
 
-    /// Watches these folders and no others. All are asked for anew: a folder may have been replaced under its name.
+    /// Watches these folders and no others. All are asked for anew: a folder may have been replaced under its name, and
+    /// what the system could not tell the last time it may tell by now.
     pub(super) fn watch(&mut self, folders: &BTreeSet<PathBuf>) {
         if let Some(watcher) = &mut self.watcher {
             for folder in self.watched.keys() {
@@ -72,16 +68,34 @@ impl Notice {
             }
         }
         self.watched = folders.iter().map(|folder| (folder.clone(), identity(folder))).collect();
-        if let Some(error) = self.ask() {
-            self.fall_back(&error);
+        if self.instead.is_some() {
+            return;
         }
+        let told = self.ask();
+        match &told {
+            Err(error) if self.polling.is_none() => {
+                tracing::warn!(%error, "the system does not tell of changed files, so they are looked at every second");
+            }
+            Ok(()) if self.polling.is_some() => tracing::info!("the system tells of changed files again"),
+            _ => {}
+        }
+        self.polling = told.is_err().then_some(POLL);
     }
 
-    /// Asks for all folders that there are; the last failure.
-    fn ask(&mut self) -> Option<notify::Error> {
-        let watcher = self.watcher.as_mut()?;
-        let there = self.watched.keys().filter(|folder| folder.is_dir());
-        there.filter_map(|folder| watcher.watch(folder, RecursiveMode::NonRecursive).err()).last()
+    /// Asks for all folders that there are.
+    fn ask(&mut self) -> notify::Result<()> {
+        if self.watcher.is_none() {
+            self.watcher = Some(Box::new(RecommendedWatcher::new(self.handler(), notify::Config::default())?));
+        }
+        let Some(watcher) = &mut self.watcher else { return Ok(()) };
+        for folder in self.watched.keys().filter(|folder| folder.is_dir()) {
+            match watcher.watch(folder, RecursiveMode::NonRecursive) {
+                // One that has just gone is none.
+                Err(error) if folder.is_dir() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Whether something else stands under the name of a folder by now, as after a mount: nobody tells of that where the
@@ -89,11 +103,6 @@ impl Notice {
     pub(super) fn replaced(&self) -> impl FnOnce() -> bool + Send + 'static {
         let watched = self.watched.clone();
         move || watched.iter().any(|(folder, then)| identity(folder) != *then)
-    }
-
-    fn fall_back(&mut self, error: &notify::Error) {
-        tracing::warn!(%error, "the system does not tell of changed files, so they are looked at every second");
-        (self.watcher, self.polling) = (None, Some(POLL));
     }
 
     fn handler(&self) -> impl FnMut(notify::Result<Event>) + Send + 'static {
@@ -186,5 +195,55 @@ impl Scope {
         // Kubernetes swaps a mounted ConfigMap by renaming the link `..data` next to the files.
         let swapped = name.as_encoded_bytes().starts_with(b"..");
         (swapped && self.folders.contains(folder)) || (self.named.contains(folder) && is_resource_file(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Fails to watch, or does nothing; a folder whose name is `gone` goes when it is asked for.
+    struct Failing(Arc<AtomicBool>);
+
+    impl Watcher for Failing {
+        fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
+            Ok(Self(Arc::default()))
+        }
+
+        fn watch(&mut self, folder: &Path, _: RecursiveMode) -> notify::Result<()> {
+            if folder.ends_with("gone") {
+                std::fs::remove_dir(folder)?;
+                return Err(notify::Error::path_not_found());
+            }
+            if self.0.load(Ordering::Relaxed) { Err(notify::Error::generic("told to")) } else { Ok(()) }
+        }
+
+        fn unwatch(&mut self, _: &Path) -> notify::Result<()> {
+            Ok(())
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    #[test]
+    fn files_are_looked_at_only_as_long_as_the_system_does_not_tell() {
+        let (mut notice, _changes) = Notice::new(None);
+        let fails = Arc::new(AtomicBool::new(false));
+        notice.watcher = Some(Box::new(Failing(fails.clone())));
+        let folder = std::env::temp_dir().join(format!("mesh-router-notice-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("gone")).unwrap();
+        let folders = BTreeSet::from([folder.join("gone"), folder.clone()]);
+        for (failing, polling) in [(false, None), (true, Some(POLL)), (true, Some(POLL)), (false, None)] {
+            fails.store(failing, Ordering::Relaxed);
+            notice.watch(&folders);
+            assert_eq!(notice.polling, polling);
+        }
+        assert!(!folder.join("gone").exists());
+        std::fs::remove_dir(folder).unwrap();
     }
 }
