@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use mesh_router::Mesh;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tower::{Service, service_fn};
 
 use super::shop;
@@ -71,7 +71,12 @@ pub(crate) async fn flaky(failures: usize, status: u16) -> (SocketAddr, Arc<Atom
 
 /// An address of this machine where nobody listens.
 pub(crate) async fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = taken.local_addr().unwrap();
+    // Nobody else is given it.
+    std::mem::forget(taken);
+    address
 }
 
 /// A mesh whose host `shop.test` is these servers. The rule has these fields besides its route, the destination these
