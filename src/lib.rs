@@ -120,10 +120,10 @@
 //! | `dns` | names looked up with the TTL of their answers: `TtlResolver` |
 //! | `metrics` | Istio's standard metrics through the `metrics` facade, those that [`telemetry`] names |
 //! | `discover` | [`mesh`]: endpoints from a `tower::discover::Discover`; `EndpointsHandle::follow` |
-//! | `gateway` | [`gateway`]: listeners; switches `client`, `file`, `metrics` and `tls` on |
+//! | `gateway` | [`gateway`]: listeners, on Unix; switches `client`, `file`, `metrics` and `tls` on |
 //! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |
 //! | `hyper-util-client` | the errors of hyper-util's client say whether it came to a connection; switches `client` on |
-//! | `full` | all of them but `dns`, whose resolver is large |
+//! | `full` | all of them but `dns`, whose resolver is large; on Unix |
 
 mod compile;
 pub mod config;
@@ -139,7 +139,9 @@ pub mod snapshot;
 pub mod telemetry;
 pub mod upstream;
 
-#[cfg(feature = "gateway")]
+#[cfg(all(feature = "gateway", not(unix)))]
+compile_error!("the features `gateway` and `full` need Unix: listeners share ports and may be socket files");
+#[cfg(all(feature = "gateway", unix))]
 pub mod gateway;
 pub mod integrate;
 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
