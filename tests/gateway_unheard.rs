@@ -11,10 +11,11 @@ use std::io::{BufRead, BufReader, PipeWriter, Read, Write, pipe};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use support::free_port;
+use tokio::time::Instant;
 
 /// What nobody reads.
 fn unheard() -> PipeWriter {
