@@ -6,6 +6,7 @@
 //! route tables of the mesh and of each listener.
 
 mod actions;
+mod at_gateways;
 mod auto_passthrough;
 mod called_ports;
 mod certificate_paths;
@@ -111,6 +112,7 @@ fn compile(
     wildcards::review(&meant, &services, report);
     called_ports::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, purpose, report);
+    at_gateways::review(&meant, config, purpose, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes, report);
     policies::complete(&mut meant, options);

@@ -65,7 +65,7 @@ pub(super) struct ServedHost<'a> {
 
 impl<'a> ServedHost<'a> {
     /// The hosts of a server of a Gateway in the namespace `own`.
-    fn all(server: &'a Server, own: &'a str) -> Vec<Self> {
+    pub(super) fn all(server: &'a Server, own: &'a str) -> Vec<Self> {
         let parts = server.hosts.iter().map(|entry| entry.split_once('/').unwrap_or(("*", entry)));
         let host = |(namespace, host): (&'a str, &str)| {
             let namespace = match namespace {
@@ -114,7 +114,7 @@ pub(super) fn share<'a>(
 }
 
 /// `None` for one that is not opened, which is said elsewhere.
-fn kind(server: &Server, protocol: PortProtocol) -> Option<Kind> {
+pub(super) fn kind(server: &Server, protocol: PortProtocol) -> Option<Kind> {
     let mode = server.tls.as_ref().map(|tls| tls.mode);
     match (protocol, mode) {
         (PortProtocol::Http | PortProtocol::Http2, _) => Some(Kind::Http),
@@ -164,7 +164,7 @@ fn twice<'e>(entry: &'e SharedServer<'_>, other: &SharedServer<'_>) -> Option<&'
 }
 
 /// Where a server listens, and the port that rules see.
-fn address(server: &Server, number: u32) -> Option<(Bind, u16)> {
+pub(super) fn address(server: &Server, number: u32) -> Option<(Bind, u16)> {
     if let Some(path) = server.bind.strip_prefix("unix://") {
         return Some((Bind::Unix(path.into()), 0));
     }

@@ -11,7 +11,7 @@ fn rule(name: &str, host: &str, fields: &str) -> String {
 }
 
 /// What is said to be in vain: of which resource, where, and why. Nothing else is said, and all of it has a place.
-fn idle(documents: &str) -> Vec<(String, String, String)> {
+pub(super) fn idle(documents: &str) -> Vec<(String, String, String)> {
     let (_, report) = published(documents, MeshOptions::default());
     assert!(!report.fails_check() && !report.refuses_start(), "{report}");
     let said = report.problems().iter().map(|problem| {
@@ -22,7 +22,7 @@ fn idle(documents: &str) -> Vec<(String, String, String)> {
     said.collect()
 }
 
-fn said(name: &str, path: &str, why: &str) -> (String, String, String) {
+pub(super) fn said(name: &str, path: &str, why: &str) -> (String, String, String) {
     (name.to_owned(), path.to_owned(), why.to_owned())
 }
 

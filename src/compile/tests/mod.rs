@@ -1,6 +1,7 @@
 //! From words to routes: what rules of a VirtualService come to.
 
 mod actions;
+mod at_gateways;
 mod claims;
 mod connections;
 mod credentials;
