@@ -10,8 +10,9 @@ use super::report::Report;
 use super::review::{self, Review};
 use super::virtual_services::{Match, MeantVirtualService, Rule, named_ports};
 use crate::config::{Delegate, HttpMatchRequest, StringMatch};
+use crate::error::{Problem, Severity};
 use crate::options::MeshOptions;
-use crate::route::RegexCache;
+use crate::route::{RegexCache, RuleOrigin};
 
 /// How many matches the merged rules of one VirtualService have at most: two lists of rules multiply.
 const MOST: usize = 10_000;
@@ -65,6 +66,32 @@ impl<'m, 'a> Delegates<'m, 'a> {
     }
 }
 
+/// The rules of delegates, each by where it stands: `None` once a rule that leads there takes it, until then the first
+/// that excludes it.
+#[derive(Default)]
+struct Uses<'m>(HashMap<*const RuleOrigin, Option<(&'m RuleOrigin, &'m RuleOrigin)>>);
+
+impl<'m> Uses<'m> {
+    fn note(&mut self, own: &'m RuleOrigin, root: &'m RuleOrigin, takes: bool) {
+        let first = self.0.entry(own).or_insert(Some((own, root)));
+        if takes {
+            *first = None;
+        }
+    }
+
+    /// Names those that none takes.
+    fn review(self, report: &mut Report) {
+        let mut excluded: Vec<_> = self.0.into_values().flatten().collect();
+        excluded.sort_by_key(|&(own, _)| (&own.resource, &own.path));
+        for (own, root) in excluded {
+            let RuleOrigin { resource, path, place } = own.clone();
+            let why = format!("{} {}, which leads here, excludes one of its matches", root.resource, root.path);
+            let problem = Problem::new(Severity::Warning, path, format!("without effect: {why}"));
+            report.push(problem.with_resource(resource).with_place(place));
+        }
+    }
+}
+
 /// Puts the rules of the delegates in the places of those that lead to them. A rule without its delegate goes.
 pub(crate) fn expand(
     meant: &mut [MeantVirtualService<'_>],
@@ -75,17 +102,21 @@ pub(crate) fn expand(
     let delegates = Delegates::new(meant, options);
     let delegates_some = |root: &&MeantVirtualService<'_>| root.rules.iter().any(|rule| rule.delegate.is_some());
     let roots = meant.iter().enumerate().filter(|(_, root)| !root.hosts.is_empty() && delegates_some(root));
-    let expanded: Vec<_> = roots.map(|(number, root)| (number, expanded(root, &delegates, regexes, report))).collect();
+    let mut uses = Uses::default();
+    let expanded: Vec<_> =
+        roots.map(|(number, root)| (number, expanded(root, &delegates, regexes, &mut uses, report))).collect();
+    uses.review(report);
     for (number, rules) in expanded {
         meant[number].named_ports = named_ports(&rules);
         meant[number].rules = rules;
     }
 }
 
-fn expanded<'a>(
-    root: &MeantVirtualService<'a>,
-    delegates: &Delegates<'_, 'a>,
+fn expanded<'m, 'a>(
+    root: &'m MeantVirtualService<'a>,
+    delegates: &Delegates<'m, 'a>,
     regexes: &mut RegexCache,
+    uses: &mut Uses<'m>,
     report: &mut Report,
 ) -> Vec<Rule<'a>> {
     let mut rules = Vec::new();
@@ -97,7 +128,7 @@ fn expanded<'a>(
         };
         let Ok(delegate) = delegates.find(root, reference) else { continue };
         let Some(most) = left else { continue };
-        left = add_merged(&mut rules, rule, delegate, most, regexes);
+        left = add_merged(&mut rules, rule, delegate, most, regexes, uses);
         if left.is_none() {
             let message = format!(
                 "with the rules of {}/{} this VirtualService has more than {MOST} merged matches: the rest of its \
@@ -114,17 +145,20 @@ fn expanded<'a>(
 
 /// Adds the rules of a delegate under the one that leads to it, with `most` matches at most; how many more there may
 /// be. `None`: there were more, and those are left out.
-fn add_merged<'a>(
+fn add_merged<'m, 'a>(
     rules: &mut Vec<Rule<'a>>,
-    root: &Rule<'a>,
-    delegate: &MeantVirtualService<'a>,
+    root: &'m Rule<'a>,
+    delegate: &'m MeantVirtualService<'a>,
     most: usize,
     regexes: &mut RegexCache,
+    uses: &mut Uses<'m>,
 ) -> Option<usize> {
     let mut left = most;
     // A delegate does not delegate again.
     for own in delegate.rules.iter().filter(|own| own.delegate.is_none()) {
-        let Some(rule) = merged(root, own, left, regexes) else { continue };
+        let rule = merged(root, own, left, regexes);
+        uses.note(&own.origin, &root.origin, rule.is_some());
+        let Some(rule) = rule else { continue };
         left = left.checked_sub(rule.matches.as_ref().map_or(1, Vec::len))?;
         rules.push(rule);
     }

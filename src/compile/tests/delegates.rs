@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::idle_rules::{idle, said};
 use super::*;
 use crate::error::Severity;
 
@@ -298,4 +299,30 @@ fn rules_that_multiply_are_bounded_and_the_rest_is_named() {
     // One rule with as many matches counts as much, and is left out as a whole.
     let (snapshot, report) = multiplied(1, 101);
     assert_eq!((report.errors().count(), names(&snapshot).len()), (1, 1), "{report}");
+}
+
+#[test]
+fn a_rule_that_every_root_excludes_is_named() {
+    let root = |name: &str, prefixes: &str| {
+        let rule = |prefix| format!("{{match: [{{uri: {{prefix: {prefix}}}}}], delegate: {{name: it}}}}");
+        let rules: Vec<_> = prefixes.split(' ').map(rule).collect();
+        virtual_service(name, &format!("hosts: [{name}.test]\nhttp: [{}]", rules.join(", ")))
+    };
+    let own = |matches: &str| {
+        let to = "route: [{destination: {host: a.test}}]";
+        virtual_service("it", &format!("http:\n- {{match: [{matches}], {to}}}\n- {to}"))
+    };
+    let two = own("{uri: {prefix: /a/b}}, {uri: {prefix: /c}}");
+    let why = |root: &str, number: usize| {
+        let why =
+            format!("VirtualService default/{root} spec.http[{number}], which leads here, excludes one of its matches");
+        [said("it", "spec.http[0]", &why)]
+    };
+    assert_eq!(idle(&(root("one", "/a") + &two)), why("one", 0));
+    assert_eq!(idle(&(root("one", "/b /a") + &root("two", "/c") + &two)), why("one", 0), "the first is named, once");
+    let one = own("{uri: {prefix: /c/d}}");
+    for roots in ["/a /c", "/c /a"] {
+        assert_eq!(idle(&(root("one", roots) + &one)), [], "{roots}");
+    }
+    assert_eq!(idle(&(root("one", "/a") + &root("two", "/c") + &one)), []);
 }
