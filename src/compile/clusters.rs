@@ -207,6 +207,18 @@ impl<'a> Clusters<'a> {
         tunnels::tunnel(words).map(Arc::new)
     }
 
+    /// Whether its rule has the requests for a destination go where the client connected to.
+    pub(crate) fn passes_through(&self, destination: &Target, asker: Asker<'_>) -> bool {
+        let Ok((service, port)) = self.locate(destination, asker) else { return false };
+        let policy = self.rules.find(service).and_then(|rule| rule.policy);
+        let subset = self.subset(service, &destination.subset);
+        let passes = |port: &KnownPort| EffectivePolicy::of(policy, subset, port.number).passes_through();
+        match port {
+            Some(port) => passes(port),
+            None => !service.ports.is_empty() && service.ports.iter().all(passes),
+        }
+    }
+
     /// The service of a destination and its port; no port: the one that was addressed.
     fn locate(
         &self,

@@ -245,10 +245,15 @@ impl<'a> EffectivePolicy<'a> {
             effective.outlier_detection = blocks.outlier_detection.or(effective.outlier_detection);
         }
         // Where a host goes where its clients connected to, its subsets have no endpoints to balance over.
-        if base.load_balancer.is_some_and(|balancer| balancer.simple == Some(SimpleLb::Passthrough)) {
+        if base.passes_through() {
             effective.load_balancer = base.load_balancer;
         }
         effective
+    }
+
+    /// Whether requests go where their clients connected to.
+    pub(crate) fn passes_through(&self) -> bool {
+        self.load_balancer.is_some_and(|balancer| balancer.simple == Some(SimpleLb::Passthrough))
     }
 
     fn of_blocks(policy: &'a TrafficPolicy) -> Self {

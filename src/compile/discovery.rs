@@ -1,6 +1,7 @@
 //! What cannot be known of endpoints, and what is said of it.
 
 use super::Purpose;
+use super::clusters::{Asker, Clusters};
 use super::endpoints::Sources;
 use super::kubernetes;
 use super::names;
@@ -8,7 +9,7 @@ use super::path::Path;
 use super::report::Report;
 use super::review::{self, Review};
 use super::services::{Discovery, Services, selects};
-use super::virtual_services::{MeantVirtualService, Target};
+use super::virtual_services::{Match, MeantVirtualService, Rule, Target};
 use crate::config::{
     Config, DestinationRule, EndpointSlice, Resolution, Resource, Service, ServiceEntry, WorkloadEntry,
 };
@@ -41,23 +42,43 @@ pub(crate) fn review(
 }
 
 /// Says where a gateway is told to go where its clients connected to, which is the gateway.
-pub(crate) fn review_gateways(virtual_services: &[MeantVirtualService<'_>], services: &Services, report: &mut Report) {
-    let at_gateways = |meant: &&MeantVirtualService<'_>| meant.gateways.iter().any(|gateway| gateway != names::MESH);
-    for meant in virtual_services.iter().filter(at_gateways) {
-        for Target { host, path, .. } in meant.rules.iter().flat_map(|rule| &rule.destinations).map(|to| &to.target) {
-            let service = services.find(host);
-            if service.is_some_and(|service| service.discovery == Discovery::Dialed) {
-                let message = format!(
-                    "{host} has resolution NONE, which leads where the client connected to: clients of a gateway \
-                     connect to the gateway, and their requests get 503"
-                );
-                review::of(meant.resource, meant.name.clone(), report, |review| {
-                    let help = "write `resolution: DNS`".to_owned();
-                    review.warning_with_help(&Path::root(path).field("host"), message, help);
-                });
-            }
+pub(crate) fn review_gateways(
+    virtual_services: &[MeantVirtualService<'_>],
+    services: &Services,
+    clusters: &Clusters<'_>,
+    report: &mut Report,
+) {
+    for meant in virtual_services {
+        let asker = Asker::Gateway(&meant.name.namespace);
+        let rules = meant.rules.iter().filter(|rule| is_of_gateways(meant, rule));
+        for target in rules.flat_map(|rule| &rule.destinations).map(|to| &to.target) {
+            let Target { host, path, .. } = target;
+            let Some(service) = services.find(host) else { continue };
+            let (what, help) = match service.discovery {
+                Discovery::Dialed => ("resolution NONE", "write `resolution: DNS`"),
+                // It goes by the name that is asked for, whatever its balancer.
+                Discovery::Requested => continue,
+                _ if clusters.passes_through(target, asker) => {
+                    ("the load balancer PASSTHROUGH", "write another one in its DestinationRule")
+                }
+                _ => continue,
+            };
+            let message = format!(
+                "{host} has {what}, which leads where the client connected to: clients of a gateway connect to the \
+                 gateway, and their requests get 503"
+            );
+            review::of(meant.resource, meant.name.clone(), report, |review| {
+                review.warning_with_help(&Path::root(path).field("host"), message, help.to_owned());
+            });
         }
     }
+}
+
+/// Whether a rule can hold at a gateway.
+fn is_of_gateways(meant: &MeantVirtualService<'_>, rule: &Rule<'_>) -> bool {
+    let some = |gateways: &[String]| gateways.iter().any(|gateway| gateway != names::MESH);
+    let holds = |entry: &Match<'_>| entry.gateways.is_empty() || some(&entry.gateways);
+    some(&meant.gateways) && rule.matches.as_ref().is_none_or(|matches| matches.iter().any(holds))
 }
 
 /// Says where names that certificates must have are looked at by no cluster: none is secured, or the rule of the host

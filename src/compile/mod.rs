@@ -108,7 +108,7 @@ fn compile(
     idle_rules::review_hosts(config, purpose, report);
     idle_rules::review_ports(config, &services, options, report);
     let mut meant = understand(config, options, regexes, report);
-    discovery::review_gateways(&meant, &services, report);
+    discovery::review_gateways(&meant, &services, &clusters, report);
     wildcards::review(&meant, &services, report);
     called_ports::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, purpose, report);

@@ -164,3 +164,37 @@ fn a_delegate_is_for_the_gateways_of_all_its_roots() {
     assert_eq!(idle(&(servers.clone() + &root("one", "web") + &root("both", "two") + &own)), []);
     assert_eq!(idle(&(servers + &own)), [], "what leads to it may come later");
 }
+
+#[test]
+fn where_a_gateway_is_told_to_go_where_its_clients_went_is_named() {
+    let balancer = "loadBalancer: {simple: PASSTHROUGH}";
+    let of = |gateways: &str, matching: &str, to: &str, rule: &str| {
+        let gateway = gateway("web", 80, "HTTP", "'*'");
+        let rules = format!("http: [{{{matching}route: [{{destination: {{host: {to}}}}}]}}]");
+        let entry = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: wild}\nspec: {hosts: \
+                     ['*.wild.test'], resolution: DYNAMIC_DNS, ports: [{number: 80, name: http, protocol: HTTP}]}\n---\n";
+        let rule = format!(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: it}}\nspec: {{host: '*', {rule}}}\n"
+        );
+        let documents = entry.to_owned() + &gateway + &bound("it.test", gateways, &rules) + &rule;
+        let (_, report) = published(&documents, MeshOptions::default());
+        assert!(!report.fails_check(), "{report}");
+        assert!(report.problems().iter().all(|problem| problem.path.ends_with(".destination.host")), "{report}");
+        report.problems().iter().filter(|problem| problem.message.contains("the load balancer PASSTHROUGH")).count()
+    };
+    let host = format!("trafficPolicy: {{{balancer}}}");
+    let port = |port: u16| format!("trafficPolicy: {{portLevelSettings: [{{port: {{number: {port}}}, {balancer}}}]}}");
+    let subset = format!("subsets: [{{name: v1, trafficPolicy: {{{balancer}}}}}]");
+    for (gateways, matching, to, rule, warned) in [
+        ("web", "", "a.test", &*host, 1),
+        ("mesh, web", "match: [{port: 80}], ", "a.test", &host, 1),
+        ("web", "", "a.test", &port(80), 1),
+        ("web", "", "'a.test', subset: v1", &subset, 1),
+        ("web", "", "a.test", &subset, 0),
+        ("mesh", "", "a.test", &host, 0),
+        ("mesh, web", "match: [{gateways: [mesh]}], ", "a.test", &host, 0),
+        ("web", "", "'*.wild.test'", &host, 0),
+    ] {
+        assert_eq!(of(gateways, matching, to, rule), warned, "{matching} at {gateways} to {to} with {rule}");
+    }
+}
