@@ -99,21 +99,24 @@ fn lb1_the_algorithm_is_the_one_that_is_named() {
 
 #[test]
 fn lb2_where_a_host_passes_through_its_subsets_do() {
-    let subset = |words: &str| {
-        let subsets = format!(
-            "{}  subsets: [{{name: v1, labels: {{version: v1}}, trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}}}]\n",
-            rule(words)
-        );
+    let of_subset = |words: &str, own: &str| {
+        let subsets =
+            format!("{}  subsets: [{{name: v1, labels: {{version: v1}}, trafficPolicy: {own}}}]\n", rule(words));
         let of =
             |port: u16| format!("{{destination: {{host: all.test, subset: v1, port: {{number: {port}}}}}, weight: 1}}");
         let mesh = Case::default().mesh(&(subsets + "---" + &route(&format!("[{}, {}]", of(80), of(81)))));
         [80, 81].map(|port| cluster(&mesh, &format!("outbound|{port}|v1|all.test")).settings().balancing.policy)
     };
+    let subset = |words: &str| of_subset(words, "{loadBalancer: {simple: RANDOM}}");
     let (passed, random) = (Policy::PassThrough, Policy::Random);
     assert_eq!(subset("{loadBalancer: {simple: ROUND_ROBIN}}"), [random, random]);
     assert_eq!(subset("{loadBalancer: {simple: PASSTHROUGH}}"), [passed, passed]);
     let port = "{portLevelSettings: [{port: {number: 81}, loadBalancer: {simple: PASSTHROUGH}}]}";
     assert_eq!(subset(port), [random, passed]);
+    // A subset does by its own word, whatever it says of a port.
+    let random = port.replace("PASSTHROUGH", "RANDOM");
+    let own = format!("{{loadBalancer: {{simple: PASSTHROUGH}}, {}", random.trim_start_matches('{'));
+    assert_eq!(of_subset("{loadBalancer: {simple: RANDOM}}", &own), [passed, passed]);
 }
 
 #[test]

@@ -230,23 +230,23 @@ impl<'a> EffectivePolicy<'a> {
             None => Self::default(),
         };
         let Some(over) = subset.and_then(|subset| subset.traffic_policy.as_ref()) else { return effective };
-        let base = effective;
+        let (base, own) = (effective, Self::of_blocks(over));
         if let Some(entry) = of_port(over, port) {
             // What a port has no words for stays as the host has it.
             effective = Self::of_entry(entry);
             (effective.proxy_protocol, effective.retry_budget) = (base.proxy_protocol, base.retry_budget);
         } else {
-            let blocks = Self::of_blocks(over);
-            effective.proxy_protocol = blocks.proxy_protocol.or(effective.proxy_protocol);
-            effective.retry_budget = blocks.retry_budget.or(effective.retry_budget);
-            effective.load_balancer = blocks.load_balancer.or(effective.load_balancer);
-            effective.connection_pool = blocks.connection_pool.or(effective.connection_pool);
-            effective.tls = blocks.tls.or(effective.tls);
-            effective.outlier_detection = blocks.outlier_detection.or(effective.outlier_detection);
+            effective.proxy_protocol = own.proxy_protocol.or(effective.proxy_protocol);
+            effective.retry_budget = own.retry_budget.or(effective.retry_budget);
+            effective.load_balancer = own.load_balancer.or(effective.load_balancer);
+            effective.connection_pool = own.connection_pool.or(effective.connection_pool);
+            effective.tls = own.tls.or(effective.tls);
+            effective.outlier_detection = own.outlier_detection.or(effective.outlier_detection);
         }
-        // Where a host goes where its clients connected to, its subsets have no endpoints to balance over.
-        if base.passes_through() {
-            effective.load_balancer = base.load_balancer;
+        // Where a host goes where its clients connected to, its subsets have no endpoints to balance over; where a
+        // subset does, whatever it says of the port.
+        for passing in [base, own].iter().filter(|policy| policy.passes_through()) {
+            effective.load_balancer = passing.load_balancer;
         }
         effective
     }
