@@ -3,7 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::names::Reach;
-use super::services::{Discovery, KnownService, ServiceRegistry};
+use super::path::Path;
+use super::report::Report;
+use super::review::{self, Review};
+use super::services::{Discovery, KnownPort, KnownService, ServiceRegistry, Services};
+use crate::config::{Config, Resource, ServiceEntry};
 
 /// The place of each service among those of its host, the best first; `None`: it is not seen. Services of Kubernetes
 /// come first, then what is exported to the workload's namespace by name, then the older. As in Istio, whose services
@@ -62,6 +66,52 @@ pub(super) fn join(services: &mut [KnownService], ranks: &[Option<usize>]) {
             service.ports = ports;
         }
         service.endpoints.extend(joined);
+    }
+}
+
+/// Names what ServiceEntries say of ports of a host that another resource in their namespace has.
+pub(super) fn review(config: &Config, services: &Services, report: &mut Report) {
+    for entry in &config.service_entries {
+        review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
+            for host in &entry.spec.hosts {
+                let host = host.to_ascii_lowercase();
+                let is_own = |service: &KnownService| {
+                    service.registry == ServiceRegistry::ServiceEntry && service.name() == entry.meta.name
+                };
+                let mut of_namespace = services.every(&host).filter(|service| service.namespace == entry.namespace());
+                let best = of_namespace.next();
+                let is_joined = of_namespace.any(is_own);
+                if let Some(best) = best.filter(|best| is_joined && best.host == host && !is_own(best)) {
+                    ports(entry, best, review);
+                }
+            }
+        });
+    }
+}
+
+/// Names the ports of a ServiceEntry that a host which is `best` does not get, and protocols that it has otherwise.
+fn ports(entry: &Resource<ServiceEntry>, best: &KnownService, review: &mut Review<'_>) {
+    let KnownService { host, namespace, registry, .. } = best;
+    let on = format!("without effect on {host}: it is that of {} {namespace}/{}", registry.kind(), best.name());
+    let root = Path::root("spec");
+    for (number, port) in entry.spec.ports.iter().enumerate() {
+        let Some(port) = KnownPort::of_service_entry(port) else { continue };
+        let path = root.item("ports", number);
+        let number = port.number;
+        match best.port(number) {
+            None => {
+                review
+                    .warning(&path, format!("{on}, and gets ports of those alone that differ from it in nothing else"));
+            }
+            // What is listed is told apart by the names of ports.
+            Some(known) if known.name != port.name && best.discovery == Discovery::Listed => {
+                review.warning(&path, format!("{on}, where port {number} has the name {}", known.name));
+            }
+            Some(known) if known.protocol != port.protocol => {
+                review.warning(&path.field("protocol"), format!("{on}, where port {number} has another"));
+            }
+            Some(_) => {}
+        }
     }
 }
 

@@ -104,6 +104,7 @@ fn compile(
     let secrets = Secrets::new(config, workload);
     let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
     discovery::review(config, &sources, &services, purpose, report);
+    joined::review(config, &services, report);
     idle_rules::review_merged(&rules, report);
     idle_rules::review_hosts(config, purpose, report);
     idle_rules::review_ports(config, &services, options, report);

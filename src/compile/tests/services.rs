@@ -1,6 +1,7 @@
 //! Which of several definitions of one host is the service.
 
 use super::*;
+use crate::error::Problem;
 use crate::options::Workload;
 
 /// A ServiceEntry for `api.test` with an endpoint at `address`.
@@ -21,5 +22,54 @@ fn of_one_host_and_age_the_namespace_decides_before_the_name() {
         mesh.apply(Config::from_yaml(&documents, "it.yaml").unwrap()).unwrap();
         let route = route(&mesh.snapshot(), "http://api.test/").unwrap();
         assert_eq!((&*route.origin.resource.namespace, &*route.origin.resource.name), ("a", "zzz"));
+    }
+}
+
+#[test]
+fn ports_of_a_host_that_another_entry_has_are_named() {
+    let entry = |name: &str, year: u16, fields: &str| {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+             metadata: {{name: {name}, creationTimestamp: '{year}-01-01T00:00:00Z'}}\n\
+             spec: {{hosts: [API.test], endpoints: [{{address: 10.0.0.1}}], {fields}}}\n---\n"
+        )
+    };
+    let said = |first: &str, second: &str| {
+        let documents = entry("second", 2011, second) + &entry("first", 2010, first);
+        let (_, report) = published(&documents, MeshOptions::default());
+        let of_second = |problem: &Problem| problem.resource.as_ref().is_some_and(|name| &*name.name == "second");
+        assert!(!report.fails_check() && report.problems().iter().all(of_second), "{report}");
+        let on = "without effect on api.test: it is that of ServiceEntry default/first, ";
+        let said = |problem: &Problem| {
+            let why = problem.message.strip_prefix(on).unwrap_or_else(|| panic!("{report}"));
+            format!("{}: {why}", problem.path)
+        };
+        report.problems().iter().map(said).collect::<Vec<_>>()
+    };
+    let http = "resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}]";
+    for (first, second, expected) in [
+        (http, http, None),
+        // What differs in ports alone adds them.
+        (http, "resolution: STATIC, ports: [{number: 81, name: http, protocol: HTTP}]", None),
+        (http, "resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}]", None),
+        (
+            http,
+            "resolution: STATIC, ports: [{number: 80, name: grpc, protocol: GRPC}]",
+            Some("spec.ports[0]: where port 80 has the name http"),
+        ),
+        (
+            http,
+            "resolution: STATIC, ports: [{number: 80, name: http, protocol: GRPC}]",
+            Some("spec.ports[0].protocol: where port 80 has another"),
+        ),
+        // Of names that are looked up the number of a port is enough.
+        (&http.replace("STATIC", "DNS"), "resolution: DNS, ports: [{number: 80, name: web, protocol: HTTP}]", None),
+        (
+            http,
+            "resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: b, protocol: HTTP}]",
+            Some("spec.ports[1]: and gets ports of those alone that differ from it in nothing else"),
+        ),
+    ] {
+        assert_eq!(said(first, second), Vec::from_iter(expected), "{first} and {second}");
     }
 }
