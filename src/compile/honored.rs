@@ -13,8 +13,8 @@ use super::service_entries;
 use super::services::PortProtocol;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpRoute,
-    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Server, ServiceEntry, SimpleLb, TcpSettings, TrafficPolicy,
-    VirtualService, WorkloadEntry, ZoneAwareLoadBalancerSetting,
+    HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Resolution, Resource, Server, ServiceEntry, SimpleLb,
+    TcpSettings, TrafficPolicy, VirtualService, WorkloadEntry, ZoneAwareLoadBalancerSetting,
 };
 
 /// Names what the `http` rules of a VirtualService say in vain; what else they say is looked at where it is read.
@@ -216,19 +216,32 @@ fn connection_pool(settings: Option<&ConnectionPoolSettings>, path: &Path<'_>, r
     }
 }
 
+/// The annotation of a ServiceEntry that says how its names are connected to.
+const CONNECT_STRATEGY: &str = "istio.io/connect-strategy";
+
 /// Names what a ServiceEntry says in vain.
-pub(crate) fn service_entry(spec: &ServiceEntry, review: &mut Review<'_>) {
+pub(crate) fn service_entry(entry: &Resource<ServiceEntry>, review: &mut Review<'_>) {
+    let Resource { meta, spec, .. } = entry;
     let ServiceEntry {
         hosts: _,
         addresses,
         ports: _,
         location: _,
-        resolution: _,
+        resolution,
         endpoints,
         workload_selector: _,
         export_to: _,
         subject_alt_names: _,
     } = spec;
+    let races = |strategy: &String| strategy.eq_ignore_ascii_case("RACE_FIRST_TCP_CONNECT");
+    if meta.annotations.get(CONNECT_STRATEGY).is_some_and(races) {
+        let path = Path::root("metadata");
+        let path = path.entry("annotations", CONNECT_STRATEGY);
+        match resolution {
+            Resolution::Dns => review.value_not_honored(&path, "every address is an endpoint of its own"),
+            _ => review.without_effect(&path, "only what has resolution DNS asks for it"),
+        }
+    }
     let root = Path::root("spec");
     let list = root.field("addresses");
     for (number, address) in addresses.iter().enumerate() {

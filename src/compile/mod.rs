@@ -165,7 +165,7 @@ fn understand<'a>(
     }
     for entry in &config.service_entries {
         review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
-            honored::service_entry(&entry.spec, review);
+            honored::service_entry(entry, review);
         });
     }
     for entry in &config.workload_entries {
