@@ -246,6 +246,8 @@ trustDomain: example.org
 defaultConfig: {concurrency: 2, gatewayTopology: {forwardClientCertDetails: SANITIZE}}
 outboundTraficPolicy: {mode: REGISTRY_ONLY}
 somethingElse: 1
+serviceEntryVisibility: {applyToSidecars: true}
+defaultInboundHttpRetryPolicy: {}
 ",
         );
         assert_eq!(options, MeshOptions::default());
@@ -260,6 +262,8 @@ somethingElse: 1
                 "m.yaml:6:1: warning: outboundTraficPolicy: unknown field \"outboundTraficPolicy\" (did you mean \
              \"outboundTrafficPolicy\"?)",
                 "m.yaml:7:1: warning: somethingElse: unknown field \"somethingElse\"",
+                "m.yaml:8:1: warning: serviceEntryVisibility: not yet honored",
+                "m.yaml:9:1: warning: defaultInboundHttpRetryPolicy: not yet honored",
             ]
         );
     }
