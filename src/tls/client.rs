@@ -10,7 +10,7 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use webpki::KeyUsage;
 
-use super::leaf::{Leaf, verify_tls12, verify_tls13};
+use super::certificate::{Certificate, verify_tls12, verify_tls13};
 use super::trust::Trust;
 use super::{pem, provider};
 use crate::upstream::{Identity, TlsSettings};
@@ -68,7 +68,7 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let Some(trust) = &self.trust else {
-            let signs = Leaf::read(certificate)?.may_sign();
+            let signs = Certificate::read(certificate)?.may_sign();
             let unfit = Error::InvalidCertificate(CertificateError::InvalidPurpose);
             return signs.then(ServerCertVerified::assertion).ok_or(unfit);
         };

@@ -4,10 +4,10 @@
 //! set.
 
 mod authority;
+mod certificate;
 mod client;
 mod dates;
 mod faults;
-mod leaf;
 mod pem;
 mod reloaded;
 #[cfg(feature = "gateway")]
@@ -22,10 +22,10 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::CryptoProvider;
 
+#[cfg(feature = "gateway")]
+pub(crate) use certificate::address;
 pub(crate) use client::{Names, client_config, files_of};
 pub(crate) use faults::{fault_of_authorities, fault_of_identity, fault_of_revoked};
-#[cfg(feature = "gateway")]
-pub(crate) use leaf::address;
 pub(crate) use reloaded::Reloaded;
 #[cfg(feature = "gateway")]
 pub(crate) use server::{ServerEnd, files_of_server, server_end};

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use super::leaf::Leaf;
+use super::certificate::Certificate;
 use super::provider;
 use crate::upstream::{Identity, Pem};
 
@@ -51,8 +51,11 @@ pub(crate) fn certified(identity: &Identity) -> io::Result<CertifiedKey> {
     let (certificates, key) = (certificates(chain)?, key(own)?);
     let key = provider().key_provider.load_private_key(key).map_err(|error| invalid(own, error))?;
     // The first of at least one. rustls' own comparison takes none of version 1.
-    let leaf =
-        certificates.first().map(|first| Leaf::read(first)).transpose().map_err(|error| invalid(chain, error))?;
+    let leaf = certificates
+        .first()
+        .map(|first| Certificate::read(first))
+        .transpose()
+        .map_err(|error| invalid(chain, error))?;
     if leaf.zip(key.public_key()).is_some_and(|(leaf, key)| leaf.key() != key) {
         return Err(invalid(own, "the key is not the certificate's"));
     }

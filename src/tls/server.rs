@@ -15,7 +15,7 @@ use rustls::{
 };
 use webpki::KeyUsage;
 
-use super::leaf::{verify_tls12, verify_tls13};
+use super::certificate::{verify_tls12, verify_tls13};
 use super::shown::Shown;
 use super::trust::Trust;
 use super::{pem, provider};

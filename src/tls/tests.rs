@@ -13,7 +13,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::{CertificateError, Error};
 use webpki::KeyUsage;
 
-use super::leaf::Leaf;
+use super::certificate::Certificate;
 use super::trust::Trust;
 use super::{Reloaded, pem};
 use crate::upstream::{Identity, Pem};
@@ -325,7 +325,7 @@ fn names_are_dns_names_addresses_uris_and_mail() {
     let spiffe = "spiffe://cluster.local/ns/default/sa/reviews";
     let names = ["a.test", "*.Wild.test", "w*d.part.test", "*.lone", "10.0.0.1", "a@mail.test", spiffe];
     let der = certificate(&Authority::new("ours").issue(&names));
-    let leaf = Leaf::read(&der).unwrap();
+    let leaf = Certificate::read(&der).unwrap();
     let wild = ["b.wild.test", "*.wild.TEST", "wild.part.test", "wd.part.test", "b.lone"];
     for name in ["a.test", "A.test", "10.0.0.1", "a@mail.test", spiffe].into_iter().chain(wild) {
         assert!(leaf.has_name(name), "{name}");

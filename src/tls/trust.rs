@@ -15,7 +15,7 @@ use webpki::{
 };
 
 use super::authority::{Authority, may_sign_others};
-use super::leaf::Leaf;
+use super::certificate::Certificate;
 use super::reloaded::{Stamp, stamp};
 use super::{pem, provider};
 use crate::upstream::Pem;
@@ -90,8 +90,8 @@ impl Trust {
         intermediates: &[CertificateDer<'_>],
         usage: KeyUsage,
         now: UnixTime,
-    ) -> Result<Leaf<'a>, Error> {
-        let leaf = Leaf::read(certificate)?;
+    ) -> Result<Certificate<'a>, Error> {
+        let leaf = Certificate::read(certificate)?;
         if !leaf.is_for(usage) {
             return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
         }
@@ -143,7 +143,12 @@ impl Trust {
 
     /// The same for what webpki leads nowhere, which is of version 1 or an authority itself: whether it is trusted as it
     /// is, or one of the authorities signed it. No list is asked whether it was taken back.
-    fn verify_signed(&self, certificate: &CertificateDer<'_>, leaf: &Leaf<'_>, now: UnixTime) -> Result<(), Error> {
+    fn verify_signed(
+        &self,
+        certificate: &CertificateDer<'_>,
+        leaf: &Certificate<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
         leaf.is_valid_at(now).map_err(refusal)?;
         if !self.authorities.iter().any(|own| own.is(certificate)) {
             let authorities = self.authorities.iter().zip(&self.anchors);

@@ -1,6 +1,6 @@
-//! The certificate of the other side of a connection: [`Leaf`].
+//! Certificates of the other side of a connection, and of who stands for it: [`Certificate`].
 //!
-//! It is read apart from webpki, which takes no certificates of version 1: those that `openssl x509 -req` makes where no
+//! They are read apart from webpki, which takes no certificates of version 1: those that `openssl x509 -req` makes where no
 //! extension is asked for.
 
 use std::net::IpAddr;
@@ -17,13 +17,13 @@ use x509_parser::prelude::FromDer;
 use super::dates::Dates;
 use super::provider;
 
-/// A certificate that is shown in a handshake.
+/// A certificate that is shown in a handshake, or on the way from there to an authority.
 #[derive(Debug)]
-pub(super) struct Leaf<'a> {
+pub(super) struct Certificate<'a> {
     parsed: X509Certificate<'a>,
 }
 
-impl<'a> Leaf<'a> {
+impl<'a> Certificate<'a> {
     pub(super) fn read(der: &'a [u8]) -> Result<Self, Error> {
         let (_, parsed) = X509Certificate::from_der(der).map_err(|_| invalid(CertificateError::BadEncoding))?;
         Ok(Self { parsed })
@@ -122,7 +122,7 @@ pub(super) fn verify_tls12(
     certificate: &CertificateDer<'_>,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let leaf = Leaf::read(certificate)?;
+    let leaf = Certificate::read(certificate)?;
     let known = provider().signature_verification_algorithms.mapping;
     let Some((_, algorithms)) = known.iter().find(|(scheme, _)| *scheme == signed.scheme) else {
         return Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into());
@@ -140,5 +140,5 @@ pub(super) fn verify_tls13(
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
     let algorithms = provider().signature_verification_algorithms;
-    verify_tls13_signature_with_raw_key(message, &Leaf::read(certificate)?.key(), signed, &algorithms)
+    verify_tls13_signature_with_raw_key(message, &Certificate::read(certificate)?.key(), signed, &algorithms)
 }
