@@ -13,9 +13,11 @@ use webpki::{KeyUsage, RawPublicKeyEntity};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer;
+use x509_parser::x509::X509Version;
 
 use super::dates::Dates;
 use super::provider;
+use super::signature::is_signed_by;
 
 /// A certificate that is shown in a handshake, or on the way from there to an authority.
 #[derive(Debug)]
@@ -26,7 +28,22 @@ pub(super) struct Certificate<'a> {
 impl<'a> Certificate<'a> {
     pub(super) fn read(der: &'a [u8]) -> Result<Self, Error> {
         let (_, parsed) = X509Certificate::from_der(der).map_err(|_| invalid(CertificateError::BadEncoding))?;
+        let is_of_its_version = match parsed.version() {
+            X509Version::V1 | X509Version::V2 => parsed.extensions().is_empty(),
+            version => version == X509Version::V3,
+        };
+        if !is_of_its_version {
+            return Err(invalid(CertificateError::BadEncoding));
+        }
         Ok(Self { parsed })
+    }
+
+    /// Whether only an authority says how many may follow it.
+    pub(super) fn is_consistent(&self) -> bool {
+        self.parsed.basic_constraints().is_ok_and(|constraints| {
+            constraints
+                .is_none_or(|constraints| constraints.value.ca || constraints.value.path_len_constraint.is_none())
+        })
     }
 
     /// The public key, with what it is.
@@ -39,15 +56,14 @@ impl<'a> Certificate<'a> {
         self.parsed.issuer().as_raw()
     }
 
-    /// Whether `key` signed it.
+    /// Whether `key` signed it, by the algorithm that it names inside and outside.
     pub(super) fn is_signed_by(
         &self,
         key: &SubjectPublicKeyInfoDer<'_>,
         algorithms: &WebPkiSupportedAlgorithms,
     ) -> bool {
-        let (signed, signature) = (self.parsed.tbs_certificate.as_ref(), &self.parsed.signature_value.data);
-        RawPublicKeyEntity::try_from(key)
-            .is_ok_and(|key| algorithms.all.iter().any(|by| key.verify_signature(*by, signed, signature).is_ok()))
+        let X509Certificate { tbs_certificate, signature_algorithm, .. } = &self.parsed;
+        tbs_certificate.signature == *signature_algorithm && is_signed_by(self.parsed.as_raw(), key, algorithms)
     }
 
     /// Whether it is valid at that time.

@@ -14,6 +14,7 @@ mod reloaded;
 mod server;
 #[cfg(feature = "gateway")]
 mod shown;
+mod signature;
 #[cfg(test)]
 pub(crate) mod tests;
 mod trust;

@@ -1,5 +1,7 @@
 //! Certificates for tests, and whose are taken.
 
+mod der;
+mod malformed;
 mod revoked;
 mod trusted;
 
@@ -135,6 +137,11 @@ impl Drop for Folder {
 
 fn certificate(identity: &Identity) -> CertificateDer<'static> {
     pem::certificates(&identity.certificates).unwrap().remove(0)
+}
+
+/// In 2030.
+fn now() -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(1_900_000_000))
 }
 
 fn judge(trust: &Trust, certificate: &CertificateDer<'_>, now: UnixTime) -> Result<(), Error> {

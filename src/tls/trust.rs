@@ -92,6 +92,9 @@ impl Trust {
         now: UnixTime,
     ) -> Result<Certificate<'a>, Error> {
         let leaf = Certificate::read(certificate)?;
+        if !leaf.is_consistent() {
+            return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
+        }
         if !leaf.is_for(usage) {
             return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
         }
