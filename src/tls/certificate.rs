@@ -71,22 +71,17 @@ impl<'a> Certificate<'a> {
         Dates::of(self.parsed.validity()).hold(now)
     }
 
-    /// Whether it may be used so, by what it says of itself and of its key. One that says nothing is for everything.
+    /// Whether it may be used so. One that says nothing is for everything.
     pub(super) fn is_for(&self, usage: KeyUsage) -> bool {
         let servers = usage.oid_values().eq(KeyUsage::SERVER_AUTH_REPR.iter().copied());
-        let purpose = self.parsed.extended_key_usage().is_ok_and(|purpose| {
+        self.parsed.extended_key_usage().is_ok_and(|purpose| {
             purpose.is_none_or(|purpose| if servers { purpose.value.server_auth } else { purpose.value.client_auth })
-        });
-        purpose && (self.may_sign() || (!servers && self.may_agree()))
+        })
     }
 
     /// Whether its key may sign a handshake.
     pub(super) fn may_sign(&self) -> bool {
         self.parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.digital_signature()))
-    }
-
-    fn may_agree(&self) -> bool {
-        self.parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.key_agreement()))
     }
 
     /// Whether it has this alternative name of whichever kind: a DNS name, for which it may have a wildcard, or that

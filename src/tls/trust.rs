@@ -95,7 +95,7 @@ impl Trust {
         if !leaf.is_consistent() {
             return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
         }
-        if !leaf.is_for(usage) {
+        if !leaf.may_sign() || !leaf.is_for(usage) {
             return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
         }
         let path = match EndEntityCert::try_from(certificate) {

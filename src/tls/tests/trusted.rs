@@ -78,7 +78,7 @@ fn a_certificate_is_for_what_it_says_of_its_key() {
     assert_eq!(taken(&[]), (true, true));
     assert_eq!(taken(&[KeyUsagePurpose::DigitalSignature]), (true, true));
     assert_eq!(taken(&[KeyUsagePurpose::KeyEncipherment]), (false, false));
-    assert_eq!(taken(&[KeyUsagePurpose::KeyAgreement]), (false, true));
+    assert_eq!(taken(&[KeyUsagePurpose::KeyAgreement]), (false, false));
     assert_eq!(taken(&[KeyUsagePurpose::CrlSign]), (false, false));
 }
 
