@@ -56,6 +56,11 @@ impl<'a> Certificate<'a> {
         self.parsed.issuer().as_raw()
     }
 
+    /// Whose it is, as that is named.
+    pub(super) fn subject(&self) -> &[u8] {
+        self.parsed.subject().as_raw()
+    }
+
     /// Whether `key` signed it, by the algorithm that it names inside and outside.
     pub(super) fn is_signed_by(
         &self,

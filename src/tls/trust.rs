@@ -95,28 +95,48 @@ impl Trust {
         if !leaf.is_consistent() {
             return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
         }
-        if !leaf.may_sign() || !leaf.is_for(usage) {
+        if !leaf.may_sign() {
+            return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
+        }
+        if self.trusts(certificate, &leaf) {
+            leaf.is_valid_at(now).map_err(refusal)?;
+            self.needs_no_list()?;
+            return Ok(leaf);
+        }
+        if !leaf.is_for(usage) {
             return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
         }
         let path = match EndEntityCert::try_from(certificate) {
-            Ok(end) => self.verify_path(&end, certificate, intermediates, usage, now),
+            Ok(end) => self.verify_path(&end, intermediates, usage, now),
             Err(error) => Err(error),
         };
         match path {
             Ok(()) => {}
             Err(webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion) => {
-                self.verify_signed(certificate, &leaf, now)?;
+                self.verify_signed(&leaf, now)?;
             }
             Err(error) => return Err(refusal(error)),
         }
         Ok(leaf)
     }
 
+    /// Whether a certificate is one of the authorities, and nobody signed it but itself or who is none of them: it is
+    /// trusted as it is, whatever it says that it is for, as by BoringSSL.
+    fn trusts(&self, certificate: &CertificateDer<'_>, leaf: &Certificate<'_>) -> bool {
+        self.authorities.iter().any(|own| own.is(certificate)) && self.issuer(leaf).is_none()
+    }
+
+    /// The authority that issued a certificate, if it is not its own issuer.
+    fn issuer(&self, certificate: &Certificate<'_>) -> Option<&Authority> {
+        let mut named = self.authorities.iter().filter(|own| own.is_named(certificate.issuer()));
+        let issuer = named.find(|own| certificate.is_signed_by(&own.key, &self.algorithms))?;
+        (!issuer.is_named(certificate.subject()) || issuer.key != certificate.key()).then_some(issuer)
+    }
+
     /// Whether a path leads from `certificate` to one of the authorities.
     fn verify_path(
         &self,
         end: &EndEntityCert<'_>,
-        certificate: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         usage: KeyUsage,
         now: UnixTime,
@@ -130,12 +150,8 @@ impl Trust {
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let vouches = |path: &VerifiedPath<'_>| match self.authority(path.anchor()) {
-            // It is trusted itself, whoever it may sign.
-            Some(authority) if authority.is(certificate) => Ok(()),
-            Some(authority) => authority.may_vouch(now),
-            None => Err(webpki::Error::UnknownIssuer),
-        };
+        let vouches =
+            |path: &VerifiedPath<'_>| self.authority(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?.may_vouch(now);
         // webpki does not ask what their keys are for.
         let signers = intermediates.iter().filter(|der| may_sign_others(der));
         let signers: Vec<_> = signers.map(|der| CertificateDer::from(der.as_ref())).collect();
@@ -144,27 +160,24 @@ impl Trust {
         path.map(|_| ())
     }
 
-    /// The same for what webpki leads nowhere, which is of version 1 or an authority itself: whether it is trusted as it
-    /// is, or one of the authorities signed it. No list is asked whether it was taken back.
-    fn verify_signed(
-        &self,
-        certificate: &CertificateDer<'_>,
-        leaf: &Certificate<'_>,
-        now: UnixTime,
-    ) -> Result<(), Error> {
+    /// The same for what webpki leads nowhere, which is of version 1 or an authority itself: whether one of the authorities
+    /// signed it. No list is asked whether it was taken back.
+    fn verify_signed(&self, leaf: &Certificate<'_>, now: UnixTime) -> Result<(), Error> {
         leaf.is_valid_at(now).map_err(refusal)?;
-        if !self.authorities.iter().any(|own| own.is(certificate)) {
-            let authorities = self.authorities.iter().zip(&self.anchors);
-            // Nor are its names held against any that they are bound to.
-            let unbound = authorities.filter(|(_, anchor)| anchor.name_constraints.is_none()).map(|(own, _)| own);
-            let mut vouches = Err(webpki::Error::UnknownIssuer);
-            for own in unbound.filter(|own| own.is_named(leaf.issuer())) {
-                if vouches.is_err() && leaf.is_signed_by(&own.key, &self.algorithms) {
-                    vouches = own.may_vouch(now);
-                }
+        let authorities = self.authorities.iter().zip(&self.anchors);
+        // Its names are not held against any that they are bound to.
+        let unbound = authorities.filter(|(_, anchor)| anchor.name_constraints.is_none()).map(|(own, _)| own);
+        let mut vouches = Err(webpki::Error::UnknownIssuer);
+        for own in unbound.filter(|own| own.is_named(leaf.issuer())) {
+            if vouches.is_err() && leaf.is_signed_by(&own.key, &self.algorithms) {
+                vouches = own.may_vouch(now);
             }
-            vouches.map_err(refusal)?;
         }
+        vouches.map_err(refusal)?;
+        self.needs_no_list()
+    }
+
+    fn needs_no_list(&self) -> Result<(), Error> {
         match self.revoked.is_empty() {
             true => Ok(()),
             false => Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)),

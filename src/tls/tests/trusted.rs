@@ -129,3 +129,32 @@ fn a_certificate_that_is_its_own_authority_is_taken_where_it_is_named() {
     let others = Trust::new(Some(&Authority::new("a.test").roots()), None).unwrap();
     assert!(judge(&others, &own, UnixTime::now()).is_err());
 }
+
+#[test]
+fn a_certificate_that_stands_among_the_authorities_is_for_everything_while_it_is_valid() {
+    let ours = Authority::new("ours");
+    let of_clients = |params: &mut CertificateParams| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    };
+    let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2025, 1, 1);
+    let unfit = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+    let own = |change: fn(&mut CertificateParams)| Authority::unlike("a.test", change).roots();
+    let others = |change: fn(&mut CertificateParams)| ours.issue_unlike(&["a.test"], change).certificates;
+    let judged = |roots: &[&Pem]| {
+        let trust = Trust::new(Some(&inline(&roots.iter().map(|pem| text(pem)).collect::<String>())), None).unwrap();
+        judge(&trust, &pem::certificates(roots[0]).unwrap()[0], now())
+    };
+    let refused = |why| Err(Error::InvalidCertificate(why));
+    for pem in [own(|_| {}), others(|_| {}), own(of_clients), others(of_clients)] {
+        assert_eq!(judged(&[&pem]), Ok(()));
+    }
+    for pem in [own(expired), others(expired)] {
+        assert_eq!(judged(&[&pem]), refused(CertificateError::Expired));
+    }
+    for pem in [own(unfit), others(unfit)] {
+        assert_eq!(judged(&[&pem]), refused(CertificateError::InvalidPurpose));
+    }
+    // Who signed it stands there too: it is taken like any other.
+    assert_eq!(judged(&[&others(|_| {}), &ours.roots()]), Ok(()));
+    assert_eq!(judged(&[&others(of_clients), &ours.roots()]), refused(CertificateError::InvalidPurpose));
+}
