@@ -31,6 +31,11 @@ impl Authority {
         self.der.as_ref() == certificate.as_ref()
     }
 
+    /// The certificate.
+    pub(super) fn der(&self) -> &[u8] {
+        &self.der
+    }
+
     /// Whether it goes by this name.
     pub(super) fn is_named(&self, name: &[u8]) -> bool {
         *self.subject == *name

@@ -11,7 +11,7 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::{CertificateError, DigitallySignedStruct, Error, PeerMisbehaved};
 use webpki::{KeyUsage, RawPublicKeyEntity};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{DistributionPointName, GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::X509Version;
 
@@ -44,6 +44,11 @@ impl<'a> Certificate<'a> {
             constraints
                 .is_none_or(|constraints| constraints.value.ca || constraints.value.path_len_constraint.is_none())
         })
+    }
+
+    /// Its number among those of its issuer.
+    pub(super) fn serial(&self) -> &[u8] {
+        self.parsed.raw_serial()
     }
 
     /// The public key, with what it is.
@@ -87,6 +92,25 @@ impl<'a> Certificate<'a> {
     /// Whether its key may sign a handshake.
     pub(super) fn may_sign(&self) -> bool {
         self.parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.digital_signature()))
+    }
+
+    /// Whether its key may sign lists of revoked certificates.
+    pub(super) fn may_sign_lists(&self) -> bool {
+        self.parsed.key_usage().is_ok_and(|usage| usage.is_none_or(|usage| usage.value.crl_sign()))
+    }
+
+    pub(super) fn is_authority(&self) -> bool {
+        self.parsed.is_ca()
+    }
+
+    /// Where its issuer would list it, if that is said, alone and for every reason.
+    pub(super) fn places_of_lists(&self) -> impl Iterator<Item = &DistributionPointName<'a>> {
+        let points = self.parsed.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
+            _ => None,
+        });
+        let own = points.flatten().filter(|point| point.reasons.is_none() && point.crl_issuer.is_none());
+        own.filter_map(|point| point.distribution_point.as_ref())
     }
 
     /// Whether it has this alternative name of whichever kind: a DNS name, for which it may have a wildcard, or that

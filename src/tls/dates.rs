@@ -30,6 +30,6 @@ impl Dates {
     }
 }
 
-fn unix_time(time: ASN1Time) -> UnixTime {
+pub(super) fn unix_time(time: ASN1Time) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(time.timestamp()).unwrap_or(0)))
 }

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::pem;
-use super::trust::{self, Trust};
+use super::revocation::Revocations;
+use super::trust::Trust;
 use crate::upstream::{Identity, Pem};
 
 /// Why nobody can show it: something cannot be read, or the key is another certificate's.
@@ -18,7 +19,7 @@ pub(crate) fn fault_of_authorities(roots: &Pem) -> Option<String> {
 
 /// Why nobody can tell what was taken back.
 pub(crate) fn fault_of_revoked(revoked: &Pem) -> Option<String> {
-    trust::lists(revoked).err().map(said)
+    pem::revocations(revoked).and_then(Revocations::read).err().map(said)
 }
 
 /// Without the place: who asks knows the name of the Secret.

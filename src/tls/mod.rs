@@ -10,6 +10,7 @@ mod dates;
 mod faults;
 mod pem;
 mod reloaded;
+mod revocation;
 #[cfg(feature = "gateway")]
 mod server;
 #[cfg(feature = "gateway")]

@@ -81,13 +81,18 @@ impl Authority {
 
     /// What it takes back.
     pub(crate) fn revoke(&self, serial: u64) -> Pem {
+        self.revoke_unlike(serial, |_| {})
+    }
+
+    /// A list that differs in something.
+    fn revoke_unlike(&self, serial: u64, change: impl FnOnce(&mut CertificateRevocationListParams)) -> Pem {
         let revoked = RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: date_time_ymd(2024, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
-        let params = CertificateRevocationListParams {
+        let mut params = CertificateRevocationListParams {
             this_update: date_time_ymd(2024, 1, 1),
             next_update: date_time_ymd(2099, 1, 1),
             crl_number: SerialNumber::from(1),
@@ -95,6 +100,7 @@ impl Authority {
             revoked_certs: vec![revoked],
             key_identifier_method: rcgen::KeyIdMethod::Sha256,
         };
+        change(&mut params);
         inline(&params.signed_by(&self.issuer).unwrap().pem().unwrap())
     }
 }

@@ -7,25 +7,27 @@ use std::ptr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use rustls::crypto::WebPkiSupportedAlgorithms;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls::{CertificateError, Error, OtherError};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy, VerifiedPath,
-};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::authority::{Authority, may_sign_others};
 use super::certificate::Certificate;
 use super::reloaded::{Stamp, stamp};
+use super::revocation::Revocations;
 use super::{pem, provider};
 use crate::upstream::Pem;
+
+/// How many certificates there may be from one at the end to an authority that nobody signed.
+const LONGEST: usize = 16;
 
 /// Authorities, and what they have taken back.
 pub(crate) struct Trust {
     authorities: Vec<Authority>,
     /// What webpki keeps of each.
     anchors: Vec<TrustAnchor<'static>>,
-    revoked: Vec<CertRevocationList<'static>>,
+    /// `None` where there is no list, and nobody needs one.
+    revocations: Option<Revocations>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -77,10 +79,12 @@ impl Trust {
                 Err(error) => return Err(invalid(format!("an authority's certificate cannot be read: {error}"))),
             }
         }
-        let mut revoked = revoked.map(lists).transpose()?.unwrap_or_default();
-        revoked.extend(roots.map(lists_among).transpose()?.unwrap_or_default());
+        let mut lists = revoked.map(pem::revocations).transpose()?.unwrap_or_default();
+        // They may stand beside the certificates of authorities too, as BoringSSL takes them.
+        lists.extend(roots.map(pem::revocations_among).transpose()?.unwrap_or_default());
+        let revocations = (!lists.is_empty()).then(|| Revocations::read(lists)).transpose()?;
         let algorithms = provider().signature_verification_algorithms;
-        Ok(Self { authorities, anchors, revoked, algorithms })
+        Ok(Self { authorities, anchors, revocations, algorithms })
     }
 
     /// The certificate of the other side, if it comes from one of the authorities, is valid now and not taken back.
@@ -99,8 +103,7 @@ impl Trust {
             return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
         }
         if self.trusts(certificate, &leaf) {
-            leaf.is_valid_at(now).map_err(refusal)?;
-            self.needs_no_list()?;
+            leaf.is_valid_at(now).and_then(|()| self.ask_lists([certificate.as_ref()], now)).map_err(refusal)?;
             return Ok(leaf);
         }
         if !leaf.is_for(usage) {
@@ -111,12 +114,12 @@ impl Trust {
             Err(error) => Err(error),
         };
         match path {
-            Ok(()) => {}
             Err(webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion) => {
-                self.verify_signed(&leaf, now)?;
+                self.verify_signed(certificate, &leaf, now)
             }
-            Err(error) => return Err(refusal(error)),
+            path => path,
         }
+        .map_err(refusal)?;
         Ok(leaf)
     }
 
@@ -133,7 +136,7 @@ impl Trust {
         (!issuer.is_named(certificate.subject()) || issuer.key != certificate.key()).then_some(issuer)
     }
 
-    /// Whether a path leads from `certificate` to one of the authorities.
+    /// Whether a path leads from a certificate to one of the authorities.
     fn verify_path(
         &self,
         end: &EndEntityCert<'_>,
@@ -141,47 +144,54 @@ impl Trust {
         usage: KeyUsage,
         now: UnixTime,
     ) -> Result<(), webpki::Error> {
-        let lists: Vec<_> = self.revoked.iter().collect();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            // As BoringSSL: every certificate of the chain needs a list that is still in force.
-            options
-                .with_depth(RevocationCheckDepth::Chain)
-                .with_status_policy(UnknownStatusPolicy::Deny)
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build()
-        });
-        let vouches =
-            |path: &VerifiedPath<'_>| self.authority(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?.may_vouch(now);
+        let vouches = |path: &VerifiedPath<'_>| {
+            let authority = self.authority(path.anchor()).ok_or(webpki::Error::UnknownIssuer)?;
+            authority.may_vouch(now)?;
+            let between: Vec<_> = path.intermediate_certificates().map(|certificate| certificate.der()).collect();
+            let ends = [path.end_entity().der()];
+            let path = ends.iter().chain(&between).map(AsRef::as_ref).chain([authority.der()]);
+            self.ask_lists(path, now)
+        };
         // webpki does not ask what their keys are for.
         let signers = intermediates.iter().filter(|der| may_sign_others(der));
         let signers: Vec<_> = signers.map(|der| CertificateDer::from(der.as_ref())).collect();
         let (algorithms, anchors) = (self.algorithms.all, &self.anchors);
-        let path = end.verify_for_usage(algorithms, anchors, &signers, now, usage, revocation, Some(&vouches));
+        let path = end.verify_for_usage(algorithms, anchors, &signers, now, usage, None, Some(&vouches));
         path.map(|_| ())
     }
 
     /// The same for what webpki leads nowhere, which is of version 1 or an authority itself: whether one of the authorities
-    /// signed it. No list is asked whether it was taken back.
-    fn verify_signed(&self, leaf: &Certificate<'_>, now: UnixTime) -> Result<(), Error> {
-        leaf.is_valid_at(now).map_err(refusal)?;
+    /// signed it.
+    fn verify_signed(
+        &self,
+        certificate: &CertificateDer<'_>,
+        leaf: &Certificate<'_>,
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        leaf.is_valid_at(now)?;
         let authorities = self.authorities.iter().zip(&self.anchors);
         // Its names are not held against any that they are bound to.
         let unbound = authorities.filter(|(_, anchor)| anchor.name_constraints.is_none()).map(|(own, _)| own);
         let mut vouches = Err(webpki::Error::UnknownIssuer);
         for own in unbound.filter(|own| own.is_named(leaf.issuer())) {
             if vouches.is_err() && leaf.is_signed_by(&own.key, &self.algorithms) {
-                vouches = own.may_vouch(now);
+                vouches = own.may_vouch(now).and_then(|()| self.ask_lists([certificate.as_ref(), own.der()], now));
             }
         }
-        vouches.map_err(refusal)?;
-        self.needs_no_list()
+        vouches
     }
 
-    fn needs_no_list(&self) -> Result<(), Error> {
-        match self.revoked.is_empty() {
-            true => Ok(()),
-            false => Err(Error::InvalidCertificate(CertificateError::UnknownRevocationStatus)),
+    /// Whether the lists, if there are some, have none of a path, which goes on to an authority that is its own issuer.
+    fn ask_lists<'a>(&'a self, path: impl IntoIterator<Item = &'a [u8]>, now: UnixTime) -> Result<(), webpki::Error> {
+        let Some(revocations) = &self.revocations else { return Ok(()) };
+        let read = |der| Certificate::read(der).map_err(|_| webpki::Error::BadDer);
+        let mut path = path.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+        while path.len() < LONGEST
+            && let Some(issuer) = path.last().and_then(|last| self.issuer(last))
+        {
+            path.push(read(issuer.der())?);
         }
+        revocations.ask(&path, now, &self.algorithms)
     }
 
     /// Whose anchor it is.
@@ -201,22 +211,6 @@ impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Trust").field("authorities", &self.anchors.len()).finish_non_exhaustive()
     }
-}
-
-/// What authorities have taken back.
-pub(super) fn lists(revoked: &Pem) -> io::Result<Vec<CertRevocationList<'static>>> {
-    read(pem::revocations(revoked)?)
-}
-
-/// The same of what may stand beside the certificates of authorities, as BoringSSL takes it.
-fn lists_among(roots: &Pem) -> io::Result<Vec<CertRevocationList<'static>>> {
-    read(pem::revocations_among(roots)?)
-}
-
-fn read(lists: Vec<CertificateRevocationListDer<'static>>) -> io::Result<Vec<CertRevocationList<'static>>> {
-    let unreadable = |error| invalid(format!("revoked certificates cannot be read: {error}"));
-    let list = |der| OwnedCertRevocationList::from_der(der).map(CertRevocationList::from).map_err(unreadable);
-    lists.iter().map(|der| list(der)).collect()
 }
 
 /// What the operating system trusts, read once.
