@@ -54,8 +54,9 @@ pub(super) fn may_sign_others(der: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(der).is_ok_and(|(_, parsed)| signs(&parsed))
 }
 
-/// As BoringSSL: one of version 1, which cannot say what it is for, may if it is its own issuer; any other has to say that
-/// it is an authority, and if it says what its key is for, that has to be among it.
+/// One of version 1, which cannot say what it is for, may if it is its own issuer; any other has to say that it is an
+/// authority, and if it says what its key is for, that has to be among it. BoringSSL asks this of those in between alone,
+/// and of trusted ones nothing.
 fn signs(certificate: &TbsCertificate<'_>) -> bool {
     if certificate.version() == X509Version::V1 {
         return certificate.subject().as_raw() == certificate.issuer().as_raw();
