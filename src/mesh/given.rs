@@ -106,7 +106,7 @@ impl EndpointsHandle {
         })
     }
 
-    /// Takes the endpoint with this address out. Its requests end as they would have.
+    /// Takes the endpoint with this address out. Its requests end as they would have, its idle connections at once.
     pub fn remove(&self, address: &Address) -> bool {
         self.change(|endpoints| endpoints.retain(|known| known.address != *address))
     }

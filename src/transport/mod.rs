@@ -122,6 +122,8 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 ///
 /// Connections with other settings, and those for another name in the TLS handshake or another client in a PROXY
 /// header, are others: after a change of settings new requests get new ones, and the old ones finish what is under way.
+/// The same is true after a change of `maxConnections`, and of the connections to endpoints that leave their cluster:
+/// what of these is idle is closed at once.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be

@@ -203,8 +203,12 @@ impl<B: Upload> Pool<B> {
             let Some(claimed) = Claimed::of(&connection) else { break };
             drop(queue.serve(claimed));
         }
-        if !self.settings.is_closed() {
+        if !self.settings.is_closed() && !self.is_retired() {
             self.multiplex.change(|other| other.is_usable(&self.terms), Some(&connection));
+            if self.is_retired() {
+                // In between, and the others may have been let go of already.
+                self.multiplex.clear();
+            }
             self.settle_shared();
         }
         self.open_more_shared(&Handle::current());

@@ -43,6 +43,8 @@ pub(super) struct Pool<B> {
     resting: Mutex<JoinSet<()>>,
     /// Since the last sweep.
     used: AtomicBool,
+    /// Whether connections are for those alone who wait for them, and not kept for others.
+    retired: AtomicBool,
 }
 
 /// A connection on its way to a request that waited for it. Dropped on the way, it goes back.
@@ -84,6 +86,7 @@ impl<B: Upload> Pool<B> {
             multiplex: Multiplex::new(),
             resting: Mutex::default(),
             used: AtomicBool::new(true),
+            retired: AtomicBool::new(false),
         }
     }
 
@@ -94,6 +97,10 @@ impl<B: Upload> Pool<B> {
         }
     }
 
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
     /// An idle HTTP/1.1 connection that nobody waits for.
     pub(super) fn checkout(&self) -> Option<Line<B>> {
         if self.queue.is_empty() { self.stack.pop(&self.terms) } else { None }
@@ -101,7 +108,7 @@ impl<B: Upload> Pool<B> {
 
     /// Keeps an HTTP/1.1 connection for the next request, or gives it to the first that waits.
     pub(super) fn park(self: &Arc<Self>, line: Line<B>) {
-        if self.settings.is_closed() || line.is_spent(&self.terms) {
+        if self.settings.is_closed() || line.is_spent(&self.terms) || self.is_retired() && self.queue.is_empty() {
             return;
         }
         let busy = line.rest() == Rest::Busy;
@@ -113,6 +120,10 @@ impl<B: Upload> Pool<B> {
         self.settle();
         if busy {
             self.settle_resting();
+        }
+        if self.is_retired() && self.queue.is_empty() {
+            // Retired in between, or nobody waits any more.
+            self.stack.clear();
         }
     }
 
@@ -345,6 +356,9 @@ pub(super) trait Kept: Any + Send + Sync {
     /// Closes what is idle.
     fn clear(&self);
 
+    /// Whether it keeps connections from now on; if not, it lets go of those that it has.
+    fn keep(&self, keeps: bool);
+
     /// Whether it holds no connection, lent ones included.
     fn is_unused(&self) -> bool;
 }
@@ -360,6 +374,13 @@ impl<B: Upload> Kept for Arc<Pool<B>> {
         self.stack.clear();
         self.with_resting(JoinSet::abort_all);
         self.multiplex.clear();
+    }
+
+    fn keep(&self, keeps: bool) {
+        self.retired.store(!keeps, Ordering::Release);
+        if !keeps {
+            self.clear();
+        }
     }
 
     fn is_unused(&self) -> bool {

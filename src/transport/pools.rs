@@ -2,8 +2,10 @@
 //!
 //! An endpoint has a pool for each type of request body, because hyper's connections know theirs, and for each way to
 //! connect: other settings, another name in the TLS handshake and another client in the PROXY header are other
-//! connections. A pool that nobody asks for any more closes what is idle in it and finishes the rest. The usual pool of
-//! an endpoint stays as long as that; the others, of which clients can make any number, as long as they are of use.
+//! connections. Once its endpoint has left its cluster, or other settings or another limit of connections hold for it, a
+//! pool closes what is idle in it at once and finishes the rest: those connections count in the cluster's limit. The
+//! usual pool of an endpoint stays until then; the others, of which clients can make any number, as long as they are of
+//! use.
 //!
 //! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
@@ -11,7 +13,7 @@ use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,7 +28,7 @@ use super::connect::Host;
 use super::pool::{Kept, Pool};
 use super::settings::Settings;
 use super::terms::{Terms, Variant};
-use crate::upstream::{ConnectionSettings, Endpoint, EndpointId};
+use crate::upstream::{Basis, Endpoint, EndpointId, Standing};
 
 /// Idle connections are looked at every eighth of the shortest time that they may have, within these.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -41,30 +43,34 @@ type Ports = Vec<(u16, bool, TypeId, Arc<Entry>)>;
 struct Entry {
     /// An `Arc<Pool<B>>`.
     pool: Box<dyn Kept>,
-    /// Dead for hosts.
-    endpoint: Weak<Endpoint>,
-    connection: Arc<ConnectionSettings>,
+    /// What it was made by, and what is published now; none for hosts.
+    endpoint: Option<(Basis, Arc<Standing>)>,
     variant: Variant,
 }
 
 impl Entry {
     fn of_endpoint<B: Upload>(settings: &Arc<Settings>, endpoint: &Arc<Endpoint>, variant: Variant) -> Arc<Self> {
-        let connection = endpoint.connection().clone();
-        let terms = Terms::of_endpoint(settings, &connection, &variant);
+        let terms = Terms::of_endpoint(settings, endpoint.connection(), &variant);
         let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), terms)));
-        Arc::new(Self { pool, endpoint: Arc::downgrade(endpoint), connection, variant })
+        Arc::new(Self { pool, endpoint: Some((endpoint.basis().clone(), endpoint.standing().clone())), variant })
     }
 
     fn of_host<B: Upload>(settings: &Arc<Settings>, host: &Host) -> Arc<Self> {
         let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), host.terms(settings))));
-        Arc::new(Self { pool, endpoint: Weak::new(), connection: Arc::default(), variant: Variant::default() })
+        Arc::new(Self { pool, endpoint: None, variant: Variant::default() })
     }
 
     /// Whether it is what is looked for, one of the same [`Key`].
     fn is_for(&self, endpoint: &Endpoint, variant: &Variant) -> bool {
-        // Equal settings are mostly the same ones.
-        let same = |one, other| Arc::ptr_eq(one, other) || one == other;
-        same(&self.connection, endpoint.connection()) && (variant.is_usual() || self.variant == *variant)
+        let same = self.endpoint.as_ref().is_some_and(|(basis, _)| basis == endpoint.basis());
+        same && (variant.is_usual() || self.variant == *variant)
+    }
+
+    /// Lets go of its connections if others are published now, or none; whether it may keep them.
+    fn look(&self) -> bool {
+        let keeps = self.endpoint.as_ref().is_none_or(|(basis, standing)| standing.is(basis));
+        self.pool.keep(keeps);
+        keeps
     }
 
     fn pool<B: Upload>(&self) -> Option<Arc<Pool<B>>> {
@@ -84,7 +90,7 @@ pub(super) struct Inner {
     sweeper: OnceLock<AbortHandle>,
     /// Milliseconds between two looks.
     period: AtomicU64,
-    /// Notified when that becomes shorter.
+    /// Notified when that becomes shorter, and when other endpoints or settings are published.
     hurry: Arc<Notify>,
 }
 
@@ -108,6 +114,7 @@ impl Inner {
         if let Some(pool) = self.find(&key, endpoint, &variant) {
             return pool;
         }
+        endpoint.standing().watch(&self.hurry);
         let entry = Entry::of_endpoint::<B>(&self.settings, endpoint, variant.clone());
         self.endpoints.rcu(|map| {
             let mut map = Map::clone(map);
@@ -117,6 +124,8 @@ impl Inner {
             }
             map
         });
+        // It may be late already. What is published from now on the sweeper is told of, who finds it.
+        entry.look();
         // Another request may have been first. If both were swept again, the pool serves this request alone.
         let pool = self.find(&key, endpoint, &variant).or_else(|| entry.pool()).unwrap_or_else(|| {
             let terms = Terms::of_endpoint(&self.settings, endpoint.connection(), &variant);
@@ -202,11 +211,9 @@ impl Inner {
     fn sweep(&self) {
         let now = Instant::now();
         let stays = |entry: &Arc<Entry>| {
+            let keeps = entry.look();
             let used = entry.pool.sweep(now);
-            // An endpoint of the same identity is made anew when its weight changes, so a dead one only counts if
-            // nobody asked for its pool in the meantime.
-            let alive = entry.endpoint.strong_count() > 0;
-            used || alive && (entry.variant.is_usual() || !entry.pool.is_unused())
+            used || keeps && (entry.variant.is_usual() || !entry.pool.is_unused())
         };
         let gone: Vec<_> = self.endpoints.load().values().flatten().filter(|entry| !stays(entry)).cloned().collect();
         if !gone.is_empty() {

@@ -106,6 +106,8 @@ pub struct Cluster {
     /// How often rules were published of it; raised under the lock of the memory.
     generation: AtomicU64,
     lasting: Arc<Lasting>,
+    /// Among those of its key.
+    number: u64,
 }
 
 impl Cluster {
@@ -119,7 +121,8 @@ impl Cluster {
         let mut memory = lasting.lock();
         let limits = memory.limits(settings.limits);
         let originals = settings.passes_through().map(|_| memory.originals()).unwrap_or_default();
-        let endpoints = memory.endpoints(endpoints, &settings, &limits);
+        let number = memory.next_cluster();
+        let endpoints = memory.endpoints(number, endpoints, &settings, &limits);
         let set = memory.arrange(&settings, endpoints);
         let built = AtomicU64::new(lasting.version());
         drop(memory);
@@ -136,6 +139,7 @@ impl Cluster {
             built,
             generation: AtomicU64::new(0),
             lasting,
+            number,
         }
     }
 
@@ -232,7 +236,7 @@ impl Cluster {
     fn replace(&self, mut memory: MutexGuard<'_, Memory>, endpoints: Vec<EndpointConfig>) {
         let endpoints = first_of_each_address(endpoints);
         if !self.set.load().is_as(&endpoints) {
-            let endpoints = memory.endpoints(endpoints, &self.settings, &self.limits);
+            let endpoints = memory.endpoints(self.number, endpoints, &self.settings, &self.limits);
             self.store(&mut memory, endpoints);
             drop(memory);
             self.alarm.set(AT_ONCE);

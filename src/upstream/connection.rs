@@ -26,7 +26,8 @@ pub enum Protocol {
 /// (`connectionPool`, `tls` and `proxyProtocol` of a DestinationRule).
 ///
 /// They are compared by value: endpoints whose settings did not change keep their connections over a reload, others
-/// get new ones while the old ones finish what is under way.
+/// get new ones while the old ones finish what is under way. Idle ones are closed at once, those of endpoints that
+/// leave their cluster too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionSettings {

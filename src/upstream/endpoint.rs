@@ -15,6 +15,7 @@ use super::connection::ConnectionSettings;
 use super::limits::Limits;
 use super::names::{LogicalHost, NamedAddress};
 use super::outlier::{Ejection, Health};
+use super::standing::{Basis, Standing};
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,6 +146,7 @@ pub(super) struct EndpointState {
     health: Health,
     authority: Authority,
     since: Instant,
+    standing: Arc<Standing>,
 }
 
 impl EndpointState {
@@ -155,6 +157,7 @@ impl EndpointState {
             health: Health::default(),
             authority: address.authority(),
             since: Instant::now(),
+            standing: Arc::default(),
         }
     }
 
@@ -169,6 +172,21 @@ impl EndpointState {
 
     pub(super) fn health(&self) -> &Health {
         &self.health
+    }
+
+    pub(super) fn id(&self) -> EndpointId {
+        self.id
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
+    }
+}
+
+impl Drop for EndpointState {
+    fn drop(&mut self) {
+        // Nobody publishes it any more.
+        self.standing.set(|| None);
     }
 }
 
@@ -192,7 +210,7 @@ pub struct Endpoint {
     pub locality: Arc<str>,
     /// Whether it was ready when it was published. Whether it is fit to be picked is [`Self::is_healthy`].
     pub healthy: bool,
-    connection: Arc<ConnectionSettings>,
+    basis: Basis,
     limits: Arc<Limits>,
     /// Whether its cluster detects outliers; ejections under other settings do not matter to it.
     detects: bool,
@@ -220,7 +238,7 @@ impl Endpoint {
             labels: config.labels,
             locality: config.locality,
             healthy: config.healthy,
-            connection: settings.connection.clone(),
+            basis: Basis::of(settings),
             limits: limits.clone(),
             detects: settings.outlier.is_some(),
             state,
@@ -234,7 +252,7 @@ impl Endpoint {
 
     /// How connections to it are opened, secured and kept.
     pub fn connection(&self) -> &Arc<ConnectionSettings> {
-        &self.connection
+        &self.basis.connection
     }
 
     /// Whether it was ready when it was published and is not ejected now.
@@ -252,13 +270,29 @@ impl Endpoint {
         &self.limits
     }
 
+    /// What connections to it are opened by.
+    pub(crate) fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// What was published of it last, under whatever settings.
+    #[cfg(feature = "client")]
+    pub(crate) fn standing(&self) -> &Arc<Standing> {
+        &self.state.standing
+    }
+
     pub(super) fn state(&self) -> &Arc<EndpointState> {
         &self.state
     }
 
+    /// Has the connections to it kept that were opened by its settings, and no others.
+    pub(super) fn stand(&self) {
+        self.state.standing.set(|| Some(self.basis.clone()));
+    }
+
     /// Whether publishing it again with these settings would change nothing. They are compared by where they are.
     pub(super) fn is_under(&self, settings: &ClusterSettings, limits: &Arc<Limits>) -> bool {
-        Arc::ptr_eq(&self.connection, &settings.connection)
+        Arc::ptr_eq(&self.basis.connection, &settings.connection)
             && Arc::ptr_eq(&self.limits, limits)
             && self.detects == settings.outlier.is_some()
     }

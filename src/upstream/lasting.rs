@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet};
 use tokio::time::Instant;
 
 use super::cluster::ClusterSettings;
-use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState};
+use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState};
 use super::endpoint_set::EndpointSet;
 use super::limits::{Counts, LimitSettings, Limits};
 use super::originals::Originals;
@@ -43,6 +43,7 @@ impl Lasting {
             counts: Arc::default(),
             limits: Weak::new(),
             originals: Weak::new(),
+            clusters: 0,
             draws,
         };
         Self { origin: Instant::now(), rest: AtomicU64::new(0), version: AtomicU64::new(0), memory: Mutex::new(memory) }
@@ -108,6 +109,8 @@ pub(super) struct Memory {
     /// Those of the last settings.
     limits: Weak<Limits>,
     originals: Weak<Originals>,
+    /// How many there have been.
+    clusters: u64,
     draws: Draws,
 }
 
@@ -131,9 +134,16 @@ impl Memory {
         })
     }
 
-    /// Endpoints, whose addresses differ, with the states that are known of them.
+    /// The number of a cluster that takes the place of those before.
+    pub(super) fn next_cluster(&mut self) -> u64 {
+        self.clusters += 1;
+        self.clusters
+    }
+
+    /// The endpoints of cluster number `cluster`, whose addresses differ, with the states that are known of them.
     pub(super) fn endpoints(
         &mut self,
+        cluster: u64,
         endpoints: Vec<EndpointConfig>,
         settings: &ClusterSettings,
         limits: &Arc<Limits>,
@@ -144,7 +154,19 @@ impl Memory {
             published.push(Arc::new(Endpoint::published(config, settings, limits, state)));
         }
         self.states.retain(|_, state| state.strong_count() > 0);
+        // What is left of a cluster before has no say.
+        if cluster == self.clusters {
+            self.stand(&published);
+        }
         published.into()
+    }
+
+    /// Has the connections kept that are of use to `published`, which are all that there are now.
+    fn stand(&self, published: &[Arc<Endpoint>]) {
+        let known: HashSet<EndpointId> = published.iter().map(|endpoint| endpoint.id).collect();
+        published.iter().for_each(|endpoint| endpoint.stand());
+        let states = self.states.values().filter_map(Weak::upgrade);
+        states.filter(|state| !known.contains(&state.id())).for_each(|state| state.standing().set(|| None));
     }
 
     /// The set of `endpoints` by their health of this moment.

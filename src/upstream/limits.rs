@@ -27,7 +27,8 @@ pub struct LimitSettings {
 ///
 /// All limits are those of the whole cluster in this process, not of one endpoint or client. They are counted under
 /// the cluster's key and go on over reloads. What has no limit is not counted, so that nobody pays for it: where a
-/// reload brings a limit, it counts from then on.
+/// reload brings a limit, it counts from then on. Connections that were opened under another limit of connections are
+/// not kept: those that are idle are closed, the others when their requests are done.
 #[derive(Debug)]
 pub struct Limits {
     settings: LimitSettings,

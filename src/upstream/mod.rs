@@ -48,6 +48,7 @@ mod registry;
 mod ring_hash;
 mod round_robin;
 mod schedule;
+mod standing;
 mod warmup;
 mod weights;
 
@@ -73,3 +74,5 @@ pub use registry::Registry;
 pub use warmup::Warmup;
 
 pub(crate) use names::{NamedEndpoint, NamedEndpoints, Names};
+#[cfg(feature = "client")]
+pub(crate) use standing::{Basis, Standing};

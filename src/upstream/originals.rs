@@ -128,6 +128,9 @@ impl Originals {
             ports.push((port, Arc::clone(&found)));
             Arc::new(known)
         });
+        // Of several picks by other settings the one that is remembered counts.
+        let remembered = || find(&self.by_host.load(), host, port).map(|endpoint| endpoint.basis().clone());
+        found.state().standing().set(remembered);
         found
     }
 }

@@ -6,6 +6,7 @@ mod http1;
 mod http2;
 mod life;
 mod limits;
+mod published;
 #[cfg(feature = "tls")]
 mod tls;
 mod tunnels;
@@ -31,7 +32,8 @@ use super::*;
 use crate::dice::Dice;
 use crate::request::TunnelMethod;
 use crate::upstream::{
-    Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, Endpoint, EndpointConfig, Registry,
+    Address, Choice, Cluster, ClusterKey, ClusterSettings, ConnectionSettings, Endpoint, EndpointConfig, Original,
+    Registry,
 };
 
 // With a boxed error the compiler cannot see that `oneshot`'s future is `Send`; hyper-util's client has that too.

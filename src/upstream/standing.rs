@@ -1,0 +1,82 @@
+//! How an endpoint stands in its cluster, for those who keep connections to it.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::cluster::ClusterSettings;
+use super::connection::ConnectionSettings;
+
+/// What the connections to an endpoint are opened by: one by another is of no more use.
+#[derive(Clone, Debug)]
+pub(crate) struct Basis {
+    pub(crate) connection: Arc<ConnectionSettings>,
+    /// How many the cluster may have: those that were opened without a limit are not counted.
+    most: Option<NonZeroU32>,
+}
+
+impl Basis {
+    pub(super) fn of(settings: &ClusterSettings) -> Self {
+        Self { connection: settings.connection.clone(), most: settings.limits.connections }
+    }
+}
+
+impl PartialEq for Basis {
+    fn eq(&self, other: &Self) -> bool {
+        // Equal settings are mostly the same ones.
+        let same = Arc::ptr_eq(&self.connection, &other.connection) || self.connection == other.connection;
+        same && self.most == other.most
+    }
+}
+
+/// The [`Basis`] of an endpoint as published last; it outlives the endpoint.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// `None`: it is no endpoint of its cluster.
+    basis: Option<Basis>,
+    /// Told when that changes.
+    #[cfg(feature = "client")]
+    watchers: Vec<std::sync::Weak<tokio::sync::Notify>>,
+}
+
+impl Standing {
+    /// Takes what `basis` says when nobody else changes it.
+    pub(super) fn set(&self, basis: impl FnOnce() -> Option<Basis>) {
+        let mut known = self.lock();
+        let basis = basis();
+        if known.basis != basis {
+            known.basis = basis;
+            known.tell();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(feature = "client")]
+impl Standing {
+    /// Whether connections that were opened by `basis` are kept.
+    pub(crate) fn is(&self, basis: &Basis) -> bool {
+        self.lock().basis.as_ref() == Some(basis)
+    }
+
+    /// Notifies `watcher` of every change from now on.
+    pub(crate) fn watch(&self, watcher: &Arc<tokio::sync::Notify>) {
+        let mut known = self.lock();
+        known.watchers.retain(|other| other.strong_count() > 0 && other.as_ptr() != Arc::as_ptr(watcher));
+        known.watchers.push(Arc::downgrade(watcher));
+    }
+}
+
+impl Known {
+    fn tell(&self) {
+        #[cfg(feature = "client")]
+        self.watchers.iter().filter_map(std::sync::Weak::upgrade).for_each(|watcher| watcher.notify_one());
+    }
+}
