@@ -43,8 +43,8 @@ struct Connection<B> {
 }
 
 impl<B> Connection<B> {
-    fn is_usable(&self, terms: &Terms) -> bool {
-        !self.sender.is_closed() && !self.streams.is_spent(terms)
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && !self.streams.is_spent()
     }
 }
 
@@ -65,14 +65,23 @@ impl<B> Multiplex<B> {
         Self { connections: ArcSwap::default(), queue: Queue::new() }
     }
 
-    fn claim(&self, terms: &Terms) -> Option<Claimed<B>> {
+    fn claim(&self) -> Option<Claimed<B>> {
         let connections = self.connections.load();
-        let claimed = connections.iter().filter(|connection| connection.is_usable(terms)).find_map(Claimed::of);
-        // Let go of, a connection ends with its last stream, and makes room for another. This stream may be the last.
-        if !connections.iter().all(|connection| connection.is_usable(terms)) {
-            self.change(|connection| connection.is_usable(terms), None);
-        }
+        let claimed = connections.iter().filter(|connection| connection.is_usable()).find_map(Claimed::of);
+        // This stream may be the last.
+        self.drop_spent_of(&connections);
         claimed
+    }
+
+    pub(super) fn drop_spent(&self) {
+        self.drop_spent_of(&self.connections.load());
+    }
+
+    /// Lets go of the connections that carry no further stream: each ends with its last, and makes room for another.
+    fn drop_spent_of(&self, connections: &[Arc<Connection<B>>]) {
+        if !connections.iter().all(|connection| connection.is_usable()) {
+            self.change(|connection| connection.is_usable(), None);
+        }
     }
 
     /// Keeps the connections that `stays` says, and those of `more`.
@@ -83,8 +92,7 @@ impl<B> Multiplex<B> {
     }
 
     pub(super) fn sweep(&self, terms: &Terms, now: Instant) {
-        let stays =
-            |connection: &Arc<Connection<B>>| connection.is_usable(terms) && !connection.streams.is_idle(terms, now);
+        let stays = |connection: &Arc<Connection<B>>| connection.is_usable() && !connection.streams.is_idle(terms, now);
         if !self.connections.load().iter().all(stays) {
             self.change(stays, None);
         }
@@ -148,7 +156,7 @@ impl<B: Upload> Pool<B> {
         let queue = &self.multiplex.queue;
         if !fresh
             && queue.is_empty()
-            && let Some(claimed) = self.multiplex.claim(&self.terms)
+            && let Some(claimed) = self.multiplex.claim()
         {
             gate.enter()?;
             return Ok(claimed);
@@ -170,7 +178,7 @@ impl<B: Upload> Pool<B> {
     /// Gives the streams that are free to those who wait.
     pub(super) fn settle_shared(&self) {
         while !self.multiplex.queue.is_empty() {
-            let Some(claimed) = self.multiplex.claim(&self.terms) else { return };
+            let Some(claimed) = self.multiplex.claim() else { return };
             drop(self.multiplex.queue.serve(claimed));
         }
     }
@@ -204,7 +212,7 @@ impl<B: Upload> Pool<B> {
             drop(queue.serve(claimed));
         }
         if !self.settings.is_closed() && !self.is_retired() {
-            self.multiplex.change(|other| other.is_usable(&self.terms), Some(&connection));
+            self.multiplex.change(|other| other.is_usable(), Some(&connection).filter(|it| it.is_usable()));
             if self.is_retired() {
                 // In between, and the others may have been let go of already.
                 self.multiplex.clear();

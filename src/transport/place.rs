@@ -19,6 +19,9 @@ pub(super) trait Vacancy: Send + Sync {
 
     /// A stream of a shared connection has ended.
     fn freed(self: Arc<Self>);
+
+    /// The last stream of a shared connection that is to have no other has ended.
+    fn spent(self: Arc<Self>);
 }
 
 /// The place of one connection, from the attempt to open it until its last byte is closed.

@@ -297,6 +297,10 @@ impl<B: Upload> Vacancy for Pool<B> {
     fn freed(self: Arc<Self>) {
         self.settle_shared();
     }
+
+    fn spent(self: Arc<Self>) {
+        self.multiplex.drop_spent();
+    }
 }
 
 /// An answer that can be handed on, or why there is none.

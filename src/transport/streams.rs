@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -16,6 +17,7 @@ pub(super) struct Streams {
     started: AtomicU32,
     /// Of all its life.
     most: Option<u32>,
+    most_age: Option<Duration>,
     opened: Instant,
     /// Notified when the first answer is there, and so the settings of the other side.
     pub(super) heard: Notify,
@@ -34,6 +36,7 @@ impl Streams {
             limit: AtomicUsize::new(terms.streams),
             started: AtomicU32::new(0),
             most: terms.most_requests,
+            most_age: terms.most_age,
             opened: Instant::now(),
             heard: Notify::new(),
             was_heard: AtomicBool::new(false),
@@ -59,15 +62,15 @@ impl Streams {
 
     /// Whether it has been without a stream for too long.
     pub(super) fn is_idle(&self, terms: &Terms, now: Instant) -> bool {
-        let since = self.opened + std::time::Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
+        let since = self.opened + Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
         self.active.load(Ordering::Acquire) == 0
             && terms.idle.is_some_and(|idle| now.saturating_duration_since(since) >= idle)
     }
 
     /// Whether it is too old or has had enough streams to begin another.
-    pub(super) fn is_spent(&self, terms: &Terms) -> bool {
+    pub(super) fn is_spent(&self) -> bool {
         self.most.is_some_and(|most| self.started.load(Ordering::Relaxed) >= most)
-            || terms.most_age.is_some_and(|age| self.opened.elapsed() >= age)
+            || self.most_age.is_some_and(|age| self.opened.elapsed() >= age)
     }
 
     /// Lets those who wait look again.
@@ -107,8 +110,14 @@ impl Drop for Stream {
             streams.idle_since.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
         // Ordered against the look of who begins to wait: one of both sees the other.
-        streams.active.fetch_sub(1, Ordering::SeqCst);
+        let last = streams.active.fetch_sub(1, Ordering::SeqCst) == 1;
         streams.wake();
+        if last
+            && streams.is_spent()
+            && let Some(pool) = streams.pool.upgrade()
+        {
+            pool.spent();
+        }
     }
 }
 

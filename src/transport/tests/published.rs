@@ -211,3 +211,26 @@ async fn connections_of_a_host_that_is_passed_through_to_go_by_the_settings_too(
         assert_eq!(net.opened(), 2);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_ends_with_the_last_stream_that_it_may_have() {
+    let net = Net::new();
+    let transport = net.transport();
+    let gate = serve_gated(&net, Protocol::Http2);
+    let published = |connection: ConnectionSettings| {
+        let limits = LimitSettings { connections: NonZeroU32::new(4), ..LimitSettings::default() };
+        let connection = Arc::new(ConnectionSettings { protocol: Protocol::Http2, ..connection });
+        let settings = ClusterSettings { connection, limits, ..ClusterSettings::default() };
+        Registry::new(&Dice::seeded(1)).cluster(ClusterKey::new("a.test", "", 80), settings, vec![host(1)])
+    };
+    let once = published(ConnectionSettings { max_requests: NonZeroU32::new(1), ..ConnectionSettings::default() });
+    end(&gate, begin(&transport, &endpoint_of(&once), 3).await).await;
+    assert_eq!((open(&once), net.opened()), (0, 3));
+    let age = Some(Duration::from_secs(80));
+    let aging = published(ConnectionSettings { max_connection_duration: age, ..ConnectionSettings::default() });
+    let asks = begin(&transport, &endpoint_of(&aging), 2).await;
+    tokio::time::sleep(Duration::from_secs(81)).await;
+    assert_eq!((open(&aging), net.opened()), (1, 4));
+    end(&gate, asks).await;
+    assert_eq!(open(&aging), 0);
+}
