@@ -177,11 +177,12 @@ impl HashCookie {
     }
 }
 
-/// Splits ` name=value`; what has no `=` is no cookie.
+/// Splits ` name=value`; what has no `=` is no cookie. Blanks alone may come before, as with Envoy.
 fn name_and_value(cookie: &[u8]) -> Option<(&[u8], &[u8])> {
     let equals = cookie.iter().position(|byte| *byte == b'=')?;
     let (name, value) = (&cookie[..equals], &cookie[equals + 1..]);
-    Some((name.trim_ascii_start(), value))
+    let start = name.iter().position(|byte| *byte != b' ').unwrap_or(name.len());
+    Some((&name[start..], value))
 }
 
 /// Who sent a request, as far as it is known.
@@ -336,6 +337,7 @@ mod tests {
             (&["sess=\"a\""], of("a")),
             (&["sess=a=b"], of("a=b")),
             (&["sess; Sess=b; sess =c"], None),
+            (&["x=1;\tsess=a"], None),
             (&["sess=; sess=b"], None),
             (&["sess=\"\""], None),
             (&["sess=\""], of("\"")),
