@@ -99,7 +99,8 @@ pub(super) fn says_length_once(headers: &HeaderMap) -> bool {
 }
 
 /// Whether an answer of HTTP/1 says its length in one way only, and one that has no content says none: where another
-/// reader would see another end, nobody can be told what it says. What a 304 says is the length of something else.
+/// reader would see another end, nobody can be told what it says. What a 304 says is the length of something else. Behind
+/// a 101 there are no chunks.
 pub(super) fn is_sound(status: StatusCode, headers: &HeaderMap) -> bool {
     let length = headers.get(CONTENT_LENGTH);
     match headers.get(TRANSFER_ENCODING) {
@@ -113,7 +114,7 @@ pub(super) fn is_sound(status: StatusCode, headers: &HeaderMap) -> bool {
         }),
         Some(coding) => {
             let only = headers.get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
-            let empty = status == StatusCode::NO_CONTENT;
+            let empty = matches!(status, StatusCode::NO_CONTENT | StatusCode::SWITCHING_PROTOCOLS);
             only && !empty && length.is_none() && is(coding.as_bytes().trim_ascii(), b"chunked")
         }
     }
@@ -181,6 +182,8 @@ mod tests {
             assert_eq!(is_sound(StatusCode::NO_CONTENT, &headers), sound, "{headers:?}");
             assert!(is_sound(StatusCode::NOT_MODIFIED, &headers));
         }
+        let chunked = with("transfer-encoding", "chunked");
+        assert!(is_sound(StatusCode::OK, &chunked) && !is_sound(StatusCode::SWITCHING_PROTOCOLS, &chunked));
         let mut twice = with("content-length", "0");
         twice.append(CONTENT_LENGTH, HeaderValue::from_static("0"));
         assert!(!is_sound(StatusCode::NO_CONTENT, &twice) && !is_sound(StatusCode::NOT_MODIFIED, &twice));

@@ -4,7 +4,8 @@
 //! immutable value behind an `ArcSwap`, so a request that finds a stream waits for nobody.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use http::{Method, Request, Response, StatusCode};
@@ -40,6 +41,13 @@ pub(super) struct Multiplex<B> {
 struct Connection<B> {
     sender: http2::SendRequest<Payload<B>>,
     streams: Arc<Streams>,
+    allows: Arc<dyn Allows>,
+}
+
+/// What the other side of a connection allows.
+trait Allows: Send + Sync {
+    /// How many streams at a time, as far as was read of it; `None`: that is looked at elsewhere just now, or it is over.
+    fn streams(&self) -> Option<usize>;
 }
 
 impl<B> Connection<B> {
@@ -56,6 +64,10 @@ pub(super) struct Claimed<B> {
 
 impl<B> Claimed<B> {
     fn of(connection: &Arc<Connection<B>>) -> Option<Self> {
+        // Settings may come at any time, and wake nobody who would tell of them.
+        if let Some(limit) = connection.allows.streams() {
+            connection.streams.allow(limit);
+        }
         Some(Self { stream: Stream::claim(&connection.streams)?, sender: connection.sender.clone() })
     }
 }
@@ -226,18 +238,48 @@ impl<B: Upload> Pool<B> {
         let (sender, connection) =
             self.terms.http2.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
         let streams = Streams::new(&self.terms, self.multiplex.queue.waiting().clone(), self.vacancy());
-        tokio::spawn(drive(connection, streams.clone(), self.terms.streams));
-        Ok(Arc::new(Connection { sender, streams }))
+        let connection = Arc::new(Driven(Mutex::new(Some(connection))));
+        tokio::spawn(drive(Driving(connection.clone()), streams.clone()));
+        Ok(Arc::new(Connection { sender, streams, allows: connection }))
+    }
+}
+
+type Http2<B> = http2::Connection<TokioIo<Placed>, Payload<B>, Executor>;
+
+/// A connection, for the task that drives it and for those who ask what it allows; gone once it is over.
+struct Driven<B: Upload>(Mutex<Option<Http2<B>>>);
+
+impl<B: Upload> Driven<B> {
+    fn lock(&self) -> MutexGuard<'_, Option<Http2<B>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Drives it on; also how many streams it allows.
+    fn poll(&self, cx: &mut Context<'_>) -> (Poll<hyper::Result<()>>, Option<usize>) {
+        let mut driven = self.lock();
+        let Some(connection) = driven.as_mut() else { return (Poll::Ready(Ok(())), None) };
+        (Pin::new(&mut *connection).poll(cx), Some(connection.current_max_send_streams()))
+    }
+}
+
+impl<B: Upload> Allows for Driven<B> {
+    fn streams(&self) -> Option<usize> {
+        Some(self.0.try_lock().ok()?.as_ref()?.current_max_send_streams())
+    }
+}
+
+/// Held by the task that drives a connection, which ends with it.
+struct Driving<B: Upload>(Arc<Driven<B>>);
+
+impl<B: Upload> Drop for Driving<B> {
+    fn drop(&mut self) {
+        let over = self.0.lock().take();
+        drop(over);
     }
 }
 
 /// Drives a connection until the other side closes it or nobody needs it any more.
-async fn drive<B: Upload>(
-    connection: http2::Connection<TokioIo<Placed>, Payload<B>, Executor>,
-    streams: Arc<Streams>,
-    most: usize,
-) {
-    let mut connection = connection;
+async fn drive<B: Upload>(driving: Driving<B>, streams: Arc<Streams>) {
     let mut heard = pin!(streams.heard.notified());
     let mut first = true;
     let driven = std::future::poll_fn(|cx| {
@@ -245,8 +287,8 @@ async fn drive<B: Upload>(
         if first && heard.as_mut().poll(cx).is_ready() {
             first = false;
         }
-        let driven = Pin::new(&mut connection).poll(cx);
-        streams.allow(connection.current_max_send_streams().min(most));
+        let (driven, limit) = driving.0.poll(cx);
+        limit.into_iter().for_each(|limit| streams.allow(limit));
         driven
     });
     if let Err(error) = driven.await {

@@ -14,6 +14,8 @@ use super::terms::Terms;
 pub(super) struct Streams {
     active: AtomicUsize,
     limit: AtomicUsize,
+    /// So many at a time, whatever the other side allows.
+    most_at_once: usize,
     started: AtomicU32,
     /// Of all its life.
     most: Option<u32>,
@@ -34,6 +36,7 @@ impl Streams {
         Arc::new(Self {
             active: AtomicUsize::new(0),
             limit: AtomicUsize::new(terms.streams),
+            most_at_once: terms.streams,
             started: AtomicU32::new(0),
             most: terms.most_requests,
             most_age: terms.most_age,
@@ -46,9 +49,10 @@ impl Streams {
         })
     }
 
-    /// So many there may be at a time from now on.
+    /// So many there may be at a time from now on, as the other side has it.
     pub(super) fn allow(&self, limit: usize) {
-        // Said after each look at the connection, by the one task that drives it; it hardly ever changes.
+        let limit = limit.min(self.most_at_once);
+        // Said after each look at the connection; it hardly ever changes.
         if self.limit.load(Ordering::Relaxed) != limit && self.limit.swap(limit, Ordering::SeqCst) < limit {
             self.wake();
         }

@@ -140,6 +140,45 @@ async fn what_comes_for_streams_that_were_given_up_is_in_nobodys_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_endpoint_allows_later_counts_too() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let ask = || {
+        let (transport, endpoint) = (transport.clone(), endpoint.clone());
+        tokio::spawn(async move { send(&transport, &endpoint, get("/")).await.unwrap() })
+    };
+    let moment = Duration::from_millis(1);
+    let first = ask();
+    let mut said = Said::accept(&net).await;
+    for (number, asked) in [first, ask()].into_iter().enumerate() {
+        sleep(moment).await;
+        said.frame(Said::HEADERS, 5, 2 * number as u32 + 1, &[0x88]).await;
+        soon(asked).await.unwrap();
+    }
+    // Long after its first answer: two streams at a time, and none at all.
+    let mut other = None;
+    for (streams, here, there) in [(2, &[5, 7][..], &[1][..]), (0, &[], &[3, 5, 7])] {
+        said.frame(Said::SETTINGS, 0, 0, &[0, 3, 0, 0, 0, streams]).await;
+        sleep(moment).await;
+        let asked = [ask(), ask(), ask()];
+        if other.is_none() {
+            other = Some(soon(Said::accept(&net)).await);
+        }
+        sleep(moment).await;
+        for stream in here {
+            said.frame(Said::HEADERS, 5, *stream, &[0x88]).await;
+        }
+        for stream in there {
+            other.as_mut().unwrap().frame(Said::HEADERS, 5, *stream, &[0x88]).await;
+        }
+        for asked in asked {
+            soon(asked).await.unwrap();
+        }
+    }
+    assert_eq!(net.opened(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_for_few_requests_are_opened_at_once() {
     let opening = Duration::from_millis(200);
     for (most, opened) in [(1, 20), (5, 4)] {
