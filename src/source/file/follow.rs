@@ -106,7 +106,7 @@ impl Follower {
 
     /// Whether there may be anything to read that was not read before. Where that is not told, what the files say is
     /// compared: dates are whole seconds on some systems, and old ones come with files that are moved into place.
-    async fn is_due(&self) -> bool {
+    async fn is_due(&mut self) -> bool {
         if self.unread {
             return true;
         }
@@ -115,8 +115,14 @@ impl Follower {
             let looked = blocking(move || Ok(hasher.hash_one(&read::read(&paths)?.files))).await;
             looked.ok() != Some(self.seen)
         } else {
-            let replaced = self.notice.replaced();
-            blocking(move || Ok(replaced())).await.is_ok_and(|replaced| replaced)
+            let (replaced, paths) = (self.notice.replaced(), self.paths.clone());
+            let is_empty = move || read::read(&paths).is_ok_and(|read| read.files.is_empty());
+            let empty = blocking(move || Ok(replaced().then(is_empty))).await.ok().flatten();
+            if empty == Some(true) {
+                // What was mounted is gone, as for good or for a moment: what was applied last goes on serving.
+                self.notice.forget();
+            }
+            empty == Some(false)
         };
         if is_new {
             // It may be half written.

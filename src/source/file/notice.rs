@@ -105,6 +105,11 @@ impl Notice {
         move || watched.iter().any(|(folder, then)| identity(folder) != *then)
     }
 
+    /// Whatever stands under the names is something else from now on.
+    pub(super) fn forget(&mut self) {
+        self.watched.values_mut().for_each(|then| *then = None);
+    }
+
     fn handler(&self) -> impl FnMut(notify::Result<Event>) + Send + 'static {
         let changes = self.changes.clone();
         move |event| {
@@ -122,13 +127,16 @@ impl Notice {
     }
 }
 
-/// Device and number of a folder.
-type Identity = (u64, u64);
+/// Device and number of a folder, and when it was made, where the file system tells: a device that was mounted anew may
+/// have the number of the last, and so may its folder.
+type Identity = (u64, u64, Option<Duration>);
 
 #[cfg(unix)]
 fn identity(folder: &Path) -> Option<Identity> {
     use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(folder).ok().map(|found| (found.dev(), found.ino()))
+    let found = std::fs::metadata(folder).ok()?;
+    let made = found.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    Some((found.dev(), found.ino(), made))
 }
 
 #[cfg(not(unix))]

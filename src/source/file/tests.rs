@@ -363,8 +363,14 @@ async fn a_folder_that_is_replaced_where_nobody_tells_is_noticed() {
         sleep(Duration::from_secs(7)).await;
         assert_eq!((mesh.snapshot().version(), endpoints(&mesh, host)), (number as u64 + 2, Some(0)));
     }
+    // As where nothing is mounted any more.
+    fs::rename(above.join("mount"), above.join("last")).unwrap();
+    fs::create_dir_all(&folder).unwrap();
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(mesh.snapshot().version(), 3);
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "late.test")), (3, Some(0)));
+    files.push(place("early.test"));
+    sleep(Duration::from_secs(7)).await;
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "early.test")), (4, Some(0)));
     fs::remove_dir_all(above).unwrap();
 }
 
