@@ -6,6 +6,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncWriteExt, WriteHalf};
 use tokio::time::{Instant, sleep};
 
+use super::limits::asking;
 use super::*;
 
 /// Serves one connection of HTTP/2; a path like `/3x5` is answered by three frames of five bytes.
@@ -143,17 +144,14 @@ async fn what_comes_for_streams_that_were_given_up_is_in_nobodys_way() {
 async fn what_an_endpoint_allows_later_counts_too() {
     let net = Net::new();
     let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
-    let ask = || {
-        let (transport, endpoint) = (transport.clone(), endpoint.clone());
-        tokio::spawn(async move { send(&transport, &endpoint, get("/")).await.unwrap() })
-    };
+    let ask = || asking(&transport, &endpoint, "/");
     let moment = Duration::from_millis(1);
     let first = ask();
     let mut said = Said::accept(&net).await;
     for (number, asked) in [first, ask()].into_iter().enumerate() {
         sleep(moment).await;
         said.frame(Said::HEADERS, 5, 2 * number as u32 + 1, &[0x88]).await;
-        soon(asked).await.unwrap();
+        soon(asked).await.unwrap().unwrap();
     }
     // Long after its first answer: two streams at a time, and none at all.
     let mut other = None;
@@ -172,7 +170,7 @@ async fn what_an_endpoint_allows_later_counts_too() {
             other.as_mut().unwrap().frame(Said::HEADERS, 5, *stream, &[0x88]).await;
         }
         for asked in asked {
-            soon(asked).await.unwrap();
+            soon(asked).await.unwrap().unwrap();
         }
     }
     assert_eq!(net.opened(), 2);
