@@ -17,6 +17,8 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
+use mesh_router::Mesh;
+use mesh_router::options::Workload;
 use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{MeshRouter, RequestBody};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -290,6 +292,41 @@ fn a_service_is_counted_by_its_own_name_and_namespace() {
         });
         let names = ["service", "service_name", "service_namespace", "canonical_revision"];
         assert_eq!(names.map(|name| label(&line, &format!("destination_{name}"))), expected);
+    }
+}
+
+#[test]
+fn what_an_application_serves_is_counted_as_by_the_proxy_of_a_server() {
+    let rules = "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews, namespace: book}
+spec: {clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: book}
+spec: {hosts: [reviews.test], gateways: [front], http: [{route: [{destination: {host: reviews}}]}]}
+";
+    for (host, expected) in [
+        ("reviews.test", ["reviews.book.svc.cluster.local", "reviews", "book", "book", "reviews", "v1", "v1"]),
+        ("else.test", ["unknown", "InboundPassthroughCluster", "unknown", "book", "reviews", "v1", "v1"]),
+    ] {
+        let line = counted(async {
+            let labels = [("app", "reviews"), ("version", "v1")].map(|(name, value)| (name.into(), value.into()));
+            let (namespace, labels) = ("book".to_owned(), labels.into_iter().collect());
+            let mesh = Mesh::builder().workload(Workload { namespace, labels, ..Workload::default() }).build();
+            let router = MeshRouter::inbound(&mesh, "front");
+            shop::publish(&mesh, rules);
+            let answers = async |_: Request<RequestBody<Body>>| Ok::<_, Infallible>(Response::new(empty()));
+            let get = Request::get(format!("http://{host}/")).body(empty()).unwrap();
+            router.layer(service_fn(answers)).oneshot(get).await.unwrap();
+        });
+        assert_eq!(["reporter", "source_app"].map(|name| label(&line, name)), ["destination", "unknown"]);
+        let names = ["service", "service_name", "service_namespace", "workload_namespace", "app", "version"];
+        let names = names.into_iter().chain(["canonical_revision"]);
+        let counted: Vec<_> = names.map(|name| label(&line, &format!("destination_{name}"))).collect();
+        assert_eq!(counted, expected, "{line}");
     }
 }
 

@@ -190,7 +190,7 @@ impl Routing {
         {
             entry = entry.and_then(|entry| snapshot.subset(&entry.cluster, subset));
         }
-        let metrics = entry.map_or(&self.metrics.no_route, |entry| &entry.metrics);
+        let metrics = entry.map_or(&self.metrics.no_route, |entry| self.metrics.of(&entry.metrics));
         let mut exchange = self.exchange(route, asked, origin, entry, metrics);
         (exchange.destination, exchange.secured) = (number, secured);
         (exchange.version, exchange.https) = (Some(head.version), https);

@@ -56,7 +56,7 @@ impl InboundRouter {
             mesh: mesh.clone(),
             origin: Origin::Gateway(Arc::new(origin)),
             detour: None,
-            metrics: MeshMetrics::new(mesh.workload()),
+            metrics: MeshMetrics::received(mesh.workload()),
             settings: Settings::default(),
             mirrors: Arc::default(),
             copies: Copies::Nowhere(Arc::new(AtomicBool::new(false))),

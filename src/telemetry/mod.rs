@@ -1,7 +1,8 @@
 //! What was seen: response flags and, with the feature `metrics`, Istio's standard metrics.
 //!
-//! They are reported as Istio's client proxy does (`reporter="source"`), through the [`metrics`](https://docs.rs/metrics)
-//! facade:
+//! They are reported as Istio's client proxy does (`reporter="source"`), and what is served behind
+//! [`MeshRouter::inbound`](crate::service::MeshRouter::inbound) as its server proxy does (`reporter="destination"`), through
+//! the [`metrics`](https://docs.rs/metrics) facade:
 //!
 //! | Metric | Kind | What it counts |
 //! |---|---|---|
@@ -24,10 +25,10 @@
 //! `http1MaxPendingRequests`, `UF,URX` where the endpoint cannot be reached, `NC` where the destination is not known.
 //! Those that no rule takes are not counted, as in Istio, nor those whose TLS handshake with the gateway fails.
 //!
-//! Labels of the endpoint's workload and of principals are `unknown`, its revision is `latest`: what is counted is kept by
-//! cluster. `destination_service_name` and `destination_service_namespace` are those of a Kubernetes Service; of a
-//! ServiceEntry they are its host and its own namespace. What has no cluster is for the name `PassthroughCluster`, `BlackHoleCluster` or `unknown`: no label is of
-//! what a client says.
+//! Labels of the workload at the other end and of principals are `unknown`, its revision is `latest`: what is counted is
+//! kept by cluster, and no proxy tells who calls. `destination_service_name` and `destination_service_namespace` are those
+//! of a Kubernetes Service; of a ServiceEntry they are its host and its own namespace. What has no cluster is for the name
+//! `PassthroughCluster` (`InboundPassthroughCluster`), `BlackHoleCluster` or `unknown`: no label is of what a client says.
 //!
 //! Without the feature the types stay, hold nothing and do nothing.
 //!
@@ -44,6 +45,8 @@
 mod flags;
 #[cfg(feature = "metrics")]
 mod grpc;
+#[cfg(feature = "metrics")]
+mod labels;
 
 #[cfg(feature = "metrics")]
 #[path = "standard.rs"]

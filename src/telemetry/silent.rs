@@ -38,6 +38,15 @@ impl MeshMetrics {
     pub fn new(_workload: &Workload) -> Self {
         Self { pass_through: ClusterMetrics {}, black_hole: ClusterMetrics {}, no_route: ClusterMetrics {} }
     }
+
+    /// The metrics of requests that `workload` serves.
+    pub fn received(workload: &Workload) -> Self {
+        Self::new(workload)
+    }
+
+    pub(crate) fn of<'a>(&self, cluster: &'a ClusterMetrics) -> &'a ClusterMetrics {
+        cluster
+    }
 }
 
 /// What will be counted when a request has ended.

@@ -10,15 +10,12 @@ use tokio::time::Instant;
 
 use super::flags::ResponseFlags;
 use super::grpc::Grpc;
+use super::labels::{SERVICE, UNKNOWN, destination, receiver, service, source, unknown_source};
 #[cfg(feature = "gateway")]
 use super::streams::{Connections, FLAWLESS};
 use crate::options::Workload;
 use crate::outcome::grpc_status;
 use crate::upstream::ClusterKey;
-
-const UNKNOWN: &str = "unknown";
-/// The revision of what says none.
-const LATEST: &str = "latest";
 
 /// The statuses whose handles are kept, while no flag is set.
 const COMMON: [u16; 16] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403, 404, 429, 500, 503, 504];
@@ -39,6 +36,8 @@ struct Inner {
     grpc_ok: OnceLock<Handles>,
     #[cfg(feature = "gateway")]
     connections: OnceLock<Connections>,
+    /// What is counted by the workload that serves it.
+    received: OnceLock<ClusterMetrics>,
 }
 
 #[derive(Debug)]
@@ -70,8 +69,17 @@ impl ClusterMetrics {
             grpc_ok: OnceLock::new(),
             #[cfg(feature = "gateway")]
             connections: OnceLock::new(),
+            received: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same cluster as `workload` counts it, which serves it itself; one workload asks.
+    fn received_by(&self, workload: &Workload) -> &Self {
+        self.inner.received.get_or_init(|| {
+            let service = self.inner.destination.iter().filter(|label| SERVICE.contains(&label.key())).cloned();
+            Self::made_of(unknown_source(), [receiver(workload), service.collect()].concat())
+        })
     }
 
     /// The counters of its connections with these flags, if anybody counts.
@@ -163,6 +171,8 @@ pub struct MeshMetrics {
     pub(crate) pass_through: ClusterMetrics,
     pub(crate) black_hole: ClusterMetrics,
     pub(crate) no_route: ClusterMetrics,
+    /// Who serves the requests; `None`: they are sent.
+    receiver: Option<Arc<Workload>>,
 }
 
 impl MeshMetrics {
@@ -170,7 +180,31 @@ impl MeshMetrics {
     pub fn new(workload: &Workload) -> Self {
         let source = source(&workload.labels, &workload.namespace);
         let to = |name| ClusterMetrics::made_of(source.clone(), destination(UNKNOWN, name, UNKNOWN));
-        Self { pass_through: to("PassthroughCluster"), black_hole: to("BlackHoleCluster"), no_route: to(UNKNOWN) }
+        Self {
+            pass_through: to("PassthroughCluster"),
+            black_hole: to("BlackHoleCluster"),
+            no_route: to(UNKNOWN),
+            receiver: None,
+        }
+    }
+
+    /// The metrics of requests that `workload` serves, as Istio's server proxy reports them.
+    pub fn received(workload: &Workload) -> Self {
+        let to = |name| {
+            let service = service(UNKNOWN, name, UNKNOWN);
+            ClusterMetrics::made_of(unknown_source(), [receiver(workload), service].concat())
+        };
+        Self {
+            pass_through: to("InboundPassthroughCluster"),
+            black_hole: to("BlackHoleCluster"),
+            no_route: to(UNKNOWN),
+            receiver: Some(Arc::new(workload.clone())),
+        }
+    }
+
+    /// Under what a request for `cluster` is counted.
+    pub(crate) fn of<'a>(&self, cluster: &'a ClusterMetrics) -> &'a ClusterMetrics {
+        self.receiver.as_deref().map_or(cluster, |workload| cluster.received_by(workload))
     }
 }
 
@@ -240,45 +274,6 @@ impl Drop for RequestRecord {
             metrics.inner.record(self.seen, *started);
         }
     }
-}
-
-fn source(labels: &BTreeMap<String, String>, namespace: &str) -> Vec<Label> {
-    let of = |label: &str| labels.get(label).map(String::as_str);
-    let app = of("app").unwrap_or(UNKNOWN);
-    let canonical = of("service.istio.io/canonical-name").or(of("app.kubernetes.io/name")).unwrap_or(app);
-    let revision = of("service.istio.io/canonical-revision").or(of("app.kubernetes.io/version")).or(of("version"));
-    own([
-        ("reporter", "source"),
-        ("source_workload", UNKNOWN),
-        ("source_workload_namespace", namespace),
-        ("source_principal", UNKNOWN),
-        ("source_app", app),
-        ("source_version", of("version").unwrap_or(UNKNOWN)),
-        ("source_canonical_service", canonical),
-        ("source_canonical_revision", revision.unwrap_or(LATEST)),
-        ("source_cluster", UNKNOWN),
-    ])
-}
-
-fn destination(service: &str, name: &str, namespace: &str) -> Vec<Label> {
-    own([
-        ("destination_workload", UNKNOWN),
-        ("destination_workload_namespace", UNKNOWN),
-        ("destination_principal", UNKNOWN),
-        ("destination_app", UNKNOWN),
-        ("destination_version", UNKNOWN),
-        ("destination_service", service),
-        ("destination_canonical_service", UNKNOWN),
-        ("destination_canonical_revision", LATEST),
-        ("destination_service_name", name),
-        ("destination_service_namespace", namespace),
-        ("destination_cluster", UNKNOWN),
-        ("connection_security_policy", UNKNOWN),
-    ])
-}
-
-fn own<const N: usize>(labels: [(&'static str, &str); N]) -> Vec<Label> {
-    labels.into_iter().map(|(name, value)| Label::new(name, value.to_owned())).collect()
 }
 
 #[cfg(test)]
