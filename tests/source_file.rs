@@ -14,6 +14,7 @@ use mesh_router::Mesh;
 use mesh_router::options::Workload;
 use mesh_router::source::FileSource;
 use tokio::time::timeout;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// A folder of its own, gone at the end of the test.
 struct Folder(PathBuf);
@@ -74,6 +75,23 @@ async fn until(mesh: &Mesh, expected: &[u16]) {
     if timeout(Duration::from_secs(10), reached).await.is_err() {
         panic!("the ports are {:?} and not {expected:?}", ports(mesh));
     }
+}
+
+#[tokio::test]
+async fn whoever_asks_is_told_when_files_are_followed_no_more() {
+    let (folder, mesh) = (Folder::new(), Mesh::new());
+    folder.write("gateway.yaml", &gateway(8080));
+    let mut watch = FileSource::new(&folder.0).open(&mesh).await.unwrap();
+    // Where the task is, whoever hears of the change breaks down.
+    let hears = tracing_subscriber::fmt().with_writer(|| -> std::io::Sink { panic!("heard of it") }).set_default();
+    folder.replace("gateway.yaml", "kind: {{{");
+    let ended = timeout(Duration::from_secs(10), watch.ended()).await.unwrap();
+    assert!(ended.unwrap_err().to_string().contains("panicked"));
+    drop(hears);
+    folder.replace("gateway.yaml", &gateway(8080));
+    let mut watch = FileSource::new(&folder.0).open(&mesh).await.unwrap();
+    drop(mesh);
+    timeout(Duration::from_secs(10), watch.ended()).await.unwrap().unwrap();
 }
 
 #[tokio::test]

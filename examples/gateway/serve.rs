@@ -27,7 +27,7 @@ pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
     let mesh = args.identity.mesh()?.build();
     let Some(source) = source(&args.paths) else { return Ok(ExitCode::SUCCESS) };
     let source = if args.quarantine { source } else { source.strict() };
-    let _watch = source.open(&mesh).await?;
+    let mut watch = source.open(&mesh).await?;
     #[cfg(feature = "dns")]
     mesh_router::source::DnsSource::new()
         .resolver(mesh_router::source::TtlResolver::from_system()?)
@@ -36,10 +36,14 @@ pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
         .detach();
     let server = server(&args, &mesh, render).start().await?;
     tracing::info!(listeners = mesh.snapshot().listeners().len(), "ready");
-    ended.await;
+    let unfollowed = tokio::select! {
+        () = ended => None,
+        // Rather another process than rules that nobody follows any more.
+        followed = watch.ended() => followed.err(),
+    };
     tracing::info!(within = ?args.drain, "draining");
     server.drain(args.drain).await;
-    Ok(ExitCode::SUCCESS)
+    unfollowed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// A gateway as the command line describes it.

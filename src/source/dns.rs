@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::error::BoxError;
 use crate::mesh::{Mesh, NamesClaim};
 use driver::Driver;
 use resolve::Resolver;
@@ -139,6 +140,20 @@ pub struct Resolving {
 }
 
 impl Resolving {
+    /// Waits until this source looks no names up any more, since the last handle of the mesh was dropped; not at all where
+    /// [another source](DnsSource::open) does.
+    ///
+    /// # Errors
+    ///
+    /// If a panic ended it before, as that of a program's own subscriber of `tracing` would: endpoints stay as they are
+    /// from then on.
+    pub async fn ended(&mut self) -> Result<(), BoxError> {
+        let Some((task, _)) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        Ok(ended?)
+    }
+
     /// Goes on until the last handle of the mesh is dropped.
     pub fn detach(mut self) {
         self.task = None;

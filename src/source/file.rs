@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::error::{Error, Problem};
+use crate::error::{BoxError, Error, Problem};
 use crate::mesh::{Mesh, MeshBuilder, Prepared, Report};
 use follow::Follower;
 use read::Files;
@@ -66,10 +66,10 @@ impl FileSource {
 
     /// Looks for changes at this interval instead of being told by the system, for network mounts that do not tell: reads
     /// the files, and compares what they say and not their dates. It is also what happens, every second, where the
-    /// system cannot be asked to tell.
+    /// system cannot be asked to tell. An interval under 20 ms is one of 20 ms.
     #[must_use]
     pub fn polling(mut self, interval: Duration) -> Self {
-        self.polling = Some(interval);
+        self.polling = Some(interval.max(follow::QUIET));
         self
     }
 
@@ -153,6 +153,19 @@ impl Watch {
     /// What was found when the files were applied first.
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// Waits until files are not followed any more, since the last handle of the mesh was dropped.
+    ///
+    /// # Errors
+    ///
+    /// If a panic ended it before, as that of a program's own subscriber of `tracing` would: the mesh stays as it is
+    /// from then on.
+    pub async fn ended(&mut self) -> Result<(), BoxError> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        Ok(ended?)
     }
 
     /// Goes on following until the last handle of the mesh is dropped.

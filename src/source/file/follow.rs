@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::mesh::{Mesh, WeakMesh};
 
 /// How long nothing may have happened for a change to be over.
-const QUIET: Duration = Duration::from_millis(20);
+pub(super) const QUIET: Duration = Duration::from_millis(20);
 /// How long a change may go on before it is looked at all the same.
 const RESTLESS: Duration = Duration::from_secs(1);
 
