@@ -110,7 +110,8 @@
 //!
 //! # Features
 //!
-//! They add and never alter, but for `hyper-util-client`, by which failures of that client are told from others.
+//! They add and never alter, but for what the errors of an inner service are taken for: those of hyper are known with
+//! `client` or `reqwest`, those of rustls with `tls`, those of hyper-util's client with `hyper-util-client`.
 //!
 //! | feature | what it adds |
 //! |---|---|
@@ -124,6 +125,12 @@
 //! | `reqwest` | reqwest under the rules, and the rules as a middleware of `reqwest-middleware` |
 //! | `hyper-util-client` | the errors of hyper-util's client say whether it came to a connection; switches `client` on |
 //! | `full` | all of them but `dns`, whose resolver is large; on Unix |
+//!
+#![cfg_attr(not(feature = "gateway"), doc = " [`gateway`]: https://docs.rs/mesh-router/latest/mesh_router/gateway/")]
+#![cfg_attr(
+    not(feature = "gateway"),
+    doc = " [`gateway::Server`]: https://docs.rs/mesh-router/latest/mesh_router/gateway/"
+)]
 
 mod compile;
 pub mod config;

@@ -46,7 +46,8 @@
 //!   status is in the headers of the answer, as when the server fails a call before it answers. A client stream is sent
 //!   again as long as what was read of it is no more than 1 MiB. A channel balances connections; this balances calls.
 //! - **Deadlines.** `Request::set_timeout` bounds all tries, within the rule's `timeout`; what is left goes with each
-//!   try as `grpc-timeout`. A call that is still being sent has no deadline yet, as in Envoy.
+//!   try as `grpc-timeout`. A call that is still being sent has no deadline yet, as in Envoy; one to a host that no rule
+//!   takes has none here, its server alone is told.
 //! - **Outlier detection by grpc-status**, as HTTP statuses that they stand for.
 //! - **Answers of the rules as statuses**: no endpoint, a timeout or a failed connection is `Unavailable`, with Envoy's
 //!   words as the message; a fault has the status that it names. `Response::extensions` has the
