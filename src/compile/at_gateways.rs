@@ -245,7 +245,7 @@ impl Rules<'_> {
         }
         let mut open = open.iter().filter(|(gateway, _)| named.is_empty() || named.contains(*gateway)).peekable();
         if open.peek().is_none() {
-            review.without_effect(&path.field("gateways"), "it names no gateway of the VirtualService");
+            matches_nothing(&path.field("gateways"), "it names no gateway of the VirtualService", review);
             return;
         }
         let mut is_asked = false;
@@ -260,6 +260,11 @@ impl Rules<'_> {
             true => ("port", format!("no {} there has port {port}", list.servers)),
             false => ("gateways", format!("no {} there is for its hosts", list.servers)),
         };
-        review.without_effect(&path.field(field), &why);
+        matches_nothing(&path.field(field), &why, review);
     }
+}
+
+/// Names a match that no request meets. Where rules are delegated it may still decide which of them are kept.
+fn matches_nothing(path: &Path<'_>, why: &str, review: &mut Review<'_>) {
+    review.warning(path, format!("matches nothing: {why}"));
 }

@@ -15,7 +15,9 @@ pub(super) fn idle(documents: &str) -> Vec<(String, String, String)> {
     let (_, report) = published(documents, MeshOptions::default());
     assert!(!report.fails_check() && !report.refuses_start(), "{report}");
     let said = report.problems().iter().map(|problem| {
-        let why = problem.message.strip_prefix("without effect: ").unwrap_or_else(|| panic!("{report}"));
+        // What leads to a delegate decides there too, whatever it matches.
+        let word = if problem.path.contains(".match[") { "matches nothing: " } else { "without effect: " };
+        let why = problem.message.strip_prefix(word).unwrap_or_else(|| panic!("{report}"));
         assert!(problem.place.is_some(), "{report}");
         (problem.resource.as_ref().unwrap().name.to_string(), problem.path.clone(), why.to_owned())
     });
