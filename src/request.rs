@@ -181,7 +181,12 @@ impl<'a> RequestView<'a> {
 
     /// Whether it came by `https`, as `httpsRedirect` asks: in the very word of a trusted proxy, whatever the scheme is.
     pub(crate) fn came_by_https(&self) -> bool {
-        self.forwarded_proto.map_or(self.tls, |said| said == b"https")
+        self.came_by() == b"https"
+    }
+
+    /// How it came: what a trusted proxy says, in its own words, else the connection.
+    pub(crate) fn came_by(&self) -> &'a [u8] {
+        self.forwarded_proto.unwrap_or(if self.tls { b"https" } else { b"http" })
     }
 
     /// Whether a trusted proxy leaves empty how it was asked. By Envoy there is no rule for such a request.

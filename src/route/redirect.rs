@@ -201,14 +201,18 @@ impl RedirectScheme {
     }
 }
 
-/// The authority of the request; its port goes if another is to follow, or if it is the default of a scheme that
-/// changes.
+/// The authority of the request; its port goes if another is to follow, or if it is the default of how the request came
+/// and the answer leads elsewhere.
 fn kept_authority<'a>(request: &RequestView<'a>, scheme: &str, port_follows: bool) -> &'a str {
     let authority = request.authority();
     let start = if authority.starts_with('[') { authority.rfind("]:").map(|at| at + 1) } else { authority.rfind(':') };
     let Some((host, port)) = start.and_then(|at| authority.split_at_checked(at)) else { return authority };
-    let is_default = matches!((request.scheme(), port), ("http", ":80") | ("https", ":443"));
-    if port_follows || (is_default && scheme != request.scheme()) { host } else { authority }
+    // A URL may name the one scheme on a connection of the other: the port goes by the connection, or by what a trusted
+    // proxy says of it.
+    let came_by = request.came_by();
+    let is = |scheme: &str| came_by.eq_ignore_ascii_case(scheme.as_bytes());
+    let is_default = (port == ":80" && is("http")) || (port == ":443" && is("https"));
+    if port_follows || (is_default && scheme.as_bytes() != came_by) { host } else { authority }
 }
 
 #[cfg(test)]
@@ -222,17 +226,22 @@ mod tests {
 
     struct Asked {
         authority: &'static str,
-        path: &'static str,
+        target: &'static str,
         port: u16,
         tls: bool,
+        /// What a trusted proxy says.
+        proto: Option<&'static str>,
     }
 
-    const PLAIN: Asked = Asked { authority: "a.com:8080", path: "/x?y=1", port: 8080, tls: false };
+    const PLAIN: Asked = Asked { authority: "a.com:8080", target: "/x?y=1", port: 8080, tls: false, proto: None };
 
     fn location(redirect: &Redirect, asked: &Asked) -> String {
-        let request = Request::get(asked.path).header("host", asked.authority).body(()).unwrap();
+        let proto = asked.proto.map(|proto| ("x-forwarded-proto", proto));
+        let lines = [("host", asked.authority)].into_iter().chain(proto);
+        let request = lines.fold(Request::get(asked.target), |request, (name, value)| request.header(name, value));
+        let request = request.body(()).unwrap();
         let mut origin = ListenerOrigin::new("http", asked.port);
-        origin.tls = asked.tls;
+        (origin.tls, origin.believes_proto) = (asked.tls, proto.is_some());
         let origin = Origin::Listener(Arc::new(origin));
         let view = RequestView::new(request.method(), request.uri(), request.headers(), &origin);
         redirect.location(&view).unwrap().to_str().unwrap().to_owned()
@@ -262,5 +271,23 @@ mod tests {
         }
         let default = Asked { authority: "a.com:80", ..PLAIN };
         assert_eq!(location(&redirect().with_scheme(Https), &default), "https://a.com/x?y=1");
+    }
+    /// As Envoy 1.40 answers.
+    #[test]
+    fn a_port_goes_by_the_connection_and_not_by_the_scheme_of_the_url() {
+        let to_https = redirect().with_path("/n").with_scheme(RedirectScheme::Https);
+        let stays = redirect().with_path("/n");
+        for (redirect, tls, target, proto, expected) in [
+            (&stays, false, "http://a.test:443/r", Some("https"), "http://a.test/n"),
+            (&stays, true, "http://a.test:443/r", None, "http://a.test/n"),
+            (&stays, true, "http://a.test:80/r", None, "http://a.test:80/n"),
+            (&stays, false, "https://a.test:443/r", Some("HTTPS"), "https://a.test/n"),
+            (&stays, false, "https://a.test:443/r", Some("https"), "https://a.test:443/n"),
+            (&to_https, true, "http://a.test:80/r", None, "https://a.test:80/n"),
+            (&to_https, false, "https://a.test:80/r", Some("http"), "https://a.test/n"),
+        ] {
+            let asked = Asked { authority: "a.test", target, tls, proto, ..PLAIN };
+            assert_eq!(location(redirect, &asked), expected, "{target} {tls} {proto:?}");
+        }
     }
 }
