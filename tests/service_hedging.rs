@@ -383,6 +383,8 @@ async fn timeouts_hold_for_each_try_and_for_both() {
     let all = hedged().timeout(milliseconds(250));
     let (answer, elapsed) = ask(&mesh_of_both, &client, request("GET", all, full(0))).await;
     assert_eq!((answer.status().as_u16(), elapsed, client.tries()), (504, milliseconds(250), 2));
+    assert_eq!((info(&answer).flags(), info(&answer).attempts()), (ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, 2));
+    assert_eq!(endpoint(&answer), format!("{}:80", client.seen()[0].host));
     assert_eq!((in_use(&mesh_of_both), ejected(&mesh_of_both).len()), ((0, 0, 0), 2));
 }
 

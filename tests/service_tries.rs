@@ -232,6 +232,29 @@ async fn the_timeout_bounds_all_tries_and_their_pauses() {
     assert_eq!(body, "upstream request timeout");
 }
 
+/// Nobody asks whether a try may follow it: no flag says why not, and it is told where the last one was.
+#[tokio::test(start_paused = true)]
+async fn no_try_follows_the_timeout_of_the_request() {
+    let answers_late = Does::AnswersLate(1000, 200);
+    // The script, how often it may be tried again, how many retries there may be at a time, and the tries that are made.
+    let table = [
+        (vec![Does::Answers(503), answers_late.clone()], 1, 1000, 2),
+        (vec![answers_late.clone()], 3, 0, 1),
+        (vec![answers_late], 3, 1000, 1),
+    ];
+    for ((script, more, places, tries), on) in table.iter().flat_map(|case| [(case, "5xx"), (case, "503,reset")]) {
+        let rule = format!("timeout: 300ms\nretries: {{attempts: {more}, retryOn: '{on}', backoff: 1ms}}");
+        let mesh = shop::mesh(3, &rule, &format!("retryBudget: {{percent: 0, minRetryConcurrency: {places}}}"));
+        let client = Client::new(script.clone());
+        let response = ask(MeshRouter::new(&mesh), &client, get()).await;
+        assert_eq!((response.status().as_u16(), attempts(&response)), (504, *tries), "{rule}");
+        assert_eq!(flags(&response), ResponseFlags::UPSTREAM_REQUEST_TIMEOUT, "{rule}");
+        let info = response.extensions().get::<RouteInfo>().unwrap();
+        let endpoint = info.endpoint().map(|endpoint| endpoint.address.to_string());
+        assert_eq!(endpoint, Some(format!("{}:80", client.seen()[*tries as usize - 1].host)), "{rule}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_late_breaks_off() {
     for (rule, breaks) in [("timeout: 500ms", true), ("timeout: 2s", false), ("", false)] {

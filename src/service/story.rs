@@ -291,6 +291,8 @@ where
     fn wants_more<R>(&self, ended: &Ended<R>, outcome: Option<Outcome>) -> bool {
         let Some(policy) = self.exchange.retry() else { return false };
         match (ended, outcome) {
+            // No time is left for it.
+            (Ended::Expired(Expired::Request), _) => false,
             (Ended::Answer(response), _) => policy.wants_response(response.status(), response.headers()),
             (Ended::Refused(reply), _) => {
                 reply.status_of_try().is_some_and(|status| policy.wants_response(status, &HeaderMap::new()))
