@@ -236,14 +236,17 @@ async fn the_timeout_bounds_all_tries_and_their_pauses() {
 #[tokio::test(start_paused = true)]
 async fn no_try_follows_the_timeout_of_the_request() {
     let answers_late = Does::AnswersLate(1000, 200);
-    // The script, how often it may be tried again, how many retries there may be at a time, and the tries that are made.
+    // The script, how often it may be tried again after which pause, how many retries there may be at a time, and the
+    // tries that are made.
     let table = [
-        (vec![Does::Answers(503), answers_late.clone()], 1, 1000, 2),
-        (vec![answers_late.clone()], 3, 0, 1),
-        (vec![answers_late], 3, 1000, 1),
+        (vec![Does::Answers(503), answers_late.clone()], 1, "1ms", 1000, 2),
+        (vec![answers_late.clone()], 3, "1ms", 0, 1),
+        (vec![answers_late], 3, "1ms", 1000, 1),
+        (vec![Does::Answers(503)], 3, "1h", 1000, 1),
     ];
-    for ((script, more, places, tries), on) in table.iter().flat_map(|case| [(case, "5xx"), (case, "503,reset")]) {
-        let rule = format!("timeout: 300ms\nretries: {{attempts: {more}, retryOn: '{on}', backoff: 1ms}}");
+    for ((script, more, pause, places, tries), on) in table.iter().flat_map(|case| [(case, "5xx"), (case, "503,reset")])
+    {
+        let rule = format!("timeout: 300ms\nretries: {{attempts: {more}, retryOn: '{on}', backoff: {pause}}}");
         let mesh = shop::mesh(3, &rule, &format!("retryBudget: {{percent: 0, minRetryConcurrency: {places}}}"));
         let client = Client::new(script.clone());
         let response = ask(MeshRouter::new(&mesh), &client, get()).await;

@@ -25,6 +25,7 @@ use super::upload::Upload;
 use crate::error::BoxError;
 use crate::outcome::{Failure, Outcome};
 use crate::telemetry::ResponseFlags;
+use crate::upstream::Endpoint;
 
 /// A request on its way: what it was, where it is tried, and with what it may be tried again.
 pub(super) struct Story<S, B> {
@@ -40,6 +41,8 @@ pub(super) struct Story<S, B> {
     upload: Option<Arc<Upload<B>>>,
     /// What the try holds of the cluster.
     pub(super) taken: Option<Taken>,
+    /// Where the try before the next one was.
+    left: Option<Arc<Endpoint>>,
 }
 
 /// Where a request is.
@@ -80,7 +83,16 @@ where
 {
     /// A request that was admitted.
     pub(super) fn new(exchange: Box<Exchange>) -> Self {
-        Self { exchange, phase: Phase::Trying, again: None, delayed: None, first: None, upload: None, taken: None }
+        Self {
+            exchange,
+            phase: Phase::Trying,
+            again: None,
+            delayed: None,
+            first: None,
+            upload: None,
+            taken: None,
+            left: None,
+        }
     }
 
     /// A request that was admitted and whose first try is made once the service is asked for it.
@@ -240,7 +252,9 @@ where
         }
         self.phase = Phase::BackOff(Instant::now() + self.pause(ended));
         if let Some(taken) = self.taken.take() {
-            self.exchange.tried.push(taken.picked.endpoint().id);
+            let endpoint = taken.picked.endpoint();
+            self.exchange.tried.push(endpoint.id);
+            self.left = Some(endpoint.clone());
         }
         if let Some(upload) = &self.upload {
             upload.give_up();
@@ -346,7 +360,7 @@ where
     /// The answer for the client, or the error in its place.
     pub(super) fn conclude<R: Body>(self, ended: Ended<R>) -> Result<Response<ResponseBody<R>>, BoxError> {
         let broke_off = !matches!(ended, Ended::Answer(_)) && self.readable().is_some_and(Upload::is_broken);
-        let Self { mut exchange, taken, upload, .. } = self;
+        let Self { mut exchange, taken, upload, left, .. } = self;
         if broke_off && exchange.listener.is_some() {
             exchange.client_left();
         }
@@ -369,7 +383,7 @@ where
             Ended::Refused(reply) => reply,
         };
         // The try is over, although its answer is yet to be read.
-        let endpoint = taken.map(|taken| taken.picked.endpoint().clone());
+        let endpoint = taken.map(|taken| taken.picked.endpoint().clone()).or(left);
         reply.tried_at(endpoint).into_result(exchange)
     }
 }
