@@ -23,6 +23,7 @@ use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};
 use crate::error::BoxError;
+use crate::service::LONGEST;
 use crate::transport::bounds;
 use crate::transport::executor::Executor;
 
@@ -46,7 +47,7 @@ pub(super) struct Protocols {
 }
 
 impl Protocols {
-    /// `idle` is how long a connection may be without a request, and a head may take; `buffer` bounds hyper's own.
+    /// `idle` is how long a connection may be without a request, and a head may take, 0 for ever; `buffer` bounds hyper's own.
     pub(super) fn new(idle: Duration, buffer: Option<usize>) -> Self {
         let mut http1 = http1::Builder::new();
         // What it would do for a timeout of heads, a timer for each request among it, the idle watch does as well.
@@ -60,6 +61,7 @@ impl Protocols {
             http1.max_buf_size(buffer);
             http2.max_send_buf_size(buffer);
         }
+        let idle = if idle.is_zero() { LONGEST } else { idle.min(LONGEST) };
         Self { http1, http2, idle }
     }
 

@@ -79,7 +79,7 @@ impl ServerBuilder {
         self
     }
 
-    /// How long a connection may be without a request, and a request head may take to arrive.
+    /// How long a connection may be without a request, and a request head may take to arrive; 0 is for ever.
     /// Default: an hour, Envoy's idle timeout.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.idle = idle;

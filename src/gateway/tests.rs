@@ -91,6 +91,17 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    connect_by(Protocols::new(Duration::from_secs(3600), None), service, entrance)
+}
+
+fn connect_by<S, B>(protocols: Protocols, service: S, entrance: Option<Arc<Entrance>>) -> Client
+where
+    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let (stream, server) = tokio::io::duplex(1 << 20);
     let drain = Drain::new();
     let (alive, draining) = (drain.alive(), drain.draining());
@@ -99,7 +110,6 @@ where
         Some(entrance) => session.entered(entrance),
         None => session,
     });
-    let protocols = Protocols::new(Duration::from_secs(3600), None);
     let served = tokio::spawn(async move { protocols.serve(server, service, session, draining).await });
     Client { stream, served, drain }
 }
@@ -384,6 +394,24 @@ async fn http2_without_requests_ends_after_a_while_too() {
     let answered = Instant::now();
     let _ = client.served.await.unwrap();
     assert_eq!(answered.elapsed().as_secs(), 2 * half.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_may_be_idle_for_ever() {
+    let year = Duration::from_secs(365 * 24 * 3600);
+    for idle in [Duration::ZERO, Duration::MAX] {
+        let mut client = connect_by(Protocols::new(idle, None), service_fn(echo), None);
+        for close in ["", "Connection: close\r\n"] {
+            sleep(year).await;
+            client.stream.write_all(format!("GET / HTTP/1.1\r\nHost: a\r\n{close}").as_bytes()).await.unwrap();
+            sleep(year).await;
+            client.stream.write_all(b"\r\n").await.unwrap();
+        }
+        let mut answers = String::new();
+        client.stream.read_to_string(&mut answers).await.unwrap();
+        assert_eq!(statuses(&answers), ["200", "200"], "{idle:?}");
+        client.served.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

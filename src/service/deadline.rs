@@ -24,7 +24,7 @@ const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-r
 const LARGEST_OF_GRPC: u64 = 99_999_999;
 
 /// Nobody waits longer, and no clock runs out of numbers within it: a hundred years.
-pub(super) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The timeouts of one request. Without any, nothing here looks at a clock.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ use super::bounds;
 use super::connect::{Connect, Connector};
 use super::executor::Executor;
 use super::{Inner, Transport};
+use crate::service::LONGEST;
 #[cfg(feature = "tls")]
 use crate::upstream::{Identity, Pem};
 use hyper::client::conn::{http1, http2};
@@ -139,13 +140,13 @@ impl TransportBuilder {
     ///
     /// A cluster with an `http2KeepAlive` of its own has that.
     pub fn http2_keep_alive_interval(mut self, interval: Duration) -> Self {
-        self.http2.keep_alive_interval((!interval.is_zero()).then_some(interval));
+        self.http2.keep_alive_interval((!interval.is_zero()).then(|| interval.min(LONGEST)));
         self
     }
 
     /// How long the answer to such a PING may take before the connection counts as dead: 20 s.
     pub fn http2_keep_alive_timeout(mut self, timeout: Duration) -> Self {
-        self.http2.keep_alive_timeout(timeout);
+        self.http2.keep_alive_timeout(timeout.min(LONGEST));
         self
     }
 

@@ -83,7 +83,8 @@ impl Follower {
             return;
         }
         loop {
-            let again = self.pause().map(|pause| Instant::now() + pause);
+            // What no clock can count never comes.
+            let again = self.pause().and_then(|pause| Instant::now().checked_add(pause));
             let settled = match self.next(again).await {
                 Some(change) => self.settle(change).await,
                 // It was waited for long enough, or the mesh is gone.

@@ -345,6 +345,17 @@ async fn files_are_polled_for_what_they_say_whatever_their_dates() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn files_may_be_looked_at_never_again() {
+    let (file, mesh) = (File::new(), Mesh::new());
+    file.write(&["early.test"]);
+    let mut watch = FileSource::new(&file.0).polling(Duration::MAX).open(&mesh).await.unwrap();
+    sleep(Duration::from_secs(1)).await;
+    file.write(&["late.test"]);
+    assert!(timeout(Duration::from_secs(100_000), watch.ended()).await.is_err(), "it goes on");
+    assert_eq!(mesh.snapshot().version(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_folder_that_is_replaced_where_nobody_tells_is_noticed() {
     let (above, mesh) = (File::new().0.with_extension("above"), Mesh::new());
     let folder = above.join("mount/in/conf");

@@ -44,6 +44,22 @@ async fn idle_connections_are_closed_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn times_that_no_clock_can_count_never_come() {
+    for (protocol, keep_alive) in [(Protocol::Http1, 1), (Protocol::Http2, 1), (Protocol::Http2, u64::MAX)] {
+        let (net, long) = (Net::new(), Duration::MAX);
+        let transport = Transport::builder().connector(net.connector()).idle_timeout(long).connect_timeout(long);
+        let transport = transport.http2_keep_alive_interval(Duration::from_secs(keep_alive));
+        let transport = transport.http2_keep_alive_timeout(long).http2_keep_alive_while_idle(true).build();
+        serve(&net, protocol);
+        let endpoint = endpoint(protocol);
+        for _ in 0..3 {
+            assert_eq!(ask(&transport, &endpoint).await, "1", "{protocol:?} {keep_alive}");
+            tokio::time::sleep(Duration::from_secs(10_000)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connection_in_use_is_not_idle() {
     for protocol in PROTOCOLS {
         let net = Net::new();
