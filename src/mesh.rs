@@ -213,8 +213,8 @@ impl Mesh {
         Ok(self.publish(Judged::new(config).strict()?))
     }
 
-    /// What publishing `config` now would report, without publishing it. References that dangle are named in resources
-    /// that would be kept back, too.
+    /// What publishing `config` now would report, without publishing it; of resources that would be kept back also what
+    /// it would if they had no errors: references that dangle, what is not honored.
     pub fn check(&self, config: Config) -> Report {
         let all = config.clone();
         let report = |judged| {
@@ -223,7 +223,7 @@ impl Mesh {
         };
         let mut found: Report = report(Judged::new(config));
         if !found.quarantined.is_empty() {
-            found.add_references(report(Judged::unseen(all)));
+            found.add_of_kept_back(report(Judged::unseen(all)));
         }
         found
     }

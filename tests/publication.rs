@@ -200,6 +200,27 @@ fn check_says_all_problems_of_a_resource_not_the_first_kind() {
 }
 
 #[test]
+fn check_names_what_is_not_honored_in_a_resource_that_is_kept_back_too() {
+    let text = "
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: front}
+spec: {servers: [{name: a, port: {number: 80, name: h, protocol: HTTP, targetPort: 81}, hosts: ['*']}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec: {hosts: [a.test], http: [{headers: {response: {set: {a: '%FOO%'}}}, directResponse: {status: 200}}]}
+";
+    let report = Mesh::new().check(config(text));
+    let said: Vec<_> = report.problems().iter().map(|problem| (problem.path.as_str(), problem.is_error())).collect();
+    // What is refused is not said to be left out as well.
+    let header = ("spec.http[0].headers.response.set.a", true);
+    let expected = [("spec.servers[0].name", false), ("spec.servers[0].port.targetPort", true), header];
+    assert_eq!(said, expected, "{report}");
+}
+
+#[test]
 fn check_says_what_publishing_would_say_now() {
     let mesh = Mesh::new();
     let _front = MeshRouter::inbound(&mesh, "web/front");

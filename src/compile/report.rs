@@ -11,7 +11,7 @@
 //! # Ok::<(), mesh_router::Error>(())
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::error::{Problem, ResourceName, Severity};
@@ -76,10 +76,21 @@ impl Report {
         self.problems.push(problem);
     }
 
-    /// Adds the dangling references of `other` that are not named yet.
-    pub(crate) fn add_references(&mut self, other: Report) {
-        let references = other.problems.into_iter().filter(|problem| problem.severity == Severity::Reference);
-        let new: Vec<_> = references.filter(|problem| !self.problems.contains(problem)).collect();
+    /// Adds what `other` says, beside errors, that is not said yet: dangling references, and warnings of the resources
+    /// that are kept back here, but for what an error is about.
+    pub(crate) fn add_of_kept_back(&mut self, other: Report) {
+        let kept_back: HashSet<_> = self.quarantined.iter().map(|quarantined| &quarantined.resource).collect();
+        let about = |problem: &'_ Problem| Some((problem.resource.clone()?, problem.path.clone()));
+        let wrong: HashSet<_> = self.errors().filter_map(about).collect();
+        let is_told = |problem: &Problem| match problem.severity {
+            Severity::Error => false,
+            Severity::Reference => true,
+            Severity::Warning | Severity::Unknown => about(problem)
+                .is_some_and(|(resource, path)| kept_back.contains(&resource) && !wrong.contains(&(resource, path))),
+        };
+        let known: HashSet<_> = self.problems.iter().map(ToString::to_string).collect();
+        let new = |problem: &Problem| is_told(problem) && !known.contains(&problem.to_string());
+        let new: Vec<_> = other.problems.into_iter().filter(new).collect();
         self.problems.extend(new);
         self.sort();
     }
