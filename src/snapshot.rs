@@ -17,6 +17,7 @@
 
 mod server_tls;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,9 +28,10 @@ pub use server_tls::{ClientCertificates, ServerTls, TlsVersion};
 use crate::error::{Place, ResourceName};
 use crate::options::PathNormalization;
 use crate::request::{GatewayOrigin, Origin, RequestView};
+use crate::route::normalize::{self, BadPath};
 use crate::route::{
     ClusterIndex, Explanation, HostIndex, Resolution, Route, RouteIndex, RouteTable, ServerNameTable, StreamTable,
-    Trace,
+    Trace, Unknown,
 };
 use crate::telemetry::ClusterMetrics;
 use crate::upstream::{Cluster, EndpointConfig, NamedEndpoints, ResolvedName, Takes};
@@ -318,7 +320,8 @@ impl Snapshot {
         self.clusters().any(|cluster| *cluster.key.host == *host && cluster.key.port == port)
     }
 
-    /// The routes that hold for requests from `origin`; `None` for a listener that is gone.
+    /// The routes that hold for requests from `origin`, those of the mesh in plaintext; `None` for a listener that is
+    /// gone.
     pub fn table(&self, origin: &Origin) -> Option<&RouteTable> {
         match origin {
             Origin::Mesh => Some(&self.mesh),
@@ -331,7 +334,25 @@ impl Snapshot {
         }
     }
 
-    /// What the http rules do with a request from `origin`. A listener that is gone answers as a host that is unknown.
+    /// The routes that http rules have for one request: those for the port on which clients open TLS, if it is one.
+    fn table_for(&self, origin: &Origin, request: &RequestView<'_>) -> Option<&RouteTable> {
+        let is_https = *origin == Origin::Mesh && request.is_tls();
+        if is_https && self.mesh_https.knows(request.host(), request.port()) {
+            return Some(&self.mesh_https);
+        }
+        self.table(origin)
+    }
+
+    /// A path as it is matched.
+    pub(crate) fn normalized<'p>(&self, path: &'p str) -> Result<Cow<'p, str>, BadPath> {
+        match path {
+            "*" | "" => Ok(Cow::Borrowed(path)),
+            path => normalize::path(self.path_normalization, path),
+        }
+    }
+
+    /// What the http rules do with a request from `origin`, its path normalized. A listener that is gone answers as a
+    /// host that is unknown.
     ///
     /// A [`MeshRouter`](crate::service::MeshRouter) does not ask them about `https` and `CONNECT` requests of the
     /// application itself ([`Origin::Mesh`]), unless
@@ -343,9 +364,10 @@ impl Snapshot {
 
     /// The same, telling `trace` every step.
     pub fn resolve_traced(&self, origin: &Origin, request: &RequestView<'_>, trace: &mut impl Trace) -> Resolution {
-        match self.table(origin) {
-            Some(table) => table.resolve(request, trace),
-            None => Resolution::Unknown(crate::route::Unknown::NotFound),
+        let Some(table) = self.table_for(origin, request) else { return Resolution::Unknown(Unknown::NotFound) };
+        match self.normalized(request.path()) {
+            Ok(path) => table.resolve(&request.with_path(&path), trace),
+            Err(_) => Resolution::BadPath,
         }
     }
 
@@ -353,12 +375,13 @@ impl Snapshot {
     /// it says what [`Self::resolve`] does.
     pub fn explain(&self, origin: &Origin, request: &RequestView<'_>) -> Explanation {
         let mut explanation = Explanation::default();
-        self.resolve_traced(origin, request, &mut explanation);
+        let resolution = self.resolve_traced(origin, request, &mut explanation);
+        explanation.conclude(resolution, self.table_for(origin, request));
         explanation
     }
 
-    /// The route that a resolution for `origin` names.
-    pub fn route(&self, origin: &Origin, index: RouteIndex) -> Option<&Arc<Route>> {
-        self.table(origin).and_then(|table| table.route(index))
+    /// The route that the resolution of a request from `origin` names.
+    pub fn route(&self, origin: &Origin, request: &RequestView<'_>, index: RouteIndex) -> Option<&Arc<Route>> {
+        self.table_for(origin, request).and_then(|table| table.route(index))
     }
 }

@@ -364,7 +364,7 @@ fn hashes(rules: &str, uri: &str) -> HashPolicies {
     let request = Request::get(uri).body(()).unwrap();
     let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
     let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { panic!("no route") };
-    match &snapshot.route(&Origin::Mesh, index).unwrap().action {
+    match &snapshot.route(&Origin::Mesh, &view, index).unwrap().action {
         Action::Forward(forward) => forward.hash.clone(),
         other => panic!("{other:?}"),
     }

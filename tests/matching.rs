@@ -224,7 +224,7 @@ fn decision(mesh: &Mesh, origin: &Origin, asked: &Asked) -> Decision {
     match resolution {
         Resolution::NoRoute | Resolution::NoPath => Decision::NoRoute,
         Resolution::Route(index) => {
-            let from = &snapshot.route(origin, index).unwrap().origin;
+            let from = &snapshot.route(origin, &view, index).unwrap().origin;
             let numbers: Vec<usize> =
                 from.path.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok()).collect();
             match (&*from.resource.kind, numbers.as_slice()) {

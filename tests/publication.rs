@@ -62,7 +62,7 @@ fn destination(snapshot: &Snapshot) -> Option<String> {
     let request = Request::get("http://reviews.test/").body(()).unwrap();
     let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
     let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { return None };
-    let Action::Forward(forward) = &snapshot.route(&Origin::Mesh, index)?.action else { return None };
+    let Action::Forward(forward) = &snapshot.route(&Origin::Mesh, &view, index)?.action else { return None };
     let cluster = forward.clusters.pick(0).destination.for_port(80)?;
     Some(snapshot.cluster(cluster)?.key.to_string())
 }

@@ -1,5 +1,6 @@
 //! What one listener, or the mesh, knows: [`RouteTable`].
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::{Action, HeaderOps, HostFound, HostIndex, RuleSet, Trace};
@@ -108,6 +109,20 @@ pub struct RuleOrigin {
     pub place: Option<Place>,
 }
 
+/// `RESOURCE PATH (FILE:LINE:COLUMN)`, as far as they are known.
+impl fmt::Display for RuleOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.resource)?;
+        if !self.path.is_empty() {
+            write!(f, " {}", self.path)?;
+        }
+        match &self.place {
+            Some(place) => write!(f, " ({place})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What [`RouteTable::resolve`] finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -124,6 +139,9 @@ pub enum Resolution {
     /// The host is for `https` only and the request is in plaintext: 301 to the same URI with that scheme, the
     /// authority as it came.
     HttpsOnly,
+    /// The path cannot be [normalized](super::normalize): 400, whatever the host. Only a
+    /// [`Snapshot`](crate::snapshot::Snapshot) finds that, a table takes paths as they are.
+    BadPath,
 }
 
 impl RouteTable {

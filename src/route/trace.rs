@@ -1,8 +1,9 @@
 //! What the evaluator tells of its way: [`Trace`], and the recording one, [`Explanation`].
 
 use std::fmt;
+use std::sync::Arc;
 
-use super::{RouteIndex, RuleSetIndex, StringMatcher, Subject, VirtualHost};
+use super::{Resolution, Route, RouteIndex, RouteTable, RuleSetIndex, StringMatcher, Subject, Unknown, VirtualHost};
 use crate::request::RequestView;
 
 /// What the evaluator tells while it goes. `()` hears nothing and costs nothing.
@@ -87,10 +88,13 @@ impl HostFound {
 /// assert_eq!(failed.to_string(), "uri is not prefix \"/v2\": \"/v1\"");
 /// assert!(explanation.rules()[1].failed.is_none());
 /// ```
+///
+/// Its `Display` has a line for each rule that was tried, and one that says what happens if none of them matched.
 #[derive(Clone, Debug, Default)]
 pub struct Explanation {
     host: Option<HostFound>,
     rules: Vec<RuleTried>,
+    resolution: Option<Resolution>,
 }
 
 impl Explanation {
@@ -103,6 +107,55 @@ impl Explanation {
     pub fn rules(&self) -> &[RuleTried] {
         &self.rules
     }
+
+    /// What came of it, as [`Snapshot::explain`](crate::snapshot::Snapshot::explain) knows.
+    pub fn resolution(&self) -> Option<Resolution> {
+        self.resolution
+    }
+
+    /// Adds what came of it, and what the rules of `table` are.
+    pub(crate) fn conclude(&mut self, resolution: Resolution, table: Option<&RouteTable>) {
+        self.resolution = Some(resolution);
+        for tried in &mut self.rules {
+            tried.rule = table.and_then(|table| table.route(tried.route)).cloned();
+        }
+    }
+
+    /// Says what happens where no rule takes the request.
+    fn tell_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.resolution, &self.host) {
+            (None | Some(Resolution::Route(_)), _) => Ok(()),
+            (Some(Resolution::NoRoute), Some(HostFound { virtual_host: Some(host), port, .. })) => {
+                write!(f, "no rule of {host} for port {port} matches: 404")
+            }
+            (Some(Resolution::NoRoute), _) => f.write_str("no rule is asked: 404"),
+            (Some(Resolution::NoPath), _) => f.write_str("the path has no slash to begin with, no rule is asked: 404"),
+            (Some(Resolution::BadPath), _) => f.write_str("the path cannot be normalized: 400"),
+            (Some(Resolution::HttpsOnly), _) => f.write_str("the host is for https only: 301"),
+            (Some(Resolution::Unknown(_)), None) => f.write_str("there is no such listener or gateway: 404"),
+            (Some(Resolution::Unknown(unknown)), Some(HostFound { host, port, .. })) => {
+                let end = match unknown {
+                    Unknown::PassThrough => "it goes on as it is",
+                    Unknown::Refuse => "502",
+                    Unknown::NotFound => "404",
+                };
+                write!(f, "nothing is known of {host}:{port}: {end}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, rule) in self.rules.iter().enumerate() {
+            let line = if number > 0 { "\n" } else { "" };
+            write!(f, "{line}{rule}")?;
+        }
+        if !self.rules.is_empty() && !matches!(self.resolution, None | Some(Resolution::Route(_))) {
+            f.write_str("\n")?;
+        }
+        self.tell_end(f)
+    }
 }
 
 impl Trace for Explanation {
@@ -113,7 +166,7 @@ impl Trace for Explanation {
     }
 
     fn rule(&mut self, route: RouteIndex) {
-        self.rules.push(RuleTried { route, failed: None });
+        self.rules.push(RuleTried { route, rule: None, failed: None });
     }
 
     fn failed(&mut self, failed: Failed<'_>) {
@@ -134,8 +187,24 @@ impl Trace for Explanation {
 pub struct RuleTried {
     /// The route it leads to.
     pub route: RouteIndex,
+    /// What that is and where it was written, as [`Snapshot::explain`](crate::snapshot::Snapshot::explain) knows.
+    pub rule: Option<Arc<Route>>,
     /// The predicate it failed on; `None`: it matched.
     pub failed: Option<FailedPredicate>,
+}
+
+/// `RULE: matched`, or the predicate that failed.
+impl fmt::Display for RuleTried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rule {
+            Some(rule) => write!(f, "{}: ", rule.origin)?,
+            None => write!(f, "route {}: ", self.route.0)?,
+        }
+        match &self.failed {
+            Some(failed) => write!(f, "{failed}"),
+            None => f.write_str("matched"),
+        }
+    }
 }
 
 /// The predicate that a rule failed on.

@@ -21,7 +21,7 @@ use super::request_policy::RequestPolicy;
 use super::router::Routing;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
-use crate::route::{Action, ClusterChoice, Forward, HeaderOps, Redirect, Resolution, Route, Unknown, normalize};
+use crate::route::{Action, ClusterChoice, Forward, HeaderOps, Redirect, Resolution, Route, Unknown};
 use crate::snapshot::{ClusterEntry, Snapshot};
 use crate::telemetry::{ClusterMetrics, RequestRecord};
 
@@ -67,12 +67,8 @@ impl Routing {
             None => (snapshot.table(origin), Secured::No),
         };
         let Some(table) = table else { return not_found() };
-        let path = match head.uri.path() {
-            "*" | "" => Cow::Borrowed(head.uri.path()),
-            path => match normalize::path(snapshot.path_normalization, path) {
-                Ok(path) => path,
-                Err(_) => return refuse(LocalReply::bad_path(), &self.metrics.no_route),
-            },
+        let Ok(path) = snapshot.normalized(head.uri.path()) else {
+            return refuse(LocalReply::bad_path(), &self.metrics.no_route);
         };
         let view = RequestView::new(&head.method, &head.uri, &head.headers, origin).with_path(&path);
         let (port, https) = (view.port(), matches!(origin, Origin::Listener(_)) && view.scheme() == "https");
@@ -84,6 +80,7 @@ impl Routing {
             }
             Resolution::HttpsOnly => return refuse(to_https(&view), &self.metrics.no_route),
             Resolution::NoPath => return refuse(LocalReply::no_path(), &self.metrics.no_route),
+            Resolution::BadPath => return refuse(LocalReply::bad_path(), &self.metrics.no_route),
             Resolution::Unknown(Unknown::NotFound) | Resolution::NoRoute => None,
         };
         let Some(route) = route else { return not_found() };

@@ -163,10 +163,7 @@ impl RouteInfo {
     /// Says which way a request went.
     pub(super) fn tell_way(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(rule) = self.rule() {
-            write!(f, ", rule {} {}", rule.resource, rule.path)?;
-            if let Some(place) = &rule.place {
-                write!(f, " ({place})")?;
-            }
+            write!(f, ", rule {rule}")?;
         }
         if let Some(cluster) = self.cluster() {
             write!(f, ", cluster {cluster}")?;

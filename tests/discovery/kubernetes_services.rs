@@ -55,7 +55,7 @@ fn destination(published: &Published) -> ClusterChoice {
     let request = Request::get("http://vs.test/").body(()).unwrap();
     let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
     let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { panic!("no route") };
-    match &snapshot.route(&Origin::Mesh, index).unwrap().action {
+    match &snapshot.route(&Origin::Mesh, &view, index).unwrap().action {
         Action::Forward(forward) => forward.clusters.pick(0).destination.clone(),
         other => panic!("{other:?}"),
     }

@@ -72,7 +72,7 @@ impl Published {
         let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
         match snapshot.resolve(&Origin::Mesh, &view) {
             Resolution::Route(index) => {
-                snapshot.route(&Origin::Mesh, index).map(|route| route.origin.resource.to_string())
+                snapshot.route(&Origin::Mesh, &view, index).map(|route| route.origin.resource.to_string())
             }
             _ => None,
         }

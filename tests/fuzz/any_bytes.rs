@@ -31,7 +31,7 @@ pub(crate) fn take(data: &[u8]) -> Option<usize> {
             let resolution = snapshot.resolve(&origin, &view);
             snapshot.explain(&origin, &view);
             if let Resolution::Route(index) = resolution {
-                assert!(snapshot.route(&origin, index).is_some());
+                assert!(snapshot.route(&origin, &view, index).is_some());
                 found += 1;
             }
         }
