@@ -238,7 +238,8 @@ impl Mesh {
         self.shared.versions.subscribe()
     }
 
-    /// What was wrong, kept back or not honored in the last configuration, whoever [applied](Self::apply) it.
+    /// What is wrong, kept back or not honored in the last configuration, whoever [applied](Self::apply) it: true of the
+    /// gateways that the application stands for and of the endpoints that it gives by now.
     pub fn report(&self) -> Arc<Report> {
         Arc::clone(&self.shared.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -267,8 +268,7 @@ impl Mesh {
         let mut publication = self.lock();
         let version = self.shared.snapshot.load().version() + 1;
         let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
-        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(report.clone());
-        self.store(snapshot);
+        self.store(snapshot, report.clone());
         report
     }
 
@@ -276,13 +276,14 @@ impl Mesh {
     pub(crate) fn serve_gateway(&self, origin: &GatewayOrigin) {
         let mut publication = self.lock();
         let version = self.shared.snapshot.load().version() + 1;
-        if let Some(snapshot) = publication.serve_gateway(origin, self.options(), self.workload(), version) {
-            self.store(snapshot);
+        if let Some((snapshot, report)) = publication.serve_gateway(origin, self.options(), self.workload(), version) {
+            self.store(snapshot, report);
         }
     }
 
-    fn store(&self, snapshot: Snapshot) {
+    fn store(&self, snapshot: Snapshot, report: Report) {
         let version = snapshot.version();
+        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(report);
         self.shared.snapshot.store(Arc::new(snapshot));
         // It may have been compiled with answers that were replaced before it was out.
         self.publish_answers(None);

@@ -250,3 +250,40 @@ spec: {host: given.test, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
     assert!(checked.quarantined()[0].last_good_serves, "{checked}");
     assert_eq!(mesh.snapshot().version(), mesh.report().version(), "nothing was published by it");
 }
+
+#[test]
+fn the_report_is_true_of_gateways_and_endpoints_that_come_later() {
+    let mesh = Mesh::new();
+    let text = "
+{apiVersion: v1, kind: ConfigMap, metadata: {name: skipped}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec: {hosts: [app.test], gateways: [web/front], http: [{route: [{destination: {host: app}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: given}
+spec: {host: given.test, trafficPolicy: {loadBalancer: {simple: RANDOM}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: bad}
+spec: {hosts: [bad.test], http: [{}]}
+";
+    let report = mesh.apply(config(text)).unwrap();
+    let places = |report: &Report| {
+        report.problems().iter().map(|problem| problem.place.as_ref().unwrap().line).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&report), [7, 7, 12, 17], "{report}");
+    let _front = MeshRouter::inbound(&mesh, "web/front");
+    assert_eq!(places(&mesh.report()), [12, 17], "{}", mesh.report());
+    mesh.set_endpoints("given.test", 80, vec![EndpointConfig::new(([10, 0, 0, 7], 80))]);
+    let now = mesh.report();
+    assert_eq!(places(&now), [17], "{now}");
+    assert_eq!((now.quarantined(), now.skipped()), (report.quarantined(), report.skipped()));
+    assert_eq!(now.version(), mesh.snapshot().version());
+    mesh.unset_endpoints("given.test", 80);
+    assert_eq!(places(&mesh.report()), [12, 17], "{}", mesh.report());
+}

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use mesh_router::Mesh;
 use mesh_router::options::Workload;
+use mesh_router::service::MeshRouter;
 use mesh_router::source::FileSource;
 use tokio::time::timeout;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -92,6 +93,22 @@ async fn whoever_asks_is_told_when_files_are_followed_no_more() {
     let mut watch = FileSource::new(&folder.0).open(&mesh).await.unwrap();
     drop(mesh);
     timeout(Duration::from_secs(10), watch.ended()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn rules_of_the_gateway_that_an_application_stands_for_are_read_in_silence() {
+    let folder = Folder::new();
+    folder.write(
+        "front.yaml",
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: front}\nspec: {hosts: ['*'], \
+         gateways: [front], http: [{route: [{destination: {host: app}}]}]}\n",
+    );
+    let heard = tracing_subscriber::fmt().with_writer(|| -> std::io::Sink { panic!("something was said") });
+    let _heard = heard.with_max_level(tracing::Level::WARN).set_default();
+    let mesh = Mesh::new();
+    let _front = MeshRouter::inbound(&mesh, "default/front");
+    mesh.follow(&folder.0).await.unwrap();
+    assert_eq!((mesh.report().problems(), mesh.report().version()), (&[][..], 2));
 }
 
 #[tokio::test]

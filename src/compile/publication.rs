@@ -31,6 +31,8 @@ pub(crate) struct Publication {
     names: Names,
     /// The resources that serve.
     serving: Config,
+    /// What the judgment of the last configuration had to say, and what was kept back.
+    judged: Report,
     /// The gateways that applications of this process stand for.
     gateways: Vec<GatewayOrigin>,
     /// Endpoints that the program gives.
@@ -52,6 +54,7 @@ impl Publication {
             registry: Registry::new(dice),
             names: Names::default(),
             serving: Config::default(),
+            judged: Report::default(),
             gateways: Vec::new(),
             given: Given::default(),
         }
@@ -59,7 +62,7 @@ impl Publication {
 
     /// The same for one publication that nobody sees: of what is living there is nothing in it.
     pub(crate) fn rehearsal(&self) -> Self {
-        let Self { registry: _, names: _, serving, gateways, given } = self;
+        let Self { registry: _, names: _, serving, judged: _, gateways, given } = self;
         let (serving, gateways, given) = (serving.clone(), gateways.clone(), given.clone());
         Self { serving, gateways, given, ..Self::new(&Dice::seeded(0)) }
     }
@@ -81,8 +84,20 @@ impl Publication {
                 Quarantined { resource, last_good_serves }
             }));
         }
-        let snapshot = compile(&good, self.purpose(options, workload), version, &mut regexes, &mut report);
-        self.serving = good;
+        (self.serving, self.judged) = (good, report);
+        self.compile(options, workload, version, &mut regexes)
+    }
+
+    /// Compiles what serves, with all that there is to report of it.
+    fn compile(
+        &self,
+        options: &MeshOptions,
+        workload: &Workload,
+        version: u64,
+        regexes: &mut RegexCache,
+    ) -> (Snapshot, Report) {
+        let mut report = self.judged.clone();
+        let snapshot = compile(&self.serving, self.purpose(options, workload), version, regexes, &mut report);
         report.version = version;
         report.sort();
         (snapshot, report)
@@ -107,14 +122,12 @@ impl Publication {
         options: &MeshOptions,
         workload: &Workload,
         version: u64,
-    ) -> Option<Snapshot> {
+    ) -> Option<(Snapshot, Report)> {
         if self.gateways.contains(origin) {
             return None;
         }
         self.gateways.push(origin.clone());
-        // What there is to report was reported when these resources were published.
-        let (mut regexes, mut report) = (RegexCache::new(), Report::default());
-        Some(compile(&self.serving, self.purpose(options, workload), version, &mut regexes, &mut report))
+        Some(self.compile(options, workload, version, &mut RegexCache::new()))
     }
 
     /// Changes what endpoints the program gives for a port of a host. A snapshot where that needs one: endpoints that
@@ -127,7 +140,7 @@ impl Publication {
         current: &Snapshot,
         options: &MeshOptions,
         workload: &Workload,
-    ) -> Option<Snapshot> {
+    ) -> Option<(Snapshot, Report)> {
         let host = self.full_name(host, options, workload);
         let last = self.given.remove(&host, port);
         let was_given = last.is_some();
@@ -146,10 +159,7 @@ impl Publication {
         if was_given == is_given {
             return None;
         }
-        // What there is to report was reported when these resources were published.
-        let (mut regexes, mut report) = (RegexCache::new(), Report::default());
-        let version = current.version() + 1;
-        Some(compile(&self.serving, self.purpose(options, workload), version, &mut regexes, &mut report))
+        Some(self.compile(options, workload, current.version() + 1, &mut RegexCache::new()))
     }
 
     /// The host that a program means, as clusters are named by it.
@@ -158,7 +168,7 @@ impl Publication {
     }
 
     fn purpose<'a>(&'a self, options: &'a MeshOptions, workload: &'a Workload) -> Purpose<'a> {
-        let Self { registry, names, gateways, given, serving: _ } = self;
+        let Self { registry, names, gateways, given, serving: _, judged: _ } = self;
         Purpose { options, workload, registry, names, gateways, given }
     }
 }

@@ -48,8 +48,8 @@ impl Mesh {
         let current = self.snapshot();
         let changed = publication.give(host, port, change, &current, self.options(), self.workload());
         let snapshot = match changed {
-            Some(changed) => {
-                self.store(changed);
+            Some((snapshot, report)) => {
+                self.store(snapshot, report);
                 self.snapshot()
             }
             None => current,

@@ -81,8 +81,9 @@ impl MeshRouter {
     }
 
     /// The rules of the gateway `namespace/name` for what this application serves, whether or not there is a Gateway of
-    /// that name. A name without a namespace is one of the workload's. Called before rules are applied, none is reported
-    /// as one for a Gateway that is not there.
+    /// that name. A name without a namespace is one of the workload's. Called before files are read
+    /// ([`Mesh::follow`]), none of their rules is traced as one for a Gateway that is not there; [`Mesh::report`] is true
+    /// of it either way.
     pub fn inbound(mesh: &Mesh, gateway: &str) -> InboundRouter {
         match gateway.contains('/') {
             true => InboundRouter::new(mesh, gateway),

@@ -199,6 +199,23 @@ impl Mesh {
     pub async fn open(path: impl AsRef<Path>) -> Result<Mesh, Error> {
         Mesh::builder().open(path).await
     }
+
+    /// Follows the file or folder `path` and looks names up, as [`Self::open`] does: for a mesh that is to know something
+    /// before rules are read, as the gateway that an application stands for
+    /// ([`MeshRouter::inbound`](crate::MeshRouter::inbound)), which they name.
+    ///
+    /// # Errors
+    ///
+    /// If the path cannot be read, or a file is no YAML.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime: the watching is a task of it.
+    pub async fn follow(&self, path: impl AsRef<Path>) -> Result<(), Error> {
+        FileSource::new(path.as_ref()).open(self).await?.detach();
+        self.resolve_names().await;
+        Ok(())
+    }
 }
 
 impl MeshBuilder {
@@ -213,8 +230,7 @@ impl MeshBuilder {
     /// Outside of a tokio runtime: the watching is a task of it.
     pub async fn open(self, path: impl AsRef<Path>) -> Result<Mesh, Error> {
         let mesh = self.build();
-        FileSource::new(path.as_ref()).open(&mesh).await?.detach();
-        mesh.resolve_names().await;
+        mesh.follow(path).await?;
         Ok(mesh)
     }
 }
