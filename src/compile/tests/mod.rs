@@ -74,7 +74,7 @@ fn route(snapshot: &Snapshot, uri: &str) -> Option<Arc<Route>> {
     let (uri, headers): (Uri, _) = (uri.parse().unwrap(), HeaderMap::new());
     let view = RequestView::new(&Method::GET, &uri, &headers, &Origin::Mesh);
     match snapshot.resolve(&Origin::Mesh, &view) {
-        Resolution::Route(index) => snapshot.route(&Origin::Mesh, index).cloned(),
+        Resolution::Route(index) => snapshot.route(&Origin::Mesh, &view, index).cloned(),
         _ => None,
     }
 }
