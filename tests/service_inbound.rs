@@ -87,6 +87,54 @@ async fn a_rule_of_the_gateway_acts_before_the_application() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_delegate_has_the_fault_of_the_rule_that_leads_to_it_whatever_it_does() {
+    let rules = r#"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop, namespace: web}
+spec:
+  hosts: [shop.test]
+  gateways: [front]
+  http:
+  - match: [{uri: {prefix: /held}}]
+    delegate: {name: child}
+    fault: {delay: {percentage: {value: 100}, fixedDelay: 3s}}
+  - match: [{uri: {prefix: /both}}]
+    delegate: {name: child}
+    fault: {delay: {percentage: {value: 100}, fixedDelay: 3s}, abort: {percentage: {value: 100}, httpStatus: 429}}
+  - match: [{uri: {prefix: /ends}}]
+    delegate: {name: child}
+    fault: {abort: {percentage: {value: 100}, httpStatus: 429}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: child, namespace: web}
+spec:
+  http:
+  - match: [{uri: {prefix: /held/moved}}]
+    redirect: {uri: /new}
+  - match: [{uri: {prefix: /both/moved}}]
+    redirect: {uri: /new}
+  - directResponse: {status: 203, body: {string: tea}}
+"#;
+    let mesh = shop::published(rules);
+    let router = MeshRouter::inbound(&mesh, "web/front");
+    for (path, status, body, seconds, flags) in [
+        ("/held/moved", 301, "", 3, "DI"),
+        ("/held", 203, "tea", 3, "DI"),
+        ("/both/moved", 429, "fault filter abort", 3, "DI,FI"),
+        ("/ends", 429, "fault filter abort", 0, "FI"),
+    ] {
+        let start = Instant::now();
+        let answer = ask(&router, &format!("http://shop.test{path}")).await;
+        assert_eq!((answer.status().as_u16(), answer.body().as_str()), (status, body), "{path}");
+        assert_eq!(start.elapsed().as_secs(), seconds, "{path}");
+        let info = answer.extensions().get::<RouteInfo>().unwrap();
+        assert_eq!(info.flags().to_string(), flags, "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_cookies_of_http2_are_one_line() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");

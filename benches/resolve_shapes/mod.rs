@@ -187,6 +187,7 @@ fn push(routes: &mut Vec<Route>, split: WeightedClusters) -> RouteIndex {
     routes.push(Route {
         name: "".into(),
         action: Action::Forward(Forward::new(split)),
+        fault: None,
         origin: RuleOrigin { resource, path: String::new(), place: None },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

@@ -284,6 +284,7 @@ fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
     Arc::new(Route {
         name: Arc::from("tls"),
         action: Action::Forward(forward),
+        fault: None,
         origin: rule.origin.clone(),
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

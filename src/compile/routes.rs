@@ -90,7 +90,9 @@ fn route(
         _ => Arc::from(rule.name.as_str()),
     };
     let origin = entry.map_or(&rule.origin, |entry| &entry.origin).clone();
-    Some(Arc::new(Route { name, action, origin, request_headers, response_headers }))
+    // Istio puts it on whatever a rule does: a delegate has that of the rule which leads to it.
+    let fault = rule.policies.fault.clone().filter(|fault| fault.delay.is_some() || fault.abort.is_some());
+    Some(Arc::new(Route { name, action, fault, origin, request_headers, response_headers }))
 }
 
 fn forward(
@@ -109,7 +111,6 @@ fn forward(
     forward.rewrite = rewrite(policies.rewrite.as_ref(), uri, request_headers);
     forward.timeout = policies.timeout.filter(|timeout| !timeout.is_zero());
     forward.retry = policies.retries.as_ref().and_then(|retries| retries.policy(hash.is_of_sole_destination()));
-    forward.fault = policies.fault.clone().filter(|fault| fault.delay.is_some() || fault.abort.is_some());
     forward.cors = policies.cors.clone();
     forward.mirrors = mirrors;
     forward.hash = hash;

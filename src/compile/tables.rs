@@ -312,6 +312,7 @@ fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions)
     Arc::new(Route {
         name: Arc::from("default"),
         action: Action::Forward(forward),
+        fault: None,
         origin: RuleOrigin { resource, path: String::new(), place: None },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{
-    AuthorityRewrite, Cors, Fault, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster,
+    AuthorityRewrite, Cors, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster,
     WeightedClusters,
 };
 use crate::request::Tunnel;
@@ -37,8 +37,6 @@ pub struct Forward {
     pub timeout: Option<Duration>,
     /// Which failures are tried again (`retries`, else the mesh's default policy). `None`: none.
     pub retry: Option<RetryPolicy>,
-    /// Delays and aborts for tests (`fault`); they come before [`Self::cors`].
-    pub fault: Option<Fault>,
     /// Which scripts of other origins may call (`corsPolicy`).
     pub cors: Option<Cors>,
     /// Where copies go (`mirror`, `mirrors`). All of one request share one draw.
@@ -58,7 +56,6 @@ impl Forward {
             rewrite: Rewrite::default(),
             timeout: None,
             retry: None,
-            fault: None,
             cors: None,
             mirrors: Box::default(),
             hash: HashPolicies::default(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Action, HeaderOps, HostFound, HostIndex, RuleSet, Trace};
+use super::{Action, Fault, HeaderOps, HostFound, HostIndex, RuleSet, Trace};
 use crate::error::{Place, ResourceName};
 use crate::request::RequestView;
 
@@ -90,6 +90,9 @@ pub struct Route {
     pub name: Arc<str>,
     /// What it does.
     pub action: Action,
+    /// Delays and aborts for tests (`fault`); they come before whatever it does. Only of a delegate can it be more than
+    /// forwarding: the fault is that of the rule which leads there.
+    pub fault: Option<Fault>,
     /// Where it was written.
     pub origin: RuleOrigin,
     /// Operations on the request.

@@ -10,7 +10,6 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Uri, Version};
 
-use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
 use super::extras::MirrorTarget;
 use super::filters::hashed;
@@ -96,10 +95,7 @@ impl Routing {
             _ if is_unserved(head) => refuse(LocalReply::unserved_upgrade(), &self.metrics.no_route),
             action => {
                 let reply = reply_of(action, &RequestView::new(&head.method, &head.uri, &head.headers, origin));
-                let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
-                (exchange.version, exchange.https) = (Some(head.version), https);
-                exchange.save_for_reply(head);
-                Verdict::Reply(Refusal { reply, exchange })
+                self.answer(route, reply, Arrival { asked, origin, port, https, secured }, head)
             }
         }
     }
@@ -137,19 +133,32 @@ impl Routing {
             };
             exchange.set_mirrors(mirrors);
         }
-        if let Some(fault) = &forward.fault
-            && fault.delay.is_some()
-            && let Some(delay) = fault.delayed(exchange.draws.next_u64())
-        {
-            exchange.hold_back();
-            // What is spent is spent: it is not waited for any longer.
-            let budget = head.extensions.get::<DeadlineBudget>().filter(|_| !exchange.inbound);
-            return Verdict::Delay(exchange, budget.map_or(delay, |budget| delay.min(budget.left())));
+        if let Some(delay) = exchange.delay(route, head) {
+            return Verdict::Delay(exchange, delay);
         }
         match exchange.admit(route, head) {
             Ok(()) => Verdict::Forward(exchange),
             Err(reply) => Verdict::Reply(Refusal { reply, exchange }),
         }
+    }
+
+    /// What a rule answers that sends nothing on; faults come before it.
+    fn answer(&self, route: &Arc<Route>, reply: LocalReply, arrival: Arrival<'_>, head: &Parts) -> Verdict {
+        let Arrival { asked, origin, https, .. } = arrival;
+        let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
+        (exchange.version, exchange.https) = (Some(head.version), https);
+        if route.fault.is_some() {
+            exchange.draws = self.mesh.dice().draws();
+            if route.response_headers.needs_start() {
+                exchange.start();
+            }
+            if let Some(delay) = exchange.delay(route, head) {
+                exchange.extras().reply = Some(reply);
+                return Verdict::Delay(exchange, delay);
+            }
+        }
+        let reply = exchange.answer(route, reply, head);
+        Verdict::Reply(Refusal { reply, exchange })
     }
 
     /// A request whose TLS goes where a rule says, untouched.

@@ -205,8 +205,7 @@ impl Exchange {
     pub(super) fn aim(&mut self, head: &mut Parts, beside: bool) -> Result<(Taken, Aim), LocalReply> {
         if self.faults_per_try
             && let Some(route) = self.route.clone()
-            && let Action::Forward(Forward { fault, .. }) = &route.action
-            && let Err(reply) = self.abort(fault.as_ref())
+            && let Err(reply) = self.abort(route.fault.as_ref())
         {
             self.attempts += 1;
             return Err(reply.of_a_try());

@@ -28,6 +28,8 @@ pub(super) struct Extras {
     pub(super) grant: Option<CorsGrant>,
     classifier: Option<Classifier>,
     pub(super) asks: Asks,
+    /// What a rule answers that sends nothing on, while a fault holds it back.
+    pub(super) reply: Option<LocalReply>,
     /// Whether a timeout is answered 204.
     no_content_for_timeout: bool,
     /// When it came, if a header says that.

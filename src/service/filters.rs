@@ -1,11 +1,13 @@
 //! What comes before an endpoint is chosen, once for a request: faults and CORS, then what the rule changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
+use super::deadline_budget::DeadlineBudget;
 use super::decide::{with_authority, with_path_and_query};
 use super::exchange::Exchange;
 use super::formats;
@@ -44,8 +46,11 @@ impl Exchange {
     /// Aborts by fault, answers preflights, changes the head as the rule says: all that comes before an endpoint is
     /// chosen, once.
     pub(super) fn admit(&mut self, route: &Route, head: &mut Parts) -> Result<(), LocalReply> {
-        let Action::Forward(forward) = &route.action else { return Err(LocalReply::no_cluster()) };
-        let judged = self.filters(forward, head);
+        let Action::Forward(forward) = &route.action else {
+            let reply = self.extras.as_mut().and_then(|extras| extras.reply.take());
+            return Err(self.answer(route, reply.unwrap_or_else(LocalReply::no_cluster), head));
+        };
+        let judged = self.filters(route, forward, head);
         if judged.is_err() || (self.cluster.is_none() && !self.inbound) {
             self.save_for_reply(head);
             judged?;
@@ -100,9 +105,9 @@ impl Exchange {
     }
 
     /// The filters in front of the router, in Envoy's order: fault, then CORS.
-    fn filters(&mut self, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
+    fn filters(&mut self, route: &Route, forward: &Forward, head: &Parts) -> Result<(), LocalReply> {
         if !self.faults_per_try {
-            self.abort(forward.fault.as_ref())?;
+            self.abort(route.fault.as_ref())?;
         }
         match forward.cors.as_ref().map(|cors| cors.judge(&head.method, &head.headers)) {
             None | Some(CorsVerdict::None) => Ok(()),
@@ -111,6 +116,27 @@ impl Exchange {
                 Ok(())
             }
             Some(CorsVerdict::Preflight(headers)) => Err(LocalReply::preflight(headers)),
+        }
+    }
+
+    /// Draws whether a fault holds it back, and for how long.
+    pub(super) fn delay(&mut self, route: &Route, head: &Parts) -> Option<Duration> {
+        let fault = route.fault.as_ref().filter(|fault| fault.delay.is_some())?;
+        let delay = fault.delayed(self.draws.next_u64())?;
+        self.hold_back();
+        // What is spent is spent: it is not waited for any longer.
+        let budget = head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound);
+        Some(budget.map_or(delay, |budget| delay.min(budget.left())))
+    }
+
+    /// What is said where a rule sends nothing on: `reply`, unless a fault aborts.
+    pub(super) fn answer(&mut self, route: &Route, reply: LocalReply, head: &Parts) -> LocalReply {
+        match self.abort(route.fault.as_ref()) {
+            Ok(()) => {
+                self.save_for_reply(head);
+                reply
+            }
+            Err(aborted) => aborted.untouched(),
         }
     }
 

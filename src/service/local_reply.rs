@@ -82,6 +82,8 @@ struct Said {
     of_a_try: bool,
     /// Whether a rule says that this is the answer: no failure.
     of_a_rule: bool,
+    /// Whether the rule's operations are not for it.
+    untouched: bool,
     /// Whether it stays as it is, whatever the rule does to responses and whoever asked.
     finished: bool,
 }
@@ -99,6 +101,7 @@ impl LocalReply {
             cause: None,
             of_a_try: false,
             of_a_rule: false,
+            untouched: false,
             finished: false,
         }))
     }
@@ -107,6 +110,13 @@ impl LocalReply {
     #[must_use]
     pub(super) fn of_a_try(mut self) -> Self {
         self.0.of_a_try = true;
+        self
+    }
+
+    /// The same, to which the rule's operations do nothing: they are for what the rule itself answers.
+    #[must_use]
+    pub(super) fn untouched(mut self) -> Self {
+        self.0.untouched = true;
         self
     }
 
@@ -267,7 +277,8 @@ impl LocalReply {
 
     /// The response without what is told of it, and that.
     fn told<B>(self, mut exchange: Box<Exchange>) -> (Response<ResponseBody<B>>, RouteInfo) {
-        let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, finished, .. } = *self.0;
+        let Said { status, body, mut headers, grpc, flags, details, endpoint, cause, untouched, finished, .. } =
+            *self.0;
         let Asked { head, told_in_grpc, .. } = exchange.asked;
         let by_grpc = told_in_grpc && !finished;
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
@@ -277,7 +288,7 @@ impl LocalReply {
             let message = if head { &[] } else { &*body };
             grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
         }
-        if !finished {
+        if !finished && !untouched {
             // Said after the rule's word: no rule hides it.
             let overloaded = headers.remove(&OVERLOADED);
             exchange.finish_response(status, &mut headers, &info);

@@ -92,7 +92,7 @@ fn g4_policies_are_inherited_whole() {
     let rewrite = &forward_inherited.rewrite;
     assert_eq!(rewrite.path.as_ref().unwrap().apply("/d/x").as_deref(), Some("/root/x"));
     assert_eq!(rewrite.authority.as_ref().unwrap().uri, "root.test");
-    assert!(forward_inherited.fault.as_ref().unwrap().abort.is_some());
+    assert!(inherited.fault.as_ref().unwrap().abort.is_some());
     assert!(forward_inherited.cors.is_some());
     assert_eq!(forward_inherited.mirrors.len(), 1);
     assert!(!inherited.request_headers.is_empty() && !inherited.response_headers.is_empty());
@@ -103,7 +103,7 @@ fn g4_policies_are_inherited_whole() {
     assert_eq!(forward_own.retry, None);
     assert!(forward_own.rewrite.path.is_none());
     assert_eq!(forward_own.rewrite.authority.as_ref().unwrap().uri, "own.test");
-    let fault = forward_own.fault.as_ref().unwrap();
+    let fault = own.fault.as_ref().unwrap();
     assert!(fault.abort.is_none() && fault.delay.is_some());
     // `mirror` and `mirrors` are two fields: the one is inherited beside the other.
     assert_eq!(forward_own.mirrors.len(), 2);

@@ -10,18 +10,22 @@ use crate::route::{Abort, CorsVerdict, Percent, RetryOn, RetryPolicy};
 
 /// What a rule with these words and one destination does.
 fn with(words: &str) -> Forward {
+    forward(&route_with(words)).clone()
+}
+
+fn route_with(words: &str) -> Arc<Route> {
     let snapshot = of_rule(&format!("{{{words}, route: [{{destination: {{host: a.test}}}}]}}"));
-    forward(&route(&snapshot, "http://it.test/").unwrap()).clone()
+    route(&snapshot, "http://it.test/").unwrap()
 }
 
 /// The same, of which the report says at `path` of the rule, and nowhere else, that it has no effect.
-fn in_vain(words: &str, path: &str) -> Forward {
+fn in_vain(words: &str, path: &str) -> Arc<Route> {
     let rules = format!("hosts: [it.test]\nhttp: [{{{words}, route: [{{destination: {{host: a.test}}}}]}}]");
     let (snapshot, report) = published(&virtual_service("it", &rules), MeshOptions::default());
     let [problem] = report.problems() else { panic!("{words}\n{report}") };
     assert_eq!(problem.path, format!("spec.http[0].{path}"));
     assert!(problem.message.starts_with("without effect: "), "{problem}");
-    forward(&route(&snapshot, "http://it.test/").unwrap()).clone()
+    route(&snapshot, "http://it.test/").unwrap()
 }
 
 #[test]
@@ -139,12 +143,12 @@ fn f4_faults_need_a_share() {
             Some((half, Abort::Http(StatusCode::NOT_FOUND))),
         ),
     ] {
-        let fault = with(&format!("fault: {{{words}}}")).fault.unwrap();
+        let fault = route_with(&format!("fault: {{{words}}}")).fault.clone().unwrap();
         assert_eq!((fault.delay, fault.abort), (delay, abort), "{words}");
     }
     let twice =
         in_vain("fault: {delay: {fixedDelay: 1s, percent: 10, percentage: {value: 50}}}", "fault.delay.percent");
-    assert_eq!(twice.fault.unwrap().delay, Some((half, second)));
+    assert_eq!(twice.fault.as_ref().unwrap().delay, Some((half, second)));
     for (words, path) in [
         ("delay: {fixedDelay: 1s}", "fault.delay"),
         ("delay: {percent: 10}", "fault.delay"),
@@ -172,7 +176,7 @@ fn mi1_mirrors_take_all_unless_it_is_said() {
         let mirrors: Vec<_> = with(words).mirrors.iter().map(|mirror| mirror.percent).collect();
         assert_eq!(mirrors, expected, "{words}");
     }
-    assert!(in_vain("mirrorPercentage: {value: 25}", "mirrorPercentage").mirrors.is_empty());
+    assert!(forward(&in_vain("mirrorPercentage: {value: 25}", "mirrorPercentage")).mirrors.is_empty());
     // The deprecated field is a warning.
     let rules = |words| format!("hosts: [it.test]\nhttp: [{{{words}, route: [{{destination: {{host: a.test}}}}]}}]");
     for (words, expected) in [
