@@ -269,6 +269,24 @@ fn ll6_places_have_the_shares_that_are_written() {
     assert!((ring[&0] + ring[&1] - 0.8).abs() < 0.1 && !ring.contains_key(&3), "{ring:?}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn ll6_endpoints_without_a_share_are_no_part_of_those_that_may_be_ejected() {
+    let mut outlier = OutlierSettings::default();
+    (outlier.errors, outlier.max_ejection_percent) = (NonZeroU32::new(1), 50);
+    let mut settings = settings(Policy::RoundRobin, distribute(Some(&[("eu", 100)])));
+    settings.outlier = Some(outlier);
+    for (near, left) in [(1, 1), (2, 1), (3, 2), (4, 2)] {
+        let endpoints = (0..near).map(|number| host(number, "eu/z1")).chain((9..14).map(|far| host(far, "us/z1")));
+        let cluster = cluster(settings.clone(), endpoints.collect());
+        for number in 0..near {
+            let set = Arc::clone(&cluster.endpoints());
+            let error = Outcome::Status(StatusCode::INTERNAL_SERVER_ERROR);
+            cluster.report(&set.endpoints()[usize::from(number)], error);
+        }
+        assert_eq!(parts(&cluster, &Choice::default()).len(), left, "of {near}");
+    }
+}
+
 #[test]
 fn ll6_a_share_is_split_by_the_weight_of_its_places_rounded_up() {
     let placement = distribute(Some(&[("eu", 70), ("us", 30)]));

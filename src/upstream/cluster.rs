@@ -16,6 +16,7 @@ use super::endpoint::{Endpoint, EndpointConfig, EndpointView, Picked};
 use super::endpoint_set::EndpointSet;
 use super::lasting::{Lasting, Memory};
 use super::limits::{LimitSettings, Limits};
+use super::locality::Placement;
 use super::originals::{Originals, PassThrough};
 use super::outlier::{Clock, Ejection, OutlierSettings};
 use crate::dice::Draws;
@@ -280,7 +281,8 @@ impl Cluster {
         self.alarm.take();
         let clock = self.lasting.clock();
         let set = self.set.load_full();
-        let Changes { ended, begun, next } = changes(settings, set.endpoints(), clock);
+        let Changes { ended, begun, next } =
+            changes(settings, &self.settings.balancing.placement, set.endpoints(), clock);
         if !ended.is_empty() || !begun.is_empty() {
             self.lasting.health_changed();
         }
@@ -313,15 +315,22 @@ struct Changes<'a> {
     next: Option<Instant>,
 }
 
-fn changes<'a>(settings: &OutlierSettings, endpoints: &'a [Arc<Endpoint>], clock: Clock) -> Changes<'a> {
+fn changes<'a>(
+    settings: &OutlierSettings,
+    placement: &Placement,
+    endpoints: &'a [Arc<Endpoint>],
+    clock: Clock,
+) -> Changes<'a> {
     let mut ended = Vec::new();
     for endpoint in endpoints {
         ended.extend(endpoint.state().health().end(settings, clock).map(|ejection| (&**endpoint, ejection)));
     }
-    let mut ejected = endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count();
-    let most = settings.most_ejected(endpoints.len());
+    // Those that get no requests are no part of what a share is of: Istio leaves them out of what Envoy has.
+    let placed = || endpoints.iter().filter(|endpoint| placement.has(endpoint));
+    let mut ejected = placed().filter(|endpoint| endpoint.is_ejected()).count();
+    let most = settings.most_ejected(placed().count());
     let mut begun = Vec::new();
-    for endpoint in endpoints {
+    for endpoint in placed() {
         if let Some(ejection) = endpoint.state().health().judge(settings, ejected < most, clock) {
             ejected += 1;
             begun.push((&**endpoint, ejection));

@@ -171,14 +171,23 @@ impl Placement {
             Placement::Failover(failover) => failover.place(endpoints),
         }
     }
+
+    /// Whether it puts an endpoint on a level at all.
+    pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
+        match self {
+            Placement::Distribute(Distribute { shares: Some(shares) }) => {
+                share_of(shares, &endpoint.locality).is_some()
+            }
+            Placement::Distribute(_) | Placement::Anywhere | Placement::Failover(_) => true,
+        }
+    }
 }
 
 impl Distribute {
     fn place(&self, endpoints: &[Arc<Endpoint>]) -> Levels {
         let mut places = by_locality(endpoints);
         if let Some(shares) = &self.shares {
-            let share_of =
-                |place: &Place| shares.iter().position(|share| Locality::parse(&place.locality).matches(&share.to));
+            let share_of = |place: &Place| share_of(shares, &place.locality);
             let mut totals = vec![0u64; shares.len()];
             places.retain(|place| share_of(place).inspect(|share| totals[*share] += u64::from(place.weight)).is_some());
             for place in &mut places {
@@ -190,6 +199,12 @@ impl Distribute {
         }
         Levels { levels: vec![places], weighted: true }
     }
+}
+
+/// Which share a place belongs to.
+fn share_of(shares: &[PlaceShare], locality: &str) -> Option<usize> {
+    let locality = Locality::parse(locality);
+    shares.iter().position(|share| locality.matches(&share.to))
 }
 
 impl Failover {

@@ -37,7 +37,8 @@ pub struct OutlierSettings {
     /// 300 s or this, whichever is longer. Every `interval` without an ejection takes one back.
     pub base_ejection_time: Duration,
     /// The largest share of the endpoints that is ejected at a time, in percent (`maxEjectionPercent`): 10. It is kept
-    /// strictly: of fewer than ten endpoints 10 % is none.
+    /// strictly: of fewer than ten endpoints 10 % is none. Those that a [`Distribute`](super::Distribute) gives no
+    /// requests do not count.
     pub max_ejection_percent: u8,
     /// Below this share of healthy endpoints, in percent, all are used (`minHealthPercent`): 0, never. It prevents no
     /// ejection.
