@@ -126,6 +126,14 @@ impl Redirect {
         self.status
     }
 
+    /// What becomes of the beginning of the path, if that is what it changes.
+    pub(crate) fn path_rewrite(&self) -> Option<&PathRewrite> {
+        match &self.path {
+            Some(RedirectPath::Rewritten(rewrite)) => Some(rewrite),
+            Some(RedirectPath::Whole(_)) | None => None,
+        }
+    }
+
     /// The `location` of the answer to `request`, always absolute; its path is the normalized one. `None` if what was
     /// sent makes no header value.
     pub fn location(&self, request: &RequestView<'_>) -> Option<HeaderValue> {

@@ -143,7 +143,7 @@ impl Routing {
     }
 
     /// What a rule answers that sends nothing on; faults come before it.
-    fn answer(&self, route: &Arc<Route>, reply: LocalReply, arrival: Arrival<'_>, head: &Parts) -> Verdict {
+    fn answer(&self, route: &Arc<Route>, reply: LocalReply, arrival: Arrival<'_>, head: &mut Parts) -> Verdict {
         let Arrival { asked, origin, https, .. } = arrival;
         let mut exchange = self.exchange(route, asked, origin, None, &self.metrics.no_route);
         (exchange.version, exchange.https) = (Some(head.version), https);
@@ -318,8 +318,9 @@ fn with_path(head: &mut Parts, mut path: String) -> Option<()> {
 
 /// Puts `path` in place of the URI's path and query; `None` if it is none.
 pub(super) fn with_path_and_query(head: &mut Parts, path: String) -> Option<()> {
+    let path = PathAndQuery::try_from(path).ok()?;
     let mut uri = mem::take(&mut head.uri).into_parts();
-    uri.path_and_query = Some(PathAndQuery::try_from(path).ok()?);
+    uri.path_and_query = Some(path);
     head.uri = Uri::from_parts(uri).ok()?;
     Some(())
 }

@@ -17,7 +17,7 @@ use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_PATH, Rewrite, Route, Steering,
+    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_PATH, PathRewrite, Rewrite, Route, Steering,
 };
 use crate::upstream::{Cluster, Original};
 
@@ -40,6 +40,19 @@ fn dialed(head: &Parts) -> Option<Authority> {
         return Some(authority);
     }
     format!("{}:443", authority.host()).parse().ok()
+}
+
+/// Rewrites the path and tells the old one. `None`: there is no such URI.
+fn rewrite_path(head: &mut Parts, rewrite: &PathRewrite) -> Option<()> {
+    let original = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let original = HeaderValue::from_str(original).ok();
+    if let Some(path) = rewrite.apply_before(head.uri.path(), head.uri.query()) {
+        with_path_and_query(head, path)?;
+    }
+    if let Some(original) = original {
+        head.headers.insert(ORIGINAL_PATH, original);
+    }
+    Some(())
 }
 
 impl Exchange {
@@ -130,14 +143,20 @@ impl Exchange {
     }
 
     /// What is said where a rule sends nothing on: `reply`, unless a fault aborts.
-    pub(super) fn answer(&mut self, route: &Route, reply: LocalReply, head: &Parts) -> LocalReply {
-        match self.abort(route.fault.as_ref()) {
-            Ok(()) => {
-                self.save_for_reply(head);
-                reply
-            }
-            Err(aborted) => aborted.untouched(),
+    pub(super) fn answer(&mut self, route: &Route, reply: LocalReply, head: &mut Parts) -> LocalReply {
+        if let Err(aborted) = self.abort(route.fault.as_ref()) {
+            return aborted.untouched();
         }
+        // The operations on the answer see the request as Envoy's router has it then.
+        if route.response_headers.needs_request()
+            && let Action::Redirect(redirect) = &route.action
+            && let Some(rewrite) = redirect.path_rewrite()
+        {
+            // What makes no URI stays as it was asked for.
+            rewrite_path(head, rewrite);
+        }
+        self.save_for_reply(head);
+        reply
     }
 
     /// Draws whether a fault aborts.
@@ -181,17 +200,10 @@ impl Exchange {
                 with_authority(head, rewrite.uri.clone())?;
             }
         }
-        if let Some(path) = path {
-            let original = head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-            let original = HeaderValue::from_str(original).ok();
-            if let Some(path) = path.apply_before(head.uri.path(), head.uri.query()) {
-                with_path_and_query(head, path)?;
-            }
-            if let Some(original) = original {
-                head.headers.insert(ORIGINAL_PATH, original);
-            }
+        match path {
+            Some(path) => rewrite_path(head, path),
+            None => Some(()),
         }
-        Some(())
     }
 
     /// Hashes what balancing by hash goes by: the request as it is sent.
