@@ -1,6 +1,6 @@
 //! What the commands of header values read: the request and its response, as far as they are known.
 
-use http::header::HOST;
+use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -54,6 +54,9 @@ pub(super) fn of_response(
     let saved = exchange.saved.as_ref();
     let host = saved.and_then(|saved| std::str::from_utf8(saved.first(&HOST)?).ok());
     let upstream = info.endpoint.as_ref().map(|endpoint| &endpoint.address);
+    // Of gRPC is what the rule has made of the request.
+    let asked = saved.filter(|_| info.is_by_upstream() && operations.needs_request());
+    let grpc = asked.and_then(|saved| saved.first(&CONTENT_TYPE)).is_some_and(grpc::is_of_grpc);
     let context = FormatContext {
         request: saved.map_or(&() as &dyn HeaderSource, |saved| saved),
         method: saved.map_or("", |saved| saved.method.as_str()),
@@ -61,7 +64,7 @@ pub(super) fn of_response(
         authority: saved.and_then(SavedHead::authority).or(host).unwrap_or(""),
         version: exchange.version,
         upstream_version: exchange.answered_in,
-        grpc_status: (exchange.asked.grpc && info.is_by_upstream()).then(|| grpc::status_of(status, headers)),
+        grpc_status: grpc.then(|| grpc::status_of(status, headers)),
         status: Some(status),
         code: info.is_by_upstream().then_some(status),
         details: info.details,

@@ -14,7 +14,12 @@ pub(crate) struct ToldInPlain;
 
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    match headers.get(CONTENT_TYPE).and_then(|of| of.as_bytes().strip_prefix(b"application/grpc")) {
+    headers.get(CONTENT_TYPE).is_some_and(|of| is_of_grpc(of.as_bytes()))
+}
+
+/// The same of a `content-type` alone.
+pub(super) fn is_of_grpc(content_type: &[u8]) -> bool {
+    match content_type.strip_prefix(b"application/grpc") {
         Some(rest) => matches!(rest.first(), None | Some(b'+')),
         None => false,
     }

@@ -253,7 +253,8 @@ impl Command {
     }
 
     pub(super) fn names_request(&self) -> bool {
-        matches!(self, Command::Header(Header { request: true, .. }) | Command::Query(_))
+        // The status of gRPC is that of a request of gRPC, as the rule has made it.
+        matches!(self, Command::Header(Header { request: true, .. }) | Command::Query(_) | Command::GrpcStatus(_))
     }
 
     pub(super) fn names_start(&self) -> bool {

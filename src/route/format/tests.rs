@@ -262,6 +262,7 @@ fn h4_what_is_no_command_is_refused() {
 #[test]
 fn who_names_the_request_or_its_start_is_known() {
     assert!(Format::parse("a%REQ(x)%").unwrap().names_request());
+    assert!(Format::parse("%GRPC_STATUS(NUMBER)%").unwrap().names_request());
     assert!(!Format::parse("%RESP(x)%%PROTOCOL%").unwrap().names_request());
     assert!(Format::parse("a%START_TIME(%s)%").unwrap().names_start());
     assert!(!Format::parse("%REQ(x)%%PROTOCOL%").unwrap().names_start());
