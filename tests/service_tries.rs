@@ -17,7 +17,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use mesh_router::dice::Dice;
 use mesh_router::outcome::{Failure, FailureError, Outcome};
-use mesh_router::service::{MeshRouter, RequestBody, ResponseBody, ResponseFlags, RetrySafety, RouteInfo};
+use mesh_router::service::{
+    MeshRouter, RequestBody, RequestPolicy, ResponseBody, ResponseFlags, RetrySafety, RouteInfo,
+};
 use mesh_router::{BoxError, Mesh};
 use tokio::time::{Instant, Sleep, sleep};
 use tower::{Layer, ServiceExt, service_fn};
@@ -443,6 +445,13 @@ async fn a_rule_steers_by_its_headers_and_nobody_else_does() {
     let none = "headers: {request: {set: {x-envoy-max-retries: '0'}}}\nretries: {attempts: 2, retryOn: 5xx}";
     let response = ask(MeshRouter::new(&mesh(none)), &Client::new([Answers(503)]), get()).await;
     assert_eq!((response.status().as_u16(), attempts(&response)), (503, 1));
+    assert_eq!(flags(&response), ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED);
+
+    // Whoever asks for none meets no limit.
+    let mut request = get();
+    request.extensions_mut().insert(RequestPolicy::new().retries(0));
+    let response = ask(MeshRouter::new(&mesh(none)), &Client::new([Answers(503)]), request).await;
+    assert_eq!((attempts(&response), flags(&response)), (1, ResponseFlags::NONE));
 }
 
 #[tokio::test(start_paused = true)]

@@ -185,9 +185,14 @@ impl Exchange {
 
     /// How it may be tried again.
     pub(super) fn retry(&self) -> Option<&RetryPolicy> {
+        self.judge_of_tries().filter(|retry| retry.attempts > 0)
+    }
+
+    /// What judges its tries: the same, also where a header of the rule leaves no further one, which is told as a limit
+    /// that was met.
+    pub(super) fn judge_of_tries(&self) -> Option<&RetryPolicy> {
         let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
-        let retry = own.or(self.forward()?.retry.as_ref());
-        retry.filter(|retry| !self.inbound && retry.attempts > 0)
+        own.or(self.forward()?.retry.as_ref()).filter(|_| !self.inbound)
     }
 
     /// Whether more than the first try may be sent: further ones, or copies.

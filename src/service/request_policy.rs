@@ -23,7 +23,7 @@ use super::deadline_budget::DeadlineBudget;
 use super::exchange::Exchange;
 use super::https::is_upgrade;
 use super::local_reply::LocalReply;
-use crate::route::{Forward, RetryPolicy};
+use crate::route::{Forward, RetryOn, RetryPolicy};
 
 /// What one request asks for in place of what its rule says; goes into the extensions of the request.
 ///
@@ -180,7 +180,11 @@ impl Exchange {
         let RequestPolicy { retries, hash, idempotent, hedge_after, .. } = *policy;
         self.hash = hash;
         if retries.is_some() || idempotent.is_some() || hedge_after.is_some() {
-            let retry = retries.map(|attempts| RetryPolicy { attempts, ..forward.retry.clone().unwrap_or_default() });
+            let retry = retries.map(|attempts| match attempts {
+                // Nothing is to be tried again: there is no limit to meet.
+                0 => RetryPolicy { attempts, on: RetryOn::NOTHING, ..RetryPolicy::default() },
+                _ => RetryPolicy { attempts, ..forward.retry.clone().unwrap_or_default() },
+            });
             let repeats = idempotent.unwrap_or_else(|| head.method.is_idempotent()) && !is_upgrade(head);
             let hedge = hedge_after.filter(|_| repeats && !self.inbound);
             self.set_asks(Asks { retry, idempotent, hedge });

@@ -303,7 +303,7 @@ where
 
     /// Whether the rule asks for another try, as far as what happened goes.
     fn wants_more<R>(&self, ended: &Ended<R>, outcome: Option<Outcome>) -> bool {
-        let Some(policy) = self.exchange.retry() else { return false };
+        let Some(policy) = self.exchange.judge_of_tries() else { return false };
         match (ended, outcome) {
             // No time is left for it.
             (Ended::Expired(Expired::Request), _) => false,
@@ -319,7 +319,7 @@ where
     /// Whether it is the request's, whatever else is under way.
     pub(super) fn takes<R>(&self, ended: &Ended<R>) -> bool {
         match ended {
-            Ended::Answer(_) => !self.wants_more(ended, None),
+            Ended::Answer(_) => self.exchange.retry().is_none() || !self.wants_more(ended, None),
             Ended::Expired(expired) => *expired == Expired::Request,
             Ended::Error(_) | Ended::Refused(_) => false,
         }
@@ -327,9 +327,6 @@ where
 
     /// Whether another try can be made; a flag says why not.
     fn may_go_on(&mut self) -> bool {
-        if self.again.is_none() || self.exchange.saved.is_none() {
-            return false;
-        }
         let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
         let repeats = self.exchange.idempotent().unwrap_or(self.exchange.repeats);
         if !whole || !repeats {
@@ -338,6 +335,9 @@ where
         let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
         if self.exchange.attempts > attempts {
             self.exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
+            return false;
+        }
+        if self.again.is_none() || self.exchange.saved.is_none() {
             return false;
         }
         self.exchange.retry_place = self.exchange.cluster.as_ref().and_then(|cluster| cluster.limits().retry());
