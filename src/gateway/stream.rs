@@ -68,6 +68,7 @@ impl Stream {
         IO: AsyncRead + AsyncWrite + Cut + Unpin,
     {
         let Self { route, cluster, metrics, client, mut draws } = self;
+        let clock = Arc::new(Clock::new());
         let closed = |why: &str| tracing::debug!(cluster = %cluster.key, "closed: {why}");
         let refused = |why: &str, flags| {
             StreamRecord::refused(&metrics, flags);
@@ -84,21 +85,28 @@ impl Stream {
         let endpoint = picked.endpoint();
         // The host of the service is none of the bytes': as in Envoy, only the words of the cluster name the endpoint.
         let opened = transport.open(endpoint, None, client, route.tunnel.as_ref(), route.sealed);
-        let upstream = match opened.await {
-            Ok(upstream) => upstream,
-            Err(error) => {
-                cluster.report(endpoint, Outcome::Failure(error.failure()));
-                return refused(&format!("{error}: {}", root(&error)), "UF,URX");
-            }
+        let upstream = tokio::select! {
+            biased;
+            opened = opened => match opened {
+                Ok(upstream) => upstream,
+                Err(error) => {
+                    cluster.report(endpoint, Outcome::Failure(error.failure()));
+                    return refused(&format!("{error}: {}", root(&error)), "UF,URX");
+                }
+            },
+            () = clock.silent_for(route.idle_timeout) => return refused(SILENT, "-"),
+            () = clock.older_than(route.max_duration) => return refused(OLD, "DT"),
         };
         drop(pending);
         let record = StreamRecord::new(&metrics);
         // A connection that stands is all that can be said of bytes.
         cluster.report(endpoint, Outcome::Status(StatusCode::OK));
         tokio::select! {
-            ended = timed(io, upstream, route.idle_timeout, route.max_duration, record) => if let Err(error) = ended {
-                closed(&error.to_string());
-            },
+            ended = timed(io, upstream, clock, route.idle_timeout, route.max_duration, record) => {
+                if let Err(error) = ended {
+                    closed(&error.to_string());
+                }
+            }
             () = draining.expires() => closed("its listener is gone"),
         }
     }
@@ -113,11 +121,12 @@ fn root(error: &FailureError) -> String {
     root.to_string()
 }
 
-/// Copies both ways until both have ended, one is reset, nothing has moved for `idle`, or `longest` is over. `record` is
-/// told what moves at `one`.
+/// Copies both ways until both have ended, one is reset, nothing has moved for `idle` from now on, or `longest` is over
+/// since the clock was started. `record` is told what moves at `one`.
 async fn timed<A, B>(
     one: A,
     other: B,
+    clock: Arc<Clock>,
     idle: Option<Duration>,
     longest: Option<Duration>,
     record: StreamRecord,
@@ -126,19 +135,13 @@ where
     A: AsyncRead + AsyncWrite + Cut + Unpin,
     B: AsyncRead + AsyncWrite + Cut + Unpin,
 {
-    let clock = Arc::new(Clock { started: Instant::now(), moved: AtomicU64::new(0) });
+    clock.tick();
     let mut one = Watched { io: one, clock: clock.clone(), record };
     let mut other = Watched { io: other, clock: clock.clone(), record: StreamRecord::default() };
-    let over = async {
-        match longest {
-            Some(longest) => tokio::time::sleep_until(clock.started + longest).await,
-            None => std::future::pending().await,
-        }
-    };
     let ended = tokio::select! {
         copied = copy_bidirectional(&mut one, &mut other) => copied.map(|_| ()),
-        () = clock.silent_for(idle) => Err(io::Error::new(io::ErrorKind::TimedOut, "it was silent for too long")),
-        () = over => Err(io::Error::new(io::ErrorKind::TimedOut, "it was as old as it may become")),
+        () = clock.silent_for(idle) => Err(io::Error::new(io::ErrorKind::TimedOut, SILENT)),
+        () = clock.older_than(longest) => Err(io::Error::new(io::ErrorKind::TimedOut, OLD)),
     };
     if ended.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
         // Whichever it was, it has no need of it any more.
@@ -148,15 +151,24 @@ where
     ended
 }
 
-/// When a byte last moved.
+/// Why one is closed.
+const SILENT: &str = "it was silent for too long";
+const OLD: &str = "it was as old as it may become";
+
+/// When a connection began, and when a byte last moved on it.
 #[derive(Debug)]
 struct Clock {
+    /// With its client: as in Envoy, the time that its upstream takes counts.
     started: Instant,
     /// In milliseconds after that.
     moved: AtomicU64,
 }
 
 impl Clock {
+    fn new() -> Self {
+        Self { started: Instant::now(), moved: AtomicU64::new(0) }
+    }
+
     fn tick(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.moved.store(now, Ordering::Relaxed);
@@ -171,6 +183,14 @@ impl Clock {
                 return;
             }
             tokio::time::sleep_until(moved + idle).await;
+        }
+    }
+
+    /// Waits until it is as old as `longest`.
+    async fn older_than(&self, longest: Option<Duration>) {
+        match longest {
+            Some(longest) => tokio::time::sleep_until(self.started + longest).await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -269,7 +289,7 @@ mod tests {
         longest: Option<Duration>,
     ) -> (tokio::io::DuplexStream, tokio::io::DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
         let ((client, near), (far, server)) = (duplex(64), duplex(64));
-        (client, server, tokio::spawn(timed(near, far, idle, longest, StreamRecord::default())))
+        (client, server, tokio::spawn(timed(near, far, Arc::new(Clock::new()), idle, longest, StreamRecord::default())))
     }
 
     #[tokio::test]
@@ -292,7 +312,7 @@ mod tests {
         let unsaid = io::ErrorKind::UnexpectedEof.into();
         let client = tokio_test::io::Builder::new().read(b"ping").read_error(unsaid).write(b"pong").build();
         let (far, mut server) = duplex(64);
-        let passing = tokio::spawn(timed(client, far, None, None, StreamRecord::default()));
+        let passing = tokio::spawn(timed(client, far, Arc::new(Clock::new()), None, None, StreamRecord::default()));
         let mut sent = String::new();
         server.read_to_string(&mut sent).await.unwrap();
         assert_eq!(sent, "ping");
@@ -339,6 +359,14 @@ spec:
         Stream::new(snapshot, &snapshot.listeners()[0], None, None, mesh.dice().draws(), &unknown).unwrap()
     }
 
+    /// How many connections with these flags are counted as closed.
+    fn closed_with(text: &str, flags: &str) -> u64 {
+        let flags = format!("response_flags=\"{flags}\"");
+        let mut lines = text.lines().filter(|line| line.starts_with("istio_tcp_connections_closed_total{"));
+        let line = lines.find(|line| line.contains(&flags));
+        line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait_for_their_upstream() {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -361,11 +389,40 @@ spec:
         assert_eq!(tokio::join!(closed(1), closed(2), closed(3)), (3, 0, 0));
         assert_eq!(closed(4).await, 6);
         let text = recorder.handle().render();
-        let refused = text.lines().filter(|line| line.starts_with("istio_tcp_connections_closed_total{"));
-        let refused: Vec<_> = refused.filter_map(|line| line.split("response_flags=").nth(1)).collect();
-        assert_eq!(refused.len(), 2, "{refused:?}");
-        for counted in ["\"URX\"} 2", "\"UF,URX\"} 2"] {
-            assert!(refused.contains(&counted), "{counted}: {refused:?}");
+        assert_eq!(["URX", "UF,URX", "-"].map(|flags| closed_with(&text, flags)), [2, 2, 0], "{text}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_and_age_begin_with_the_client() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _heard = metrics::set_default_local_recorder(&recorder);
+        // An upstream that takes 2 s, of which 3 are given to it, or more, and that then says nothing.
+        for (takes, words, ends, flags) in [
+            (9, "", 3, "UF,URX"),
+            (9, "idleTimeout: 1s", 1, "-"),
+            (9, "maxConnectionDuration: 1s", 1, "DT"),
+            (2, "idleTimeout: 3s", 5, "-"),
+            (2, "maxConnectionDuration: 3s", 3, "-"),
+        ] {
+            let mesh = Mesh::new();
+            let rules = RULES.replace("connectTimeout: 3s", &format!("connectTimeout: 3s, {words}"));
+            mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap();
+            let stream = stream_of(&mesh, &mesh.snapshot());
+            let opens = move |_| async move {
+                tokio::time::sleep(Duration::from_secs(takes)).await;
+                let (near, far) = duplex(64);
+                tokio::spawn(async move {
+                    let _far = far;
+                    std::future::pending::<()>().await
+                });
+                Ok(near)
+            };
+            let transport = Transport::builder().connector(opens).build();
+            let ((near, _client), began) = (duplex(64), Instant::now());
+            let before = closed_with(&recorder.handle().render(), flags);
+            stream.pass_on(near, &transport, Drain::new().draining()).await;
+            assert_eq!(began.elapsed().as_secs(), ends, "{takes} {words}");
+            assert_eq!(closed_with(&recorder.handle().render(), flags), before + 1, "{words}");
         }
     }
 
@@ -405,7 +462,8 @@ spec:
         for client_breaks in [true, false] {
             for reset in [true, false] {
                 let ((client, near), (far, server)) = (connected().await, connected().await);
-                let passing = tokio::spawn(timed(near, far, None, None, StreamRecord::default()));
+                let passing =
+                    tokio::spawn(timed(near, far, Arc::new(Clock::new()), None, None, StreamRecord::default()));
                 let (mut breaks, mut sees) = if client_breaks { (client, server) } else { (server, client) };
                 breaks.write_all(b"last").await.unwrap();
                 let mut last = [0; 4];
