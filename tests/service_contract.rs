@@ -12,6 +12,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
+use mesh_router::Mesh;
+use mesh_router::config::Config;
 use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{MeshRouter, RequestBody, RouteInfo};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
@@ -115,6 +117,40 @@ async fn the_answer_tells_what_was_decided() {
     assert_eq!(info.rule().unwrap().path, "spec.http[0]");
     let to = info.destination().unwrap();
     assert_eq!((to.host, to.subset, to.port), ("reviews.default.svc.cluster.local", "", Some(80)));
+}
+
+/// Also of a host that no VirtualService speaks of.
+#[tokio::test]
+async fn the_answer_tells_in_one_line_which_resource_decided() {
+    let yaml = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shop}
+spec: {hosts: [shop.test], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: 10.0.0.1}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: empty}
+spec: {selector: {app: empty}, ports: [{port: 80, name: http}]}
+";
+    let mesh = Mesh::new();
+    mesh.apply_strict(Config::from_yaml(yaml, "shop.yaml").unwrap()).unwrap();
+    for (host, told) in [
+        (
+            "shop.test",
+            "- via_upstream, rule ServiceEntry default/shop (shop.yaml:2:1), cluster outbound|80||shop.test, endpoint \
+             10.0.0.1:80, 1 try",
+        ),
+        (
+            "empty",
+            "UH no_healthy_upstream, rule Service default/empty (shop.yaml:7:1), cluster \
+             outbound|80||empty.default.svc.cluster.local",
+        ),
+    ] {
+        let inner = service_fn(async |_: Sent| Ok::<_, Infallible>(Response::new(Body::default())));
+        let response = MeshRouter::new(&mesh).layer(inner).oneshot(get(&format!("http://{host}/"))).await.unwrap();
+        assert_eq!(response.extensions().get::<RouteInfo>().unwrap().to_string(), told);
+    }
 }
 
 /// An inner service that counts its clones and fails as often as it is told to.

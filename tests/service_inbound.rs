@@ -135,6 +135,19 @@ spec:
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_application_is_told_its_rule_in_one_line() {
+    let mesh = shop::published(RULES);
+    let app = service_fn(async |request: Request<RequestBody<Full<Bytes>>>| {
+        let told = request.extensions().get::<RouteInfo>().unwrap().to_string();
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(told)))
+    });
+    let request = Request::get("http://shop.test/api/a").body(Full::<Bytes>::default()).unwrap();
+    let answer = MeshRouter::inbound(&mesh, "web/front").layer(app).oneshot(request).await.unwrap();
+    let told = answer.into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(told, "-, rule VirtualService web/shop spec.http[2].match[0] (shop.yaml:13:13)");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_cookies_of_http2_are_one_line() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");

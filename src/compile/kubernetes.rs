@@ -100,6 +100,7 @@ impl Sources<'_> {
             host: host(&resource.meta, namespace, options),
             namespace: namespace.to_owned(),
             name: resource.meta.name.clone(),
+            place: resource.place(""),
             own_ports: spec.ports.len(),
             ports,
             registry: ServiceRegistry::Kubernetes,

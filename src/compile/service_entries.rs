@@ -34,6 +34,7 @@ impl Sources<'_> {
             host: host.to_ascii_lowercase(),
             namespace: resource.namespace().to_owned(),
             name: resource.meta.name.clone(),
+            place: resource.place(""),
             own_ports: spec.ports.len(),
             ports: ports.clone(),
             registry: ServiceRegistry::ServiceEntry,

@@ -8,6 +8,7 @@ use super::joined;
 use super::names;
 use crate::config::units::Timestamp;
 use crate::config::{Config, Resource};
+use crate::error::Place;
 use crate::options::{MeshOptions, Workload};
 
 use super::ports::Target;
@@ -22,6 +23,8 @@ pub(crate) struct KnownService {
     pub(crate) namespace: String,
     /// The name of its resource.
     pub(super) name: String,
+    /// Where that begins, as far as it is known.
+    pub(super) place: Option<Place>,
     pub(crate) ports: Vec<KnownPort>,
     /// How many its own resource has, those of UDP too; further ones in `ports` are of those that were joined to it.
     pub(super) own_ports: usize,

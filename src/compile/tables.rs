@@ -313,7 +313,7 @@ fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions)
         name: Arc::from("default"),
         action: Action::Forward(forward),
         fault: None,
-        origin: RuleOrigin { resource, path: String::new(), place: None },
+        origin: RuleOrigin { resource, path: String::new(), place: service.place.clone() },
         request_headers: HeaderOps::default(),
         response_headers: HeaderOps::default(),
     })

@@ -106,7 +106,7 @@ pub struct Route {
 pub struct RuleOrigin {
     /// The resource.
     pub resource: ResourceName,
-    /// The field: `spec.http[2].match[0]`.
+    /// The field: `spec.http[2].match[0]`. Empty for the whole resource: a service of which no rule speaks.
     pub path: String,
     /// The file and line, as far as they are known.
     pub place: Option<Place>,

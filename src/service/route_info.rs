@@ -181,7 +181,11 @@ impl RouteInfo {
 
 impl fmt::Display for RouteInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.flags, self.details)?;
+        write!(f, "{}", self.flags)?;
+        // Before an answer there are none.
+        if !self.details.is_empty() {
+            write!(f, " {}", self.details)?;
+        }
         self.tell_way(f)
     }
 }
