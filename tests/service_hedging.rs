@@ -23,7 +23,7 @@ use mesh_router::upstream::EndpointView;
 use mesh_router::{BoxError, Mesh};
 use proptest::prelude::*;
 use tokio::time::{Instant, sleep};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, Service, ServiceExt, service_fn};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Sent = Request<RequestBody<Body>>;
@@ -404,6 +404,49 @@ async fn a_service_that_is_not_ready_has_no_second_try_yet() {
         for _ in 0..2 {
             tokio::time::timeout(milliseconds(1), inner.clone().ready_oneshot()).await.unwrap().unwrap();
         }
+    }
+}
+
+/// A service of which so many of the first questions whether it is ready come to nothing. One that has said so is not
+/// asked again, nor called.
+struct Brittle {
+    client: Client,
+    ready: Arc<Mutex<Vec<bool>>>,
+    failed: bool,
+}
+
+impl Clone for Brittle {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone(), ready: self.ready.clone(), failed: false }
+    }
+}
+
+impl Service<Sent> for Brittle {
+    type Response = Response<Body>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        assert!(!self.failed, "it is asked again after it failed");
+        let mut ready = self.ready.lock().unwrap();
+        self.failed = !ready.is_empty() && !ready.remove(0);
+        Poll::Ready(if self.failed { Err("not this one".into()) } else { Ok(()) })
+    }
+
+    fn call(&mut self, request: Sent) -> Self::Future {
+        assert!(!self.failed, "it is called after it failed");
+        Box::pin(self.client.clone().serve(request))
+    }
+}
+
+/// The second try is given up, and those that follow the first are made by another.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_failed_before_the_second_try_is_left_alone() {
+    for (ready, came) in [(vec![true, false], (200, 2)), (vec![true, false, false], (503, 1))] {
+        let client = Client::new([Answers(200, 503), Answers(20, 200)]);
+        let inner = Brittle { client: client.clone(), ready: Arc::new(Mutex::new(ready)), failed: false };
+        let answer = MeshRouter::new(&mesh(TWO)).layer(inner).oneshot(request("GET", hedged(), full(0))).await.unwrap();
+        assert_eq!((answer.status().as_u16(), client.tries()), came);
     }
 }
 

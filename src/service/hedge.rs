@@ -203,7 +203,12 @@ impl<F> Hedge<F> {
                 match ready {
                     Some(Poll::Pending) => return false,
                     Some(Poll::Ready(Ok(()))) => self.send(story),
-                    Some(Poll::Ready(Err(()))) | None => self.step = Step::Over,
+                    Some(Poll::Ready(Err(()))) => {
+                        // One that failed is not asked again: what may follow has another.
+                        story.again = story.again.clone();
+                        self.step = Step::Over;
+                    }
+                    None => self.step = Step::Over,
                 }
                 true
             }
