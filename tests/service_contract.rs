@@ -153,6 +153,22 @@ spec: {selector: {app: empty}, ports: [{port: 80, name: http}]}
     }
 }
 
+#[tokio::test]
+async fn futures_say_what_becomes_of_a_request() {
+    let inner = || service_fn(async |_: Sent| Ok::<_, Infallible>(Response::new(Body::default())));
+    let mesh = support::mesh();
+    let mut client = MeshRouter::new(&mesh).layer(inner());
+    let mut server = MeshRouter::inbound(&mesh, "front").with_mesh_rules().layer(inner());
+    for (uri, state) in [
+        ("http://reviews.default.svc.cluster.local/", "forwarded"),
+        ("http://elsewhere/", "passed through"),
+        ("http://reviews.default.svc.cluster.local/%00", "answered here"),
+    ] {
+        assert_eq!(format!("{:?}", client.call(get(uri))), format!("ResponseFuture({state:?})"), "{uri}");
+        assert_eq!(format!("{:?}", server.call(get(uri))), format!("InboundFuture({state:?})"), "{uri}");
+    }
+}
+
 /// An inner service that counts its clones and fails as often as it is told to.
 #[derive(Default)]
 struct Counted {
@@ -216,6 +232,10 @@ async fn the_inner_service_is_cloned_for_later_tries_and_where_it_is_given_up() 
     let _ = service.clone();
     assert_eq!(clones.load(Ordering::Relaxed), before + 1);
     let _: Counted = service.into_inner();
+    let mut server = MeshRouter::inbound(&support::mesh(), "front").layer(Counted::default());
+    let inner: *const Counted = server.get_mut();
+    assert!(std::ptr::eq(inner, server.get_ref()));
+    let _: Counted = server.into_inner();
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The response future of [`MeshService`](super::MeshService).
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -70,6 +71,20 @@ where
     pub(super) fn forward(call: Option<S::Future>, story: Story<S, B>) -> Self {
         let hedge = call.as_ref().and_then(|_| Hedge::of(&story.exchange));
         Self { state: State::Forward { call, timer: None, story: Some(story), hedge } }
+    }
+}
+
+impl<S, B> fmt::Debug for ResponseFuture<S, B>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Reply { .. } => "answered here",
+            State::PassThrough { .. } => "passed through",
+            State::Forward { .. } => "forwarded",
+        };
+        f.debug_tuple("ResponseFuture").field(&state).finish()
     }
 }
 

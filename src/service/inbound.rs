@@ -6,6 +6,7 @@
 //! [`RouteInfo`](super::RouteInfo). Retries and balancing are for those who call. Mirrors are sent only
 //! [through a client](InboundRouter::with_mirrors), since the application is not where they lead.
 
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -147,6 +148,23 @@ pub struct InboundService<S> {
     routing: Arc<Routing>,
 }
 
+impl<S> InboundService<S> {
+    /// The application.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The application, mutably.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Gives the application back.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for InboundService<S>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone,
@@ -264,6 +282,20 @@ pin_project! {
         Reply { reply: Option<Refusal> },
         PassThrough { #[pin] call: F, record: Option<RequestRecord> },
         Forward { #[pin] call: Option<F>, #[pin] timer: Option<Sleep>, visit: Option<Visit<S, B>> },
+    }
+}
+
+impl<S, B> fmt::Debug for InboundFuture<S, B>
+where
+    S: Service<Request<RequestBody<B>>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match &self.state {
+            State::Reply { .. } => "answered here",
+            State::PassThrough { .. } => "passed through",
+            State::Forward { .. } => "forwarded",
+        };
+        f.debug_tuple("InboundFuture").field(&state).finish()
     }
 }
 
