@@ -214,7 +214,7 @@ fn ejected(mut settings: ClusterSettings, endpoints: Vec<EndpointConfig>, out: &
     settings.outlier = Some(outlier);
     let cluster = cluster(settings, endpoints);
     for number in out {
-        let set = Arc::clone(&cluster.endpoints());
+        let set = cluster.endpoints();
         cluster.report(&set.endpoints()[*number], Outcome::Status(StatusCode::INTERNAL_SERVER_ERROR));
     }
     cluster

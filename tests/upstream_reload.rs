@@ -52,7 +52,7 @@ fn the_same_settings_give_the_same_cluster() {
 fn publishing_the_same_replaces_nothing() {
     let registry = Registry::new(&Dice::seeded(1));
     let cluster = registry.cluster(key(), settings(Policy::LeastRequest), hosts([1, 2, 1]));
-    let before = Arc::clone(&cluster.endpoints());
+    let before = cluster.endpoints();
     cluster.publish(hosts([1, 2, 2]));
     assert!(Arc::ptr_eq(&before, &cluster.endpoints()));
     cluster.publish(hosts([2, 1]));

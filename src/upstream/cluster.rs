@@ -186,9 +186,9 @@ impl Cluster {
     }
 
     /// The endpoints of the moment.
-    pub fn endpoints(&self) -> arc_swap::Guard<Arc<EndpointSet>> {
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.look_after();
-        self.set.load()
+        self.set.load_full()
     }
 
     /// Every endpoint with its counts and its ejection, for people.
