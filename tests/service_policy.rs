@@ -222,3 +222,16 @@ spec:
         assert_eq!(told, format!("{left:?}"), "{host} {header:?}");
     }
 }
+
+#[test]
+fn what_a_caller_set_stays() {
+    let policy = |number: u8| {
+        let time = Duration::from_secs(number.into());
+        let policy = RequestPolicy::new().timeout(time).per_try_timeout(time).retries(number.into()).hash_key([number]);
+        policy.idempotent(number > 1).hedge_after(time).subset(format!("v{number}"))
+    };
+    assert_eq!(policy(1).or(policy(2)), policy(1));
+    assert_eq!(RequestPolicy::new().or(policy(2)), policy(2));
+    let (caller, layer) = (RequestPolicy::new().retries(0), RequestPolicy::new().retries(2).subset("v2"));
+    assert_eq!(caller.or(layer), RequestPolicy::new().retries(0).subset("v2"));
+}

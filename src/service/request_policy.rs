@@ -130,6 +130,38 @@ impl RequestPolicy {
         self
     }
 
+    /// What this does not set is as `otherwise` has it: what a layer asks for where the caller asked for nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use http::Request;
+    /// use mesh_router::service::RequestPolicy;
+    ///
+    /// /// Five seconds, unless the caller said how long.
+    /// fn bound<B>(request: &mut Request<B>) {
+    ///     let asked = request.extensions_mut().remove::<RequestPolicy>().unwrap_or_default();
+    ///     request.extensions_mut().insert(asked.or(RequestPolicy::new().timeout(Duration::from_secs(5))));
+    /// }
+    /// let minute = RequestPolicy::new().timeout(Duration::from_secs(60));
+    /// let mut request = Request::new(());
+    /// request.extensions_mut().insert(minute.clone());
+    /// bound(&mut request);
+    /// assert_eq!(request.extensions().get(), Some(&minute));
+    /// ```
+    #[must_use]
+    pub fn or(self, otherwise: Self) -> Self {
+        Self {
+            timeout: self.timeout.or(otherwise.timeout),
+            per_try_timeout: self.per_try_timeout.or(otherwise.per_try_timeout),
+            retries: self.retries.or(otherwise.retries),
+            hash: self.hash.or(otherwise.hash),
+            idempotent: self.idempotent.or(otherwise.idempotent),
+            hedge_after: self.hedge_after.or(otherwise.hedge_after),
+            subset: self.subset.or(otherwise.subset),
+        }
+    }
+
     /// The subset that the request asks for, if it does.
     pub(super) fn asked_subset(head: &Parts) -> Option<&str> {
         head.extensions.get::<Self>()?.subset.as_deref()
