@@ -239,7 +239,8 @@ impl Mesh {
     }
 
     /// What is wrong, kept back or not honored in the last configuration, whoever [applied](Self::apply) it: true of the
-    /// gateways that the application stands for and of the endpoints that it gives by now.
+    /// gateways that the application stands for and of the endpoints that it gives by now. Also why a later change of
+    /// files was [refused](Report::refused).
     pub fn report(&self) -> Arc<Report> {
         Arc::clone(&self.shared.report.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -281,9 +282,19 @@ impl Mesh {
         }
     }
 
+    /// Remembers why a change of the files that it follows was refused; `None`: none is any more.
+    #[cfg(feature = "file")]
+    pub(crate) fn refused(&self, error: Option<Error>) {
+        self.change_report(|report| report.refused = error);
+    }
+
+    fn change_report(&self, change: impl FnOnce(&mut Report)) {
+        change(Arc::make_mut(&mut self.shared.report.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+
     fn store(&self, snapshot: Snapshot, report: Report) {
         let version = snapshot.version();
-        *self.shared.report.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(report);
+        self.change_report(|last| *last = Report { refused: last.refused.take(), ..report });
         self.shared.snapshot.store(Arc::new(snapshot));
         // It may have been compiled with answers that were replaced before it was out.
         self.publish_answers(None);

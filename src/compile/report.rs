@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use crate::error::{Problem, ResourceName, Severity};
+use crate::error::{Error, Problem, ResourceName, Severity};
 
 /// Everything worth knowing about a publication: what was wrong, what was kept back, what is not honored.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +23,7 @@ pub struct Report {
     pub(crate) problems: Vec<Problem>,
     pub(crate) quarantined: Vec<Quarantined>,
     pub(crate) skipped: BTreeMap<String, usize>,
+    pub(crate) refused: Option<Error>,
 }
 
 /// A resource that was not usable as written.
@@ -59,6 +60,13 @@ impl Report {
     /// How many documents of other Kubernetes kinds were skipped.
     pub fn skipped(&self) -> &BTreeMap<String, usize> {
         &self.skipped
+    }
+
+    /// Why the last change of the files that the mesh follows was not applied: they cannot be read, or are no YAML. What
+    /// was applied last goes on serving, and the rest of the report is of that. `None` once they are read well again.
+    /// [`Mesh::report`](crate::Mesh::report) has it.
+    pub fn refused(&self) -> Option<&Error> {
+        self.refused.as_ref()
     }
 
     /// Whether `check` fails: an error, an unknown field or a dangling reference.
@@ -101,7 +109,7 @@ impl Report {
     }
 }
 
-/// One line a problem, one line a quarantined resource.
+/// One line a problem, one line a quarantined resource, and what is wrong with a change that was refused.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
@@ -110,6 +118,9 @@ impl fmt::Display for Report {
         for quarantined in &self.quarantined {
             let serves = if quarantined.last_good_serves { "its last good version serves" } else { "it is left out" };
             writeln!(f, "{}: quarantined, {serves}", quarantined.resource)?;
+        }
+        if let Some(refused) = &self.refused {
+            writeln!(f, "{refused}\nthe change of files is not applied; what was applied last goes on serving")?;
         }
         Ok(())
     }

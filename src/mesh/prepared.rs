@@ -72,7 +72,9 @@ impl Prepared {
     /// Publishes it; `None` if the mesh is gone.
     pub(crate) fn publish(self) -> Option<Report> {
         let Self { mesh, judged, awaited } = self;
-        let report = mesh.upgrade()?.publish(judged);
+        let mesh = mesh.upgrade()?;
+        mesh.refused(None);
+        let report = mesh.publish(judged);
         // By now the snapshot has the names.
         drop(awaited);
         Some(report)

@@ -97,9 +97,9 @@ impl FileSource {
     /// A change is read as soon as a file was renamed into place or closed after writing, and again when nothing has
     /// happened for 20 ms; a file that is being written is waited for until it is closed, 1 s at most, where the system
     /// tells (Linux). That another folder was mounted or moved to where one was is seen after 5 s, once there are files
-    /// in it. A change that is no YAML or cannot be read is traced and leaves the mesh as it is, and what cannot be read
-    /// is looked for every second; of one with bad resources the rest is applied ([`Mesh::apply`]). Files that did not
-    /// change are not applied again.
+    /// in it. A change that is no YAML or cannot be read is traced and leaves the mesh as it is, but for what
+    /// [`Mesh::report`] says of it ([`Report::refused`]), and what cannot be read is looked for every second; of one with
+    /// bad resources the rest is applied ([`Mesh::apply`]). Files that did not change are not applied again.
     ///
     /// Names of endpoints are not looked up by this: see [`Mesh::resolve_names`]. Where somebody looks names up, a
     /// change that brings new ones is applied once each was looked up, after 5 s at the latest

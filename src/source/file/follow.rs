@@ -221,7 +221,10 @@ impl Follower {
                 let kept_back = report.quarantined().len();
                 tracing::info!(files = files.files.len(), kept_back, "changed files were applied");
             }
-            None if self.failure.is_some() => tracing::info!("the files are again what is applied"),
+            None if self.failure.is_some() => {
+                self.mesh.upgrade()?.refused(None);
+                tracing::info!("the files are again what is applied");
+            }
             None => {}
         }
         (self.failure, self.unread) = (None, false);
@@ -234,6 +237,9 @@ impl Follower {
         if settled && self.failure.as_ref() != Some(&message) {
             trace(error.problems());
             tracing::error!("the change of files is not applied; what was applied last goes on serving");
+            if let Some(mesh) = self.mesh.upgrade() {
+                mesh.refused(Some(error.clone()));
+            }
             self.failure = Some(message);
         }
     }

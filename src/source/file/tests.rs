@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::follow::Follower;
 use super::notice::{Change, Progress, Scope};
+use crate::error::Error;
 use crate::mesh::Mesh;
 use crate::source::{Answer, DnsSource, FileSource, Resolving};
 
@@ -334,14 +335,25 @@ async fn files_are_polled_for_what_they_say_whatever_their_dates() {
     // The same with another date is no change, and neither is what is no YAML, nor what is not there.
     dated(now + Duration::from_secs(3600));
     sleep(Duration::from_secs(20)).await;
+    let refused = |why: fn(&Error) -> bool| mesh.report().refused().map(why);
     fs::write(&file.0, "kind: {{{").unwrap();
     sleep(Duration::from_secs(20)).await;
+    assert_eq!(refused(Error::is_syntax), Some(true));
+    mesh.set_endpoints("late.test", 80, Vec::new());
+    fs::remove_file(&file.0).unwrap();
+    assert_eq!(refused(Error::is_syntax), Some(true), "whatever else is published");
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(refused(Error::is_io), Some(true));
+    file.write(&["late.test"]);
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!((mesh.snapshot().version(), refused(Error::is_io)), (4, None), "it is what is applied");
     fs::remove_file(&file.0).unwrap();
     sleep(Duration::from_secs(20)).await;
-    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "late.test")), (3, Some(0)));
+    assert_eq!((mesh.snapshot().version(), refused(Error::is_io)), (4, Some(true)));
     file.write(&["other.test"]);
     sleep(Duration::from_secs(6)).await;
-    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (4, Some(0)));
+    assert_eq!(refused(Error::is_io), None);
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (5, Some(0)));
 }
 
 #[tokio::test(start_paused = true)]
