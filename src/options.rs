@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::config::{LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
+use serde::de::DeserializeOwned;
+
+use crate::config::{self, LocalityLoadBalancerSetting, TcpKeepalive, ZoneAwareLoadBalancerSetting};
 
 /// What happens to a request for a host that no resource names (`meshConfig.outboundTrafficPolicy.mode`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -183,32 +185,65 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Who this process is by the environment variables of its pod, which the Downward API fills in; `variable` looks
-    /// one up.
+    /// Who this process is by what its pod is told; `variable` looks a variable of the environment up.
     ///
-    /// `POD_NAMESPACE` is the namespace, `ISTIO_META_NODE_NAME` or `NODE_NAME` the node, `POD_LABELS` the labels as
-    /// `key=value,key=value`, and `POD_LOCALITY` the `region/zone/subzone`. One that is not set, or empty, leaves the
-    /// default; a label without `=` is left out. Without a locality that of the node's labels counts, where
-    /// configuration names the node.
+    /// `POD_NAMESPACE` is the namespace, and `ISTIO_META_NODE_NAME` or `NODE_NAME` the node: fields of the Downward API
+    /// fill them in (`metadata.namespace`, `spec.nodeName`). Its `metadata.labels` are the text of a file only, with a
+    /// line `key="value"` for each: `POD_LABELS` may be that text, or `key=value,key=value`, and `ISTIO_METAJSON_LABELS`
+    /// is the same in JSON, whose labels those of `POD_LABELS` replace. `POD_LOCALITY` is the `region/zone/subzone`, which
+    /// nobody fills in; without it the locality of the node's labels counts, where configuration names the node.
+    ///
+    /// One that is not set, or empty, leaves the default. A label without `=` is left out, and one whose value cannot be
+    /// read is traced, too.
     ///
     /// ```
     /// use mesh_router::options::Workload;
     ///
-    /// let workload = Workload::from_env(|name| std::env::var(name).ok());
+    /// let workload = Workload::from_env(|name| match name {
+    ///     // Where a volume of the Downward API has them.
+    ///     "POD_LABELS" => std::fs::read_to_string("/etc/podinfo/labels").ok(),
+    ///     name => std::env::var(name).ok(),
+    /// });
     /// assert!(!workload.namespace.is_empty());
     /// ```
     pub fn from_env(variable: impl Fn(&str) -> Option<String>) -> Self {
         let value = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let labels = value("POD_LABELS").unwrap_or_default();
-        let labels = labels.split(',').filter_map(|label| label.trim().split_once('='));
         let default = Self::default();
+        let json = value("ISTIO_METAJSON_LABELS");
+        let mut labels: BTreeMap<_, _> =
+            json.and_then(|json| understood("ISTIO_METAJSON_LABELS", &json)).unwrap_or_default();
+        labels.extend(pod_labels(&value("POD_LABELS").unwrap_or_default()));
         Self {
             namespace: value("POD_NAMESPACE").unwrap_or(default.namespace),
-            labels: labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            labels,
             locality: value("POD_LOCALITY").unwrap_or_default(),
             node: value("ISTIO_META_NODE_NAME").or_else(|| value("NODE_NAME")).unwrap_or_default(),
         }
     }
+}
+
+/// The labels of `key="value"` on a line, in the quotes of Go's `%q`, or `key=value,key=value`.
+fn pod_labels(text: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for line in text.lines() {
+        match line.split_once('=') {
+            Some((key, quoted)) if quoted.starts_with('"') => {
+                let value = understood("POD_LABELS", quoted.trim_end());
+                labels.extend(value.map(|value| (key.trim().to_owned(), value)));
+            }
+            _ => {
+                let plain = line.split(',').filter_map(|label| label.trim().split_once('='));
+                labels.extend(plain.map(|(key, value)| (key.to_owned(), value.to_owned())));
+            }
+        }
+    }
+    labels
+}
+
+/// What a part of a variable says, in JSON or in quotes.
+fn understood<T: DeserializeOwned>(variable: &str, text: &str) -> Option<T> {
+    let read = config::read(text);
+    read.inspect_err(|error| tracing::warn!("{variable}: {text} is not understood, and left out: {error}")).ok()
 }
 
 impl Default for Workload {
@@ -242,5 +277,26 @@ mod tests {
         assert_eq!(Workload::from_env(lookup), expected);
         assert_eq!(Workload::from_env(|_| None), Workload::default());
         assert_eq!(Workload::from_env(|_| Some(String::new())), Workload::default());
+    }
+
+    #[test]
+    fn labels_are_read_as_kubernetes_and_istio_write_them() {
+        let labels = |pod: &str, json: &str| {
+            let lookup = |name: &str| match name {
+                "POD_LABELS" => Some(pod.to_owned()),
+                "ISTIO_METAJSON_LABELS" => Some(json.to_owned()),
+                _ => None,
+            };
+            let labels = Workload::from_env(lookup).labels;
+            labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let file = "app=\"cart\"\nempty=\"\"\nexample.test/of=\"a=b,c\"\nversion=\"v1\"";
+        assert_eq!(labels(file, ""), "app=cart empty= example.test/of=a=b,c version=v1");
+        assert_eq!(labels("a=\"1\\t\\\"\\\\\\u00e4\\x7f\"\r\nb=2,c=3\n", ""), "a=1\t\"\\\u{e4}\u{7f} b=2 c=3");
+        assert_eq!(labels("", r#"{"app":"cart","version":"1"}"#), "app=cart version=1");
+        assert_eq!(labels("app=shop", r#"{"app":"cart","of":"json"}"#), "app=shop of=json");
+        // What cannot be read takes nothing else with it.
+        assert_eq!(labels("a=\"1\nb=\"2\"\nc=\"3\"4", "{"), "b=2");
+        assert_eq!(labels("a=1", "[]"), "a=1");
     }
 }

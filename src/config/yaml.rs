@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Mapping;
 use serde_yaml::value::{Tag, TaggedValue};
@@ -170,6 +171,11 @@ fn has_merge(value: &Value) -> bool {
 /// Reads a word.
 pub(crate) fn decode<'v, T: Deserialize<'v>>(value: &'v Value) -> Result<T, String> {
     T::deserialize(value).map_err(|error| plain(&error))
+}
+
+/// Reads a value that does not come from a file; JSON is YAML.
+pub(crate) fn read<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    serde_yaml::from_str(text).map_err(|error| plain(&error))
 }
 
 /// `value` as a scalar.
