@@ -2,12 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::uri::Authority;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::failure;
@@ -107,13 +111,27 @@ impl Connector {
                     Ok(Wire::Tcp(stream))
                 }
                 #[cfg(unix)]
-                Address::Unix(path) => Ok(Wire::Unix(tokio::net::UnixStream::connect(path).await?)),
+                Address::Unix(path) => Ok(Wire::Unix(open_socket(path).await?)),
                 #[cfg(not(unix))]
                 Address::Unix(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
                 // Names have been looked up before.
                 Address::Logical(_) | Address::Named(_) => Err(io::Error::from(io::ErrorKind::NotFound)),
             },
         }
+    }
+}
+
+/// A socket of this machine. A path that begins with `@` is a name, as Envoy writes those that are no files.
+#[cfg(unix)]
+async fn open_socket(path: &Path) -> io::Result<UnixStream> {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) if cfg!(target_os = "linux") => {
+            UnixStream::connect(OsStr::from_bytes(&[b"\0", name].concat())).await
+        }
+        Some(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        None => UnixStream::connect(path).await,
     }
 }
 

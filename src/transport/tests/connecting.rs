@@ -83,6 +83,22 @@ async fn the_connect_timeout_is_that_of_the_cluster() {
     assert_eq!(started.elapsed(), Duration::from_secs(10));
 }
 
+/// Sends a request to `listener`, of which the endpoint at `path` is to be.
+#[cfg(unix)]
+async fn dialed(listener: tokio::net::UnixListener, path: std::path::PathBuf) {
+    let endpoint = endpoint_at(Address::Unix(path), Protocol::Http1);
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut sent = vec![0; 1024];
+        let length = stream.read(&mut sent).await.unwrap();
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        String::from_utf8_lossy(&sent[..length]).into_owned()
+    });
+    let answer = send(&Transport::new(), &endpoint, get("/")).await.unwrap();
+    let sent = served.await.unwrap();
+    assert_eq!((answer.status().as_u16(), sent.as_str()), (204, "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_unix_socket_is_dialed() {
@@ -92,17 +108,16 @@ async fn a_unix_socket_is_dialed() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("socket");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
-    let endpoint = endpoint_at(Address::Unix(path), Protocol::Http1);
-    let transport = Transport::new();
-    let (result, sent) = tokio::join!(send(&transport, &endpoint, get("/")), async {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let mut sent = vec![0; 1024];
-        let length = stream.read(&mut sent).await.unwrap();
-        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-        String::from_utf8_lossy(&sent[..length]).into_owned()
-    });
-    assert_eq!((result.unwrap().status().as_u16(), sent.as_str()), (204, "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n"));
+    dialed(listener, path).await;
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_unix_socket_that_is_no_file_is_dialed_by_its_name() {
+    let name = format!("mesh-router-transport-{}", std::process::id());
+    let listener = tokio::net::UnixListener::bind(format!("\0{name}")).unwrap();
+    dialed(listener, format!("@{name}").into()).await;
 }
 
 #[tokio::test]
