@@ -257,3 +257,35 @@ fn the_future_is_as_free_as_its_parts() {
     free(&service);
     free(&Service::<Request<Body>>::call(&mut service.clone(), get("http://reviews/")));
 }
+
+#[tokio::test]
+async fn headers_name_an_endpoint_that_is_a_socket_by_its_path() {
+    const RULES: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: se}
+spec:
+  hosts: [a.test]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 'unix:///run/a'}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: vs}
+spec:
+  hosts: [a.test]
+  http:
+  - route: [{destination: {host: a.test}}]
+    headers:
+      response:
+        set: {x-a: '%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'}
+";
+    let mesh = Mesh::new();
+    mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+    let inner = service_fn(async |_: Sent| Ok::<_, Infallible>(Response::new(Body::default())));
+    let answer = MeshRouter::new(&mesh).layer(inner).oneshot(get("http://a.test/")).await.unwrap();
+    assert_eq!(answer.headers()["x-a"], "/run/a /run/a /run/a");
+    let info = answer.extensions().get::<RouteInfo>().unwrap();
+    assert_eq!(info.endpoint().unwrap().address.to_string(), "unix:///run/a");
+}

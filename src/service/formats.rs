@@ -11,6 +11,7 @@ use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use crate::route::{FormatContext, HeaderOps, HeaderSource};
 use crate::telemetry::ResponseFlags;
+use crate::upstream::Written;
 
 impl HeaderSource for SavedHead {
     fn first(&self, name: &HeaderName) -> Option<&[u8]> {
@@ -53,10 +54,10 @@ pub(super) fn of_response(
     }
     let saved = exchange.saved.as_ref();
     let host = saved.and_then(|saved| std::str::from_utf8(saved.first(&HOST)?).ok());
-    let upstream = info.endpoint.as_ref().map(|endpoint| &endpoint.address);
     // Of gRPC is what the rule has made of the request.
     let asked = saved.filter(|_| info.is_by_upstream() && operations.needs_request());
     let grpc = asked.and_then(|saved| saved.first(&CONTENT_TYPE)).is_some_and(grpc::is_of_grpc);
+    let upstream = info.endpoint.as_ref().map(|endpoint| Written(&endpoint.address));
     let context = FormatContext {
         request: saved.map_or(&() as &dyn HeaderSource, |saved| saved),
         method: saved.map_or("", |saved| saved.method.as_str()),
@@ -69,7 +70,7 @@ pub(super) fn of_response(
         code: info.is_by_upstream().then_some(status),
         details: info.details,
         flags: &info.flags,
-        upstream: upstream.map(|address| address as _),
+        upstream: upstream.as_ref().map(|address| address as _),
         cluster: exchange.cluster.as_ref().map(|cluster| &cluster.key as _),
         // Envoy counts the try for which it found no endpoint.
         attempts: exchange.attempts + u32::from(info.flags.contains(ResponseFlags::NO_HEALTHY_UPSTREAM)),

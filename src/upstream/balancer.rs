@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::endpoint::{Address, Endpoint};
+use super::endpoint::{Endpoint, Written};
 use super::least_request::LeastRequest;
 use super::locality::Placement;
 use super::maglev::Maglev;
@@ -177,18 +177,10 @@ fn shares_of(places: &[(f64, &Vec<Arc<Endpoint>>)]) -> Vec<Share> {
         let sum: u64 = hosts.iter().map(|host| u64::from(host.weight)).sum();
         for host in hosts.iter() {
             let share = f64::from(host.weight) * part / sum as f64;
-            shares.push(Share { name: hashed_name(&host.address), share, index: shares.len() as u32 });
+            shares.push(Share { name: Written(&host.address).to_string(), share, index: shares.len() as u32 });
         }
     }
     shares
-}
-
-/// What Envoy hashes of an endpoint: its address as text, of a socket file the path.
-fn hashed_name(address: &Address) -> String {
-    match address {
-        Address::Unix(path) => path.display().to_string(),
-        other => other.to_string(),
-    }
 }
 
 pub(super) fn weights_of(endpoints: &[Arc<Endpoint>]) -> Vec<u32> {

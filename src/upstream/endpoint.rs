@@ -62,6 +62,18 @@ impl fmt::Display for Address {
     }
 }
 
+/// An address as Envoy writes and hashes it: of a unix domain socket the path alone.
+pub(crate) struct Written<'a>(pub(crate) &'a Address);
+
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Address::Unix(path) => path.display().fmt(f),
+            other => other.fmt(f),
+        }
+    }
+}
+
 impl<T: Into<SocketAddr>> From<T> for Address {
     fn from(address: T) -> Self {
         Address::Tcp(address.into())

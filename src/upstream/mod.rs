@@ -59,6 +59,7 @@ pub use cluster::{Cluster, ClusterKey, ClusterSettings};
 pub use connection::{
     ConnectionSettings, Http2KeepAlive, Identity, Pem, Protocol, ProxyVersion, TcpKeepalive, TlsMode, TlsSettings,
 };
+pub(crate) use endpoint::Written;
 pub use endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointView, Picked};
 pub use endpoint_set::EndpointSet;
 pub(crate) use given::Takes;
