@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, REFERER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SERVER, UPGRADE,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use hyper::ext::Protocol;
 
 use super::door::Admitted;
@@ -109,10 +109,10 @@ fn clean(headers: &mut HeaderMap, admitted: Admitted) {
     headers.remove(X_FORWARDED_CLIENT_CERT);
 }
 
-/// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked. Whether its key is ours is told.
+/// Asks for a tunnel as HTTP/1.1 does, which is how endpoints are asked; the version stays that of the client. Whether its
+/// key is ours is told.
 pub(super) fn ask_by_upgrade<B>(request: &mut Request<B>, session: &Session) -> bool {
     *request.method_mut() = Method::GET;
-    *request.version_mut() = Version::HTTP_11;
     let protocol = request.extensions_mut().remove::<Protocol>();
     let protocol = protocol.and_then(|protocol| HeaderValue::from_bytes(protocol.as_ref()).ok());
     let headers = request.headers_mut();
@@ -208,6 +208,8 @@ fn request_id(draws: &mut Draws) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use http::Version;
+
     use super::super::door::{self, tests::request};
     use super::*;
 
@@ -289,7 +291,7 @@ mod tests {
         assert!(ask_by_upgrade(&mut request, &Session::for_tests()));
         assert!(!ask_by_upgrade(&mut request, &Session::for_tests()), "it has a key");
         forward(request.headers_mut(), Admitted::Stream(door::Protocol::WebSocket), &Session::for_tests());
-        assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_11));
+        assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_2));
         assert_eq!(request.headers()[CONNECTION], "upgrade");
         assert_eq!(request.headers()[UPGRADE], "websocket");
         assert_eq!(request.headers()[SEC_WEBSOCKET_KEY].len(), 24);
