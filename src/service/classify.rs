@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::sync::Arc;
 
 #[cfg(feature = "hyper-util-client")]
@@ -77,6 +78,24 @@ pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
         true => known.filter(|failure| failure.is_connect()).unwrap_or(Failure::ConnectRefused),
         false => known.unwrap_or(Failure::RemoteReset),
     }
+}
+
+/// Why the other side had no connection, as far as it says always the same of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoConnection {
+    Refused,
+    NoRoute,
+}
+
+/// What the types of an error say of a connection that did not come about.
+pub(super) fn no_connection(error: &(dyn Error + 'static)) -> Option<NoConnection> {
+    iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+        match error.downcast_ref::<io::Error>()?.kind() {
+            io::ErrorKind::ConnectionRefused => Some(NoConnection::Refused),
+            io::ErrorKind::HostUnreachable => Some(NoConnection::NoRoute),
+            _ => None,
+        }
+    })
 }
 
 /// Whether hyper-util's client says by this error that it did not come to a connection.
@@ -165,6 +184,17 @@ mod tests {
         }
         let inner = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(failure(&io::Error::other(inner)), Failure::ConnectRefused);
+    }
+
+    #[test]
+    fn of_a_connection_that_was_refused_it_is_known_that_it_was() {
+        use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+        let of = |kind| FailureError::new(Failure::ConnectRefused, Layer(Box::new(io::Error::from(kind))));
+        assert_eq!(no_connection(&of(ConnectionRefused)), Some(NoConnection::Refused));
+        assert_eq!(no_connection(&of(HostUnreachable)), Some(NoConnection::NoRoute));
+        // Envoy adds the address, or what TLS says.
+        assert_eq!(no_connection(&of(NetworkUnreachable)), None);
+        assert_eq!(no_connection(&FailureError::new(Failure::ConnectRefused, "no TLS")), None);
     }
 
     #[test]

@@ -17,6 +17,9 @@
 //! | a limit of the connection pool | 503 | `upstream connect error ...` | `UO` | `upstream_reset_before_response_started{overflow}` |
 //! | the body outgrew the buffer before a retry | 507 | `exceeded request buffer limit while retrying upstream` | | `request_payload_exceeded_retry_buffer_limit` |
 //!
+//! Of a connection that was refused, or had no way to its host, the details say that: they end with
+//! `|delayed_connect_error:_Connection_refused}` or `..:_No_route_to_host}`.
+//!
 //! All but what a rule says (redirect, direct response, abort, preflight) are errors where [`ErrorMode::Return`] asks
 //! for them.
 
@@ -29,6 +32,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 
 use super::body_error::BodyError;
+use super::classify::{self, NoConnection};
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
@@ -41,7 +45,14 @@ use super::upload::Lost;
 use crate::error::BoxError;
 use crate::outcome::{Failure, grpc_status};
 use crate::telemetry::ResponseFlags;
-use crate::upstream::Endpoint;
+use crate::upstream::{Address, Endpoint};
+
+/// Details of a connection that did not come about, and the same with what Envoy's socket says of it.
+const NO_CONNECTION: &str = "upstream_reset_before_response_started{remote_connection_failure}";
+const NO_CONNECTION_REFUSED: &str =
+    "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}";
+const NO_CONNECTION_NO_ROUTE: &str =
+    "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_No_route_to_host}";
 
 /// What an answer depends on after the request is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,9 +261,19 @@ impl LocalReply {
         reply
     }
 
-    /// Names the endpoint that was tried.
+    /// Names the endpoint that was tried, and why there was no connection to it.
     #[must_use]
     pub(super) fn tried_at(mut self, endpoint: Option<Arc<Endpoint>>) -> Self {
+        // Of a socket in the file system Envoy knows at once, and says its address too.
+        let remote = endpoint.as_ref().is_some_and(|endpoint| !matches!(endpoint.address, Address::Unix(_)));
+        if remote && self.0.details == NO_CONNECTION {
+            let cause = self.0.cause.as_ref().and_then(|cause| classify::no_connection(&**cause));
+            self.0.details = match cause {
+                Some(NoConnection::Refused) => NO_CONNECTION_REFUSED,
+                Some(NoConnection::NoRoute) => NO_CONNECTION_NO_ROUTE,
+                None => NO_CONNECTION,
+            };
+        }
         self.0.endpoint = endpoint;
         self
     }
@@ -320,9 +341,7 @@ impl LocalReply {
 pub(super) fn failure_reply(failure: Failure) -> (StatusCode, ResponseFlags, &'static str) {
     use ResponseFlags as Flags;
     let (flags, details) = match failure {
-        Failure::ConnectRefused => {
-            (Flags::UPSTREAM_CONNECTION_FAILURE, "upstream_reset_before_response_started{remote_connection_failure}")
-        }
+        Failure::ConnectRefused => (Flags::UPSTREAM_CONNECTION_FAILURE, NO_CONNECTION),
         Failure::ConnectLocal => {
             (Flags::UPSTREAM_CONNECTION_FAILURE, "upstream_reset_before_response_started{local_connection_failure}")
         }
