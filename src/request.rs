@@ -148,7 +148,9 @@ impl<'a> RequestView<'a> {
             Origin::Listener(listener) => listener.port,
             Origin::Mesh | Origin::Gateway(_) => port.unwrap_or(if scheme == "https" { 443 } else { 80 }),
         };
-        let (path, query) = (uri.path(), uri.query());
+        // Of `http://a.test?x=1` there is only a query to Envoy, which no rule takes; an application means the root.
+        let rootless = !matches!(origin, Origin::Mesh) && begins_with_query(uri);
+        let (path, query) = (if rootless { "" } else { uri.path() }, uri.query());
         Self { method, headers, scheme, tls, forwarded_proto, authority, host, port, path, query }
     }
 
@@ -220,6 +222,11 @@ impl<'a> RequestView<'a> {
     }
 }
 
+/// Whether there is a query right behind the authority: `http` has a slash then where there is none.
+pub(crate) fn begins_with_query(uri: &Uri) -> bool {
+    uri.path_and_query().is_some_and(|all| all.as_str().starts_with('?'))
+}
+
 /// Splits `host:port`. What is no number in the place of a port is none, and no part of the host either.
 fn split_port(authority: &str) -> (&str, Option<u16>) {
     let colon = authority.bytes().rposition(|byte| byte == b':');
@@ -242,6 +249,24 @@ mod tests {
         assert_eq!(split_port(":80"), (":80", None));
         for odd in ["a:b", "a:", "a:99999"] {
             assert_eq!(split_port(odd), ("a", None));
+        }
+    }
+
+    #[test]
+    fn a_query_without_a_path_is_of_the_root_to_an_application_alone() {
+        let headers = HeaderMap::new();
+        let listener = Origin::Listener(Arc::new(ListenerOrigin::new("http.80", 80)));
+        let gateway = Origin::Gateway(Arc::new(GatewayOrigin::new("a/b")));
+        for (uri, origin, path) in [
+            ("http://a.test?x=1", &Origin::Mesh, "/"),
+            ("http://a.test?x=1", &listener, ""),
+            ("http://a.test?x=1", &gateway, ""),
+            ("http://a.test", &listener, "/"),
+            ("http://a.test/?x=1", &listener, "/"),
+            ("*", &listener, "*"),
+        ] {
+            let uri = Uri::from_static(uri);
+            assert_eq!(RequestView::new(&Method::GET, &uri, &headers, origin).path(), path, "{uri} {origin:?}");
         }
     }
 

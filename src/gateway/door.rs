@@ -7,6 +7,7 @@ use hyper::ext;
 use super::framing::Flaw;
 use super::refused::Refused;
 use super::target;
+use crate::request::begins_with_query;
 use crate::service::hop::{is, tokens};
 
 /// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
@@ -88,7 +89,7 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, may_be_https: b
     if path == "*" && request.method() != Method::OPTIONS {
         return Err(if http1 { Refused::BY_CODEC } else { Refused::with(StatusCode::BAD_REQUEST) });
     }
-    if !matches!(path.as_bytes().first(), Some(b'/' | b'*')) {
+    if !matches!(path.as_bytes().first(), Some(b'/' | b'*')) || begins_with_query(request.uri()) {
         return Err(Refused::with(StatusCode::NOT_FOUND));
     }
     match upgrade(headers).filter(|protocol| !is(protocol, b"h2c")) {

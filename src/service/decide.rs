@@ -66,10 +66,11 @@ impl Routing {
             None => (snapshot.table(origin), Secured::No),
         };
         let Some(table) = table else { return not_found() };
-        let Ok(path) = snapshot.normalized(head.uri.path()) else {
+        let view = RequestView::new(&head.method, &head.uri, &head.headers, origin);
+        let Ok(path) = snapshot.normalized(view.path()) else {
             return refuse(LocalReply::bad_path(), &self.metrics.no_route);
         };
-        let view = RequestView::new(&head.method, &head.uri, &head.headers, origin).with_path(&path);
+        let view = view.with_path(&path);
         let (port, https) = (view.port(), matches!(origin, Origin::Listener(_)) && view.scheme() == "https");
         let route = match table.resolve(&view, &mut ()) {
             Resolution::Route(index) => table.route(index),
