@@ -8,6 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,7 +16,7 @@ use http_body_util::Full;
 use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::outcome::{Failure, FailureError};
-use mesh_router::service::{MeshRouter, RequestBody, RouteInfo};
+use mesh_router::service::{MeshRouter, RequestBody, RequestPolicy, RouteInfo};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok};
 use tower::limit::ConcurrencyLimitLayer;
 use tower::{Layer, Service, ServiceExt, service_fn};
@@ -248,6 +249,18 @@ async fn what_an_answer_made_here_had_reserved_is_released() {
     let mut other = tokio_test::task::spawn(service.clone());
     assert_ready_ok!(other.enter(|cx, mut other| other.poll_ready(cx)));
     assert_eq!(reply.await.unwrap().status(), 404);
+}
+
+/// As its documentation says.
+#[test]
+#[should_panic(expected = "there is no reactor running")]
+fn who_waits_needs_a_runtime() {
+    let inner = service_fn(async |_: Sent| std::future::pending::<Result<Response<Body>, Infallible>>().await);
+    let mesh = support::mesh();
+    let mut request = get("http://reviews/");
+    request.extensions_mut().insert(RequestPolicy::new().timeout(Duration::from_secs(1)));
+    let mut answer = tokio_test::task::spawn(MeshRouter::new(&mesh).layer(inner).oneshot(request));
+    assert_pending!(answer.poll());
 }
 
 #[test]

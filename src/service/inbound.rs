@@ -44,6 +44,10 @@ use crate::telemetry::{MeshMetrics, RequestRecord, ResponseFlags};
 ///
 /// Made by [`MeshRouter::inbound`](super::MeshRouter::inbound). It goes around a router of the application, not into
 /// it: a rewritten path has to be there before the application chooses what answers.
+///
+/// # Panics
+///
+/// Its services do where a request has to wait [outside of a tokio runtime](super::MeshService#panics).
 #[derive(Clone, Debug)]
 pub struct InboundRouter {
     routing: Arc<Routing>,

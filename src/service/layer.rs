@@ -24,6 +24,10 @@ use crate::telemetry::MeshMetrics;
 ///
 /// All services of a layer, and all layers made of one mesh, share the mesh: its snapshot, and what is counted of its
 /// endpoints.
+///
+/// # Panics
+///
+/// Its services do where a request has to wait [outside of a tokio runtime](MeshService#panics).
 #[derive(Clone, Debug)]
 pub struct MeshRouter {
     routing: Arc<Routing>,

@@ -31,6 +31,12 @@ use crate::telemetry::MeshMetrics;
 ///
 /// Readiness is that of the inner service: it is one transport to all endpoints. What a request that is answered here
 /// had reserved of it is released.
+///
+/// # Panics
+///
+/// Where the future of a request is polled outside of a tokio runtime that has time, and has to wait for a moment: the
+/// end of a timeout, of a fault's delay or of the pause before another try, or the time for a second try beside the
+/// first.
 #[derive(Clone, Debug)]
 pub struct MeshService<S> {
     inner: S,
