@@ -160,7 +160,10 @@ impl fmt::Display for Problem {
         if let Some(place) = &self.place {
             write!(f, "{place}: ")?;
         }
-        write!(f, "{}: ", self.severity.word())?;
+        // What is about nothing in particular, as a file that is not there, says it all.
+        if self.place.is_some() || self.resource.is_some() || !self.path.is_empty() || !self.is_error() {
+            write!(f, "{}: ", self.severity.word())?;
+        }
         if let Some(resource) = &self.resource {
             write!(f, "{resource}: ")?;
         }
@@ -186,7 +189,8 @@ pub enum ErrorKind {
     Syntax,
     /// Resources are not usable as written and strictness was asked for.
     Invalid,
-    /// A file or folder could not be read or watched, or a port could not be opened.
+    /// A file or folder could not be read or watched, or a port could not be opened. That of files has the first
+    /// [`std::io::Error`] of them as its source.
     Io,
 }
 
@@ -221,7 +225,14 @@ impl Error {
     #[cfg(feature = "gateway")]
     pub(crate) fn io(message: impl Into<String>, source: std::io::Error) -> Self {
         let problem = Problem::new(Severity::Error, "", format!("{}: {source}", message.into()));
-        Self { inner: Box::new(Inner { kind: ErrorKind::Io, problems: vec![problem], source: Some(Arc::new(source)) }) }
+        Self::new(ErrorKind::Io, vec![problem]).caused_by(source)
+    }
+
+    /// The same, with the error below it.
+    #[cfg(any(feature = "file", feature = "gateway"))]
+    pub(crate) fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.inner.source = Some(Arc::new(source));
+        self
     }
 
     /// What kind of failure it is.

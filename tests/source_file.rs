@@ -148,6 +148,9 @@ async fn all_that_cannot_be_read_is_named() {
     assert!(error.is_io());
     let text = error.to_string();
     assert!(text.contains("dangling.yaml") && text.contains("missing.yaml"), "{text}");
+    assert!(text.starts_with(&format!("{}", folder.path("dangling.yaml").display())), "{text}");
+    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::NotFound));
     folder.write("dangling.yaml", "");
     assert!(Mesh::open(folder.path("missing.yaml")).await.is_err());
 }

@@ -40,33 +40,41 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Files, Error> {
 
 fn read_once(paths: &[PathBuf]) -> Result<Files, Error> {
     let mut files = Files::default();
-    let mut problems = Vec::new();
+    let mut unread = Vec::new();
     for path in paths {
-        let found = match list(path) {
-            Ok(found) => found,
-            Err(error) => {
-                problems.push(problem(path, &error));
-                continue;
-            }
-        };
-        for file in found {
-            problems.extend(files.read(&file).err().map(|problem| *problem));
+        match list(path) {
+            Ok(found) => unread.extend(found.iter().filter_map(|file| files.read(file).err().map(|unread| *unread))),
+            Err(error) => unread.push(Unread::new(path, error)),
         }
     }
-    if problems.is_empty() { Ok(files) } else { Err(Error::new(ErrorKind::Io, problems)) }
+    let (problems, mut causes): (Vec<_>, Vec<_>) =
+        unread.into_iter().map(|unread| (unread.problem, unread.cause)).unzip();
+    match causes.is_empty() {
+        true => Ok(files),
+        false => Err(Error::new(ErrorKind::Io, problems).caused_by(causes.swap_remove(0))),
+    }
 }
 
-fn problem(path: &Path, error: &io::Error) -> Problem {
-    Problem::new(Severity::Error, "", format!("{} cannot be read: {error}", path.display()))
+/// A file that could not be read.
+struct Unread {
+    problem: Problem,
+    cause: io::Error,
+}
+
+impl Unread {
+    fn new(path: &Path, cause: io::Error) -> Self {
+        let problem = Problem::new(Severity::Error, "", format!("{} cannot be read: {cause}", path.display()));
+        Self { problem, cause }
+    }
 }
 
 /// Says where a file is no text.
-fn no_text(path: &Path, error: &FromUtf8Error) -> Box<Problem> {
+fn no_text(path: &Path, error: FromUtf8Error) -> Unread {
     let text = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
     let (line, column) = text.split('\n').fold((0, 0), |(lines, _), line| (lines + 1, line.chars().count() + 1));
     let place = Place::new(path.display().to_string(), line, u32::try_from(column).unwrap_or(u32::MAX));
     let problem = Problem::new(Severity::Error, "", "this is no UTF-8").with_help("save the file in UTF-8");
-    Box::new(problem.with_place(Some(place)))
+    Unread { problem: problem.with_place(Some(place)), cause: io::Error::new(io::ErrorKind::InvalidData, error) }
 }
 
 /// The file itself, or those of the folder.
@@ -140,16 +148,17 @@ impl Files {
         ways == self.ways
     }
 
-    fn read(&mut self, path: &Path) -> Result<(), Box<Problem>> {
+    fn read(&mut self, path: &Path) -> Result<(), Box<Unread>> {
         self.paths.push(path.to_owned());
-        let unread = |error: io::Error| Box::new(problem(path, &error));
+        let unread = |error: io::Error| Box::new(Unread::new(path, error));
         let place = match way(path, &mut self.ways) {
             Some(place) => place,
             // It says why not.
             None => fs::canonicalize(path).map_err(unread)?,
         };
         if self.places.insert(place) {
-            let text = String::from_utf8(fs::read(path).map_err(unread)?).map_err(|error| no_text(path, &error))?;
+            let text =
+                String::from_utf8(fs::read(path).map_err(unread)?).map_err(|error| Box::new(no_text(path, error)))?;
             self.files.push((path.display().to_string(), text));
         }
         Ok(())
