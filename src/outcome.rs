@@ -105,7 +105,8 @@ pub enum Failure {
     RemoteReset,
     /// The upstream refused the stream unprocessed (flag `UR`).
     RefusedStream,
-    /// This side reset the stream: the body of the request broke off (flag `LR`). It says nothing of the endpoint.
+    /// This side reset the stream: the body of the request broke off, or a proxy took too long to answer for a tunnel
+    /// (flag `LR`). It says nothing of the endpoint.
     LocalReset,
     /// The upstream did not speak HTTP (flag `UPE`).
     ProtocolError,

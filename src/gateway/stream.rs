@@ -84,7 +84,7 @@ impl Stream {
         let Some(pending) = cluster.limits().pending() else { return refused("overflow", "URX") };
         let endpoint = picked.endpoint();
         // The host of the service is none of the bytes': as in Envoy, only the words of the cluster name the endpoint.
-        let opened = transport.open(endpoint, None, client, route.tunnel.as_ref(), route.sealed);
+        let opened = transport.open(endpoint, None, client, route.tunnel.as_ref(), route.sealed, pending);
         let upstream = tokio::select! {
             biased;
             opened = opened => match opened {
@@ -96,8 +96,8 @@ impl Stream {
             },
             () = clock.silent_for(route.idle_timeout) => return refused(SILENT, "-"),
             () = clock.older_than(route.max_duration) => return refused(OLD, "DT"),
+            () = draining.expires() => return refused(GONE, "-"),
         };
-        drop(pending);
         let record = StreamRecord::new(&metrics);
         // A connection that stands is all that can be said of bytes.
         cluster.report(endpoint, Outcome::Status(StatusCode::OK));
@@ -107,7 +107,7 @@ impl Stream {
                     closed(&error.to_string());
                 }
             }
-            () = draining.expires() => closed("its listener is gone"),
+            () = draining.expires() => closed(GONE),
         }
     }
 }
@@ -154,6 +154,7 @@ where
 /// Why one is closed.
 const SILENT: &str = "it was silent for too long";
 const OLD: &str = "it was as old as it may become";
+const GONE: &str = "its listener is gone";
 
 /// When a connection began, and when a byte last moved on it.
 #[derive(Debug)]
@@ -367,6 +368,20 @@ spec:
         line.map_or(0, |line| line.rsplit(' ').next().unwrap().parse().unwrap())
     }
 
+    /// What opens connections in so many seconds, on which nothing ever comes.
+    fn silent_after(seconds: u64) -> Transport {
+        let opens = move |_| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            let (near, far) = duplex(1024);
+            tokio::spawn(async move {
+                let _far = far;
+                std::future::pending::<()>().await
+            });
+            Ok(near)
+        };
+        Transport::builder().connector(opens).build()
+    }
+
     #[tokio::test(start_paused = true)]
     async fn only_so_many_wait_for_their_upstream() {
         let recorder = PrometheusBuilder::new().build_recorder();
@@ -408,22 +423,42 @@ spec:
             let rules = RULES.replace("connectTimeout: 3s", &format!("connectTimeout: 3s, {words}"));
             mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap();
             let stream = stream_of(&mesh, &mesh.snapshot());
-            let opens = move |_| async move {
-                tokio::time::sleep(Duration::from_secs(takes)).await;
-                let (near, far) = duplex(64);
-                tokio::spawn(async move {
-                    let _far = far;
-                    std::future::pending::<()>().await
-                });
-                Ok(near)
-            };
-            let transport = Transport::builder().connector(opens).build();
             let ((near, _client), began) = (duplex(64), Instant::now());
             let before = closed_with(&recorder.handle().render(), flags);
-            stream.pass_on(near, &transport, Drain::new().draining()).await;
+            stream.pass_on(near, &silent_after(takes), Drain::new().draining()).await;
             assert_eq!(began.elapsed().as_secs(), ends, "{takes} {words}");
             assert_eq!(closed_with(&recorder.handle().render(), flags), before + 1, "{words}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_proxy_that_was_reached_may_take_the_time_of_the_connection_to_answer() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let _heard = metrics::set_default_local_recorder(&recorder);
+        let mesh = Mesh::new();
+        let words = "tunnel: {targetHost: far.test, targetPort: 443}, outlierDetection: {consecutive5xxErrors: 1}";
+        let rules = RULES.replace("trafficPolicy: {", &format!("trafficPolicy: {{{words}, "));
+        let rules = rules.replace("connectTimeout: 3s", "connectTimeout: 3s, idleTimeout: 600s");
+        mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap();
+        let (snapshot, transport, began) = (mesh.snapshot(), silent_after(1), Instant::now());
+        // The second comes when the first does not wait for its connection any more, and its listener goes.
+        let closed = |comes: u64, goes: bool| {
+            let (stream, transport, drain) = (stream_of(&mesh, &snapshot), transport.clone(), Drain::new());
+            async move {
+                tokio::time::sleep(Duration::from_secs(comes)).await;
+                let (near, _far) = duplex(64);
+                let draining = drain.draining();
+                if goes {
+                    drain.leave();
+                }
+                stream.pass_on(near, &transport, draining).await;
+                began.elapsed().as_secs()
+            }
+        };
+        assert_eq!(tokio::join!(closed(0, false), closed(2, true)), (600, 2 + 45));
+        assert_eq!(closed_with(&recorder.handle().render(), "-"), 2);
+        let endpoints = mesh.endpoints();
+        assert!(endpoints.iter().all(|endpoint| endpoint.ejected.is_none()), "{endpoints:?}");
     }
 
     #[tokio::test(start_paused = true)]

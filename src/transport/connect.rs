@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio::net::{TcpStream, lookup_host};
+use tokio::time::Instant;
 
 use super::failure;
 use super::proxy_header;
@@ -196,7 +197,35 @@ impl Target {
         }
     }
 
-    /// Opens a connection, secures it and shakes hands on it, all within the connect timeout.
+    /// Opens a connection, announces and secures it, within the connect timeout.
+    pub(super) async fn reach(&self, settings: &Settings, terms: &Terms, spoken: Spoken) -> Result<Wire, FailureError> {
+        let limit = terms.connect_timeout;
+        let reached = tokio::time::timeout(limit, async {
+            let wire = match self {
+                Target::Endpoint(endpoint) => match &endpoint.address {
+                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms).await,
+                    address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
+                },
+                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms).await,
+            };
+            prepare(wire?, terms, spoken).await
+        });
+        match reached.await {
+            Ok(reached) => reached.map_err(|error| failure::of_connect(self, error)),
+            Err(_) => Err(failure::of_connect_timeout(self, limit)),
+        }
+    }
+
+    /// Has a connection led on, where the terms say so. As in Envoy the connect timeout is not for the proxy's answer:
+    /// whoever calls looks after the time.
+    pub(super) async fn lead_on(&self, wire: Wire, terms: &Terms) -> Result<Wire, FailureError> {
+        let Some(through) = &terms.tunnel else { return Ok(wire) };
+        let led_on = tunnel::open(wire, through, &terms.http2).await;
+        led_on.map_err(|error| failure::of_connect(self, error))
+    }
+
+    /// Opens a connection for requests and shakes hands on it, all within the connect timeout. What lies behind a tunnel
+    /// has the transport's own besides.
     pub(super) async fn open<T, F>(
         &self,
         settings: &Settings,
@@ -207,19 +236,26 @@ impl Target {
     where
         F: Future<Output = Result<T, FailureError>>,
     {
-        let limit = terms.connect_timeout;
-        let opened = tokio::time::timeout(limit, async {
-            let wire = match self {
-                Target::Endpoint(endpoint) => match &endpoint.address {
-                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms).await,
-                    address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
-                },
-                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms).await,
-            };
-            let wire = prepare(wire.map_err(|error| failure::of_connect(self, error))?, terms, spoken).await;
-            handshake(wire.map_err(|error| failure::of_connect(self, error))?).await
+        let began = Instant::now();
+        let wire = self.reach(settings, terms, spoken).await?;
+        let left = match terms.tunnel {
+            None => terms.connect_timeout.saturating_sub(began.elapsed()),
+            Some(_) => settings.connect_timeout,
+        };
+        let opened = tokio::time::timeout(left, async {
+            let mut wire = self.lead_on(wire, terms).await?;
+            if let Some(within) = &terms.within {
+                let secured = within.handshake(wire, spoken).await;
+                wire = secured.map_err(|error| failure::of_connect(self, error))?;
+            }
+            handshake(wire).await
         });
-        opened.await.unwrap_or_else(|_| Err(failure::of_connect_timeout(self, limit)))
+        opened.await.unwrap_or_else(|_| {
+            Err(match terms.tunnel {
+                None => failure::of_connect_timeout(self, terms.connect_timeout),
+                Some(_) => failure::of_unanswered_tunnel(self, left),
+            })
+        })
     }
 }
 
@@ -232,7 +268,7 @@ pub(super) enum Spoken {
     Bytes,
 }
 
-/// Says who the client is, secures the connection and has it led on, where the terms say so.
+/// Says who the client is and secures the connection, where the terms say so.
 async fn prepare(mut wire: Wire, terms: &Terms, spoken: Spoken) -> io::Result<Wire> {
     if let Some(proxy) = &terms.proxy {
         wire.write_all(&proxy_header::encode(*proxy, &wire)).await?;
@@ -245,13 +281,7 @@ async fn prepare(mut wire: Wire, terms: &Terms, spoken: Spoken) -> io::Result<Wi
         };
         wire = secure.handshake(wire, outer).await?;
     }
-    if let Some(through) = &terms.tunnel {
-        wire = tunnel::open(wire, through, &terms.http2).await?;
-    }
-    match &terms.within {
-        Some(within) => within.handshake(wire, spoken).await,
-        None => Ok(wire),
-    }
+    Ok(wire)
 }
 
 impl std::fmt::Display for Target {

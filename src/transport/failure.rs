@@ -87,6 +87,12 @@ pub(super) fn of_connect_timeout(target: &Target, limit: Duration) -> FailureErr
     FailureError::new(Failure::ConnectTimeout, ConnectError { target: target.to_string().into(), source })
 }
 
+/// The proxy `target` was reached, and what it was asked to lead to was not within `limit`: that says nothing of it.
+pub(super) fn of_unanswered_tunnel(target: &Target, limit: Duration) -> FailureError {
+    let source = io::Error::new(ErrorKind::TimedOut, format!("it did not lead on within {limit:?}"));
+    FailureError::new(Failure::LocalReset, ConnectError { target: target.to_string().into(), source })
+}
+
 /// Whether no packet left for want of something on this side: addresses, ports, descriptors, memory.
 fn is_local(error: &io::Error) -> bool {
     /// `ENFILE` and `EMFILE`, the same on every unix; they have no kind of their own.

@@ -113,8 +113,9 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 ///
 /// A request that finds no connection waits, in the order of arrival, for the next one that is given back or opened: as
 /// many are opened as requests wait for, within the [`Limits`](crate::upstream::Limits) of the cluster. An attempt that
-/// fails fails all who wait for that endpoint, and so nobody waits longer than `connectTimeout` for one. A request that
-/// is given up leaves the queue; the connection that was opened for it stays.
+/// fails fails all who wait for that endpoint, and so nobody waits longer than `connectTimeout` for one, and
+/// [`TransportBuilder::connect_timeout`] more where it leads through a tunnel. A request that is given up leaves the queue;
+/// the connection that was opened for it stays.
 ///
 /// An HTTP/1.1 connection whose answer is complete before its upload goes on with that. It is closed in the middle of it
 /// where that takes longer than it may be idle, where a request waits for its place for longer than a connection may
@@ -164,8 +165,9 @@ impl Transport {
     ///
     /// # Errors
     ///
-    /// If the connection cannot be opened, or not within the `connectTimeout` of the cluster, which bounds the answer to
-    /// a tunnel too. A proxy that answers anything but 2xx refuses ([`Failure::ConnectRefused`]).
+    /// If the connection cannot be opened and secured, or not within the `connectTimeout` of the cluster. As in Envoy that
+    /// does not bound the answer to a tunnel, which is waited for until the future is dropped. A proxy that answers
+    /// anything but 2xx refuses ([`Failure::ConnectRefused`]).
     pub async fn connect(
         &self,
         endpoint: &Arc<Endpoint>,
@@ -173,18 +175,19 @@ impl Transport {
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, FailureError> {
-        self.open(endpoint, Some(host), client, tunnel, false).await
+        self.open(endpoint, Some(host), client, tunnel, false, ()).await
     }
 
     /// The same as what it is. Without a `host` there is no name but those of the cluster; for bytes that are `sealed` the
-    /// endpoint's TLS is not opened.
-    pub(crate) async fn open(
+    /// endpoint's TLS is not opened. `pending` is held until the endpoint is reached, be it a proxy that leads on later.
+    pub(crate) async fn open<P>(
         &self,
         endpoint: &Arc<Endpoint>,
         host: Option<&str>,
         client: Option<(SocketAddr, SocketAddr)>,
         tunnel: Option<&Arc<Tunnel>>,
         sealed: bool,
+        pending: P,
     ) -> Result<wire::Wire, FailureError> {
         let connection = endpoint.connection();
         let variant = Variant {
@@ -209,7 +212,9 @@ impl Transport {
             }
         };
         let target = Target::Endpoint(endpoint.clone());
-        target.open(settings, terms, Spoken::Bytes, |wire| std::future::ready(Ok(wire))).await
+        let wire = target.reach(settings, terms, Spoken::Bytes).await?;
+        drop(pending);
+        target.lead_on(wire, terms).await
     }
 }
 

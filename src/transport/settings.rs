@@ -124,7 +124,8 @@ impl TransportBuilder {
 
     /// How long opening a connection may take where no cluster says it, for requests that pass through: 10 s.
     ///
-    /// An endpoint has the `connectTimeout` of its cluster.
+    /// An endpoint has the `connectTimeout` of its cluster. If it is a forward proxy, its answer and the application's TLS
+    /// behind it have this time as well.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self

@@ -31,7 +31,8 @@ pub enum Protocol {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionSettings {
-    /// How long opening a connection may take, the TLS handshake included (`tcp.connectTimeout`): 10 s.
+    /// How long opening a connection may take, the TLS handshake included (`tcp.connectTimeout`): 10 s. The answer of a
+    /// forward proxy is not.
     pub connect_timeout: Duration,
     /// What is spoken (the port's protocol, `http.h2UpgradePolicy`, `http.useClientProtocol`): HTTP/1.1.
     pub protocol: Protocol,
