@@ -295,7 +295,9 @@ impl Mesh {
     fn store(&self, snapshot: Snapshot, report: Report) {
         let version = snapshot.version();
         self.change_report(|last| *last = Report { refused: last.refused.take(), ..report });
-        self.shared.snapshot.store(Arc::new(snapshot));
+        // Dropped last: that may take a while.
+        let _before = self.shared.snapshot.swap(Arc::new(snapshot));
+        self.load().stand();
         // It may have been compiled with answers that were replaced before it was out.
         self.publish_answers(None);
         self.shared.versions.send_replace(version);

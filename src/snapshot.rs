@@ -290,6 +290,11 @@ impl Snapshot {
         self.by_name.iter().all(|(name, _)| name.is_looked_up())
     }
 
+    /// Has connections to its endpoints kept instead of those of the snapshot before: it is published.
+    pub(crate) fn stand(&self) {
+        self.clusters().for_each(|cluster| cluster.stand());
+    }
+
     /// Makes the endpoints of clusters what the latest answers say: of those that need `name`, or of all. Clusters that
     /// the next snapshot has taken over already are left to it.
     pub(crate) fn publish_answers(&self, name: Option<&str>) {

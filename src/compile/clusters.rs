@@ -304,7 +304,7 @@ impl<'a> Clusters<'a> {
             found.retain_healthy();
         }
         let Found { endpoints, named } = found;
-        let cluster = self.registry.cluster(key.clone(), settings, endpoints);
+        let cluster = self.registry.prepare(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key, service.called(), &service.namespace).with_source(self.workload);
         let generation = cluster.generation();

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use super::Mesh;
 use crate::config::Config;
 use crate::upstream::EndpointConfig;
+#[cfg(feature = "client")]
+use crate::{compile::Judged, snapshot::Snapshot, upstream::Endpoint};
 
 const NAMED: &str = "resolution: DNS";
 const STATIC: &str = "resolution: STATIC, endpoints: [{address: 10.0.0.7}]";
@@ -67,6 +69,50 @@ fn answers_of_the_meantime_hold_as_soon_as_the_rules_are_out() {
     apply(&mesh, NAMED);
     mesh.publish_addresses("a.test", Some(vec![ip(2)]));
     assert_eq!(addresses(&mesh), ["10.0.0.2:80"], "the cluster is the same, and of the rules of now");
+}
+
+#[cfg(feature = "client")]
+#[test]
+fn connections_are_kept_until_what_makes_others_of_them_is_out() {
+    let mesh = Mesh::new();
+    let config = |address: u8, timeout: &str| {
+        let text = format!(
+            "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: a}}, spec: {{hosts: [a.test], \
+             ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: STATIC, endpoints: [{{address: \
+             10.0.0.{address}}}]}}}}\n---\n{{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: \
+             {{name: a}}, spec: {{host: a.test, trafficPolicy: {{connectionPool: {{tcp: {{connectTimeout: \
+             {timeout}}}}}}}}}}}"
+        );
+        Config::from_yaml(&text, "a.yaml").unwrap()
+    };
+    let compiled = |config| {
+        let version = mesh.snapshot().version() + 1;
+        mesh.lock().publish(Judged::new(config), mesh.options(), mesh.workload(), version).0
+    };
+    let endpoint = |snapshot: &Snapshot| snapshot.clusters().next().unwrap().endpoints().endpoints()[0].clone();
+    let is_kept = |endpoint: &Endpoint| endpoint.standing().is(endpoint.basis());
+    mesh.apply(config(1, "1s")).unwrap();
+    let first = endpoint(&mesh.snapshot());
+    assert!(is_kept(&first));
+    // Nothing of these comes out.
+    mesh.check(config(1, "2s"));
+    mesh.apply_strict(config(1, "2s, unknown: 1")).unwrap_err();
+    let given_up = compiled(config(1, "2s"));
+    assert!(is_kept(&first) && is_kept(&endpoint(&given_up)));
+    drop(given_up);
+    let gone = endpoint(&compiled(config(2, "2s")));
+    assert!(is_kept(&first));
+    for (timeout, last) in [("3s", first), ("1s", gone)] {
+        let before = endpoint(&mesh.snapshot());
+        let next = compiled(config(1, timeout));
+        let after = endpoint(&next);
+        assert!(is_kept(&before) && is_kept(&after), "{timeout}: there may be requests by either");
+        // As by answers of the meantime.
+        mesh.snapshot().clusters().for_each(|cluster| cluster.publish(vec![EndpointConfig::new((ip(3), 80))]));
+        assert!(!is_kept(&before) && is_kept(&after), "{timeout}");
+        mesh.store(next, mesh.report().as_ref().clone());
+        assert!(!is_kept(&before) && is_kept(&after) && !is_kept(&last), "{timeout}");
+    }
 }
 
 #[cfg(feature = "file")]

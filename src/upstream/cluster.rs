@@ -244,6 +244,11 @@ impl Cluster {
         }
     }
 
+    /// Has the connections kept that its endpoints have a use for: it is published, and none of its key before is.
+    pub(crate) fn stand(&self) {
+        self.lasting.lock().stand(self.number, self.set.load().endpoints());
+    }
+
     pub(super) fn lasting(&self) -> &Arc<Lasting> {
         &self.lasting
     }

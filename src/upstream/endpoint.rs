@@ -15,7 +15,7 @@ use super::connection::ConnectionSettings;
 use super::limits::Limits;
 use super::names::{LogicalHost, NamedAddress};
 use super::outlier::{Ejection, Health};
-use super::standing::{Basis, Standing};
+use super::standing::{Bases, Basis, Standing};
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -198,7 +198,7 @@ impl EndpointState {
 impl Drop for EndpointState {
     fn drop(&mut self) {
         // Nobody publishes it any more.
-        self.standing.set(|| None);
+        self.standing.change(|bases| *bases = Bases::default());
     }
 }
 
@@ -295,11 +295,6 @@ impl Endpoint {
 
     pub(super) fn state(&self) -> &Arc<EndpointState> {
         &self.state
-    }
-
-    /// Has the connections to it kept that were opened by its settings, and no others.
-    pub(super) fn stand(&self) {
-        self.state.standing.set(|| Some(self.basis.clone()));
     }
 
     /// Whether publishing it again with these settings would change nothing. They are compared by where they are.

@@ -4,16 +4,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
-use foldhash::{HashMap, HashMapExt, HashSet};
+use foldhash::{HashMap, HashMapExt};
 use tokio::time::Instant;
 
 use super::cluster::ClusterSettings;
-use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointId, EndpointState};
+use super::endpoint::{Address, Endpoint, EndpointConfig, EndpointState};
 use super::endpoint_set::EndpointSet;
 use super::limits::{Counts, LimitSettings, Limits};
 use super::originals::Originals;
 use super::outlier::Clock;
 use super::round_robin::Positions;
+use super::standing::{Bases, Basis};
 use crate::dice::Draws;
 
 /// So many times as long as it took to rebuild a set for health alone it is not rebuilt again.
@@ -44,6 +45,7 @@ impl Lasting {
             limits: Weak::new(),
             originals: Weak::new(),
             clusters: 0,
+            standing: 0,
             draws,
         };
         Self { origin: Instant::now(), rest: AtomicU64::new(0), version: AtomicU64::new(0), memory: Mutex::new(memory) }
@@ -111,6 +113,8 @@ pub(super) struct Memory {
     originals: Weak<Originals>,
     /// How many there have been.
     clusters: u64,
+    /// The number of the one that is published.
+    standing: u64,
     draws: Draws,
 }
 
@@ -155,18 +159,28 @@ impl Memory {
         }
         self.states.retain(|_, state| state.strong_count() > 0);
         // What is left of a cluster before has no say.
-        if cluster == self.clusters {
-            self.stand(&published);
+        if cluster == self.standing {
+            self.tell(&published, |bases, basis| bases.now = basis);
+        } else if cluster == self.clusters {
+            self.tell(&published, |bases, basis| bases.next = basis);
         }
         published.into()
     }
 
-    /// Has the connections kept that are of use to `published`, which are all that there are now.
-    fn stand(&self, published: &[Arc<Endpoint>]) {
-        let known: HashSet<EndpointId> = published.iter().map(|endpoint| endpoint.id).collect();
-        published.iter().for_each(|endpoint| endpoint.stand());
-        let states = self.states.values().filter_map(Weak::upgrade);
-        states.filter(|state| !known.contains(&state.id())).for_each(|state| state.standing().set(|| None));
+    /// Has the connections kept that are of use to `published`, the endpoints of cluster number `cluster`, and no others.
+    pub(super) fn stand(&mut self, cluster: u64, published: &[Arc<Endpoint>]) {
+        if cluster > self.standing {
+            self.standing = cluster;
+            self.tell(published, |bases, basis| *bases = Bases { now: basis, next: None });
+        }
+    }
+
+    /// Has `change` say of every endpoint that there is what it is among `published`.
+    fn tell(&self, published: &[Arc<Endpoint>], change: impl Fn(&mut Bases, Option<Basis>)) {
+        let known: HashMap<_, _> = published.iter().map(|endpoint| (endpoint.id, endpoint.basis())).collect();
+        for state in self.states.values().filter_map(Weak::upgrade) {
+            state.standing().change(|bases| change(bases, known.get(&state.id()).copied().cloned()));
+        }
     }
 
     /// The set of `endpoints` by their health of this moment.

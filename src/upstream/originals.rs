@@ -130,7 +130,7 @@ impl Originals {
         });
         // Of several picks by other settings the one that is remembered counts.
         let remembered = || find(&self.by_host.load(), host, port).map(|endpoint| endpoint.basis().clone());
-        found.state().standing().set(remembered);
+        found.state().standing().change(|bases| bases.now = remembered());
         found
     }
 }

@@ -27,9 +27,22 @@ pub struct Registry {
 
 #[derive(Debug, Default)]
 struct Clusters {
-    by_key: HashMap<ClusterKey, Weak<Cluster>>,
+    by_key: HashMap<ClusterKey, Known>,
     // How many there may be before the forgotten ones are swept: twice those alive at the last sweep.
     sweep_at: usize,
+}
+
+/// The last cluster of a key, which may be given up before it is published, and what all of the key have in common.
+#[derive(Debug)]
+struct Known {
+    cluster: Weak<Cluster>,
+    lasting: Weak<Lasting>,
+}
+
+impl Known {
+    fn is_in_use(&self) -> bool {
+        self.lasting.strong_count() > 0
+    }
 }
 
 impl Registry {
@@ -44,17 +57,30 @@ impl Registry {
     /// [`Cluster::publish`]. With other settings it is a new cluster; its endpoints keep the identity and the counts
     /// they had under this key, and ROUND_ROBIN goes on where it stood.
     pub fn cluster(&self, key: ClusterKey, settings: ClusterSettings, endpoints: Vec<EndpointConfig>) -> Arc<Cluster> {
+        let cluster = self.prepare(key, settings, endpoints);
+        cluster.stand();
+        cluster
+    }
+
+    /// The same for a cluster that is not published yet: connections of the one before are kept until this one
+    /// [stands](Cluster::stand).
+    pub(crate) fn prepare(
+        &self,
+        key: ClusterKey,
+        settings: ClusterSettings,
+        endpoints: Vec<EndpointConfig>,
+    ) -> Arc<Cluster> {
         let mut clusters = self.lock();
-        let known = clusters.by_key.get(&key).and_then(Weak::upgrade);
-        let lasting = match known {
-            Some(cluster) if *cluster.settings() == settings => {
-                drop(clusters);
-                cluster.publish_anew(endpoints);
-                return cluster;
-            }
-            Some(cluster) => Arc::clone(cluster.lasting()),
-            None => Arc::new(Lasting::new(self.dice(&key).draws())),
-        };
+        let known = clusters.by_key.get(&key);
+        if let Some(cluster) = known.and_then(|known| known.cluster.upgrade())
+            && *cluster.settings() == settings
+        {
+            drop(clusters);
+            cluster.publish_anew(endpoints);
+            return cluster;
+        }
+        let lasting = known.and_then(|known| known.lasting.upgrade());
+        let lasting = lasting.unwrap_or_else(|| Arc::new(Lasting::new(self.dice(&key).draws())));
         let cluster = Arc::new(Cluster::new(key.clone(), settings, lasting, endpoints));
         clusters.insert(key, &cluster);
         cluster
@@ -62,14 +88,14 @@ impl Registry {
 
     /// The clusters in use, in the order of their keys.
     pub fn clusters(&self) -> Vec<Arc<Cluster>> {
-        let mut clusters: Vec<_> = self.lock().by_key.values().filter_map(Weak::upgrade).collect();
+        let mut clusters: Vec<_> = self.lock().by_key.values().filter_map(|known| known.cluster.upgrade()).collect();
         clusters.sort_by(|one, other| one.key.cmp(&other.key));
         clusters
     }
 
     /// Forgets the clusters whose keys `keep` refuses: asked for again, they start anew. Those in use go on.
     pub fn retain(&self, mut keep: impl FnMut(&ClusterKey) -> bool) {
-        self.lock().by_key.retain(|key, cluster| cluster.strong_count() > 0 && keep(key));
+        self.lock().by_key.retain(|key, known| known.is_in_use() && keep(key));
     }
 
     fn lock(&self) -> MutexGuard<'_, Clusters> {
@@ -84,9 +110,10 @@ impl Registry {
 impl Clusters {
     fn insert(&mut self, key: ClusterKey, cluster: &Arc<Cluster>) {
         if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|_, cluster| cluster.strong_count() > 0);
+            self.by_key.retain(|_, known| known.is_in_use());
             self.sweep_at = (self.by_key.len() * 2).max(64);
         }
-        self.by_key.insert(key, Arc::downgrade(cluster));
+        let lasting = Arc::downgrade(cluster.lasting());
+        self.by_key.insert(key, Known { cluster: Arc::downgrade(cluster), lasting });
     }
 }

@@ -28,7 +28,16 @@ impl PartialEq for Basis {
     }
 }
 
-/// The [`Basis`] of an endpoint as published last; it outlives the endpoint.
+/// What is known of the [`Basis`] of an endpoint; `None`: it is no endpoint of its cluster.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Bases {
+    /// As published last.
+    pub(super) now: Option<Basis>,
+    /// As it will be with what is prepared, which may never be published.
+    pub(super) next: Option<Basis>,
+}
+
+/// The [`Bases`] of an endpoint, which they outlive.
 #[derive(Debug, Default)]
 pub(crate) struct Standing {
     known: Mutex<Known>,
@@ -36,20 +45,19 @@ pub(crate) struct Standing {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// `None`: it is no endpoint of its cluster.
-    basis: Option<Basis>,
-    /// Told when that changes.
+    bases: Bases,
+    /// Told when they change.
     #[cfg(feature = "client")]
     watchers: Vec<std::sync::Weak<tokio::sync::Notify>>,
 }
 
 impl Standing {
-    /// Takes what `basis` says when nobody else changes it.
-    pub(super) fn set(&self, basis: impl FnOnce() -> Option<Basis>) {
+    /// Has `change` say what is known, when nobody else does.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Bases)) {
         let mut known = self.lock();
-        let basis = basis();
-        if known.basis != basis {
-            known.basis = basis;
+        let before = known.bases.clone();
+        change(&mut known.bases);
+        if known.bases != before {
             known.tell();
         }
     }
@@ -63,7 +71,8 @@ impl Standing {
 impl Standing {
     /// Whether connections that were opened by `basis` are kept.
     pub(crate) fn is(&self, basis: &Basis) -> bool {
-        self.lock().basis.as_ref() == Some(basis)
+        let Bases { now, next } = &self.lock().bases;
+        [now, next].into_iter().flatten().any(|known| known == basis)
     }
 
     /// Notifies `watcher` of every change from now on.

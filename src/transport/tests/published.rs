@@ -23,6 +23,13 @@ impl Published {
 
     /// A cluster of 10.0.0.1 that may have so many connections, each with one request at a time.
     fn cluster(&self, most: u32, connect_timeout: u64) -> Arc<Cluster> {
+        let cluster = self.prepared(most, connect_timeout);
+        cluster.stand();
+        cluster
+    }
+
+    /// The same before it is out.
+    fn prepared(&self, most: u32, connect_timeout: u64) -> Arc<Cluster> {
         let connection = ConnectionSettings {
             protocol: self.protocol,
             connect_timeout: Duration::from_secs(connect_timeout),
@@ -31,7 +38,7 @@ impl Published {
         };
         let limits = LimitSettings { connections: NonZeroU32::new(most), ..LimitSettings::default() };
         let settings = ClusterSettings { connection: Arc::new(connection), limits, ..ClusterSettings::default() };
-        self.registry.cluster(ClusterKey::new("a.test", "", 80), settings, vec![host(1)])
+        self.registry.prepare(ClusterKey::new("a.test", "", 80), settings, vec![host(1)])
     }
 }
 
@@ -139,6 +146,39 @@ async fn connections_by_other_settings_are_in_nobodys_way() {
             end(&gate, begin(&transport, &endpoint_of(&again), 1).await).await;
             assert_eq!((open(&again), net.opened()), (1, 8), "{protocol:?}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_kept_while_others_are_prepared() {
+    for protocol in BOTH {
+        let net = Net::new();
+        let transport = net.transport();
+        let gate = serve_gated(&net, protocol);
+        let published = Published::new(protocol);
+        let before = published.cluster(0, 1);
+        let old = endpoint_of(&before);
+        end(&gate, begin(&transport, &old, 3).await).await;
+        // One of them is given up.
+        drop(published.prepared(0, 2));
+        let after = published.prepared(0, 3);
+        settle().await;
+        for _ in 0..3 {
+            end(&gate, begin(&transport, &old, 3).await).await;
+            assert_eq!(net.opened(), 3, "{protocol:?}");
+        }
+        // Requests may be there before all of them know that it is out.
+        let new = endpoint_of(&after);
+        for _ in 0..3 {
+            end(&gate, begin(&transport, &new, 3).await).await;
+            assert_eq!(net.opened(), 6, "{protocol:?}");
+        }
+        let both = alive_tasks();
+        after.stand();
+        settle().await;
+        assert!(alive_tasks() < both, "{protocol:?}");
+        end(&gate, begin(&transport, &new, 3).await).await;
+        assert_eq!(net.opened(), 6, "{protocol:?}");
     }
 }
 
