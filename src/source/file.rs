@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::error::{BoxError, Error, Problem};
 use crate::mesh::{Mesh, MeshBuilder, Prepared, Report};
 use follow::Follower;
-use read::Files;
+use read::{Files, Folders};
 
 /// Files and folders that together are one configuration.
 ///
@@ -88,7 +88,7 @@ impl FileSource {
     ///
     /// If a path cannot be read, or a file is no YAML. The error has a problem for every file of that kind.
     pub fn config(&self) -> Result<Config, Error> {
-        read::read(&self.paths)?.config()
+        read::read(&self.paths, &Folders::new())?.config()
     }
 
     /// Applies the configuration to `mesh` and follows its changes until the [`Watch`] or the last handle of the mesh
@@ -96,10 +96,13 @@ impl FileSource {
     ///
     /// A change is read as soon as a file was renamed into place or closed after writing, and again when nothing has
     /// happened for 20 ms; a file that is being written is waited for until it is closed, 1 s at most, where the system
-    /// tells (Linux). That another folder was mounted or moved to where one was is seen after 5 s, once there are files
-    /// in it. A change that is no YAML or cannot be read is traced and leaves the mesh as it is, but for what
-    /// [`Mesh::report`] says of it ([`Report::refused`]), and what cannot be read is looked for every second; of one with
-    /// bad resources the rest is applied ([`Mesh::apply`]). Files that did not change are not applied again.
+    /// tells (Linux). That another folder was mounted or moved to where one was is seen after 5 s. A change that is no
+    /// YAML or cannot be read is traced and leaves the mesh as it is, but for what [`Mesh::report`] says of it
+    /// ([`Report::refused`]), and what cannot be read is looked for every second; of one with bad resources the rest is
+    /// applied ([`Mesh::apply`]). Files that did not change are not applied again.
+    ///
+    /// A folder from which the last file is taken says that there are no rules. An empty one in the place of one with
+    /// files, as after an unmount, counts as one that cannot be read (on Unix, where folders can be told apart).
     ///
     /// Names of endpoints are not looked up by this: see [`Mesh::resolve_names`]. Where somebody looks names up, a
     /// change that brings new ones is applied once each was looked up, after 5 s at the latest
@@ -118,7 +121,7 @@ impl FileSource {
         let source = self.clone();
         let (files, config) = self
             .work(move || {
-                let files = read::read(&source.paths)?;
+                let files = read::read(&source.paths, &Folders::new())?;
                 let config = files.config()?;
                 Ok((files, config))
             })

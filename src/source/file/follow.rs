@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::notice::{Change, Notice, Progress, Scope};
-use super::read::{self, Files};
+use super::read::{self, Files, Folders};
 use super::{blocking, publish, trace};
 use crate::error::Error;
 use crate::mesh::{Mesh, WeakMesh};
@@ -31,6 +31,8 @@ pub(super) struct Follower {
     paths: Vec<PathBuf>,
     /// What led to the files when they were read last.
     ways: BTreeSet<PathBuf>,
+    /// Where there were files then.
+    folders: Folders,
     scope: Scope,
     pub(super) notice: Notice,
     changes: mpsc::UnboundedReceiver<Change>,
@@ -56,6 +58,7 @@ impl Follower {
         Self {
             paths,
             ways: BTreeSet::new(),
+            folders: Folders::new(),
             scope,
             notice,
             changes,
@@ -107,23 +110,17 @@ impl Follower {
 
     /// Whether there may be anything to read that was not read before. Where that is not told, what the files say is
     /// compared: dates are whole seconds on some systems, and old ones come with files that are moved into place.
-    async fn is_due(&mut self) -> bool {
+    async fn is_due(&self) -> bool {
         if self.unread {
             return true;
         }
         let is_new = if self.notice.polling.is_some() {
-            let (paths, hasher) = (self.paths.clone(), self.hasher.clone());
-            let looked = blocking(move || Ok(hasher.hash_one(&read::read(&paths)?.files))).await;
+            let (paths, folders, hasher) = (self.paths.clone(), self.folders.clone(), self.hasher.clone());
+            let looked = blocking(move || Ok(hasher.hash_one(&read::read(&paths, &folders)?.files))).await;
             looked.ok() != Some(self.seen)
         } else {
-            let (replaced, paths) = (self.notice.replaced(), self.paths.clone());
-            let is_empty = move || read::read(&paths).is_ok_and(|read| read.files.is_empty());
-            let empty = blocking(move || Ok(replaced().then(is_empty))).await.ok().flatten();
-            if empty == Some(true) {
-                // What was mounted is gone, as for good or for a moment: what was applied last goes on serving.
-                self.notice.forget();
-            }
-            empty == Some(false)
+            let replaced = self.notice.replaced();
+            blocking(move || Ok(replaced())).await.is_ok_and(|replaced| replaced)
         };
         if is_new {
             // It may be half written.
@@ -186,9 +183,9 @@ impl Follower {
         self.scope = Scope::new(&self.paths, self.ways.clone());
         self.notice.watch(self.scope.folders());
         let (paths, hasher, mesh) = (self.paths.clone(), self.hasher.clone(), self.mesh.clone());
-        let applied = self.applied;
+        let (applied, folders) = (self.applied, self.folders.clone());
         let read = blocking(move || {
-            let files = read::read(&paths)?;
+            let files = read::read(&paths, &folders)?;
             let hash = hasher.hash_one(&files.files);
             let Some(mesh) = mesh.upgrade() else { return Ok(None) };
             let prepare = || Ok(Some(mesh.prepare(files.config()?, false)?));
@@ -247,6 +244,7 @@ impl Follower {
     /// Follows the links that were read; whether they lead elsewhere than before.
     fn reach(&mut self, files: &Files) -> bool {
         self.ways.clone_from(&files.ways);
+        self.folders.clone_from(&files.folders);
         let scope = Scope::new(&self.paths, self.ways.clone());
         let elsewhere = self.scope != scope;
         if elsewhere {

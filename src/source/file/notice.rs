@@ -8,7 +8,7 @@ use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
-use super::read::{is_resource_file, way};
+use super::read::{Identity, identity, is_resource_file, way};
 
 /// How often to look where the system cannot tell.
 const POLL: Duration = Duration::from_secs(1);
@@ -105,11 +105,6 @@ impl Notice {
         move || watched.iter().any(|(folder, then)| identity(folder) != *then)
     }
 
-    /// Whatever stands under the names is something else from now on.
-    pub(super) fn forget(&mut self) {
-        self.watched.values_mut().for_each(|then| *then = None);
-    }
-
     fn handler(&self) -> impl FnMut(notify::Result<Event>) + Send + 'static {
         let changes = self.changes.clone();
         move |event| {
@@ -125,23 +120,6 @@ impl Notice {
             let _ = changes.send(change);
         }
     }
-}
-
-/// Device and number of a folder, and when it was made, where the file system tells: a device that was mounted anew may
-/// have the number of the last, and so may its folder.
-type Identity = (u64, u64, Option<Duration>);
-
-#[cfg(unix)]
-fn identity(folder: &Path) -> Option<Identity> {
-    use std::os::unix::fs::MetadataExt;
-    let found = std::fs::metadata(folder).ok()?;
-    let made = found.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
-    Some((found.dev(), found.ino(), made))
-}
-
-#[cfg(not(unix))]
-fn identity(_: &Path) -> Option<Identity> {
-    None
 }
 
 /// What we do ourselves when we look.

@@ -1,11 +1,12 @@
 //! Reading: which files there are, and what stands in them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::string::FromUtf8Error;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Place, Problem, Severity};
 
@@ -13,6 +14,26 @@ use crate::error::{Error, ErrorKind, Place, Problem, Severity};
 const MOST_LINKS: usize = 40;
 /// How many times files are read whose links lead elsewhere before all are read.
 const MOST_READINGS: usize = 8;
+
+/// Device and number of a folder, and when it was made, where the file system tells: a device that was mounted anew may
+/// have the number of the last, and so may its folder.
+pub(super) type Identity = (u64, u64, Option<Duration>);
+
+#[cfg(unix)]
+pub(super) fn identity(folder: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    let found = std::fs::metadata(folder).ok()?;
+    let made = found.created().ok().and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok());
+    Some((found.dev(), found.ino(), made))
+}
+
+#[cfg(not(unix))]
+pub(super) fn identity(_: &Path) -> Option<Identity> {
+    None
+}
+
+/// Folders by the paths that name them.
+pub(super) type Folders = BTreeMap<PathBuf, Identity>;
 
 /// The files of a configuration as they were at one time.
 #[derive(Debug, Default)]
@@ -25,25 +46,36 @@ pub(super) struct Files {
     paths: Vec<PathBuf>,
     /// What leads to them, see [`way`].
     pub(super) ways: BTreeSet<PathBuf>,
+    /// The folders that they were found in.
+    pub(super) folders: Folders,
 }
 
 /// Reads all files of `paths` as they were at one time, or says of each that could not be read why.
-pub(super) fn read(paths: &[PathBuf]) -> Result<Files, Error> {
+///
+/// Where there were files in one of `folders`, an empty folder in its place cannot be read: nothing is mounted there any
+/// more, or what is moved there is yet to come.
+pub(super) fn read(paths: &[PathBuf], folders: &Folders) -> Result<Files, Error> {
     for _ in 1..MOST_READINGS {
-        let files = read_once(paths)?;
+        let files = read_once(paths, folders)?;
         if files.are_of_one_time() {
             return Ok(files);
         }
     }
-    read_once(paths)
+    read_once(paths, folders)
 }
 
-fn read_once(paths: &[PathBuf]) -> Result<Files, Error> {
+fn read_once(paths: &[PathBuf], folders: &Folders) -> Result<Files, Error> {
     let mut files = Files::default();
     let mut unread = Vec::new();
     for path in paths {
-        match list(path) {
-            Ok(found) => unread.extend(found.iter().filter_map(|file| files.read(file).err().map(|unread| *unread))),
+        let stands = identity(path);
+        match list(path, folders.get(path)) {
+            Ok(found) => {
+                if !found.is_empty() {
+                    files.folders.extend(stands.map(|stands| (path.clone(), stands)));
+                }
+                unread.extend(found.iter().filter_map(|file| files.read(file).err().map(|unread| *unread)));
+            }
             Err(error) => unread.push(Unread::new(path, error)),
         }
     }
@@ -77,8 +109,8 @@ fn no_text(path: &Path, error: FromUtf8Error) -> Unread {
     Unread { problem: problem.with_place(Some(place)), cause: io::Error::new(io::ErrorKind::InvalidData, error) }
 }
 
-/// The file itself, or those of the folder.
-fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
+/// The file itself, or those of the folder, which is empty only if it is the `last`, if there is one.
+fn list(path: &Path, last: Option<&Identity>) -> io::Result<Vec<PathBuf>> {
     if !fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -90,6 +122,10 @@ fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
         if is_resource_file(&entry.file_name()) && !is_dir {
             found.push(entry.path());
         }
+    }
+    // Asked after it was listed: it may have been replaced before that.
+    if found.is_empty() && last.is_some_and(|last| identity(path) != Some(*last)) {
+        return Err(io::Error::other("an empty folder is in its place"));
     }
     found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
     Ok(found)
@@ -139,13 +175,14 @@ pub(super) fn way(path: &Path, steps: &mut BTreeSet<PathBuf>) -> Option<PathBuf>
 }
 
 impl Files {
-    /// Whether links lead where they led when each file was read: a mounted ConfigMap may have been swapped between two.
+    /// Whether links lead where they led when each file was read, and folders are those that were listed: a mounted
+    /// ConfigMap may have been swapped between two.
     fn are_of_one_time(&self) -> bool {
         let mut ways = BTreeSet::new();
         for path in &self.paths {
             way(path, &mut ways);
         }
-        ways == self.ways
+        ways == self.ways && self.folders.iter().all(|(path, stands)| identity(path) == Some(*stands))
     }
 
     fn read(&mut self, path: &Path) -> Result<(), Box<Unread>> {

@@ -410,3 +410,48 @@ async fn what_is_polled_is_not_read_half_written() {
     sleep(Duration::from_secs(1)).await;
     assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (2, Some(0)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_folder_in_the_place_of_one_with_files_is_one_that_cannot_be_read() {
+    let (above, beside, mesh) = (File::new().0.with_extension("places"), File::new(), Mesh::new());
+    let folder = above.join("conf");
+    let file = File(folder.join("a.yaml"));
+    // What was there goes on somewhere else, so that no other folder is taken for it.
+    let replace = |moved: &str| {
+        fs::rename(&folder, above.join(moved)).unwrap();
+        fs::create_dir(&folder).unwrap();
+    };
+    fs::create_dir_all(&folder).unwrap();
+    file.write(&["early.test"]);
+    beside.write(&["other.test"]);
+    let mut follower = Follower::new(vec![folder.clone(), beside.0.clone()], Some(Duration::from_secs(3600)), &mesh);
+    follower.reload(true).await.unwrap();
+    // However often it is read, and whatever is told of it.
+    for moved in ["first", "second"] {
+        replace(moved);
+        for _ in 0..2 {
+            follower.reload(true).await.unwrap();
+            assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "early.test")), (1, Some(0)), "{moved}");
+        }
+        fs::rename(&folder, above.join(format!("{moved} empty"))).unwrap();
+        follower.reload(true).await.unwrap();
+        fs::create_dir(&folder).unwrap();
+    }
+    // Nor is what changed beside it applied by itself.
+    beside.write(&["never.test"]);
+    follower.reload(true).await.unwrap();
+    assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "never.test")), (1, None));
+    file.write(&["late.test"]);
+    follower.reload(true).await.unwrap();
+    let all = |mesh: &Mesh| ["early.test", "late.test", "never.test"].map(|host| endpoints(mesh, host));
+    assert_eq!((mesh.snapshot().version(), all(&mesh)), (2, [None, Some(0), Some(0)]));
+    // Whoever takes the last file out of a folder means it, and may then have another one that is empty.
+    fs::remove_file(&file.0).unwrap();
+    follower.reload(true).await.unwrap();
+    assert_eq!((mesh.snapshot().version(), all(&mesh)), (3, [None, None, Some(0)]));
+    replace("third");
+    beside.write(&["early.test"]);
+    follower.reload(true).await.unwrap();
+    assert_eq!((mesh.snapshot().version(), all(&mesh)), (4, [Some(0), None, None]));
+    fs::remove_dir_all(above).unwrap();
+}
