@@ -16,8 +16,8 @@ use super::virtual_services::{MeantVirtualService, RuleDestination, Understandin
 use crate::config::{L4MatchAttributes, RouteDestination, TcpRoute, TlsMatchAttributes, TlsRoute};
 use crate::options::Workload;
 use crate::route::{
-    Action, ClusterChoice, Forward, HeaderOps, Route, RuleOrigin, ServerNameTable, StreamRoute, StreamTable,
-    WeightedCluster, WeightedClusters,
+    ClusterChoice, Forward, Route, RuleOrigin, ServerNameTable, StreamRoute, StreamTable, WeightedCluster,
+    WeightedClusters,
 };
 
 /// Istio's `tcp.idleTimeout`.
@@ -281,14 +281,7 @@ pub(crate) fn mesh(
 fn mesh_route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<Route> {
     let mut forward = Forward::new(split(rule, clusters));
     forward.tunnel = clusters.tunnel(&rule.destinations);
-    Arc::new(Route {
-        name: Arc::from("tls"),
-        action: Action::Forward(forward),
-        fault: None,
-        origin: rule.origin.clone(),
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-    })
+    Arc::new(Route::forwarding("tls", forward, rule.origin.clone()))
 }
 
 fn split(rule: &StreamRule, clusters: &mut Clusters<'_>) -> WeightedClusters {

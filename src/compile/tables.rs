@@ -14,8 +14,8 @@ use super::winners::Winners;
 use crate::error::ResourceName;
 use crate::options::{MeshOptions, OutboundTrafficPolicy, Workload};
 use crate::route::{
-    Action, Forward, HeaderOps, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet, RuleSetIndex,
-    Unknown, VirtualHost, VirtualHostIndex, WeightedCluster, WeightedClusters,
+    Forward, Ports, Route, RouteIndex, RouteMatch, RouteTable, RuleOrigin, RuleSet, RuleSetIndex, Unknown, VirtualHost,
+    VirtualHostIndex, WeightedCluster, WeightedClusters,
 };
 
 /// The port on which a VirtualService holds for a host that no service has there.
@@ -309,14 +309,8 @@ fn implicit(service: &KnownService, mut forward: Forward, options: &MeshOptions)
         ResourceName { kind: kind.into(), namespace: service.namespace.as_str().into(), name: service.name().into() };
     // Istio asks for other endpoints here even where a hash decides.
     forward.retry = Retries::of_mesh(options).policy(false);
-    Arc::new(Route {
-        name: Arc::from("default"),
-        action: Action::Forward(forward),
-        fault: None,
-        origin: RuleOrigin { resource, path: String::new(), place: service.place.clone() },
-        request_headers: HeaderOps::default(),
-        response_headers: HeaderOps::default(),
-    })
+    let origin = RuleOrigin { resource, path: String::new(), place: service.place.clone() };
+    Arc::new(Route::forwarding("default", forward, origin))
 }
 
 /// A [`RouteTable`] in the making.

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::{
-    AuthorityRewrite, Cors, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster,
-    WeightedClusters,
+    AuthorityRewrite, Cors, HashPolicies, Mirror, Redirect, RetryPolicy, Rewrite, WeightedCluster, WeightedClusters,
 };
 use crate::request::Tunnel;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Action, Fault, HeaderOps, HostFound, HostIndex, RuleSet, Trace};
+use super::{Action, Fault, Forward, HeaderOps, HostFound, HostIndex, RuleSet, Trace};
 use crate::error::{Place, ResourceName};
 use crate::request::RequestView;
 
@@ -99,6 +99,20 @@ pub struct Route {
     pub request_headers: HeaderOps,
     /// Operations on the response.
     pub response_headers: HeaderOps,
+}
+
+impl Route {
+    /// One that does nothing but forward.
+    pub(crate) fn forwarding(name: &str, forward: Forward, origin: RuleOrigin) -> Self {
+        Self {
+            name: name.into(),
+            action: Action::Forward(forward),
+            fault: None,
+            origin,
+            request_headers: HeaderOps::default(),
+            response_headers: HeaderOps::default(),
+        }
+    }
 }
 
 /// Where a rule was written.

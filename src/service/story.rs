@@ -327,12 +327,13 @@ where
 
     /// Whether another try can be made; a flag says why not.
     fn may_go_on(&mut self) -> bool {
-        let whole = self.upload.as_ref().is_none_or(|upload| upload.is_whole());
+        let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
+        // Nothing is kept of what is sent once.
+        let whole = attempts == 0 || self.upload.as_ref().is_none_or(|upload| upload.is_whole());
         let repeats = self.exchange.idempotent().unwrap_or(self.exchange.repeats);
         if !whole || !repeats {
             return false;
         }
-        let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
         if self.exchange.attempts > attempts {
             self.exchange.flags |= ResponseFlags::UPSTREAM_RETRY_LIMIT_EXCEEDED;
             return false;
