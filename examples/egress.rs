@@ -58,7 +58,7 @@ pub(crate) async fn run() -> Result<([String; 2], [StatusCode; 2]), BoxError> {
         include_str!("egress.yaml").replace("ROOTS", &roots.to_string_lossy()).replace("OUTSIDE", &port.to_string());
     let rules = rules.replace("EGRESS_HTTP", &http.to_string()).replace("EGRESS_TLS", &https.to_string());
     let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(&rules, "egress.yaml")?)?;
+    println!("{}", mesh.apply_strict(Config::from_yaml(&rules, "egress.yaml")?)?);
     let gateway = Server::builder(&mesh).map_port(80, http).map_port(443, https).start().await?;
     let transport = Transport::builder().https_roots(Pem::File(roots.clone())).build();
     let originated = get(&mesh, &transport, "http://outside.test/").await?.1;

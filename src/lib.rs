@@ -15,7 +15,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), mesh_router::BoxError> {
 //! let mesh = Mesh::new();
-//! mesh.apply(Config::from_yaml(
+//! let report = mesh.apply(Config::from_yaml(
 //!     "
 //! apiVersion: networking.istio.io/v1
 //! kind: ServiceEntry
@@ -28,6 +28,7 @@
 //! ",
 //!     "ratings.yaml",
 //! )?)?;
+//! assert_eq!(report.errors().next(), None);
 //! // Any tower service that sends requests may stand below; this one answers with the address it was aimed at.
 //! let send = service_fn(|request: Request<_>| async move {
 //!     Ok::<_, std::io::Error>(http::Response::new(http_body_util::Full::new(bytes::Bytes::from(

@@ -193,7 +193,8 @@ impl Mesh {
         MeshBuilder::default()
     }
 
-    /// Publishes `config` in one swap. Requests in flight keep the snapshot they began with.
+    /// Publishes `config` in one swap, in place of all that was published before, a folder that the mesh follows included.
+    /// Requests in flight keep the snapshot they began with.
     ///
     /// A resource that is not usable as written is quarantined: its last good version goes on serving, or it is left
     /// out if there never was one. Clusters and endpoints whose settings did not change keep their connections,

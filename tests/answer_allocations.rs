@@ -25,7 +25,7 @@ fn mesh(count: usize) -> Mesh {
         .unwrap();
     }
     let mesh = Mesh::new();
-    mesh.apply(Config::from_yaml(&text, "names.yaml").unwrap()).unwrap();
+    assert_eq!(mesh.apply(Config::from_yaml(&text, "names.yaml").unwrap()).unwrap().errors().next(), None);
     mesh
 }
 

@@ -123,7 +123,7 @@ async fn connections_are_counted_as_they_begin_and_end_and_bytes_as_they_move() 
     let recorder = PrometheusBuilder::new().install_recorder().unwrap();
     let ports = ["echo", "sole", "dead", "none", "nowhere"].map(|host| (host, free_port()));
     let mesh = Mesh::new();
-    mesh.apply(rules(&ports, echo().await, free_port())).unwrap();
+    assert_eq!(mesh.apply(rules(&ports, echo().await, free_port())).unwrap().errors().next(), None);
     let server = Server::builder(&mesh).workers(NonZeroUsize::MIN).start().await.unwrap();
     let [echo, sole, dead, none, nowhere] = ports.map(|(_, port)| port);
 

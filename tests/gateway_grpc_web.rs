@@ -60,7 +60,7 @@ async fn start(protocol: &str) -> (Server, u16) {
 async fn start_before(protocol: &str, endpoint: u16) -> (Server, u16) {
     let port = free_port();
     let mesh = Mesh::new();
-    mesh.apply_strict(rules_of(protocol, &[port], "GRPC", endpoint)).unwrap();
+    assert!(!mesh.apply_strict(rules_of(protocol, &[port], "GRPC", endpoint)).unwrap().fails_check());
     let server = Server::builder(&mesh).workers(NonZeroUsize::MIN).start().await.unwrap();
     (server, port)
 }

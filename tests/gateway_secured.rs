@@ -394,7 +394,7 @@ async fn who_came_in_by_other_words_is_answered_and_asked_to_come_again() {
             .collect();
         let servers: Vec<_> = servers.iter().map(|(hosts, tls)| ("HTTPS", &**hosts, &**tls)).collect();
         let text = gateway(port, &servers) + &secret("c", &ours.issue("a.test"), Some(&clients)) + &up;
-        mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
+        assert_eq!(mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap().errors().next(), None);
     };
     publish(&[("a.test", "SIMPLE")]);
     let _server = start(&mesh).await;

@@ -33,7 +33,7 @@ fn local(port: u16) -> SocketAddr {
 
 fn mesh(ports: &[u16], upstream: u16) -> Mesh {
     let mesh = Mesh::new();
-    mesh.apply_strict(rules(ports, upstream)).unwrap();
+    assert!(!mesh.apply_strict(rules(ports, upstream)).unwrap().fails_check());
     mesh
 }
 
@@ -159,7 +159,7 @@ async fn ports_that_the_system_chooses_are_told() {
     }
     assert_eq!(server.address(81), None);
 
-    mesh.apply(rules(&[8080], Upstream::always().await)).unwrap();
+    assert_eq!(mesh.apply(rules(&[8080], Upstream::always().await)).unwrap().errors().next(), None);
     until(ports[0], false).await;
     assert_eq!((server.address(80), server.address(8080).unwrap().port()), (None, ports[1]));
 }
@@ -173,13 +173,13 @@ async fn listeners_follow_the_mesh() {
 
     // A connection of a listener that stays lives on; one more listener is opened.
     let (mut kept, mut idle) = (answered(first, &mut upstream).await, answered(first, &mut upstream).await);
-    mesh.apply(rules(&[first, second], upstream.port)).unwrap();
+    assert_eq!(mesh.apply(rules(&[first, second], upstream.port)).unwrap().errors().next(), None);
     until(second, true).await;
     kept.write_all(b"GET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n").await.unwrap();
     let (_, held) = upstream.next().await;
 
     // The listener goes; the request in flight does not, and who has a connection may ask once more.
-    mesh.apply(rules(&[second], upstream.port)).unwrap();
+    assert_eq!(mesh.apply(rules(&[second], upstream.port)).unwrap().errors().next(), None);
     until(first, false).await;
     answer(held).await;
     let last = read_all(kept).await;
@@ -189,7 +189,7 @@ async fn listeners_follow_the_mesh() {
     assert!(late.starts_with("HTTP/1.1 404") && late.contains("\r\nconnection: close\r\n"), "{late}");
 
     // And it comes back.
-    mesh.apply(rules(&[first, second], upstream.port)).unwrap();
+    assert_eq!(mesh.apply(rules(&[first, second], upstream.port)).unwrap().errors().next(), None);
     until(first, true).await;
     server.drain(LONG).await;
 }
@@ -201,7 +201,7 @@ async fn what_is_spoken_changes_behind_an_open_socket() {
     let server = Server::builder(&mesh).map_port(80, 0).map_port(81, 0).start().await.unwrap();
     let address = server.address(80).unwrap();
     let mut idle = answered(address.port(), &mut upstream).await;
-    mesh.apply(rules_of("GRPC-WEB", &[80, 81], "HTTP", upstream.port)).unwrap();
+    assert_eq!(mesh.apply(rules_of("GRPC-WEB", &[80, 81], "HTTP", upstream.port)).unwrap().errors().next(), None);
     let followed = async {
         while server.address(81).is_none() {
             tokio::task::yield_now().await;
@@ -237,7 +237,7 @@ async fn a_port_that_is_taken_later_leaves_the_others_alone() {
     let upstream = Upstream::always().await;
     let mesh = mesh(&[first], upstream);
     let server = start(&mesh).await;
-    mesh.apply(rules(&[first, bad, third], upstream)).unwrap();
+    assert_eq!(mesh.apply(rules(&[first, bad, third], upstream)).unwrap().errors().next(), None);
     until(third, true).await;
     assert!(get(first).await.starts_with("HTTP/1.1 200"));
     assert!(server.is_ready());
@@ -312,7 +312,7 @@ async fn it_is_not_ready_once_what_opens_listeners_panicked() {
     let admin = server.admin_address().unwrap().port();
     assert!(server.is_ready());
     let told = tracing::subscriber::set_default(Panicking);
-    mesh.apply_strict(rules(&[second], 1)).unwrap();
+    assert!(!mesh.apply_strict(rules(&[second], 1)).unwrap().fails_check());
     let panicked = async {
         while server.is_ready() {
             tokio::task::yield_now().await;
@@ -415,7 +415,7 @@ spec:
 "
     );
     let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(&text, "rules.yaml").unwrap()).unwrap();
+    assert!(!mesh.apply_strict(Config::from_yaml(&text, "rules.yaml").unwrap()).unwrap().fails_check());
     let _server = start(&mesh).await;
     let stream = TokioIo::new(TcpStream::connect(local(port)).await.unwrap());
     let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
@@ -506,7 +506,7 @@ spec:
   http: [{match: [{scheme: {exact: https}}], directResponse: {status: 418}}]
 ";
     config.virtual_services.splice(0..0, Config::from_yaml(secure, "secure.yaml").unwrap().virtual_services);
-    mesh.apply_strict(config).unwrap();
+    assert!(!mesh.apply_strict(config).unwrap().fails_check());
     let _server = start(&mesh).await;
     let ask = |proto: &str| {
         format!(
@@ -529,7 +529,7 @@ async fn names_are_looked_up_before_the_gateway_is_ready() {
     let entry = &mut config.service_entries[0].spec;
     entry.resolution = Resolution::Dns;
     entry.endpoints[0].address = "localhost".to_owned();
-    mesh.apply_strict(config).unwrap();
+    assert!(!mesh.apply_strict(config).unwrap().fails_check());
     let _server = start(&mesh).await;
     assert!(get(port).await.starts_with("HTTP/1.1 200"));
 }

@@ -55,7 +55,7 @@ async fn start(endpoint: u16, yaml: &str) -> (Server, u16) {
         config.virtual_services = more.virtual_services;
     }
     config.destination_rules = more.destination_rules;
-    mesh.apply_strict(config).unwrap();
+    assert!(!mesh.apply_strict(config).unwrap().fails_check());
     (Server::builder(&mesh).workers(NonZeroUsize::MIN).start().await.unwrap(), port)
 }
 

@@ -64,7 +64,7 @@ fn config() -> Config {
 
 fn mesh() -> Mesh {
     let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
-    mesh.apply(config()).unwrap();
+    assert_eq!(mesh.apply(config()).unwrap().errors().next(), None);
     mesh
 }
 
@@ -112,7 +112,7 @@ fn they_outlive_reloads_and_keep_who_they_are() {
     let mesh = mesh();
     mesh.set_endpoints("listed.test", 80, vec![version(1, "v1"), version(2, "v2")]);
     let (before, known) = (mesh.snapshot().version(), id(&mesh, "10.9.9.1:9080"));
-    mesh.apply(config()).unwrap();
+    assert_eq!(mesh.apply(config()).unwrap().errors().next(), None);
     assert_eq!(addresses(&mesh, "listed.test")["80|v1"], ["10.9.9.1:9080"]);
     // Later changes need no snapshot, and those that are out have them.
     let (out, version_now) = (mesh.snapshot(), mesh.snapshot().version());
@@ -122,10 +122,10 @@ fn they_outlive_reloads_and_keep_who_they_are() {
     assert_eq!(addresses(&mesh, "listed.test")["80|v1"], ["10.9.9.1:9080", "10.9.9.3:9080"]);
     assert_eq!(id(&mesh, "10.9.9.1:9080"), known);
     // A service that is gone for a while finds them again.
-    mesh.apply(Config::default()).unwrap();
+    assert_eq!(mesh.apply(Config::default()).unwrap().errors().next(), None);
     assert!(mesh.endpoints().is_empty());
     assert!(!mesh.set_endpoints("listed.test", 80, vec![version(4, "v1")]));
-    mesh.apply(config()).unwrap();
+    assert_eq!(mesh.apply(config()).unwrap().errors().next(), None);
     assert_eq!(addresses(&mesh, "listed.test")["80|v1"], ["10.9.9.4:9080"]);
 }
 
@@ -133,7 +133,7 @@ fn they_outlive_reloads_and_keep_who_they_are() {
 fn every_kind_of_service_takes_them() {
     let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
     assert!(!mesh.set_endpoints("named.test", 80, vec![host(1)]), "there is no cluster yet");
-    mesh.apply(config()).unwrap();
+    assert_eq!(mesh.apply(config()).unwrap().errors().next(), None);
     for name in ["named.test", "dialed.test", "Reviews", "reviews.default.svc.cluster.local"] {
         assert!(mesh.set_endpoints(name, 80, vec![host(2)]), "{name}");
         let full = if name == "Reviews" { "reviews.default.svc.cluster.local" } else { name };

@@ -78,7 +78,7 @@ fn addresses(mesh: &Mesh) -> String {
 fn a_publication_is_seen_at_once_and_old_snapshots_stay_what_they_were() {
     let mesh = Mesh::new();
     let versions = mesh.subscribe();
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     let before = mesh.snapshot();
     let report = mesh.apply(config(&reviews(TO_V2))).unwrap();
     assert_eq!((report.version(), *versions.borrow(), mesh.snapshot().version()), (2, 2, 2));
@@ -89,7 +89,7 @@ fn a_publication_is_seen_at_once_and_old_snapshots_stay_what_they_were() {
 #[test]
 fn a_hundred_publications_leave_clusters_endpoints_counts_and_positions_alone() {
     let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     let cluster = |mesh: &Mesh| mesh.snapshot().clusters().find(|c| &*c.key.subset == "v1").unwrap().clone();
     let first = cluster(&mesh);
     let ids: Vec<_> = first.view().iter().map(|endpoint| endpoint.id).collect();
@@ -97,7 +97,10 @@ fn a_hundred_publications_leave_clusters_endpoints_counts_and_positions_alone() 
     let held = first.pick(&mut draws, &Choice::default()).unwrap();
     let mut picked = vec![held.endpoint().id];
     for round in 0..100 {
-        mesh.apply(config(&reviews(if round % 2 == 0 { TO_V2 } else { TO_V1 }))).unwrap();
+        assert_eq!(
+            mesh.apply(config(&reviews(if round % 2 == 0 { TO_V2 } else { TO_V1 }))).unwrap().errors().next(),
+            None
+        );
         if round % 2 == 1 {
             picked.push(cluster(&mesh).pick(&mut draws, &Choice::default()).unwrap().endpoint().id);
         }
@@ -113,13 +116,13 @@ fn a_hundred_publications_leave_clusters_endpoints_counts_and_positions_alone() 
 #[test]
 fn the_same_cluster_is_the_same_object_while_it_is_named() {
     let mesh = Mesh::new();
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     let of_subset = |mesh: &Mesh| mesh.snapshot().clusters().find(|c| &*c.key.subset == "v1").unwrap().clone();
     let first = of_subset(&mesh);
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     assert!(Arc::ptr_eq(&first, &of_subset(&mesh)));
     let other = reviews(TO_V1).replace("ROUND_ROBIN", "RANDOM");
-    mesh.apply(config(&other)).unwrap();
+    assert_eq!(mesh.apply(config(&other)).unwrap().errors().next(), None);
     assert!(!Arc::ptr_eq(&first, &of_subset(&mesh)), "other settings make another cluster");
     let same: Vec<_> = first.view().iter().map(|endpoint| endpoint.id).collect();
     assert_eq!(of_subset(&mesh).view().iter().map(|endpoint| endpoint.id).collect::<Vec<_>>(), same);
@@ -128,7 +131,7 @@ fn the_same_cluster_is_the_same_object_while_it_is_named() {
 #[test]
 fn a_bad_resource_keeps_its_last_good_version_and_the_others_apply() {
     let mesh = Mesh::new();
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     let text = reviews(NOWHERE).replace("10.0.0.2", "10.0.0.9");
     let report = mesh.apply(config(&text)).unwrap();
     let quarantined = report.quarantined();
@@ -142,9 +145,9 @@ fn a_bad_resource_keeps_its_last_good_version_and_the_others_apply() {
     let addresses = addresses(&mesh);
     assert!(addresses.contains("10.0.0.9") && !addresses.contains("10.0.0.2"), "the ServiceEntry applied");
     // Mended, it applies; removed while it is bad, it is gone.
-    mesh.apply(config(&reviews(TO_V2))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V2))).unwrap().errors().next(), None);
     assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80|v2|reviews.test"));
-    mesh.apply(Config::default()).unwrap();
+    assert_eq!(mesh.apply(Config::default()).unwrap().errors().next(), None);
     assert_eq!(destination(&mesh.snapshot()), None);
 }
 
@@ -159,7 +162,7 @@ fn a_resource_that_was_never_good_is_left_out() {
 #[test]
 fn a_resource_that_does_not_decode_is_quarantined_too() {
     let mesh = Mesh::new();
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     let report = mesh.apply(config(&reviews("  - timeout: 5 parsecs\n"))).unwrap();
     assert!(report.quarantined()[0].last_good_serves, "{report}");
     assert_eq!(destination(&mesh.snapshot()).as_deref(), Some("outbound|80|v1|reviews.test"));
@@ -168,7 +171,7 @@ fn a_resource_that_does_not_decode_is_quarantined_too() {
 #[test]
 fn strict_changes_nothing_when_there_is_anything_to_refuse() {
     let mesh = Mesh::new();
-    mesh.apply_strict(config(&reviews(TO_V1))).unwrap();
+    assert!(!mesh.apply_strict(config(&reviews(TO_V1))).unwrap().fails_check());
     for bad in [NOWHERE, "  - rout: []\n    route: [{destination: {host: reviews.test, subset: v2}}]\n"] {
         let error = mesh.apply_strict(config(&reviews(bad))).unwrap_err();
         assert!(error.is_invalid());
@@ -184,7 +187,7 @@ fn strict_changes_nothing_when_there_is_anything_to_refuse() {
 #[test]
 fn check_publishes_nothing_and_disturbs_no_cluster() {
     let mesh = Mesh::new();
-    mesh.apply(config(&reviews(TO_V1))).unwrap();
+    assert_eq!(mesh.apply(config(&reviews(TO_V1))).unwrap().errors().next(), None);
     let report = mesh.check(config(&reviews(NOWHERE).replace("10.0.0.1", "10.9.9.9")));
     assert!(report.fails_check());
     assert_eq!(mesh.snapshot().version(), 1);

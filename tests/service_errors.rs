@@ -88,7 +88,7 @@ fn mesh() -> Mesh {
     let outbound_traffic_policy = OutboundTrafficPolicy::RegistryOnly;
     let options = MeshOptions { outbound_traffic_policy, ..MeshOptions::default() };
     let mesh = Mesh::builder().options(options).dice(Dice::seeded(3)).build();
-    mesh.apply(Config::from_yaml(SHOP, "shop.yaml").unwrap()).unwrap();
+    assert_eq!(mesh.apply(Config::from_yaml(SHOP, "shop.yaml").unwrap()).unwrap().errors().next(), None);
     mesh
 }
 
@@ -310,7 +310,7 @@ async fn errors_of_what_no_rule_took_are_the_inner_services_own() {
 async fn what_comes_in_is_answered_all_the_same() {
     let rules = SHOP.replace("  hosts: [shop.test]\n  http:", "  hosts: [shop.test]\n  gateways: [front]\n  http:");
     let mesh = Mesh::new();
-    mesh.apply(Config::from_yaml(&rules, "shop.yaml").unwrap()).unwrap();
+    assert_eq!(mesh.apply(Config::from_yaml(&rules, "shop.yaml").unwrap()).unwrap().errors().next(), None);
     let application =
         service_fn(async |_: Request<RequestBody<Body>>| Ok::<_, Infallible>(Response::new(Body::default())));
     let server = MeshRouter::inbound(&mesh, "default/front").layer(application);

@@ -249,7 +249,7 @@ async fn the_application_is_told_the_destination_that_is_no_known_cluster() {
 async fn rules_come_and_go_with_the_mesh() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");
-    mesh.apply(Config::default()).unwrap();
+    assert_eq!(mesh.apply(Config::default()).unwrap().errors().next(), None);
     assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "/hello none ");
     shop::publish(&mesh, RULES);
     assert_eq!(ask(&router, "http://shop.test/hello").await.body(), "tea");

@@ -69,7 +69,7 @@ spec:
     );
     let options = MeshOptions { shadow_host_suffix, ..MeshOptions::default() };
     let mesh = Mesh::builder().options(options).build();
-    mesh.apply_strict(Config::from_yaml(&yaml, "shop.yaml").unwrap()).unwrap();
+    assert!(!mesh.apply_strict(Config::from_yaml(&yaml, "shop.yaml").unwrap()).unwrap().fails_check());
     mesh
 }
 

@@ -261,7 +261,7 @@ fn what_is_swapped_between_two_files_is_read_as_a_whole() {
     pipe.write_all(gateway(1).as_bytes()).unwrap();
     drop(pipe);
     let mesh = Mesh::new();
-    mesh.apply(reading.join().unwrap()).unwrap();
+    assert_eq!(mesh.apply(reading.join().unwrap()).unwrap().errors().next(), None);
     assert_eq!(ports(&mesh), [11, 12]);
 }
 

@@ -17,6 +17,7 @@ use std::fmt;
 use crate::error::{Error, Problem, ResourceName, Severity};
 
 /// Everything worth knowing about a publication: what was wrong, what was kept back, what is not honored.
+#[must_use = "what is not usable is left out, and this alone says so"]
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     pub(crate) version: u64,

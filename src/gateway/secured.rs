@@ -192,7 +192,10 @@ mod tests {
         };
         let servers: String = names.iter().map(server).collect();
         let gateway = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: gw}\nspec:\n  servers:\n";
-        mesh.apply(Config::from_yaml(&format!("{gateway}{servers}"), "it.yaml").unwrap()).unwrap();
+        assert_eq!(
+            mesh.apply(Config::from_yaml(&format!("{gateway}{servers}"), "it.yaml").unwrap()).unwrap().errors().next(),
+            None
+        );
         mesh.snapshot()
     }
 

@@ -387,7 +387,7 @@ spec:
         let recorder = PrometheusBuilder::new().build_recorder();
         let _heard = metrics::set_default_local_recorder(&recorder);
         let mesh = Mesh::new();
-        mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+        assert!(!mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap().fails_check());
         let snapshot = mesh.snapshot();
         // It never has a connection.
         let transport = Transport::builder().connector(|_| std::future::pending::<io::Result<DuplexStream>>()).build();
@@ -464,7 +464,7 @@ spec:
     #[tokio::test(start_paused = true)]
     async fn who_came_by_a_listener_that_is_gone_has_a_time_to_end() {
         let mesh = Mesh::new();
-        mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+        assert!(!mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap().fails_check());
         let snapshot = mesh.snapshot();
         let echoes = |_| async {
             let (near, far) = duplex(64);

@@ -30,7 +30,7 @@ impl EndpointsHandle {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), mesh_router::BoxError> {
     /// let mesh = Mesh::new();
-    /// mesh.apply(Config::from_yaml(
+    /// let report = mesh.apply(Config::from_yaml(
     ///     "
     /// apiVersion: networking.istio.io/v1
     /// kind: ServiceEntry
@@ -42,6 +42,7 @@ impl EndpointsHandle {
     /// ",
     ///     "ratings.yaml",
     /// )?)?;
+    /// assert_eq!(report.errors().next(), None);
     /// // What a registry tells; an application spawns `follow` with a stream that goes on.
     /// let told = [
     ///     Change::Insert("a", EndpointConfig::new(([10, 0, 0, 7], 9080))),
@@ -153,7 +154,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_told_is_given_until_it_fails() {
         let mesh = Mesh::new();
-        mesh.apply(Config::from_yaml(HOST, "a.yaml").unwrap()).unwrap();
+        assert_eq!(mesh.apply(Config::from_yaml(HOST, "a.yaml").unwrap()).unwrap().errors().next(), None);
         let (send, told) = mpsc::unbounded_channel();
         let discover = UnboundedReceiverStream::new(told);
         let handle = mesh.endpoints_handle("a.test", 80);
@@ -176,7 +177,7 @@ mod tests {
     #[tokio::test]
     async fn a_discovery_that_ends_leaves_what_it_told() {
         let mesh = Mesh::new();
-        mesh.apply(Config::from_yaml(HOST, "a.yaml").unwrap()).unwrap();
+        assert_eq!(mesh.apply(Config::from_yaml(HOST, "a.yaml").unwrap()).unwrap().errors().next(), None);
         let many = (0..=255).flat_map(|key| (0..8).map(move |_| insert(key, key)));
         mesh.endpoints_handle("a.test", 80).follow(tokio_stream::iter(many)).await.unwrap();
         assert_eq!(mesh.endpoints().len(), 256);

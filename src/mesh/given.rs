@@ -66,7 +66,7 @@ impl Mesh {
 /// use mesh_router::upstream::EndpointConfig;
 ///
 /// let mesh = Mesh::new();
-/// mesh.apply(Config::from_yaml(
+/// let report = mesh.apply(Config::from_yaml(
 ///     "
 /// apiVersion: networking.istio.io/v1
 /// kind: ServiceEntry
@@ -78,6 +78,7 @@ impl Mesh {
 /// ",
 ///     "ratings.yaml",
 /// )?)?;
+/// assert_eq!(report.errors().next(), None);
 /// // A task that watches a registry holds it; clones are the same.
 /// let ratings = mesh.endpoints_handle("ratings.test", 80);
 /// ratings.insert(EndpointConfig::new(([10, 0, 0, 7], 9080)));

@@ -20,7 +20,7 @@ fn apply(mesh: &Mesh, resolution: &str) {
         "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: a}}, spec: {{hosts: [a.test], \
          ports: [{{number: 80, name: http, protocol: HTTP}}], {resolution}}}}}"
     );
-    mesh.apply(Config::from_yaml(&text, "a.yaml").unwrap()).unwrap();
+    assert_eq!(mesh.apply(Config::from_yaml(&text, "a.yaml").unwrap()).unwrap().errors().next(), None);
 }
 
 fn addresses(mesh: &Mesh) -> Vec<String> {

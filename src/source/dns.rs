@@ -46,7 +46,7 @@ pub use ttl::TtlResolver;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), mesh_router::Error> {
 /// let mesh = Mesh::new();
-/// mesh.apply(Config::from_yaml(
+/// let report = mesh.apply(Config::from_yaml(
 ///     "
 /// apiVersion: networking.istio.io/v1
 /// kind: ServiceEntry
@@ -58,6 +58,7 @@ pub use ttl::TtlResolver;
 /// ",
 ///     "api.yaml",
 /// )?)?;
+/// assert_eq!(report.errors().next(), None);
 /// // Any function that answers is a resolver; without one the system's is asked.
 /// let resolver = |_name: Arc<str>| async { Ok(Answer::new([IpAddr::from([192, 0, 2, 7])])) };
 /// let _resolving = DnsSource::new().resolver(resolver).open(&mesh).await;

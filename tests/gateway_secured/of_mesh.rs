@@ -77,7 +77,7 @@ async fn both_ends(signer: &Signer, given: bool) -> (u16, u16, Server) {
 async fn call(port: u16, own: MeshCertificates, path: &str) -> Result<(u16, String), mesh_router::BoxError> {
     let rules = virtual_service_to_v1() + &far(port);
     let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(&rules, "client.yaml")?)?;
+    assert!(!mesh.apply_strict(Config::from_yaml(&rules, "client.yaml")?)?.fails_check());
     let transport = Transport::builder().mesh_certificates(own).build();
     let request = Request::get(format!("http://far.mesh.test{path}")).version(Version::HTTP_11);
     let answer = MeshRouter::new(&mesh).layer(transport).oneshot(request.body(Empty::<bytes::Bytes>::new())?).await?;

@@ -24,13 +24,13 @@ pub(crate) fn registry_only() -> Mesh {
 fn meshed(outbound_traffic_policy: OutboundTrafficPolicy) -> Mesh {
     let options = MeshOptions { outbound_traffic_policy, ..MeshOptions::default() };
     let mesh = Mesh::builder().options(options).dice(Dice::seeded(1)).build();
-    mesh.apply(services("10.0.1.1")).unwrap();
+    assert_eq!(mesh.apply(services("10.0.1.1")).unwrap().errors().next(), None);
     mesh
 }
 
 /// Publishes the same with another endpoint of `reviews`.
 pub(crate) fn move_reviews(mesh: &Mesh, address: &str) {
-    mesh.apply(services(address)).unwrap();
+    assert_eq!(mesh.apply(services(address)).unwrap().errors().next(), None);
 }
 
 /// The endpoints of the cluster of `reviews`, with their counts.

@@ -19,7 +19,7 @@ fn of_one_host_and_age_the_namespace_decides_before_the_name() {
     for documents in [all.concat(), all.iter().rev().cloned().collect()] {
         let workload = Workload { namespace: "c".into(), ..Workload::default() };
         let mesh = Mesh::builder().workload(workload).build();
-        mesh.apply(Config::from_yaml(&documents, "it.yaml").unwrap()).unwrap();
+        assert_eq!(mesh.apply(Config::from_yaml(&documents, "it.yaml").unwrap()).unwrap().errors().next(), None);
         let route = route(&mesh.snapshot(), "http://api.test/").unwrap();
         assert_eq!((&*route.origin.resource.namespace, &*route.origin.resource.name), ("a", "zzz"));
     }

@@ -37,7 +37,7 @@ spec:
             "  - {{port: {{number: 8443, name: {name}, protocol: {protocol}}}, bind: {bind}, hosts: ['{host}'], tls: {tls}}}\n"
         );
     }
-    mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
+    assert_eq!(mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap().errors().next(), None);
 }
 
 /// A connection to a listener bound to `ip` that hears of no publication, from a client that dialed 127.0.0.1.
