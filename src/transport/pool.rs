@@ -360,7 +360,7 @@ pub(super) trait Kept: Any + Send + Sync {
     /// Closes what is idle.
     fn clear(&self);
 
-    /// Whether it keeps connections from now on; if not, it lets go of those that it has.
+    /// Whether it keeps connections from now on; if not, those that it has are to be cleared.
     fn keep(&self, keeps: bool);
 
     /// Whether it holds no connection, lent ones included.
@@ -382,9 +382,6 @@ impl<B: Upload> Kept for Arc<Pool<B>> {
 
     fn keep(&self, keeps: bool) {
         self.retired.store(!keeps, Ordering::Release);
-        if !keeps {
-            self.clear();
-        }
     }
 
     fn is_unused(&self) -> bool {

@@ -68,8 +68,11 @@ impl Entry {
 
     /// Lets go of its connections if others are published now, or none; whether it may keep them.
     fn look(&self) -> bool {
-        let keeps = self.endpoint.as_ref().is_none_or(|(basis, standing)| standing.is(basis));
-        self.pool.keep(keeps);
+        let keep = |keeps| self.pool.keep(keeps);
+        let keeps = self.endpoint.as_ref().is_none_or(|(basis, standing)| standing.tell(basis, keep));
+        if !keeps {
+            self.pool.clear();
+        }
         keeps
     }
 

@@ -69,10 +69,18 @@ impl Standing {
 
 #[cfg(feature = "client")]
 impl Standing {
-    /// Whether connections that were opened by `basis` are kept.
+    /// Tells `keep` whether connections that were opened by `basis` are kept. Nothing else is known before it returns:
+    /// of several who ask, the last one to be told knows best.
+    pub(crate) fn tell(&self, basis: &Basis, keep: impl FnOnce(bool)) -> bool {
+        let Known { bases: Bases { now, next }, .. } = &*self.lock();
+        let keeps = [now, next].into_iter().flatten().any(|known| known == basis);
+        keep(keeps);
+        keeps
+    }
+
+    #[cfg(test)]
     pub(crate) fn is(&self, basis: &Basis) -> bool {
-        let Bases { now, next } = &self.lock().bases;
-        [now, next].into_iter().flatten().any(|known| known == basis)
+        self.tell(basis, |_| ())
     }
 
     /// Notifies `watcher` of every change from now on.
@@ -87,5 +95,19 @@ impl Known {
     fn tell(&self) {
         #[cfg(feature = "client")]
         self.watchers.iter().filter_map(std::sync::Weak::upgrade).for_each(|watcher| watcher.notify_one());
+    }
+}
+
+#[cfg(all(test, feature = "client", not(mesh_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_changes_before_whoever_asked_was_told() {
+        let (standing, basis) = (Standing::default(), Basis::of(&ClusterSettings::default()));
+        standing.change(|bases| bases.now = Some(basis.clone()));
+        let mut told = None;
+        let keeps = standing.tell(&basis, |keeps| told = Some((keeps, standing.known.try_lock().is_err())));
+        assert_eq!((keeps, told), (true, Some((true, true))));
     }
 }
