@@ -205,7 +205,7 @@ where
                 head::answer_by_stream(&mut response, keyless);
             }
             let (parts, body) = response.into_parts();
-            tokio::spawn(tunnel::run(client, upstream, body, busy));
+            tokio::spawn(tunnel::run(client, upstream, http2, (body, busy)));
             Response::from_parts(parts, OutboundBody::empty())
         }
         // Nobody asked for it.

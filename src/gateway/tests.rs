@@ -3,6 +3,7 @@
 mod bounds;
 mod leaving;
 mod moved;
+mod tunnels;
 
 use std::convert::Infallible;
 use std::future::ready;
