@@ -121,7 +121,7 @@ fn root(error: &FailureError) -> String {
     root.to_string()
 }
 
-/// Copies both ways until both have ended, one is reset, nothing has moved for `idle` from now on, or `longest` is over
+/// Copies both ways until both have ended, one breaks off, nothing has moved for `idle` from now on, or `longest` is over
 /// since the clock was started. `record` is told what moves at `one`.
 async fn timed<A, B>(
     one: A,
@@ -136,8 +136,9 @@ where
     B: AsyncRead + AsyncWrite + Cut + Unpin,
 {
     clock.tick();
-    let mut one = Watched { io: one, clock: clock.clone(), record };
-    let mut other = Watched { io: other, clock: clock.clone(), record: StreamRecord::default() };
+    let mut one = Watched { io: one, clock: clock.clone(), record, ended: false };
+    let record = StreamRecord::default();
+    let mut other = Watched { io: other, clock: clock.clone(), record, ended: false };
     let ended = tokio::select! {
         copied = copy_bidirectional(&mut one, &mut other) => copied.map(|_| ()),
         () = clock.silent_for(idle) => Err(io::Error::new(io::ErrorKind::TimedOut, SILENT)),
@@ -202,9 +203,17 @@ struct Watched<IO> {
     io: IO,
     clock: Arc<Clock>,
     record: StreamRecord,
+    /// Whether all has been read.
+    ended: bool,
 }
 
 impl<IO> Watched<IO> {
+    /// Whatever breaks off is reset, be it a stream of HTTP/2 or its connection. Who has ended may well be gone: what it
+    /// said last is for the other side.
+    fn broken(&self, error: io::Error) -> io::Error {
+        if self.ended { error } else { io::Error::new(io::ErrorKind::ConnectionReset, error) }
+    }
+
     fn wrote(&self, bytes: usize) -> Poll<io::Result<usize>> {
         self.clock.tick();
         self.record.sent(bytes);
@@ -218,9 +227,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
         match ready!(Pin::new(&mut self.io).poll_read(cx, buf)) {
             // Many leave TLS without a word. Nobody can tell it from an end, and what the other side says is for them.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-            read => read?,
+            read => read.map_err(|error| self.broken(error))?,
         }
         let read = buf.filled().len() - before;
+        self.ended = read == 0 && buf.remaining() > 0;
         if read > 0 {
             self.clock.tick();
             self.record.received(read);
@@ -231,7 +241,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes))?;
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes)).map_err(|error| self.broken(error))?;
         self.wrote(written)
     }
 
@@ -240,7 +250,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        let written = written.map_err(|error| self.broken(error))?;
         self.wrote(written)
     }
 
@@ -274,6 +285,10 @@ mod tests {
     }
 
     impl Cut for tokio_test::io::Mock {
+        fn cut(&self) {}
+    }
+
+    impl<R, W> Cut for tokio::io::Join<R, W> {
         fn cut(&self) {}
     }
 
@@ -514,6 +529,37 @@ spec:
                 assert_eq!(passing.await.unwrap().is_err(), reset);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_breaks_a_stream_of_http2_resets_the_other_side() {
+        use io::ErrorKind::{BrokenPipe, ConnectionReset, Other};
+        let broken = || tokio_test::io::Builder::new();
+        let broken = [
+            broken().read(b"last").read_error(Other.into()).build(),
+            broken().read(b"last").read_error(BrokenPipe.into()).build(),
+            broken().write_error(Other.into()).build(),
+        ];
+        for stream in broken {
+            let (mut client, near) = connected().await;
+            client.write_all(b"x").await.unwrap();
+            let passing = tokio::spawn(timed(near, stream, Arc::new(Clock::new()), None, None, StreamRecord::default()));
+            assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(), ConnectionReset);
+            assert!(passing.await.unwrap().is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_ended_may_be_gone() {
+        let gone = tokio_test::io::Builder::new().write_error(io::ErrorKind::Other.into()).build();
+        let (mut client, near) = connected().await;
+        let server = tokio::io::join(&b"last"[..], gone);
+        let passing = tokio::spawn(timed(near, server, Arc::new(Clock::new()), None, None, StreamRecord::default()));
+        let mut last = String::new();
+        client.read_to_string(&mut last).await.unwrap();
+        client.write_all(b"x").await.unwrap();
+        assert!(passing.await.unwrap().is_err());
+        assert_eq!((last.as_str(), client.take_error().unwrap().is_none()), ("last", true));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,6 +2,8 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -52,8 +54,9 @@ async fn post(wire: Wire, tunnel: &Tunnel, http2: &Builder<Executor>) -> io::Res
     let request = Request::post(uri.map_err(invalid)?).body(Sent(sent)).map_err(invalid)?;
     let response = ask(wire, request, http2).await?;
     judge(tunnel, response.status())?;
-    let receiver = tokio::spawn(receive(response.into_body(), received)).abort_handle();
-    Ok(Wire::Own(Box::new(Near { stream: near, receiver })))
+    let broken = Arc::new(AtomicBool::new(false));
+    let receiver = tokio::spawn(receive(response.into_body(), received, broken.clone())).abort_handle();
+    Ok(Wire::Own(Box::new(Near { stream: near, receiver, broken })))
 }
 
 /// Sends the one request of a connection, which lasts as long as the tunnel.
@@ -71,9 +74,13 @@ pub(super) fn invalid(error: http::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, error)
 }
 
-/// Passes on what comes until it ends. Then the other half ends too, whatever ended this one.
-async fn receive(mut body: Incoming, mut to: WriteHalf<DuplexStream>) {
-    while let Some(Ok(frame)) = body.frame().await {
+/// Passes on what comes until it ends, or is `broken`. Then the other half ends too, whatever ended this one.
+async fn receive(mut body: Incoming, mut to: WriteHalf<DuplexStream>, broken: Arc<AtomicBool>) {
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            broken.store(true, Ordering::Relaxed);
+            break;
+        };
         let Ok(data) = frame.into_data() else { continue };
         if to.write_all(&data).await.is_err() {
             return;
@@ -86,6 +93,8 @@ async fn receive(mut body: Incoming, mut to: WriteHalf<DuplexStream>) {
 struct Near {
     stream: DuplexStream,
     receiver: AbortHandle,
+    /// Whether what can be read ends because it broke off.
+    broken: Arc<AtomicBool>,
 }
 
 impl Drop for Near {
@@ -96,7 +105,13 @@ impl Drop for Near {
 
 impl AsyncRead for Near {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let (before, room) = (buf.filled().len(), buf.remaining());
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let ends = room > 0 && buf.filled().len() == before;
+        if ends && self.broken.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, "the tunnel broke off")));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

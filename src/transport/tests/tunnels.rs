@@ -191,6 +191,28 @@ async fn a_proxy_that_speaks_http2_is_asked_in_it() {
 }
 
 #[tokio::test]
+async fn a_post_that_breaks_off_is_told_from_one_that_ends() {
+    for breaks in [true, false] {
+        let net = Net::new();
+        let (feed, body) = fed();
+        let body = Arc::new(std::sync::Mutex::new(Some(body)));
+        net.clone().serve_http2(8, move |_, _| {
+            let body = body.lock().unwrap().take().unwrap();
+            async { Ok(Response::new(body)) }
+        });
+        let mut stream = connect(&net, Protocol::Http2, TunnelMethod::Post).await.unwrap();
+        feed.send(data("last")).await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        if breaks {
+            feed.send(Err(io::Error::other("it breaks"))).await.unwrap();
+        }
+        drop(feed);
+        let read = stream.read(&mut [0; 4]).await.map_err(|error| error.kind());
+        assert_eq!(read, if breaks { Err(io::ErrorKind::ConnectionReset) } else { Ok(0) });
+    }
+}
+
+#[tokio::test]
 async fn a_post_that_is_let_go_of_leaves_nothing_behind() {
     let net = Net::new();
     let (feed, body) = fed();
