@@ -7,8 +7,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::hello::Hello;
 use crate::request::{ListenerOrigin, Origin};
+use crate::route::{StreamRoute, WeightedCluster};
 use crate::service::detour::Detour;
 use crate::snapshot::{Bind, Listener, ListenerProtocol, ServerTls, Snapshot};
+use crate::upstream::ClusterKey;
 
 /// A listener behind a socket that several may share, and how a client came to it.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(super) struct Entrance {
     tls: Option<Arc<ServerTls>>,
     protocol: ListenerProtocol,
     grpc_web: bool,
+    /// How its bytes are passed on, if they are.
+    way: Option<Way>,
     /// The version of the last snapshot by which a request came in here.
     seen: AtomicU64,
     /// Whether one was seen by which its client would not.
@@ -30,26 +34,32 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// To `listener` of a snapshot of this version, of a client that dialed an address and began with `hello`, if with
-    /// TLS.
-    pub(super) fn new(version: u64, listener: &Listener, dialed: Option<IpAddr>, hello: Option<&Hello>) -> Self {
+    /// To `listener` of a snapshot, of a client that dialed an address and began with `hello`, if with TLS.
+    pub(super) fn new(snapshot: &Snapshot, listener: &Listener, dialed: Option<IpAddr>, hello: Option<&Hello>) -> Self {
+        let server_name = hello.and_then(|hello| hello.server_name.clone());
+        let route = listener.streams.find(server_name.as_deref());
         Self {
             bind: listener.bind.clone(),
             dialed,
             is_secured: hello.is_some(),
-            server_name: hello.and_then(|hello| hello.server_name.clone()),
+            way: route.map(|route| Way::new(route, listener.port, snapshot)),
+            server_name,
             listener: listener.name.clone(),
             tls: listener.tls.clone(),
             protocol: listener.protocol,
             grpc_web: listener.grpc_web,
-            seen: AtomicU64::new(version),
+            seen: AtomicU64::new(snapshot.version()),
             left: AtomicBool::new(false),
         }
     }
 
-    /// Whether the client would not come to the listener any more, or be asked something else there.
+    /// Whether the client would not come to the listener any more, or be asked something else there, or its bytes go
+    /// another way.
     pub(super) fn is_gone(&self, snapshot: &Snapshot) -> bool {
-        !self.behind(&self.bind, snapshot).is_some_and(|now| now.name == self.listener && self.asks_the_same(now))
+        let is_same = |now: &Listener| {
+            now.name == self.listener && self.asks_the_same(now) && self.goes_the_same_way(now, snapshot)
+        };
+        !self.behind(&self.bind, snapshot).is_some_and(is_same)
     }
 
     /// Whether a request has come since the listener was gone.
@@ -89,11 +99,55 @@ impl Entrance {
         same && now.protocol == self.protocol && now.grpc_web == self.grpc_web
     }
 
+    fn goes_the_same_way(&self, now: &Listener, snapshot: &Snapshot) -> bool {
+        match (&self.way, now.streams.find(self.server_name.as_deref())) {
+            (Some(before), Some(route)) => before.is_that_of(route, now.port, snapshot),
+            (before, route) => before.is_none() && route.is_none(),
+        }
+    }
+
     /// Whether every certificate of a client that was good is good there.
     fn trusts_the_same(&self, now: &Listener) -> bool {
         let (Some(now), Some(before)) = (&now.tls, &self.tls) else { return true };
         now.roots == before.roots && now.revoked == before.revoked
     }
+}
+
+/// What a rule says of connections, apart from where it is written: to Envoy, what sets one filter chain apart from another.
+#[derive(Debug)]
+struct Way {
+    route: Arc<StreamRoute>,
+    /// The clusters of its destinations, as far as they are known. Their places are those of one snapshot.
+    keys: Box<[Option<ClusterKey>]>,
+}
+
+impl Way {
+    fn new(route: &Arc<StreamRoute>, port: u16, snapshot: &Snapshot) -> Self {
+        let keys = route.clusters.iter().map(|(_, to)| key(to, port, snapshot).cloned()).collect();
+        Self { route: route.clone(), keys }
+    }
+
+    /// Whether `now` says the same in another snapshot. Of a destination that is unknown in one its name counts.
+    fn is_that_of(&self, now: &StreamRoute, port: u16, snapshot: &Snapshot) -> bool {
+        let StreamRoute { clusters, hash, idle_timeout, max_duration, tunnel, sealed, origin: _ } = &*self.route;
+        let mut split = clusters.iter().zip(&self.keys).zip(now.clusters.iter());
+        let is_same_split = split.all(|(((weight, to), before), (weight_now, to_now))| {
+            let is_same = match (before, key(to_now, port, snapshot)) {
+                (Some(before), Some(now)) => before == now,
+                _ => to.name == to_now.name,
+            };
+            weight == weight_now && is_same
+        });
+        is_same_split
+            && clusters.len() == now.clusters.len()
+            && (hash, idle_timeout, max_duration) == (&now.hash, &now.idle_timeout, &now.max_duration)
+            && (tunnel, sealed) == (&now.tunnel, &now.sealed)
+    }
+}
+
+/// The cluster of a destination for connections to `port`.
+fn key<'a>(to: &WeightedCluster, port: u16, snapshot: &'a Snapshot) -> Option<&'a ClusterKey> {
+    Some(&snapshot.cluster(to.destination.for_port(port)?)?.key)
 }
 
 /// Where a client comes that dialed this address and came to the socket `bind`: there, or if no listener is there any

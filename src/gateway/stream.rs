@@ -61,7 +61,7 @@ impl Stream {
     }
 
     /// Passes the bytes of `io` on until both sides have ended, one of them breaks, or time is over, be it that of a
-    /// listener that is gone: a reset of one is one of the other. Where there is no endpoint, or none that can be reached,
+    /// listener or a rule that is gone: a reset of one is one of the other. Where there is no endpoint, or none that can be reached,
     /// the connection is closed: there is one attempt.
     pub(super) async fn pass_on<IO>(self, io: IO, transport: &Transport, mut draining: Draining)
     where
@@ -155,7 +155,7 @@ where
 /// Why one is closed.
 const SILENT: &str = "it was silent for too long";
 const OLD: &str = "it was as old as it may become";
-const GONE: &str = "its listener is gone";
+const GONE: &str = "its listener or its rule is gone";
 
 /// When a connection began, and when a byte last moved on it.
 #[derive(Debug)]

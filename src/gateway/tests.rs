@@ -2,6 +2,7 @@
 
 mod bounds;
 mod leaving;
+mod led;
 mod moved;
 mod tunnels;
 

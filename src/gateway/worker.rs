@@ -251,7 +251,7 @@ impl<M> Caller<'_, M> {
             Some(hello) => snapshot.secured_listener(&bind, hello.server_name.as_deref())?,
             None => snapshot.plain_listener(&bind)?,
         };
-        let entrance = Arc::new(Entrance::new(snapshot.version(), listener, dialed, hello));
+        let entrance = Arc::new(Entrance::new(&snapshot, listener, dialed, hello));
         let (behind, mesh) = (entrance.clone(), mesh.clone());
         self.guards.1 = self.guards.1.clone().or_when(versions, move || behind.is_gone(&mesh.load()));
         Some(Entered { door: self.door(&snapshot, listener, hello), ended: configs.of(listener), entrance })

@@ -23,7 +23,7 @@
 //! move; where TLS ends at the gateway they are those inside of it. One that comes to nothing is opened and closed at
 //! once, with Envoy's flags: `UH` without a healthy endpoint, `UO` over `maxConnections`, `URX` over
 //! `http1MaxPendingRequests`, `UF,URX` where the endpoint cannot be reached, `NC` where the destination is not known, `DT`
-//! as old as it may become, `-` too long silent or its listener gone for too long before its upstream stands.
+//! as old as it may become, `-` too long silent or its listener or rule gone for too long before its upstream stands.
 //! Those that no rule takes are not counted, as in Istio, nor those whose TLS handshake with the gateway fails.
 //!
 //! Labels of the workload at the other end and of principals are `unknown`, its revision is `latest`: what is counted is

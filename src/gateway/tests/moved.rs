@@ -48,7 +48,7 @@ fn connect_at(ip: &str, hello: Option<&Hello>, mesh: &Mesh) -> Client {
         None => snapshot.plain_listener(&bind),
     };
     let (listener, dialed) = (listener.unwrap(), Some([127, 0, 0, 1].into()));
-    let entrance = Arc::new(Entrance::new(snapshot.version(), listener, dialed, hello));
+    let entrance = Arc::new(Entrance::new(&snapshot, listener, dialed, hello));
     let origin = Origin::Listener(Arc::new(ListenerOrigin::new(listener.name.clone(), listener.port)));
     let inner = service_fn(|_: Request<RequestBody<InboundBody>>| async {
         Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
