@@ -135,7 +135,7 @@ metadata: {name: empty}
 spec: {selector: {app: empty}, ports: [{port: 80, name: http}]}
 ";
     let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(yaml, "shop.yaml").unwrap()).unwrap();
+    assert!(!mesh.apply_strict(Config::from_yaml(yaml, "shop.yaml").unwrap()).unwrap().fails_check());
     for (host, told) in [
         (
             "shop.test",
@@ -295,7 +295,7 @@ spec:
         set: {x-a: '%UPSTREAM_HOST% %UPSTREAM_REMOTE_ADDRESS% %UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%'}
 ";
     let mesh = Mesh::new();
-    mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap();
+    assert!(!mesh.apply_strict(Config::from_yaml(RULES, "rules.yaml").unwrap()).unwrap().fails_check());
     let inner = service_fn(async |_: Sent| Ok::<_, Infallible>(Response::new(Body::default())));
     let answer = MeshRouter::new(&mesh).layer(inner).oneshot(get("http://a.test/")).await.unwrap();
     assert_eq!(answer.headers()["x-a"], "/run/a /run/a /run/a");

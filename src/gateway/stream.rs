@@ -436,7 +436,7 @@ spec:
         ] {
             let mesh = Mesh::new();
             let rules = RULES.replace("connectTimeout: 3s", &format!("connectTimeout: 3s, {words}"));
-            mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap();
+            assert!(!mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap().fails_check());
             let stream = stream_of(&mesh, &mesh.snapshot());
             let ((near, _client), began) = (duplex(64), Instant::now());
             let before = closed_with(&recorder.handle().render(), flags);
@@ -454,7 +454,7 @@ spec:
         let words = "tunnel: {targetHost: far.test, targetPort: 443}, outlierDetection: {consecutive5xxErrors: 1}";
         let rules = RULES.replace("trafficPolicy: {", &format!("trafficPolicy: {{{words}, "));
         let rules = rules.replace("connectTimeout: 3s", "connectTimeout: 3s, idleTimeout: 600s");
-        mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap();
+        assert!(!mesh.apply_strict(Config::from_yaml(&rules, "rules.yaml").unwrap()).unwrap().fails_check());
         let (snapshot, transport, began) = (mesh.snapshot(), silent_after(1), Instant::now());
         // The second comes when the first does not wait for its connection any more, and its listener goes.
         let closed = |comes: u64, goes: bool| {
@@ -543,7 +543,8 @@ spec:
         for stream in broken {
             let (mut client, near) = connected().await;
             client.write_all(b"x").await.unwrap();
-            let passing = tokio::spawn(timed(near, stream, Arc::new(Clock::new()), None, None, StreamRecord::default()));
+            let passing =
+                tokio::spawn(timed(near, stream, Arc::new(Clock::new()), None, None, StreamRecord::default()));
             assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(), ConnectionReset);
             assert!(passing.await.unwrap().is_err());
         }

@@ -91,11 +91,11 @@ fn connections_are_kept_until_what_makes_others_of_them_is_out() {
     };
     let endpoint = |snapshot: &Snapshot| snapshot.clusters().next().unwrap().endpoints().endpoints()[0].clone();
     let is_kept = |endpoint: &Endpoint| endpoint.standing().is(endpoint.basis());
-    mesh.apply(config(1, "1s")).unwrap();
+    assert_eq!(mesh.apply(config(1, "1s")).unwrap().errors().next(), None);
     let first = endpoint(&mesh.snapshot());
     assert!(is_kept(&first));
     // Nothing of these comes out.
-    mesh.check(config(1, "2s"));
+    assert_eq!(mesh.check(config(1, "2s")).errors().next(), None);
     mesh.apply_strict(config(1, "2s, unknown: 1")).unwrap_err();
     let given_up = compiled(config(1, "2s"));
     assert!(is_kept(&first) && is_kept(&endpoint(&given_up)));

@@ -49,7 +49,7 @@ spec:
         )
     };
     let text: String = std::iter::once(rules.to_owned()).chain(hosts.iter().enumerate().map(service)).collect();
-    mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap();
+    assert_eq!(mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap().errors().next(), None);
     mesh.snapshot()
 }
 
