@@ -110,7 +110,7 @@ fn an_explanation_is_a_line_for_each_rule_that_was_tried() {
     assert_eq!(said("http://shop.test/pub/./a"), not("/pub/a") + "matched");
     let missed = not("/x") + "uri is not prefix \"/pub\": \"/x\"\n" + slashes + "uri is not prefix \"//\": \"/x\"\n";
     assert_eq!(said("http://shop.test/x"), missed + "no rule of shop.test for port 80 matches: 404");
-    assert_eq!(said("http://plain.test/"), "ServiceEntry default/shop: matched");
+    assert_eq!(said("http://plain.test/"), "ServiceEntry default/shop (shop.yaml:2:1): matched");
     assert_eq!(said("http://nobody.test:81/"), "nothing is known of nobody.test:81: it goes on as it is");
     assert_eq!(said("http://shop.test/%00"), "the path cannot be normalized: 400");
     assert_eq!(explained(&mesh, "http://shop.test/%00").resolution(), Some(Resolution::BadPath));
