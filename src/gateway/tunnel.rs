@@ -67,11 +67,15 @@ where
         if down.poll(cx, upstream, client)?.is_ready() {
             return Poll::Ready(Ok(()));
         }
-        ready!(up.poll(cx, client, upstream))?;
-        if !http2 {
+        let over = up.poll(cx, client, upstream)?.is_ready();
+        if over && !http2 {
             return Poll::Ready(Ok(()));
         }
-        // A stream that was canceled reads as one that has ended, but cannot be written to.
+        if !http2 || !(over || up.is_held()) {
+            return Poll::Pending;
+        }
+        // A stream that was canceled reads as one that has ended, and is not read while the endpoint takes nothing: but it
+        // cannot be written to.
         while look.as_mut().poll(cx).is_ready() {
             ready!(Pin::new(&mut *client).poll_flush(cx))?;
             look.as_mut().reset(Instant::now() + LOOK);
@@ -102,6 +106,11 @@ enum State {
 impl Way {
     fn new() -> Self {
         Self { buffer: vec![0; BUFFER].into(), waiting: 0..0, flush: false, state: State::Open }
+    }
+
+    /// Whether it reads nothing, as what it has read is not taken.
+    fn is_held(&self) -> bool {
+        !self.waiting.is_empty() || self.state == State::Ending
     }
 
     /// Passes on what there is; ready once `to` has been told that nothing more comes.

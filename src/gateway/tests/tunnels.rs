@@ -123,6 +123,18 @@ async fn an_endpoint_is_let_go_when_its_client_of_http2_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_endpoint_that_reads_nothing_is_let_go_too() {
+    let (mut client, mut upstream, wire) = of_http2().await;
+    // Until there is no room on the way.
+    while let Ok(written) = tokio::time::timeout(SOON, client.write_all(&[0; 1 << 16])).await {
+        written.unwrap();
+    }
+    wire.abort();
+    sleep(SOON).await;
+    assert!(upstream.write_all(b"x").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_end_of_an_endpoint_is_that_of_a_client_of_http2() {
     let (client, mut upstream, _wire) = of_http2().await;
     upstream.shutdown().await.unwrap();
