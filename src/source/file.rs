@@ -102,7 +102,8 @@ impl FileSource {
     /// applied ([`Mesh::apply`]). Files that did not change are not applied again.
     ///
     /// A folder from which the last file is taken says that there are no rules. An empty one in the place of one with
-    /// files, as after an unmount, counts as one that cannot be read (on Unix, where folders can be told apart).
+    /// files, as after an unmount or where a link leads by now, counts as one that cannot be read (on Unix, where folders
+    /// can be told apart).
     ///
     /// Names of endpoints are not looked up by this: see [`Mesh::resolve_names`]. Where somebody looks names up, a
     /// change that brings new ones is applied once each was looked up, after 5 s at the latest

@@ -254,3 +254,15 @@ impl Follower {
         elsewhere
     }
 }
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // Nobody reads these files any more, unless that is a failure itself.
+        if self.failure.is_some()
+            && !std::thread::panicking()
+            && let Some(mesh) = self.mesh.upgrade()
+        {
+            mesh.refused(None);
+        }
+    }
+}

@@ -32,6 +32,15 @@ pub(super) fn identity(_: &Path) -> Option<Identity> {
     None
 }
 
+/// Whether a folder is the one that it was. When it was made tells one mount from another and nothing else: a folder of a
+/// lower layer of an overlay is made anew, under its number, when something in it changes for the first time.
+fn is_still(folder: &Path, then: &Identity) -> bool {
+    identity(folder).is_some_and(|now| {
+        let is_mount = || identity(&folder.join("..")).is_none_or(|around| around.0 != now.0);
+        (now.0, now.1) == (then.0, then.1) && (now.2 == then.2 || !is_mount())
+    })
+}
+
 /// Folders by the paths that name them.
 pub(super) type Folders = BTreeMap<PathBuf, Identity>;
 
@@ -124,7 +133,7 @@ fn list(path: &Path, last: Option<&Identity>) -> io::Result<Vec<PathBuf>> {
         }
     }
     // Asked after it was listed: it may have been replaced before that.
-    if found.is_empty() && last.is_some_and(|last| identity(path) != Some(*last)) {
+    if found.is_empty() && last.is_some_and(|last| !is_still(path, last)) {
         return Err(io::Error::other("an empty folder is in its place"));
     }
     found.sort_by(|a, b| a.file_name().cmp(&b.file_name()));

@@ -323,7 +323,7 @@ async fn a_file_that_is_moved_aside_is_not_missed_before_it_is_written_anew() {
 async fn files_are_polled_for_what_they_say_whatever_their_dates() {
     let (file, mesh) = (File::new(), Mesh::new());
     file.write(&["early.test"]);
-    let _watch = FileSource::new(&file.0).polling(Duration::from_secs(5)).open(&mesh).await.unwrap();
+    let watch = FileSource::new(&file.0).polling(Duration::from_secs(5)).open(&mesh).await.unwrap();
     let dated = |date| fs::File::options().append(true).open(&file.0).unwrap().set_modified(date).unwrap();
     let now = fs::metadata(&file.0).unwrap().modified().unwrap();
     for (host, date, version) in [("other.test", now, 2), ("late.test", now - Duration::from_secs(3600), 3)] {
@@ -354,6 +354,12 @@ async fn files_are_polled_for_what_they_say_whatever_their_dates() {
     sleep(Duration::from_secs(6)).await;
     assert_eq!(refused(Error::is_io), None);
     assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "other.test")), (5, Some(0)));
+    fs::remove_file(&file.0).unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(refused(Error::is_io), Some(true));
+    drop(watch);
+    tokio::task::yield_now().await;
+    assert_eq!(refused(Error::is_io), None, "nobody follows them any more");
 }
 
 #[tokio::test(start_paused = true)]
