@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, StreamBody};
 use mesh_router::dice::Dice;
 use mesh_router::outcome::{Failure, FailureError, Outcome};
 use mesh_router::service::{
@@ -22,6 +22,7 @@ use mesh_router::service::{
 };
 use mesh_router::{BoxError, Mesh};
 use tokio::time::{Instant, Sleep, sleep};
+use tokio_stream as stream;
 use tower::{Layer, ServiceExt, service_fn};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -378,6 +379,20 @@ async fn aborts_of_single_tries_are_tried_again_where_the_application_wants_them
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_abort_of_a_try_is_no_endpoints() {
+    let rule = "fault: {abort: {percentage: {value: 50}, httpStatus: 418}}\nretries: {attempts: 1, retryOn: 5xx}";
+    let (mesh, client) = (mesh(rule), Client::new([Does::Answers(503)]));
+    let mut aborted = 0;
+    for _ in 0..50 {
+        let response = ask(MeshRouter::new(&mesh).with_faults_per_try(), &client, get()).await;
+        let endpoint = response.extensions().get::<RouteInfo>().and_then(RouteInfo::endpoint);
+        assert_eq!(endpoint.is_none(), response.status() == 418, "{response:?}");
+        aborted += usize::from(response.status() == 418 && attempts(&response) == 2);
+    }
+    assert!(aborted > 0, "none after another try");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pause_that_an_answer_asks_for_is_made_where_the_application_wants_it() {
     let rule = "retries: {attempts: 1, retryOn: '429'}";
     for (longest, expected) in [(Some(60), 7), (Some(3), 3), (None, 0)] {
@@ -452,6 +467,12 @@ async fn a_rule_steers_by_its_headers_and_nobody_else_does() {
     request.extensions_mut().insert(RequestPolicy::new().retries(0));
     let response = ask(MeshRouter::new(&mesh(none)), &Client::new([Answers(503)]), request).await;
     assert_eq!((attempts(&response), flags(&response)), (1, ResponseFlags::NONE));
+
+    // Nor does whoever breaks off the own body.
+    let broken = StreamBody::new(stream::once(Err(io::Error::other("told to")))).boxed_unsync();
+    let request = Request::post("http://shop.test/").body(broken).unwrap();
+    let response = ask(MeshRouter::new(&mesh(none)), &Client::new([Answers(200)]), request).await;
+    assert_eq!((attempts(&response), flags(&response)), (1, ResponseFlags::LOCAL_RESET));
 }
 
 #[tokio::test(start_paused = true)]

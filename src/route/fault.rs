@@ -1,6 +1,6 @@
 //! Faults for tests (`http[].fault`): [`Fault`].
 //!
-//! They come before everything else that a forwarding rule does, CORS and timeouts included. Delay and abort are drawn
+//! They come before everything else that a rule does, CORS and timeouts included. Delay and abort are drawn
 //! independently: the delay first, and after it has passed the abort.
 
 use std::time::Duration;

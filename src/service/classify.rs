@@ -89,13 +89,21 @@ pub(super) enum NoConnection {
 
 /// What the types of an error say of a connection that did not come about.
 pub(super) fn no_connection(error: &(dyn Error + 'static)) -> Option<NoConnection> {
-    iter::successors(Some(error), |&error| error.source()).find_map(|error| {
+    iter::successors(Some(error), |error| below(*error)).find_map(|error| {
         match error.downcast_ref::<io::Error>()?.kind() {
             io::ErrorKind::ConnectionRefused => Some(NoConnection::Refused),
             io::ErrorKind::HostUnreachable => Some(NoConnection::NoRoute),
             _ => None,
         }
     })
+}
+
+/// The error that one stands for: what an `io::Error` wraps is not its source.
+fn below<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 /// Whether hyper-util's client says by this error that it did not come to a connection.
@@ -192,6 +200,8 @@ mod tests {
         let of = |kind| FailureError::new(Failure::ConnectRefused, Layer(Box::new(io::Error::from(kind))));
         assert_eq!(no_connection(&of(ConnectionRefused)), Some(NoConnection::Refused));
         assert_eq!(no_connection(&of(HostUnreachable)), Some(NoConnection::NoRoute));
+        let wrapped = io::Error::other(io::Error::from(ConnectionRefused));
+        assert_eq!(no_connection(&wrapped), Some(NoConnection::Refused));
         // Envoy adds the address, or what TLS says.
         assert_eq!(no_connection(&of(NetworkUnreachable)), None);
         assert_eq!(no_connection(&FailureError::new(Failure::ConnectRefused, "no TLS")), None);

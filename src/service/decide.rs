@@ -32,7 +32,7 @@ pub(super) enum Verdict {
     Reply(Refusal),
     /// It goes to an endpoint.
     Forward(Box<Exchange>),
-    /// The same, after a pause.
+    /// The same after a pause, or an answer made here.
     Delay(Box<Exchange>, Duration),
 }
 

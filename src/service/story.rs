@@ -307,6 +307,8 @@ where
         match (ended, outcome) {
             // No time is left for it.
             (Ended::Expired(Expired::Request), _) => false,
+            // Where there is no further try anyway, it meets no limit by its own doing.
+            (_, Some(Outcome::Failure(Failure::LocalReset))) if self.exchange.retry().is_none() => false,
             (Ended::Answer(response), _) => policy.wants_response(response.status(), response.headers()),
             (Ended::Refused(reply), _) => {
                 reply.status_of_try().is_some_and(|status| policy.wants_response(status, &HeaderMap::new()))
@@ -372,6 +374,8 @@ where
             }
         }
         let retried = exchange.attempts > 1;
+        // An abort of a try comes before its endpoint.
+        let aborted = matches!(&ended, Ended::Refused(reply) if reply.status_of_try().is_some());
         let reply = match ended {
             Ended::Answer(response) => {
                 let unfinished = upload.and_then(|upload| upload.unfinished());
@@ -384,7 +388,7 @@ where
             Ended::Refused(reply) => reply,
         };
         // The try is over, although its answer is yet to be read.
-        let endpoint = taken.map(|taken| taken.picked.endpoint().clone()).or(left);
+        let endpoint = taken.map(|taken| taken.picked.endpoint().clone()).or(left.filter(|_| !aborted));
         reply.tried_at(endpoint).into_result(exchange)
     }
 }

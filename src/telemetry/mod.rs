@@ -26,8 +26,8 @@
 //! as old as it may become, `-` too long silent or its listener or rule gone for too long before its upstream stands.
 //! Those that no rule takes are not counted, as in Istio, nor those whose TLS handshake with the gateway fails.
 //!
-//! Labels of the workload at the other end and of principals are `unknown`, its revision is `latest`: what is counted is
-//! kept by cluster, and no proxy tells who calls. `destination_service_name` and `destination_service_namespace` are those
+//! Labels of the workload at the other end, of principals and of how the connection was secured are `unknown`, its revision
+//! is `latest`: what is counted is kept by cluster, and no proxy tells who calls. `destination_service_name` and `destination_service_namespace` are those
 //! of a Kubernetes Service; of a ServiceEntry they are its host and its own namespace. What has no cluster is for the name
 //! `PassthroughCluster` (`InboundPassthroughCluster`), `BlackHoleCluster` or `unknown`: no label is of what a client says.
 //!
