@@ -200,6 +200,41 @@ async fn hosts_without_rules_are_the_applications() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rules_of_the_mesh_hold_by_every_name_of_their_service() {
+    let mesh = shop::published(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec: {hosts: [reviews], http: [{directResponse: {status: 299}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: front}
+spec: {hosts: [reviews.default], gateways: [front], http: [{directResponse: {status: 298}}]}
+",
+    );
+    let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+    for (host, expected) in [
+        ("reviews", 299),
+        ("reviews:9080", 299),
+        ("reviews.default.svc", 299),
+        ("reviews.default.svc.cluster.local", 299),
+        ("10.0.0.9", 299),
+        ("reviews.default", 298),
+        ("ratings", 200),
+    ] {
+        assert_eq!(ask(&router, &format!("http://{host}/")).await.status().as_u16(), expected, "{host}");
+    }
+    assert_eq!(ask(&MeshRouter::inbound(&mesh, "default/front"), "http://reviews/").await.status(), 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_application_has_the_time_of_the_rule() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");

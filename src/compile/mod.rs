@@ -126,7 +126,7 @@ fn compile(
     let mesh_tls = l4::mesh(&of_mesh, &services, &mut clusters, workload);
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
     let sockets = snapshot::sockets(&listeners);
-    let inbound = inbound::tables(purpose.gateways, &visible, &mut clusters, workload);
+    let inbound = inbound::tables(purpose.gateways, &visible, &services, &mut clusters, options, workload);
     tunnels::review(config, &clusters.tunnels, report);
     match options.foreign_client {
         true => foreign::review(config, report),
