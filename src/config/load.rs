@@ -81,15 +81,9 @@ impl<'a> Document<'a> {
 
 impl Load {
     fn file(&mut self, text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<(), Refusal> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         // What was read of a file that is refused later on is thrown away with all the others.
-        scan(text, file, bounds, &mut |scanned| {
-            let Scanned { mut value, places, merges } = scanned;
-            let root = places.root();
-            if merges && let Err(message) = yaml::merge(&mut value, bounds.depth) {
-                return self.tell(Severity::Error, "", places.place(root, ""), Fault::new(message));
-            }
-            self.node(&value, &places, root, bounds.depth);
+        scan(text, file, bounds, &mut |Scanned { value, places }| {
+            self.node(&value, &places, places.root(), bounds.depth);
         })
     }
 

@@ -187,9 +187,7 @@ impl MeshConfig {
     pub fn from_yaml(text: &str, file: &str) -> Result<(Resource<MeshConfig>, Vec<Problem>), Error> {
         let name: Arc<str> = file.into();
         let mut documents = Vec::new();
-        let scanned = scan(text.strip_prefix('\u{feff}').unwrap_or(text), &name, &Bounds::default(), &mut |document| {
-            documents.push(document);
-        });
+        let scanned = scan(text, &name, &Bounds::default(), &mut |document| documents.push(document));
         if let Err(Refusal { fault, line, column }) = scanned {
             return Err(refused(fault, Some(Place::new(name, line, column))));
         }
@@ -212,12 +210,9 @@ fn refused(fault: Fault, place: Option<Place>) -> Error {
     Error::new(ErrorKind::Syntax, vec![problem])
 }
 
-fn read(Scanned { mut value, places, merges }: Scanned) -> Result<(Resource<MeshConfig>, Vec<Problem>), Error> {
+fn read(Scanned { value, places }: Scanned) -> Result<(Resource<MeshConfig>, Vec<Problem>), Error> {
     let root = places.root();
     let here = |message: String| refused(Fault::new(message), places.place(root, ""));
-    if merges {
-        yaml::merge(&mut value, Bounds::default().depth).map_err(here)?;
-    }
     let (Value::Mapping(mapping), Schema::Message(message)) = (&value, MeshConfig::SCHEMA) else {
         return Err(here(format!("expected the fields of MeshConfig, found {}", yaml::describe(&value))));
     };

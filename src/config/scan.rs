@@ -22,8 +22,6 @@ const DEEPEST: usize = 128;
 pub(crate) struct Scanned {
     pub(crate) value: Value,
     pub(crate) places: Arc<Places>,
-    /// Whether it has a merge key (`<<`).
-    pub(crate) merges: bool,
 }
 
 /// Why a file is refused, and where: line and column count from 1.
@@ -41,7 +39,7 @@ pub(crate) fn scan(
     bounds: &Bounds,
     document: &mut dyn FnMut(Scanned),
 ) -> Result<(), Refusal> {
-    let text = without_last_blanks(text);
+    let text = without_last_blanks(text.strip_prefix('\u{feff}').unwrap_or(text));
     let mut scan = Scan { bounds, document: Document::default(), nodes: 0, expanded: 0, anchored: 0 };
     let end = (!text.ends_with(['\n', '\r'])).then(|| text.chars().count());
     for next in Events::new(text) {
@@ -58,7 +56,7 @@ pub(crate) fn scan(
         }
         let (line, column) = position(&span.start);
         if matches!(event, Event::DocumentEnd) {
-            document(std::mem::take(&mut scan.document).finish(file));
+            document(std::mem::take(&mut scan.document).finish(file, bounds.depth)?);
         } else if let Err(fault) = scan.event(event, line, column) {
             return Err(Refusal { fault: with_template_help(fault, text, line), line, column });
         }
@@ -186,13 +184,21 @@ struct Document {
     /// The keys so far of the open mappings, the outer before the inner, with their lines.
     keys: Vec<(u32, u32)>,
     anchors: HashMap<usize, Anchor, foldhash::fast::RandomState>,
+    /// Whether it has a merge key (`<<`).
     merges: bool,
 }
 
 impl Document {
-    fn finish(self, file: &Arc<str>) -> Scanned {
+    fn finish(self, file: &Arc<str>, depth: usize) -> Result<Scanned, Refusal> {
         let places = Arc::new(self.places.finish(Arc::clone(file)));
-        Scanned { value: self.value.finish(), places, merges: self.merges }
+        let mut value = self.value.finish();
+        if self.merges
+            && let Err((path, fault)) = yaml::merge(&mut value, depth)
+        {
+            let (line, column) = places.place(places.root(), &path).map_or((1, 1), |place| (place.line, place.column));
+            return Err(Refusal { fault, line, column });
+        }
+        Ok(Scanned { value, places })
     }
 }
 

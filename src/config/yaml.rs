@@ -149,15 +149,45 @@ fn plain(error: &serde_yaml::Error) -> String {
     }
 }
 
-/// Puts the entries of merge keys (`<<`) where they belong. A merged mapping may have merge keys itself.
-pub(crate) fn merge(value: &mut Value, depth: usize) -> Result<(), String> {
+/// Puts the entries of merge keys (`<<`) where they belong, or says of one where it stands and why that cannot be. A
+/// merged mapping may have merge keys itself.
+pub(crate) fn merge(value: &mut Value, depth: usize) -> Result<(), (String, Fault)> {
+    let mut path = String::new();
+    if let Some(found) = unmergeable(value, &mut path) {
+        let fault = Fault::new(format!("not valid YAML: expected a mapping to merge, found {}", describe(found)));
+        return Err((path, fault.help("`<<:` takes a mapping or a list of mappings, for example an alias")));
+    }
     for _ in 0..depth {
-        value.apply_merge().map_err(|error| plain(&error))?;
+        value.apply_merge().map_err(|error| (String::new(), Fault::new(plain(&error))))?;
         if !has_merge(value) {
             break;
         }
     }
     Ok(())
+}
+
+/// What cannot be merged of the first merge key of that kind, whose path is added to `path`.
+fn unmergeable<'v>(value: &'v Value, path: &mut String) -> Option<&'v Value> {
+    let end = path.len();
+    match value {
+        Value::Mapping(mapping) => mapping.iter().find_map(|(key, inner)| {
+            path.truncate(end);
+            push_key(path, &key_text(key));
+            let merged = match inner {
+                Value::Sequence(entries) => entries.as_slice(),
+                one => std::slice::from_ref(one),
+            };
+            let bad = merged.iter().find(|part| key == "<<" && !matches!(part, Value::Mapping(_)));
+            bad.or_else(|| unmergeable(inner, path))
+        }),
+        Value::Sequence(entries) => entries.iter().enumerate().find_map(|(index, entry)| {
+            path.truncate(end);
+            push_index(path, index);
+            unmergeable(entry, path)
+        }),
+        Value::Tagged(tagged) => unmergeable(&tagged.value, path),
+        _ => None,
+    }
 }
 
 fn has_merge(value: &Value) -> bool {

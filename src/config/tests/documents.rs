@@ -210,6 +210,32 @@ fn syntax_errors_of_all_files() {
     assert!(template.starts_with("a.yaml:2:10") && template.contains("helm template"), "{template}");
 }
 
+#[test]
+fn a_merge_that_cannot_be_is_no_yaml() {
+    let text = |merge: &str| virtual_service(&format!("match: []\nroute: []\n{merge}"));
+    for (merge, found) in [
+        ("<<: 3", "the number 3"),
+        ("<<: [3]", "the number 3"),
+        ("<<: [{}, [a]]", "a list"),
+        ("<<: ~", "null"),
+        ("<<: !a {}", "the tag !a"),
+        ("<<: &a\n  - x", "the text \"x\""),
+    ] {
+        assert!(Config::from_yaml(&text(merge), "a.yaml").unwrap_err().is_syntax(), "{merge}");
+        let told = told_one(&text(merge));
+        let expected =
+            format!("a.yaml:9:5: error: not valid YAML: expected a mapping to merge, found {found} (`<<:` takes");
+        assert!(told.starts_with(&expected), "{told}");
+    }
+    let list = format!("kind: List\nitems:\n- {}", text("<<: 3").replace('\n', "\n  "));
+    assert!(told_one(&list).starts_with("a.yaml:11:7: error: not valid YAML: expected a mapping"), "{list}");
+    let rule = "<<: [{match: [{uri: {exact: /a}}]}, {<<: {name: b}}]\nroute: []";
+    let merged = &read(&virtual_service(rule)).virtual_services[0].spec.http[0];
+    assert_eq!((merged.matches.len(), &*merged.name), (1, "b"));
+    let mesh = crate::config::MeshConfig::from_yaml("domain: a\n<<: [3]\n", "a.yaml").unwrap_err();
+    assert!(mesh.to_string().starts_with("a.yaml:2:1: error: not valid YAML: expected a mapping to merge"), "{mesh}");
+}
+
 fn told_one(text: &str) -> String {
     let told = told(text);
     assert_eq!(told.len(), 1, "{told:#?}");

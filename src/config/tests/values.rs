@@ -19,7 +19,8 @@ fn values(text: &str) -> Result<Vec<Value>, String> {
 /// The same as `serde_yaml` reads them.
 fn expected(text: &str) -> Result<Vec<Value>, String> {
     let documents = serde_yaml::Deserializer::from_str(text);
-    documents.map(|document| Value::deserialize(document).map_err(|error| error.to_string())).collect()
+    let merged = |mut value: Value| value.apply_merge().map(|()| value);
+    documents.map(|document| Value::deserialize(document).and_then(merged).map_err(|error| error.to_string())).collect()
 }
 
 #[test]
