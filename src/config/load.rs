@@ -151,7 +151,12 @@ impl Load {
             let mut path = String::new();
             yaml::push_key(&mut path, &key);
             let fault = Fault::new(format!("unknown field {key:?}")).help("did you mean \"kind\"?");
-            return self.tell(Severity::Error, &path, document.place(&path), fault);
+            let kind = document.text(&key).map(|kind| (kind, kinds::entry(document.text("apiVersion"), kind)));
+            let Some((kind, Entry::Ours(..))) = kind else {
+                return self.tell(Severity::Error, &path, document.place(&path), fault);
+            };
+            self.config.rejected.extend(document.name(kind));
+            return self.about(document, kind, &path, Severity::Error, fault);
         }
         let fault = match document.mapping.contains_key("apiVersion") {
             true => Fault::new("there is no kind").help("add `kind:`, for example `kind: VirtualService`"),

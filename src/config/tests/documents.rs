@@ -236,6 +236,16 @@ fn a_merge_that_cannot_be_is_no_yaml() {
     assert!(mesh.to_string().starts_with("a.yaml:2:1: error: not valid YAML: expected a mapping to merge"), "{mesh}");
 }
 
+#[test]
+fn a_resource_whose_kind_is_a_misspelt_key_is_wrong_and_not_gone() {
+    let config = read(&document("networking.istio.io/v1", "Gateway").replace("kind:", "Kind:"));
+    let told = "a.yaml:2:1: error: Gateway n/a: Kind: unknown field \"Kind\" (did you mean \"kind\"?)";
+    assert_eq!(config.problems[0].to_string(), told);
+    assert_eq!(config.rejected[0].to_string(), "Gateway n/a");
+    let config = read(&document("apps/v1", "Deployment").replace("kind:", "Kind:"));
+    assert_eq!((config.problems.len(), config.rejected.len()), (1, 0));
+}
+
 fn told_one(text: &str) -> String {
     let told = told(text);
     assert_eq!(told.len(), 1, "{told:#?}");
