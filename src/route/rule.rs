@@ -89,12 +89,14 @@ impl fmt::Display for Subject {
     }
 }
 
-/// The value of the first parameter `name`: split on `&`, then at the first `=`, nothing decoded.
+/// The names and values of a query: split on `&`, then at the first `=`, nothing decoded.
+pub(super) fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// The value of the first parameter `name`.
 pub(super) fn first_parameter<'a>(query: &'a str, name: &str) -> Option<&'a str> {
-    query.split('&').find_map(|pair| {
-        let after = pair.strip_prefix(name)?;
-        if after.is_empty() { Some(after) } else { after.strip_prefix('=') }
-    })
+    parameters(query).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 /// One condition besides the uri.

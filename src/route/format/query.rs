@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::FormatContext;
+use crate::route::rule::parameters;
 
 /// A command that reads the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +28,8 @@ impl Query {
         match &self.part {
             QueryPart::Whole => out.extend_from_slice(query.as_bytes()),
             QueryPart::Parameter(name) => {
-                let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-                let mut named = pairs.filter(|(key, _)| percent_decode_str(key).eq(name.bytes()));
-                if let Some((_, value)) = named.next() {
+                let mut pairs = parameters(query);
+                if let Some((_, value)) = pairs.find(|(key, _)| percent_decode_str(key).eq(name.bytes())) {
                     out.extend(percent_decode_str(value));
                 }
             }

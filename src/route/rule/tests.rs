@@ -230,6 +230,10 @@ fn m20_query_parameters_are_undecoded_and_the_first_counts() {
     assert!(!query(present(), "/?x=k=1"));
     assert!(query(exact(""), "/?k&k=1"));
     assert!(query(exact("1?k=2"), "/?k=1?k=2"));
+    for name in ["k=v", "k=", "=v"] {
+        let named = RouteMatch::builder().query(name, present());
+        assert!(!check(&named, "GET", &format!("/?{name}"), &[]), "no parameter has a `=` in its name: {name}");
+    }
 }
 
 #[test]
