@@ -169,9 +169,13 @@ fn bounds() {
     let error = Config::from_files_bounded(files, &size).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "b.yaml:1:1: error: the file has 9 bytes, more than 8 bytes are not read\n\
+        "b.yaml:1:1: error: the file has more than 8 bytes, which are not read\n\
          c.yaml:1:1: error: the files have more than 12 bytes together, which are not read"
     );
+    // One that is too long itself takes nothing from the others.
+    let files = [("a.yaml", "# 345678"), ("b.yaml", "# 3456789"), ("c.yaml", "# 4")];
+    let error = Config::from_files_bounded(files, &size).unwrap_err().to_string();
+    assert_eq!(error, "b.yaml:1:1: error: the file has more than 8 bytes, which are not read");
     let recursive = told("a: &a [*a]\n", &Bounds::default());
     assert!(recursive.contains("a.yaml:1:8"), "{recursive}");
 }

@@ -265,6 +265,32 @@ fn what_is_swapped_between_two_files_is_read_as_a_whole() {
     assert_eq!(ports(&mesh), [11, 12]);
 }
 
+#[test]
+fn no_more_of_a_file_is_read_than_a_file_may_have() {
+    let folder = Folder::new();
+    for name in ["a.yaml", "b.yaml", "c.yaml", "d.yaml"] {
+        fs::File::create(folder.path(name)).unwrap().set_len(17 << 20).unwrap();
+    }
+    folder.write("e.yaml", &gateway(1));
+    let error = FileSource::new(&folder.0).config().unwrap_err();
+    let told: Vec<_> = error.problems().iter().map(|problem| problem.to_string()).collect();
+    let expected = |name| {
+        let path = folder.path(name);
+        format!("{}:1:1: error: the file has more than 16777216 bytes, which are not read", path.display())
+    };
+    assert_eq!(told, ["a.yaml", "b.yaml", "c.yaml", "d.yaml"].map(expected));
+    assert!(error.is_syntax());
+    // 64 MiB together: the fifth is the first that is too much.
+    for name in ["a.yaml", "b.yaml", "c.yaml", "d.yaml"] {
+        fs::write(folder.path(name), vec![b'#'; 16 << 20]).unwrap();
+    }
+    let error = FileSource::new(&folder.0).config().unwrap_err();
+    assert_eq!(error.problems().len(), 1, "{error}");
+    let told = error.to_string();
+    let expected = "e.yaml:1:1: error: the files have more than 67108864 bytes together, which are not read";
+    assert!(told.ends_with(expected), "{told}");
+}
+
 #[tokio::test]
 async fn the_target_of_a_link_and_the_folder_itself_may_change() {
     let (folder, other) = (Folder::new(), Folder::new());

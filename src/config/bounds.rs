@@ -24,6 +24,13 @@ pub struct Bounds {
     pub expanded_nodes: usize,
 }
 
+impl Bounds {
+    /// How long one more file may be after `total` bytes of others.
+    pub(crate) fn left(&self, total: usize) -> usize {
+        self.file_bytes.min(self.total_bytes.saturating_sub(total))
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self { file_bytes: 16 << 20, total_bytes: 64 << 20, depth: 64, nodes: 2_000_000, expanded_nodes: 4_000_000 }

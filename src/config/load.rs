@@ -17,15 +17,18 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Place, Problem, ResourceName, Severity};
 
-/// Reads all files, or says for each that is no YAML why not.
-pub(crate) fn load<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, bounds: &Bounds) -> Result<Config, Error> {
+/// Reads all files, or says for each that is no YAML why not. One without a text is longer than
+/// [bounds leave](Bounds::left).
+pub(crate) fn load<'a>(
+    files: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+    bounds: &Bounds,
+) -> Result<Config, Error> {
     let mut load = Load { config: Config::default(), seen: HashMap::new() };
     let mut refused = Vec::new();
     let mut total = 0usize;
     for (name, text) in files {
         let file: Arc<str> = name.into();
-        total = total.saturating_add(text.len());
-        let result = within(text.len(), total, bounds).and_then(|()| load.file(text, &file, bounds));
+        let result = within(text, &mut total, bounds).and_then(|text| load.file(text, &file, bounds));
         if let Err(Refusal { fault, line, column }) = result {
             let mut problem = Problem::new(Severity::Error, "", fault.message);
             problem.place = Some(Place::new(file, line, column));
@@ -36,13 +39,18 @@ pub(crate) fn load<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>, boun
     if refused.is_empty() { Ok(load.finish()) } else { Err(Error::new(ErrorKind::Syntax, refused)) }
 }
 
-fn within(bytes: usize, total: usize, bounds: &Bounds) -> Result<(), Refusal> {
-    let message = if bytes > bounds.file_bytes {
-        format!("the file has {bytes} bytes, more than {} bytes are not read", bounds.file_bytes)
-    } else if total > bounds.total_bytes {
-        format!("the files have more than {} bytes together, which are not read", bounds.total_bytes)
+/// The text, unless it is over a bound; `total` is of those that are not.
+fn within<'t>(text: Option<&'t str>, total: &mut usize, bounds: &Bounds) -> Result<&'t str, Refusal> {
+    let left = bounds.left(*total);
+    if let Some(text) = text.filter(|text| text.len() <= left) {
+        *total += text.len();
+        return Ok(text);
+    }
+    let own = text.map_or(left == bounds.file_bytes, |text| text.len() > bounds.file_bytes);
+    let message = if own {
+        format!("the file has more than {} bytes, which are not read", bounds.file_bytes)
     } else {
-        return Ok(());
+        format!("the files have more than {} bytes together, which are not read", bounds.total_bytes)
     };
     Err(Refusal { fault: Fault::new(message), line: 1, column: 1 })
 }

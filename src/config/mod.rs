@@ -134,6 +134,15 @@ impl Config {
         files: impl IntoIterator<Item = (&'a str, &'a str)>,
         bounds: &Bounds,
     ) -> Result<Config, Error> {
+        load::load(files.into_iter().map(|(name, text)| (name, Some(text))), bounds)
+    }
+
+    /// Reads several files. One without a text is longer than [bounds leave](Bounds::left).
+    #[cfg(feature = "file")]
+    pub(crate) fn from_bounded<'a>(
+        files: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+        bounds: &Bounds,
+    ) -> Result<Config, Error> {
         load::load(files, bounds)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{Bounds, Config};
 use crate::error::{BoxError, Error, Problem};
 use crate::mesh::{Mesh, MeshBuilder, Prepared, Report};
 use follow::Follower;
@@ -270,6 +270,7 @@ fn trace(problems: &[Problem]) {
 
 impl Files {
     fn config(&self) -> Result<Config, Error> {
-        Config::from_files(self.files.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        let files = self.files.iter().map(|(name, text)| (name.as_str(), text.as_deref()));
+        Config::from_bounded(files, &Bounds::default())
     }
 }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::string::FromUtf8Error;
 use std::time::Duration;
 
+use crate::config::Bounds;
 use crate::error::{Error, ErrorKind, Place, Problem, Severity};
 
 /// How many links there may be on the way to a file: as many as Linux follows.
@@ -47,8 +48,10 @@ pub(super) type Folders = BTreeMap<PathBuf, Identity>;
 /// The files of a configuration as they were at one time.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// The name of each, as it is reported, and its text.
-    pub(super) files: Vec<(String, String)>,
+    /// The name of each, as it is reported, and its text, unless that is longer than [bounds leave](Bounds::left).
+    pub(super) files: Vec<(String, Option<String>)>,
+    /// How long these texts are together.
+    bytes: usize,
     /// Where each really lies, links resolved.
     places: BTreeSet<PathBuf>,
     /// What they were found by.
@@ -203,8 +206,15 @@ impl Files {
             None => fs::canonicalize(path).map_err(unread)?,
         };
         if self.places.insert(place) {
-            let text =
-                String::from_utf8(fs::read(path).map_err(unread)?).map_err(|error| Box::new(no_text(path, error)))?;
+            let left = Bounds::default().left(self.bytes);
+            let mut bytes = Vec::new();
+            let file = fs::File::open(path).map_err(unread)?;
+            file.take(left as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
+            let text = match bytes.len() <= left {
+                true => Some(String::from_utf8(bytes).map_err(|error| Box::new(no_text(path, error)))?),
+                false => None,
+            };
+            self.bytes += text.as_ref().map_or(0, String::len);
             self.files.push((path.display().to_string(), text));
         }
         Ok(())
