@@ -253,8 +253,8 @@ fn what_is_swapped_between_two_files_is_read_as_a_whole() {
     for name in ["a.yaml", "b.yaml"] {
         std::os::unix::fs::symlink(Path::new("..data").join(name), folder.path(name)).unwrap();
     }
-    let path = folder.0.clone();
-    let reading = thread::spawn(move || FileSource::new(path).config().unwrap());
+    let source = FileSource::new(folder.path("a.yaml")).with_path(folder.path("b.yaml"));
+    let reading = thread::spawn(move || source.config().unwrap());
     // It is opened once it is read.
     let mut pipe = fs::File::options().write(true).open(folder.path("..2024/a.yaml")).unwrap();
     link("..2025");
@@ -289,6 +289,19 @@ fn no_more_of_a_file_is_read_than_a_file_may_have() {
     let told = error.to_string();
     let expected = "e.yaml:1:1: error: the files have more than 67108864 bytes together, which are not read";
     assert!(told.ends_with(expected), "{told}");
+}
+
+#[tokio::test]
+async fn a_pipe_in_a_folder_holds_up_no_change() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &gateway(1));
+    let mesh = Mesh::open(&folder.0).await.unwrap();
+    assert!(Command::new("mkfifo").arg(folder.path("b.yaml")).status().unwrap().success());
+    folder.write("a.yaml", &gateway(2));
+    let error = FileSource::new(&folder.0).config().unwrap_err().to_string();
+    assert!(error.ends_with("b.yaml cannot be read: it is a pipe"), "{error}");
+    fs::remove_file(folder.path("b.yaml")).unwrap();
+    until(&mesh, &[2]).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,8 @@ use read::{Files, Folders};
 /// Files and folders that together are one configuration.
 ///
 /// Of a folder, the files `*.yaml` and `*.yml` count, in the order of their names; not its folders, and not names that
-/// begin with a dot. Symbolic links are followed. All files are applied in one swap.
+/// begin with a dot. Symbolic links are followed. A pipe in it cannot be read; one that is named itself is waited for. All
+/// files are applied in one swap.
 ///
 /// ```
 /// use mesh_router::source::FileSource;

@@ -33,6 +33,18 @@ pub(super) fn identity(_: &Path) -> Option<Identity> {
     None
 }
 
+/// Whether it would be waited for until somebody writes, which only one that was named itself is.
+#[cfg(unix)]
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &Path) -> bool {
+    false
+}
+
 /// Whether a folder is the one that it was. When it was made tells one mount from another and nothing else: a folder of a
 /// lower layer of an overlay is made anew, under its number, when something in it changes for the first time.
 fn is_still(folder: &Path, then: &Identity) -> bool {
@@ -86,7 +98,11 @@ fn read_once(paths: &[PathBuf], folders: &Folders) -> Result<Files, Error> {
                 if !found.is_empty() {
                     files.folders.extend(stands.map(|stands| (path.clone(), stands)));
                 }
-                unread.extend(found.iter().filter_map(|file| files.read(file).err().map(|unread| *unread)));
+                let mut read = |file: &PathBuf| match file != path && is_pipe(file) {
+                    true => Err(Box::new(Unread::new(file, io::Error::other("it is a pipe")))),
+                    false => files.read(file),
+                };
+                unread.extend(found.iter().filter_map(|file| read(file).err().map(|unread| *unread)));
             }
             Err(error) => unread.push(Unread::new(path, error)),
         }
