@@ -267,7 +267,10 @@ impl Mesh {
     }
 
     fn publish(&self, judged: Judged) -> Report {
-        let mut publication = self.lock();
+        self.publish_in(&mut self.lock(), judged)
+    }
+
+    fn publish_in(&self, publication: &mut Publication, judged: Judged) -> Report {
         let version = self.shared.snapshot.load().version() + 1;
         let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
         self.store(snapshot, report.clone());

@@ -1,5 +1,6 @@
 //! A configuration on its way into a mesh: [`Prepared`].
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -69,12 +70,18 @@ impl Prepared {
         }
     }
 
-    /// Publishes it; `None` if the mesh is gone.
-    pub(crate) fn publish(self) -> Option<Report> {
+    /// Publishes it; `None` if the mesh is gone, or whoever prepared it has `given_up`.
+    pub(crate) fn publish(self, given_up: &AtomicBool) -> Option<Report> {
         let Self { mesh, judged, awaited } = self;
         let mesh = mesh.upgrade()?;
+        let mut publication = mesh.lock();
+        // Asked under the lock: what is applied after that stays.
+        if given_up.load(Ordering::Relaxed) {
+            return None;
+        }
         mesh.refused(None);
-        let report = mesh.publish(judged);
+        let report = mesh.publish_in(&mut publication, judged);
+        drop(publication);
         // By now the snapshot has the names.
         drop(awaited);
         Some(report)

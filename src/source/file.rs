@@ -7,6 +7,8 @@ mod read;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -132,10 +134,12 @@ impl FileSource {
         let mut prepared = self.work(move || target.prepare(config, strict)).await?;
         prepared.looked_up().await;
         // The caller holds the mesh: it is there.
-        let report = self.work(move || Ok(prepared.publish())).await?.unwrap_or_default();
+        let given_up = follower.given_up.clone();
+        let report = self.work(move || Ok(prepared.publish(&given_up))).await?.unwrap_or_default();
         trace(report.problems());
         follower.applied(&files);
-        Ok(Watch { report, task: Some(tokio::spawn(follower.run())) })
+        let given_up = follower.given_up.clone();
+        Ok(Watch { report, task: Some((tokio::spawn(follower.run()), given_up)) })
     }
 
     async fn work<T: Send + 'static>(
@@ -151,7 +155,8 @@ impl FileSource {
 #[must_use = "files are not followed any more when it is dropped"]
 pub struct Watch {
     report: Report,
-    task: Option<JoinHandle<()>>,
+    /// What follows them, and what tells it that nobody wants it any more.
+    task: Option<(JoinHandle<()>, Arc<AtomicBool>)>,
 }
 
 impl Watch {
@@ -167,7 +172,7 @@ impl Watch {
     /// If a panic ended it before, as that of a program's own subscriber of `tracing` would: the mesh stays as it is
     /// from then on.
     pub async fn ended(&mut self) -> Result<(), BoxError> {
-        let Some(task) = &mut self.task else { return Ok(()) };
+        let Some((task, _)) = &mut self.task else { return Ok(()) };
         let ended = task.await;
         self.task = None;
         Ok(ended?)
@@ -181,8 +186,10 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
+        if let Some((task, given_up)) = &self.task {
             task.abort();
+            // What is being applied on another thread cannot be aborted.
+            given_up.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -241,10 +248,10 @@ impl MeshBuilder {
 }
 
 /// Publishes what was prepared once its new names were looked up, as Envoy warms a cluster before it serves; `None` if
-/// the mesh is gone.
-async fn publish(mut prepared: Prepared) -> Option<Report> {
+/// the mesh is gone or whoever follows the files.
+async fn publish(mut prepared: Prepared, given_up: Arc<AtomicBool>) -> Option<Report> {
     prepared.looked_up().await;
-    blocking(move || Ok(prepared.publish())).await.ok().flatten()
+    blocking(move || Ok(prepared.publish(&given_up))).await.ok().flatten()
 }
 
 /// Reading and compiling take milliseconds, too long for a thread that serves.

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -47,6 +49,8 @@ pub(super) struct Follower {
     failure: Option<String>,
     /// Whether something could not be read the last time.
     unread: bool,
+    /// Whether what was read is not wanted any more.
+    pub(super) given_up: Arc<AtomicBool>,
 }
 
 impl Follower {
@@ -69,6 +73,7 @@ impl Follower {
             seen: 0,
             failure: None,
             unread: false,
+            given_up: Arc::default(),
         }
     }
 
@@ -202,7 +207,7 @@ impl Follower {
         };
         self.seen = hash;
         let report = match prepared {
-            Ok(Some(prepared)) => Some(publish(prepared).await?),
+            Ok(Some(prepared)) => Some(publish(prepared, self.given_up.clone()).await?),
             Ok(None) => None,
             Err(error) => {
                 self.failed(&error, settled);
@@ -257,6 +262,7 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
+        self.given_up.store(true, Ordering::Relaxed);
         // Nobody reads these files any more, unless that is a failure itself.
         if self.failure.is_some()
             && !std::thread::panicking()

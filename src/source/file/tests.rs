@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::follow::Follower;
 use super::notice::{Change, Progress, Scope};
+use crate::config::Config;
 use crate::error::Error;
 use crate::mesh::Mesh;
 use crate::source::{Answer, DnsSource, FileSource, Resolving};
@@ -460,4 +461,34 @@ async fn an_empty_folder_in_the_place_of_one_with_files_is_one_that_cannot_be_re
     follower.reload(true).await.unwrap();
     assert_eq!((mesh.snapshot().version(), all(&mesh)), (4, [Some(0), None, None]));
     fs::remove_dir_all(above).unwrap();
+}
+
+#[test]
+fn nothing_is_applied_after_the_watch_was_dropped() {
+    // One thread reads and applies, so that it can be kept from it.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().start_paused(true).max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (file, mesh) = (File::new(), Mesh::new());
+        let _resolving = resolving(&mesh).await;
+        file.write(&["early.test"]);
+        let watch = FileSource::new(&file.0).polling(Duration::from_secs(1)).open(&mesh).await.unwrap();
+        file.write(&["late.test"]);
+        while !mesh.needed_names().iter().any(|name| &**name.name() == "late.test") {
+            sleep(Duration::from_millis(100)).await;
+        }
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let kept = tokio::task::spawn_blocking(move || released.recv());
+        // Its name is looked up, and it is about to be applied.
+        tokio::time::advance(Duration::from_secs(3)).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(watch);
+        let _ = mesh.apply(Config::default()).unwrap();
+        release.send(()).unwrap();
+        kept.await.unwrap().unwrap();
+        tokio::task::spawn_blocking(|| {}).await.unwrap();
+        assert_eq!((mesh.snapshot().version(), endpoints(&mesh, "late.test")), (2, None));
+    });
 }
