@@ -30,7 +30,7 @@
 mod prepared;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ use crate::dice::Dice;
 use crate::error::Error;
 use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{NewEndpoints, Snapshot};
 use crate::upstream::ResolvedName;
 
 #[cfg(feature = "discover")]
@@ -296,22 +296,27 @@ impl Mesh {
         change(Arc::make_mut(&mut self.shared.report.lock().unwrap_or_else(PoisonError::into_inner)));
     }
 
-    fn store(&self, snapshot: Snapshot, report: Report) {
+    fn store(&self, mut snapshot: Snapshot, report: Report) {
         let version = snapshot.version();
         self.change_report(|last| *last = Report { refused: last.refused.take(), ..report });
+        let turn = self.answering();
+        let publish = |new: NewEndpoints| new.into_iter().for_each(|(cluster, new)| cluster.publish_anew(new));
+        let [filled, emptied] = snapshot.take_endpoints();
+        publish(filled);
         // Dropped last: that may take a while.
         let _before = self.shared.snapshot.swap(Arc::new(snapshot));
+        publish(emptied);
         self.load().stand();
         // It may have been compiled with answers that were replaced before it was out.
-        self.publish_answers(None);
+        self.load().publish_answers(None);
+        drop(turn);
         self.shared.versions.send_replace(version);
     }
 
-    /// Makes endpoints what the latest answers to `name` say (`None`: to any name). One at a time, so that of two the
-    /// later one stays; it takes no longer than replacing them.
-    fn publish_answers(&self, name: Option<&str>) {
-        let _turn = self.shared.answering.lock().unwrap_or_else(PoisonError::into_inner);
-        self.load().publish_answers(name);
+    /// Held while endpoints are made what rules or the latest answers say, so that of two changes the later one stays;
+    /// it takes no longer than replacing them.
+    fn answering(&self) -> MutexGuard<'_, ()> {
+        self.shared.answering.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A handle that does not keep the mesh.
@@ -349,7 +354,9 @@ impl Mesh {
         if let Some(name) = self.needed_name(name) {
             name.answered(addresses);
         }
-        self.publish_answers(Some(name));
+        let turn = self.answering();
+        self.load().publish_answers(Some(name));
+        drop(turn);
         self.shared.lookups.send_modify(|lookups| *lookups += 1);
     }
 
@@ -377,7 +384,7 @@ impl Mesh {
     }
 
     /// A publisher that panicked left the last whole publication behind.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Publication> {
+    fn lock(&self) -> MutexGuard<'_, Publication> {
         self.shared.publication.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,6 +15,7 @@
 //! # Ok::<(), http::Error>(())
 //! ```
 
+mod living;
 mod server_tls;
 
 use std::borrow::Cow;
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub(crate) use living::NewEndpoints;
 pub use server_tls::{ClientCertificates, ServerTls, TlsVersion};
 
 use crate::error::{Place, ResourceName};
@@ -65,6 +67,8 @@ pub(crate) struct Inbound {
 pub(crate) struct ClusterEntry {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) metrics: ClusterMetrics,
+    /// What its endpoints become when this is published, if it was in use before.
+    pub(crate) endpoints: Option<Vec<EndpointConfig>>,
     /// Its endpoints as written, where some of them are names.
     pub(crate) named: Option<NamedEndpoints>,
     /// What it takes of the endpoints that the program gives, where the program does.
@@ -288,36 +292,6 @@ impl Snapshot {
     #[cfg(any(feature = "client", feature = "dns", feature = "file"))]
     pub(crate) fn is_looked_up(&self) -> bool {
         self.by_name.iter().all(|(name, _)| name.is_looked_up())
-    }
-
-    /// Has connections to its endpoints kept instead of those of the snapshot before: it is published.
-    pub(crate) fn stand(&self) {
-        self.clusters().for_each(|cluster| cluster.stand());
-    }
-
-    /// Makes the endpoints of clusters what the latest answers say: of those that need `name`, or of all. Clusters that
-    /// the next snapshot has taken over already are left to it.
-    pub(crate) fn publish_answers(&self, name: Option<&str>) {
-        let publish = |ClusterEntry { cluster, named, generation, .. }: &ClusterEntry| {
-            if let Some(named) = named {
-                cluster.publish_within(*generation, named.expand());
-            }
-        };
-        match name {
-            Some(name) => {
-                self.in_need_of(name).iter().filter_map(|(_, index)| self.entry(*index)).for_each(publish);
-            }
-            None => self.clusters.iter().for_each(publish),
-        }
-    }
-
-    /// Makes the endpoints of clusters what the program gives for their host and port.
-    pub(crate) fn publish_given(&self, host: &str, port: u16, endpoints: &[EndpointConfig]) {
-        for ClusterEntry { cluster, given, generation, .. } in &self.clusters {
-            if let Some(takes) = given.as_ref().filter(|_| *cluster.key.host == *host && cluster.key.port == port) {
-                cluster.publish_within(*generation, takes.of(endpoints));
-            }
-        }
     }
 
     /// Whether there is a cluster for a host and port.

@@ -304,11 +304,12 @@ impl<'a> Clusters<'a> {
             found.retain_healthy();
         }
         let Found { endpoints, named } = found;
-        let cluster = self.registry.prepare(key.clone(), settings, endpoints);
+        let (cluster, endpoints) = self.registry.prepare(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
         let metrics = ClusterMetrics::new(&key, service.called(), &service.namespace).with_source(self.workload);
-        let generation = cluster.generation();
-        self.entries.push(ClusterEntry { cluster, metrics, named, given, generation });
+        // It rises when they are published.
+        let generation = cluster.generation() + u64::from(endpoints.is_some());
+        self.entries.push(ClusterEntry { cluster, metrics, endpoints, named, given, generation });
         self.by_key.insert(key, index);
         Some(index)
     }

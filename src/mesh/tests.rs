@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use super::Mesh;
+use crate::compile::Judged;
 use crate::config::Config;
+use crate::snapshot::NewEndpoints;
 use crate::upstream::EndpointConfig;
 #[cfg(feature = "client")]
-use crate::{compile::Judged, snapshot::Snapshot, upstream::Endpoint};
+use crate::{snapshot::Snapshot, upstream::Endpoint};
 
 const NAMED: &str = "resolution: DNS";
 const STATIC: &str = "resolution: STATIC, endpoints: [{address: 10.0.0.7}]";
@@ -69,6 +71,41 @@ fn answers_of_the_meantime_hold_as_soon_as_the_rules_are_out() {
     apply(&mesh, NAMED);
     mesh.publish_addresses("a.test", Some(vec![ip(2)]));
     assert_eq!(addresses(&mesh), ["10.0.0.2:80"], "the cluster is the same, and of the rules of now");
+}
+
+#[test]
+fn endpoints_change_with_the_rules_that_they_come_with() {
+    let mesh = Mesh::new();
+    let config = |[one, other]: [&str; 2]| {
+        let entry = |name: &str, endpoints: &str| {
+            format!(
+                "{{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {{name: {name}}}, spec: {{hosts: \
+                 [{name}.test], ports: [{{number: 80, name: http, protocol: HTTP}}], resolution: STATIC, endpoints: \
+                 [{endpoints}]}}}}\n---\n"
+            )
+        };
+        Config::from_yaml(&(entry("one", one) + &entry("other", other)), "a.yaml").unwrap()
+    };
+    const SOME: &str = "{address: 10.0.0.7}";
+    assert_eq!(mesh.apply(config([SOME, ""])).unwrap().errors().next(), None);
+    let before = addresses(&mesh);
+    let compiled = |endpoints| {
+        let version = mesh.snapshot().version() + 1;
+        mesh.lock().publish(Judged::new(config(endpoints)), mesh.options(), mesh.workload(), version).0
+    };
+    drop(compiled(["{address: 10.0.0.8}", SOME]));
+    assert_eq!(addresses(&mesh), before, "that one is given up");
+    let next = compiled(["", SOME]);
+    assert_eq!(addresses(&mesh), before, "it is not out yet");
+    mesh.store(next, mesh.report().as_ref().clone());
+    assert_eq!(mesh.snapshot().version(), 2);
+    let of = |host: &str| mesh.endpoints().iter().filter(|endpoint| &*endpoint.cluster.host == host).count();
+    assert_eq!((of("one.test"), of("other.test")), (0, 1));
+    // Rules of before find no cluster empty that is about to be left, nor rules of now one that is about to be filled.
+    let mut next = compiled([SOME, ""]);
+    let hosts = |new: NewEndpoints| new.iter().map(|(cluster, _)| cluster.key.host.to_string()).collect::<Vec<_>>();
+    assert_eq!(next.take_endpoints().map(hosts), [["one.test"], ["other.test"]]);
+    assert_eq!(next.take_endpoints().map(hosts), [[""; 0]; 2]);
 }
 
 #[cfg(feature = "client")]

@@ -213,7 +213,7 @@ impl Cluster {
     }
 
     /// The same with rules that are published: what those of before say of its endpoints does not count any more.
-    pub(super) fn publish_anew(&self, endpoints: Vec<EndpointConfig>) {
+    pub(crate) fn publish_anew(&self, endpoints: Vec<EndpointConfig>) {
         let memory = self.lasting.lock();
         self.generation.fetch_add(1, Ordering::Relaxed);
         self.replace(memory, endpoints);

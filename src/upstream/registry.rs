@@ -14,8 +14,7 @@ use crate::dice::Dice;
 /// The clusters in use, by key. Asked on publication only, never on the way of a request.
 ///
 /// Clusters are held weakly: one that no snapshot names any more is forgotten with the last snapshot that did.
-/// What it hands out takes effect at once on clusters in use, so a check that publishes nothing uses a registry of its
-/// own.
+/// A check that publishes nothing uses a registry of its own.
 ///
 /// The random start of ROUND_ROBIN and the phases of a weighted LEAST_REQUEST come from one draw of the dice, mixed
 /// with the cluster's key: with seeded dice they repeat, whatever other clusters there are.
@@ -57,33 +56,32 @@ impl Registry {
     /// [`Cluster::publish`]. With other settings it is a new cluster; its endpoints keep the identity and the counts
     /// they had under this key, and ROUND_ROBIN goes on where it stood.
     pub fn cluster(&self, key: ClusterKey, settings: ClusterSettings, endpoints: Vec<EndpointConfig>) -> Arc<Cluster> {
-        let cluster = self.prepare(key, settings, endpoints);
+        let (cluster, endpoints) = self.prepare(key, settings, endpoints);
+        endpoints.into_iter().for_each(|endpoints| cluster.publish_anew(endpoints));
         cluster.stand();
         cluster
     }
 
     /// The same for a cluster that is not published yet: connections of the one before are kept until this one
-    /// [stands](Cluster::stand).
+    /// [stands](Cluster::stand), and one that is in use goes on as it is until it is given the endpoints that come back.
     pub(crate) fn prepare(
         &self,
         key: ClusterKey,
         settings: ClusterSettings,
         endpoints: Vec<EndpointConfig>,
-    ) -> Arc<Cluster> {
+    ) -> (Arc<Cluster>, Option<Vec<EndpointConfig>>) {
         let mut clusters = self.lock();
         let known = clusters.by_key.get(&key);
         if let Some(cluster) = known.and_then(|known| known.cluster.upgrade())
             && *cluster.settings() == settings
         {
-            drop(clusters);
-            cluster.publish_anew(endpoints);
-            return cluster;
+            return (cluster, Some(endpoints));
         }
         let lasting = known.and_then(|known| known.lasting.upgrade());
         let lasting = lasting.unwrap_or_else(|| Arc::new(Lasting::new(self.dice(&key).draws())));
         let cluster = Arc::new(Cluster::new(key.clone(), settings, lasting, endpoints));
         clusters.insert(key, &cluster);
-        cluster
+        (cluster, None)
     }
 
     /// The clusters in use, in the order of their keys.

@@ -38,7 +38,7 @@ impl Published {
         };
         let limits = LimitSettings { connections: NonZeroU32::new(most), ..LimitSettings::default() };
         let settings = ClusterSettings { connection: Arc::new(connection), limits, ..ClusterSettings::default() };
-        self.registry.prepare(ClusterKey::new("a.test", "", 80), settings, vec![host(1)])
+        self.registry.prepare(ClusterKey::new("a.test", "", 80), settings, vec![host(1)]).0
     }
 }
 
