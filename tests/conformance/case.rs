@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::certs::Certs;
 use crate::client::http1::Client;
 use crate::client::{Answer, Target};
-use crate::expect::Saved;
+use crate::expect::{Mark, Saved};
 use crate::placeholders::{Lookup, fill, fill_text};
 use crate::ports;
 use crate::process::Gateway;
@@ -37,7 +37,12 @@ pub(crate) struct Means {
 #[derive(Debug)]
 pub(crate) enum Background {
     Step(JoinHandle<Result<(), String>>),
-    Loop { task: JoinHandle<Result<Vec<Answer>, String>>, stop: Arc<tokio::sync::Notify>, expect: Box<schema::Expect> },
+    Loop {
+        task: JoinHandle<Result<Vec<Answer>, String>>,
+        stop: Arc<tokio::sync::Notify>,
+        expect: Box<schema::Expect>,
+        mark: Mark,
+    },
 }
 
 impl Drop for Background {

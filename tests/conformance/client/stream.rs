@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::http1::head_of;
 use super::http2::{Open, part, receive};
 use super::{Answer, Target};
 use crate::http1::{Broken, Chunk, pattern, read_chunk, read_head, write_end, write_part};
 use crate::schema::{Proto, Request};
+use crate::upstream::seconds;
 
 /// Number of chunks and the bytes in each, unless the case says so.
 const CHUNKS: usize = 5;
@@ -44,6 +45,7 @@ async fn over_http1(target: &Target, request: &Request, answer: &mut Answer) -> 
     let mut connection = socket.split();
     let (reader, writer) = (&mut connection.reader, &mut connection.writer);
     let chunk = chunk_of(request);
+    let pause = seconds(request.pause.unwrap_or(0.0));
     let mut left = request.chunks.unwrap_or(CHUNKS);
     let request = Request { chunked: true, ..request.clone() };
     writer.write_all(&head_of(request.method.as_deref().unwrap_or("POST"), &request, Some(b""))).await?;
@@ -60,6 +62,7 @@ async fn over_http1(target: &Target, request: &Request, answer: &mut Answer) -> 
             continue;
         }
         if left > 0 {
+            sleep(pause).await;
             write_part(writer, &chunk, true).await?;
             left -= 1;
             wanted += chunk.len();
@@ -73,6 +76,7 @@ async fn over_http1(target: &Target, request: &Request, answer: &mut Answer) -> 
 
 async fn over_http2(target: &Target, request: &Request, answer: &mut Answer) -> Result<(), Problem> {
     let chunk = Bytes::from(chunk_of(request));
+    let pause = seconds(request.pause.unwrap_or(0.0));
     let mut left = request.chunks.unwrap_or(CHUNKS);
     let request =
         Request { method: Some(request.method.clone().unwrap_or_else(|| "POST".to_owned())), ..request.clone() };
@@ -89,6 +93,7 @@ async fn over_http2(target: &Target, request: &Request, answer: &mut Answer) -> 
             continue;
         }
         if left > 0 {
+            sleep(pause).await;
             stream.send_data(chunk.clone(), false)?;
             left -= 1;
             wanted += chunk.len();

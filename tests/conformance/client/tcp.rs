@@ -5,18 +5,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::Target;
+use super::{Answer, Target};
 use crate::http1::text;
 
-/// Who answered and what came back.
-#[derive(Debug)]
-pub(crate) struct Echo {
-    pub(crate) banner: String,
-    pub(crate) data: Vec<u8>,
-}
-
 /// Connects, sends data, reads the banner and as much as was sent. Each wait has the same limit.
-pub(crate) async fn exchange(target: &Target, data: &[u8], limit: Duration) -> Result<Echo, String> {
+pub(crate) async fn exchange(target: &Target, data: &[u8], limit: Duration) -> Result<Answer, String> {
     let late = |_| "timeout".to_owned();
     let (socket, _) = timeout(limit, target.connect(&[])).await.map_err(late)?.map_err(|error| error.to_string())?;
     let mut connection = socket.split();
@@ -36,7 +29,8 @@ pub(crate) async fn exchange(target: &Target, data: &[u8], limit: Duration) -> R
         let mut echo = vec![0; data.len()];
         let read = timeout(limit, reader.read_exact(&mut echo)).await.map_err(late)?;
         read.map_err(|error| error.to_string())?;
-        Ok(Echo { banner: text(banner.trim_ascii()), data: echo })
+        let headers = vec![("x-upstream".to_owned(), text(banner.trim_ascii()))];
+        Ok(Answer { headers, body: echo, ..Answer::default() })
     };
     tokio::pin!(sending, receiving);
     // a failed upload shows as a connection that says nothing more

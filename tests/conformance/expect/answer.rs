@@ -6,13 +6,11 @@ use crate::client::Answer;
 use crate::http1;
 use crate::schema::Expect;
 
-/// Judges all but status and upstream, which hold for one answer as for many.
-pub(crate) fn judge_answer(answer: &Answer, expect: &Expect, failures: &mut Failures) {
+/// Judges all but status and upstream, which are counted where they do not hold.
+pub(super) fn judge_answer(answer: &Answer, expect: &Expect, failures: &mut Failures) {
     if expect.error == Some(true) {
         failures.require(answer.error.is_some(), || format!("a broken connection was due, got {answer}"));
-        return;
-    }
-    if let Some(error) = answer.error.as_ref().filter(|_| expect.wants_answer()) {
+    } else if let Some(error) = answer.error.as_ref().filter(|_| expect.wants_answer()) {
         failures.add(format!("error: {error}"));
         return;
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::answer::judge_answer;
 use super::{Failures, brief};
 use crate::client::Answer;
 use crate::schema::{Expect, Range};
@@ -11,9 +12,13 @@ pub(crate) type Saved = BTreeMap<String, BTreeMap<usize, Option<String>>>;
 
 /// Judges all answers of a step.
 pub(crate) fn judge_answers(answers: &[Answer], expect: &Expect, saved: &mut Saved, failures: &mut Failures) {
-    if answers.is_empty() {
-        failures.add("no answers");
-        return;
+    let at_least = expect.at_least.unwrap_or(1);
+    failures.require(answers.len() >= at_least, || format!("{} answers, want {at_least}", answers.len()));
+    for answer in answers {
+        judge_answer(answer, expect, failures);
+        if !failures.is_empty() {
+            break; // The others would mostly say the same.
+        }
     }
     judge_each(answers, expect, failures);
     judge_counts(answers, expect, failures);
@@ -22,7 +27,11 @@ pub(crate) fn judge_answers(answers: &[Answer], expect: &Expect, saved: &mut Sav
 }
 
 fn is_status(answer: &Answer, status: &str) -> bool {
-    answer.error.is_none() && answer.status.is_some_and(|got| got.to_string() == status)
+    answer.error.is_none() && has_status(answer, status)
+}
+
+fn has_status(answer: &Answer, status: &str) -> bool {
+    answer.status.is_some_and(|got| got.to_string() == status)
 }
 
 fn served_by(answers: &[Answer], name: &str) -> usize {
@@ -41,11 +50,13 @@ fn judge_each(answers: &[Answer], expect: &Expect, failures: &mut Failures) {
         let count = bad.len();
         failures.require(count == 0, || format!("{count}/{} {wish}: {}", answers.len(), some(bad.into_iter())));
     };
-    if let (Some(statuses), false) = (&expect.status, expect.error == Some(true)) {
+    if let Some(statuses) = &expect.status {
         let wanted: Vec<&str> = statuses.0.iter().map(|status| status.as_str()).collect();
-        each(&|answer| wanted.iter().any(|status| is_status(answer, status)), &format!("without status {wanted:?}"));
+        // Where the answer breaks off as it should, its head is judged all the same.
+        let is = if expect.error == Some(true) { has_status } else { is_status };
+        each(&|answer| wanted.iter().any(|status| is(answer, status)), &format!("without status {wanted:?}"));
     }
-    if let (Some(upstreams), false) = (&expect.upstream, expect.error == Some(true)) {
+    if let Some(upstreams) = &expect.upstream {
         let wanted: Vec<Option<&str>> = upstreams.0.iter().map(Option::as_deref).collect();
         each(&|answer| wanted.contains(&answer.upstream()), &format!("not served by {wanted:?}"));
     }

@@ -7,7 +7,6 @@ mod value;
 
 use regex::Regex;
 
-pub(crate) use answer::judge_answer;
 pub(crate) use many::{Saved, judge_answers, judge_share};
 pub(crate) use seen::{Mark, judge_upstreams};
 

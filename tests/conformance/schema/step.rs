@@ -53,22 +53,32 @@ impl Step {
     /// Reads a step; unknown keys, no kind and two kinds are errors.
     pub(crate) fn from_value(value: Value) -> Result<Step, String> {
         let Value::Mapping(mut words) = value else { return Err("a step is a map".to_owned()) };
+        let wanted = words.get("expect").and_then(Value::as_mapping).cloned().unwrap_or_default();
         let expect = take(&mut words, "expect")?.unwrap_or_default();
         let within = take(&mut words, "within")?;
         let every = take(&mut words, "every")?.unwrap_or(0.1);
-        let capture = take(&mut words, "capture")?.unwrap_or_default();
+        let capture: BTreeMap<_, _> = take(&mut words, "capture")?.unwrap_or_default();
         let mut kinds = words.into_iter();
         let (Some((name, value)), None) = (kinds.next(), kinds.next()) else {
             return Err("a step has exactly one kind".to_owned());
         };
         let name = name.as_str().ok_or("the kind of a step is a word")?.to_owned();
         let kind = Kind::from_words(&name, value).map_err(|problem| format!("{name}: {problem}"))?;
+        if let Some(key) = wanted.keys().filter_map(Value::as_str).find(|key| !kind.judges(key)) {
+            return Err(format!("{name}: nothing judges {key}"));
+        }
+        if !capture.is_empty() && !matches!(kind, Kind::Request(..) | Kind::Grpc(..)) {
+            return Err(format!("{name}: nothing is captured"));
+        }
         Ok(Step { kind, expect, within, every, capture })
     }
 }
 
 impl Kind {
     fn from_words(name: &str, value: Value) -> Result<Kind, String> {
+        if let Some(key) = idle(name).iter().find(|key| value.get(key).is_some()) {
+            return Err(format!("nothing heeds {key}"));
+        }
         Ok(match name {
             "request" => Kind::Request(value.clone(), Box::new(Request::of(value, &[])?)),
             "grpc" => Kind::Grpc(value.clone(), Box::new(Request::of(value, &["message"])?)),
@@ -92,6 +102,29 @@ impl Kind {
             "start_fails" => Kind::StartFails(Box::new(read(value)?)),
             _ => return Err("unknown kind of step".to_owned()),
         })
+    }
+
+    /// Whether a key of `expect` is looked at.
+    fn judges(&self, key: &str) -> bool {
+        let at_upstreams = ["calls", "conns", "max_inflight", "seen", "settle"].contains(&key);
+        let served = ["upstream", "counts", "used", "never", "fractions", "sigma", "error"].contains(&key);
+        match self {
+            Kind::Request(..) | Kind::Grpc(..) | Kind::Stream(_) => !["echo", "sni", "closed"].contains(&key),
+            Kind::Websocket(_) => !["sni", "closed"].contains(&key),
+            Kind::Tcp(_) => at_upstreams || served || ["sni", "closed"].contains(&key),
+            Kind::Raw(_) => at_upstreams || ["status", "body_regex", "closed"].contains(&key),
+            _ => false,
+        }
+    }
+}
+
+/// Keys of a request that a kind made of one does not heed.
+fn idle(name: &str) -> &'static [&'static str] {
+    match name {
+        "grpc" => &["proto", "body", "body_size", "chunked", "expect_continue", "reuse"],
+        "stream" => &["body", "body_size", "trailers", "expect_continue", "count", "concurrency", "vary", "reuse"],
+        "websocket" => &["method", "proto", "scheme", "body", "body_size", "chunked", "trailers", "expect_continue"],
+        _ => &[],
     }
 }
 

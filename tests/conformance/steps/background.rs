@@ -11,7 +11,7 @@ use super::traffic::bounded;
 use crate::case::{Background, World};
 use crate::client::http1::Client;
 use crate::client::{Answer, Target, http2};
-use crate::expect::{Failures, judge_answers};
+use crate::expect::{Failures, Mark, judge_answers, judge_upstreams};
 use crate::schema::{Expect, Kind, Proto, Request, Start};
 use crate::upstream::seconds;
 
@@ -19,8 +19,6 @@ use crate::upstream::seconds;
 const PAUSE: f64 = 0.01;
 /// Fewest requests of a loop that names no number.
 const AT_LEAST: usize = 10;
-/// Beginning of a body that is kept.
-const KEPT: usize = 200;
 
 /// Starts a step, or a loop of requests.
 pub(super) fn start(world: &Arc<World>, start: &Start) -> Result<(), String> {
@@ -29,7 +27,9 @@ pub(super) fn start(world: &Arc<World>, start: &Start) -> Result<(), String> {
             let target = world.target(request.listen.as_deref(), request.tls.as_ref(), request.source.as_ref())?;
             let stop = Arc::new(Notify::new());
             let task = tokio::spawn(repeat(target, request.clone(), stop.clone()));
-            Background::Loop { task, stop, expect: Box::new(start.step.expect.clone()) }
+            let expect =
+                Expect { at_least: start.step.expect.at_least.or(Some(AT_LEAST)), ..start.step.expect.clone() };
+            Background::Loop { task, stop, expect: Box::new(expect), mark: Mark::of(&world.upstreams) }
         }
         _ => {
             let (world, step) = (world.clone(), start.step.clone());
@@ -61,14 +61,13 @@ async fn worker(target: Target, request: Arc<Request>, stopped: tokio::sync::wat
     let mut answers = Vec::new();
     let mut client = Client::new(target.clone());
     while !*stopped.borrow() {
-        let mut answer = match request.proto {
+        let answer = match request.proto {
             Proto::H2 => bounded(&request, http2::request(&target, &request, false)).await,
             Proto::H1 => bounded(&request, client.request(&request)).await,
         };
         if request.new_conn {
             client.close();
         }
-        answer.body.truncate(KEPT);
         answers.push(answer);
         sleep(seconds(request.pause.unwrap_or(PAUSE))).await;
     }
@@ -82,18 +81,17 @@ pub(super) async fn join(world: &Arc<World>, name: &str, within: Option<f64>) ->
     let taken = world.background.lock().unwrap().remove(name);
     match &mut taken.ok_or_else(|| format!("nothing was started as {name}"))? {
         Background::Step(task) => timeout(limit, task).await.map_err(late)?.map_err(|error| error.to_string())?,
-        Background::Loop { task, stop, expect } => {
+        Background::Loop { task, stop, expect, mark } => {
             stop.notify_one();
             let answers = timeout(limit, task).await.map_err(late)?.map_err(|error| error.to_string())??;
-            judge_loop(world, &answers, expect)
+            judge_loop(world, &answers, expect, mark).await
         }
     }
 }
 
-fn judge_loop(world: &World, answers: &[Answer], expect: &Expect) -> Result<(), String> {
+async fn judge_loop(world: &World, answers: &[Answer], expect: &Expect, mark: &Mark) -> Result<(), String> {
     let mut failures = Failures::default();
-    let at_least = expect.at_least.unwrap_or(AT_LEAST);
-    failures.require(answers.len() >= at_least, || format!("{} requests in the loop, want {at_least}", answers.len()));
     judge_answers(answers, expect, &mut world.saved.lock().unwrap(), &mut failures);
+    judge_upstreams(&world.upstreams, answers, expect, mark, &mut failures).await;
     failures.into_result(String::new)
 }

@@ -8,9 +8,7 @@ use tokio::time::timeout;
 use crate::case::World;
 use crate::client::raw::{STILL_OPEN, unescape};
 use crate::client::{Answer, raw as raw_client, stream as stream_client, tcp as tcp_client, websocket as ws_client};
-use crate::expect::{
-    Failures, Mark, brief, judge_answer, judge_answers, judge_share, judge_upstreams, pattern as search,
-};
+use crate::expect::{Failures, Mark, brief, judge_answers, judge_upstreams, pattern as search};
 use crate::http1::{bytes, pattern, text};
 use crate::schema::{Expect, Frame, RawWords, Request, Step, TcpWords};
 use crate::upstream::seconds;
@@ -20,7 +18,6 @@ fn target_of(world: &World, request: &Request) -> Result<crate::client::Target, 
 }
 
 fn judge_single(world: &World, answer: &Answer, expect: &Expect, failures: &mut Failures) {
-    judge_answer(answer, expect, failures);
     judge_answers(std::slice::from_ref(answer), expect, &mut world.saved.lock().unwrap(), failures);
 }
 
@@ -81,44 +78,26 @@ pub(super) async fn tcp(world: &Arc<World>, step: &Step, words: &TcpWords) -> Re
         (None, None) => b"hello".to_vec(),
     };
     let limit = seconds(words.timeout.unwrap_or(5.0));
+    // A connection without service breaks: one wish in two words.
+    let expect = &Expect { error: Some(expect.closed || expect.error == Some(true)), ..expect.clone() };
     let mut failures = Failures::default();
-    let mut banners = Vec::new();
+    let mut answers = Vec::new();
     for _ in 0..words.count.unwrap_or(1) {
-        let outcome = tcp_client::exchange(&target, &data, limit).await;
-        if expect.closed || expect.error == Some(true) {
-            failures
-                .require(outcome.is_err(), || format!("no service was due, got {:?}", outcome.map(|echo| echo.banner)));
-            continue;
-        }
-        match outcome {
-            Err(error) => {
-                failures.add(format!("tcp: {error}"));
-                break;
-            }
-            Ok(echo) => {
-                failures.require(echo.data == data, || "the echo differs from what was sent".to_owned());
-                banners.push(echo.banner);
-            }
+        let answer = tcp_client::exchange(&target, &data, limit).await.unwrap_or_else(Answer::failed);
+        let broken = answer.error.is_some();
+        failures.require(broken || answer.body == data, || "the echo differs from what was sent".to_owned());
+        answers.push(answer);
+        if broken && expect.error == Some(false) {
+            break;
         }
     }
-    judge_banners(world, &banners, expect, &mut failures);
-    judge_upstreams(&world.upstreams, &[], expect, &mark, &mut failures).await;
-    failures.into_result(String::new)
-}
-
-fn judge_banners(world: &World, banners: &[String], expect: &Expect, failures: &mut Failures) {
-    if let Some(wanted) = &expect.upstream {
-        let stranger = banners.iter().find(|banner| !wanted.0.contains(&Some((*banner).clone())));
-        failures.require(stranger.is_none(), || format!("served by {stranger:?}, want {:?}", wanted.0));
-    }
-    for (name, p) in &expect.fractions.upstream {
-        let count = banners.iter().filter(|banner| *banner == name).count();
-        judge_share(&format!("upstream {name}"), count, banners.len(), *p, expect.sigma, failures);
-    }
+    judge_answers(&answers, expect, &mut world.saved.lock().unwrap(), &mut failures);
     if let Some(sni) = &expect.sni {
         let last = expect.single_upstream().and_then(|name| world.upstreams.get(name)?.ledger.last_sni());
         failures.require(last.as_ref() == Some(sni), || format!("SNI {last:?}, want {sni}"));
     }
+    judge_upstreams(&world.upstreams, &answers, expect, &mark, &mut failures).await;
+    failures.into_result(String::new)
 }
 
 pub(super) async fn raw(world: &Arc<World>, step: &Step, words: &RawWords) -> Result<(), String> {

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::case::World;
 use crate::client::http1::Client;
 use crate::client::{Answer, Target, http2};
-use crate::expect::{Failures, Mark, judge_answer, judge_answers, judge_upstreams, pattern};
+use crate::expect::{Failures, Mark, judge_answers, judge_upstreams, pattern};
 use crate::http1::values;
 use crate::schema::{Capture, Proto, Request, Step};
 use crate::upstream::seconds;
@@ -33,9 +33,6 @@ pub(super) async fn run(
     }
     let answers = send_all(world, words, request, grpc).await?;
     let mut failures = Failures::default();
-    if let [answer] = answers.as_slice() {
-        judge_answer(answer, &step.expect, &mut failures);
-    }
     judge_answers(&answers, &step.expect, &mut world.saved.lock().unwrap(), &mut failures);
     judge_upstreams(&world.upstreams, &answers, &step.expect, &mark, &mut failures).await;
     failures.into_result(|| match answers.as_slice() {
