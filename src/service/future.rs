@@ -15,11 +15,12 @@ use super::classify;
 use super::completion::Completion;
 use super::deadline::{Deadline, Expired};
 use super::decide::Refusal;
+use super::ended::Ended;
 use super::hedge::Hedge;
 use super::local_reply::{LocalReply, failure_reply};
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
-use super::story::{Ended, Phase, Story};
+use super::story::{Phase, Story};
 use crate::error::BoxError;
 use crate::telemetry::{RequestRecord, ResponseFlags};
 

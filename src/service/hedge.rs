@@ -12,10 +12,11 @@ use tower_service::Service;
 
 use super::completion::Taken;
 use super::deadline::Expired;
+use super::ended::Ended;
 use super::exchange::Exchange;
 use super::future::{poll_call, poll_until};
 use super::request_body::RequestBody;
-use super::story::{Ended, Story};
+use super::story::Story;
 use crate::error::BoxError;
 use crate::upstream::Permit;
 

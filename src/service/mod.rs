@@ -87,6 +87,7 @@ mod deadline;
 mod deadline_budget;
 mod decide;
 pub(crate) mod detour;
+mod ended;
 mod exchange;
 mod extras;
 mod filters;

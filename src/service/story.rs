@@ -13,6 +13,7 @@ use tower_service::Service;
 use super::answer::answer;
 use super::completion::Taken;
 use super::deadline::Expired;
+use super::ended::Ended;
 use super::exchange::Exchange;
 use super::https::Secured;
 use super::local_reply::LocalReply;
@@ -56,24 +57,6 @@ pub(super) enum Phase {
     Waiting,
     /// An answer is awaited.
     Trying,
-}
-
-/// What came of a try.
-pub(super) enum Ended<R> {
-    Answer(Response<R>),
-    Error(BoxError),
-    Expired(Expired),
-    /// No try could be made.
-    Refused(LocalReply),
-}
-
-impl<R> Ended<R> {
-    pub(super) fn of<E: Into<BoxError>>(result: Result<Response<R>, E>) -> Self {
-        match result {
-            Ok(response) => Self::Answer(response),
-            Err(error) => Self::Error(error.into()),
-        }
-    }
 }
 
 impl<S, B> Story<S, B>
