@@ -6,7 +6,7 @@
 mod shop;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,13 +32,20 @@ struct Client {
     connections: Arc<Semaphore>,
     /// Whether it looks after the admission of its requests.
     admits: bool,
+    /// Whether it answers 503 at once.
+    failing: Arc<AtomicBool>,
     /// How often it was called.
     called: Arc<AtomicUsize>,
 }
 
 impl Client {
     fn new(connections: usize, admits: bool) -> Self {
-        Self { connections: Arc::new(Semaphore::new(connections)), admits, called: Arc::default() }
+        Self {
+            connections: Arc::new(Semaphore::new(connections)),
+            admits,
+            failing: Arc::default(),
+            called: Arc::default(),
+        }
     }
 
     fn called(&self) -> usize {
@@ -46,8 +53,12 @@ impl Client {
     }
 
     fn under(&self, mesh: &Mesh) -> Rules {
+        self.over(&MeshRouter::new(mesh))
+    }
+
+    fn over(&self, router: &MeshRouter) -> Rules {
         let client = self.clone();
-        BoxCloneService::new(MeshRouter::new(mesh).layer(service_fn(move |mut request: Sent| {
+        BoxCloneService::new(router.layer(service_fn(move |mut request: Sent| {
             client.called.fetch_add(1, Ordering::Relaxed);
             let admission = request.body_mut().take_aim().filter(|_| client.admits).map(|aim| aim.admission);
             admission.iter().for_each(Admission::claim);
@@ -56,6 +67,9 @@ impl Client {
     }
 
     async fn answer(self, admission: Option<Admission>) -> Result<Response<Full<Bytes>>, FailureError> {
+        if self.failing.load(Ordering::Relaxed) {
+            return Ok(Response::builder().status(503).body(Full::default()).unwrap());
+        }
         admission.iter().for_each(Admission::release);
         let connection = self.connections.acquire().await.unwrap();
         if admission.as_ref().is_some_and(|admission| !admission.acquire()) {
@@ -99,6 +113,56 @@ async fn requests_wait_for_a_connection_also_where_no_more_are_admitted() {
     assert_eq!(burst(&rules, 4).await, [200; 4]);
     assert_eq!(began.elapsed(), Duration::from_secs(4));
     shop::nothing_is_left(&mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_requests_of_a_client_wait_too_whatever_held_them_back() {
+    const HELD: &str = "retries: {attempts: 0}\nfault: {delay: {percentage: {value: 100}, fixedDelay: 1s}}";
+    for (rule, per_try) in [("retries: {attempts: 0}", false), ("retries: {attempts: 0}", true), (HELD, false)] {
+        let (mesh, client) = (shop::mesh(1, rule, ONE), Client::new(1, true));
+        let router = MeshRouter::new(&mesh);
+        let rules = client.over(&if per_try { router.with_faults_per_try() } else { router });
+        assert_eq!(burst(&rules, 3).await, [200; 3], "{rule} {per_try}");
+        shop::nothing_is_left(&mesh);
+    }
+    // What one router knows of its client another one has yet to find out.
+    let (mesh, client) = (shop::mesh(1, "retries: {attempts: 0}", ONE), Client::new(1, true));
+    let others = [(); 2].map(|()| tokio::spawn(client.under(&mesh).oneshot(get("/"))));
+    for answer in others {
+        assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_further_try_of_the_first_request_waits_too() {
+    let rule = "retries: {attempts: 1, retryOn: '503', backoff: 1s}";
+    let (mesh, client) = (shop::mesh(1, rule, ONE), Client::new(1, true));
+    client.failing.store(true, Ordering::Relaxed);
+    let rules = client.under(&mesh);
+    let first = tokio::spawn(rules.clone().oneshot(get("/")));
+    sleep(Duration::from_millis(1)).await;
+    client.failing.store(false, Ordering::Relaxed);
+    // It has the only connection when the other is tried again.
+    assert_eq!(burst(&rules, 1).await, [200]);
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+    shop::nothing_is_left(&mesh);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_turns_out_not_to_look_after_them_is_not_called_in_vain_again() {
+    const HELD: &str = "retries: {attempts: 0}\nfault: {delay: {percentage: {value: 100}, fixedDelay: 1s}}";
+    let (mesh, client) = (shop::mesh(1, HELD, ONE), Client::new(9, false));
+    assert_eq!(burst(&client.under(&mesh), 4).await, [200, 503, 503, 503]);
+    assert_eq!(client.called(), 1);
+    // Of a client that is yet to be known the first request shows it, and is refused as if it had not been called.
+    let (busy, other) = (client.under(&mesh), Client::new(9, false));
+    let busy = tokio::spawn(busy.oneshot(get("/")));
+    sleep(Duration::from_millis(1)).await;
+    let refused = other.under(&mesh).oneshot(get("/")).await.unwrap();
+    let info = refused.extensions().get::<RouteInfo>().unwrap();
+    let flags = ResponseFlags::DELAY_INJECTED | ResponseFlags::UPSTREAM_OVERFLOW;
+    assert_eq!((info.flags(), info.attempts(), info.endpoint().is_none()), (flags, 0, true));
+    assert_eq!(busy.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]

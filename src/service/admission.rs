@@ -1,5 +1,6 @@
 //! A request's place among those a cluster admits: [`Admission`].
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -66,11 +67,6 @@ impl Admission {
         }
     }
 
-    /// Whether it has been claimed; where there is nothing to hold nobody can tell.
-    pub(crate) fn is_claimed(&self) -> bool {
-        self.slot.as_ref().is_some_and(|slot| slot.lock().claimed)
-    }
-
     /// Whether there was no place and nobody who looks after that.
     pub(crate) fn is_refused(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| {
@@ -122,6 +118,34 @@ impl Admission {
                 Poll::Pending
             }
         }
+    }
+}
+
+/// Whether a service looks after the [`Admission`] of requests, as far as they have shown: it does once one was seen to.
+#[derive(Debug, Default)]
+pub(super) struct Waits(AtomicU8);
+
+impl Waits {
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
+    /// Whether it may: who is not known is asked.
+    pub(super) fn may(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != Self::NO
+    }
+
+    /// The same once it was called with this one; where there is nothing to hold nobody can tell.
+    pub(super) fn shown_by(&self, admission: &Admission) -> bool {
+        let known = self.0.load(Ordering::Relaxed);
+        if known != Self::YES
+            && let Some(slot) = &admission.slot
+        {
+            let shown = if slot.lock().claimed { Self::YES } else { Self::NO };
+            if shown > known {
+                self.0.fetch_max(shown, Ordering::Relaxed);
+            }
+        }
+        self.may()
     }
 }
 

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -240,7 +239,7 @@ impl Routing {
         }
         exchange.faults_per_try = self.settings.faults_per_try;
         exchange.longest_pause = self.settings.retry_after;
-        exchange.waits = self.waits.load(Ordering::Relaxed);
+        exchange.waits = self.waits.may();
         exchange.set_classifier(self.settings.classifier.as_ref());
         exchange
     }

@@ -74,7 +74,7 @@ pub(super) struct Exchange {
     pub(super) connects: bool,
     /// Whether bytes of it may have come to an endpoint that then failed.
     pub(super) request_sent: bool,
-    /// Whether the service has it wait where the cluster admits no more.
+    /// Whether the service may have it wait where the cluster admits no more.
     pub(super) waits: bool,
     /// The head as it is sent, for further tries, mirrors, and response headers that speak of the request.
     pub(super) saved: Option<SavedHead>,

@@ -270,9 +270,10 @@ where
     if let Some(service) = story.again.as_mut() {
         call.set(Some(service.call(request)));
     }
-    if story.is_refused() {
+    let waits = story.waits.take();
+    if let Some(reply) = story.refused(waits.as_deref()) {
         call.set(None);
-        return Poll::Ready(Err(Ended::Refused(LocalReply::overflow(story.exchange.attempts > 1))));
+        return Poll::Ready(Err(Ended::Refused(reply)));
     }
     story.send_mirrors();
     story.phase = Phase::Trying;

@@ -2,18 +2,17 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
+use super::admission::Waits;
 use super::decide::{Refusal, Verdict};
 use super::detour::Detour;
 use super::future::ResponseFuture;
 use super::layer::Settings;
-use super::local_reply::LocalReply;
 use super::mirror::Copies;
 use super::mirror_body::MirrorLoad;
 use super::request_body::RequestBody;
@@ -54,8 +53,8 @@ pub(super) struct Routing {
     pub(super) settings: Settings,
     pub(super) mirrors: Arc<MirrorLoad>,
     pub(super) copies: Copies,
-    /// Whether the inner service looks after the [`Admission`](super::Admission) of requests, as one was seen to do.
-    pub(super) waits: Arc<AtomicBool>,
+    /// Whether the inner service has requests wait where a cluster admits no more.
+    pub(super) waits: Arc<Waits>,
 }
 
 impl<S> MeshService<S> {
@@ -104,8 +103,7 @@ where
                 ResponseFuture::pass_through(self.inner.call(request), record)
             }
             Verdict::Forward(exchange) if exchange.faults_per_try => {
-                self.release();
-                ResponseFuture::forward(None, Story::waiting(exchange, self.inner.clone(), head, body))
+                self.later(Story::waiting(exchange, self.inner.clone(), head, body))
             }
             Verdict::Forward(exchange) => {
                 let mut story = Story::new(exchange);
@@ -114,13 +112,9 @@ where
                         story.again = story.exchange.may_send_more().then(|| self.inner.clone());
                         // The service that is ready is called in place: no clone of it is ready.
                         let call = self.inner.call(Request::from_parts(head, body));
-                        if story.is_refused() {
+                        if let Some(reply) = story.refused(Some(&self.routing.waits)) {
                             // Nothing has been sent: nothing was polled.
-                            let reply = LocalReply::overflow(false);
                             return ResponseFuture::reply(Refusal { reply, exchange: story.exchange });
-                        }
-                        if story.is_claimed() {
-                            self.routing.waits.store(true, Ordering::Relaxed);
                         }
                         story.send_mirrors();
                         ResponseFuture::forward(Some(call), story)
@@ -132,8 +126,7 @@ where
                 }
             }
             Verdict::Delay(exchange, delay) => {
-                self.release();
-                ResponseFuture::forward(None, Story::delayed(exchange, self.inner.clone(), delay, head, body))
+                self.later(Story::delayed(exchange, self.inner.clone(), delay, head, body))
             }
             Verdict::Reply(reply) => {
                 self.release();
@@ -144,6 +137,16 @@ where
 }
 
 impl<S: Clone> MeshService<S> {
+    /// Has a request wait for a service that is ready once more.
+    fn later<B>(&mut self, mut story: Story<S, B>) -> ResponseFuture<S, B>
+    where
+        S: Service<Request<RequestBody<B>>>,
+    {
+        self.release();
+        story.waits = Some(Arc::clone(&self.routing.waits));
+        ResponseFuture::forward(None, story)
+    }
+
     /// Gives up what was reserved, with the service that is ready.
     fn release(&mut self) {
         let unready = self.inner.clone();

@@ -10,6 +10,7 @@ use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::admission::Waits;
 use super::answer::answer;
 use super::completion::Taken;
 use super::deadline::Expired;
@@ -44,6 +45,8 @@ pub(super) struct Story<S, B> {
     pub(super) taken: Option<Taken>,
     /// Where the try before the next one was.
     left: Option<Arc<Endpoint>>,
+    /// What its first try shows, if that is yet to be made.
+    pub(super) waits: Option<Arc<Waits>>,
 }
 
 /// Where a request is.
@@ -75,6 +78,7 @@ where
             upload: None,
             taken: None,
             left: None,
+            waits: None,
         }
     }
 
@@ -111,14 +115,19 @@ where
         (self.first, self.upload) = (Some(Box::new(Request::from_parts(head, body))), upload);
     }
 
-    /// Whether the cluster admits no more, and the service does not have the try wait.
-    pub(super) fn is_refused(&self) -> bool {
-        self.taken.as_ref().is_some_and(|taken| taken.admission.is_refused())
-    }
-
-    /// Whether the service looks after what the cluster admits, as far as it can be told.
-    pub(super) fn is_claimed(&self) -> bool {
-        self.taken.as_ref().is_some_and(|taken| !self.exchange.waits && taken.admission.is_claimed())
+    /// The answer if the cluster admits no more and the service, now called with the try, does not have it wait; as if it
+    /// had not been called.
+    pub(super) fn refused(&mut self, waits: Option<&Waits>) -> Option<LocalReply> {
+        let admission = &self.taken.as_ref()?.admission;
+        if let Some(waits) = waits {
+            self.exchange.waits = waits.shown_by(admission);
+        }
+        if !admission.is_refused() {
+            return None;
+        }
+        self.taken = None;
+        self.exchange.attempts -= 1;
+        Some(LocalReply::overflow(self.exchange.attempts > 0))
     }
 
     /// Takes an endpoint for a try.
@@ -158,6 +167,10 @@ where
     pub(super) fn request(&mut self) -> Result<Request<RequestBody<B>>, LocalReply> {
         let Some(first) = self.first.take() else { return self.next_try() };
         let (mut head, mut body) = first.into_parts();
+        if let Some(waits) = &self.waits {
+            // Others may have shown it meanwhile.
+            self.exchange.waits = waits.may();
+        }
         body.aim_at(self.aim(&mut head)?);
         Ok(Request::from_parts(head, body))
     }
