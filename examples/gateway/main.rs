@@ -39,6 +39,8 @@ fn main() -> ExitCode {
         None if args.serve.demo => runtime.block_on(demo::run(args.serve)),
         None => runtime.block_on(serve::run(args.serve)),
     };
+    // Not waited for: a look-up takes as long as the system's resolver likes.
+    runtime.shutdown_background();
     done.unwrap_or_else(|error: BoxError| {
         // Of a configuration, every problem is a line of its own.
         let _ = writeln!(stderr(), "{error}");

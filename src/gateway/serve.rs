@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tower_layer::Layer;
@@ -179,7 +180,7 @@ impl ServerBuilder {
         }
         let work = move || {
             let _vital = Vital(readiness.clone());
-            let done = runtime.block_on(async {
+            run_to_end(runtime, async {
                 // Connections to endpoints belong to the runtime that opened them.
                 let transport = transport.build();
                 let inner = transport.clone();
@@ -190,13 +191,19 @@ impl ServerBuilder {
                 let serving = Serving { make, protocols, dice, trusted, mesh, transport, configs, metrics, readiness };
                 worker::run(serving, commands).await
             });
-            drop(runtime);
-            if let Some(done) = done {
-                let _ = done.send(());
-            }
         };
         std::thread::Builder::new().name(format!("gateway-{number}")).spawn(work).map_err(failed)?;
         Ok(sender)
+    }
+}
+
+/// Runs a worker, and tells whom it returns when all that it had is gone.
+fn run_to_end(runtime: Runtime, work: impl Future<Output = Option<oneshot::Sender<()>>>) {
+    let done = runtime.block_on(work);
+    // Not its look-ups: each has a thread for as long as the system's resolver likes.
+    runtime.shutdown_background();
+    if let Some(done) = done {
+        let _ = done.send(());
     }
 }
 
@@ -267,5 +274,37 @@ impl Server {
             let _ = ended.await;
         }
         let _ = self.control.await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_does_not_wait_for_a_look_up_to_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (answer, answered) = std::sync::mpsc::channel::<()>();
+        let (over, is_over) = std::sync::mpsc::channel();
+        let (begun, begins) = oneshot::channel();
+        let (done, mut ended) = oneshot::channel();
+        let (held, mut dropped) = oneshot::channel::<()>();
+        run_to_end(runtime, async {
+            tokio::task::spawn_blocking(move || {
+                let _ = begun.send(());
+                let _ = answered.recv_timeout(Duration::from_secs(10));
+                let _ = over.send(());
+            });
+            tokio::spawn(async move {
+                let _held = held;
+                std::future::pending::<()>().await;
+            });
+            begins.await.unwrap();
+            Some(done)
+        });
+        assert!(is_over.try_recv().is_err(), "it was waited for");
+        assert_eq!(ended.try_recv(), Ok(()));
+        assert_eq!(dropped.try_recv(), Err(oneshot::error::TryRecvError::Closed), "the rest is gone by then");
+        drop(answer);
     }
 }
