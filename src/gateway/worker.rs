@@ -22,7 +22,7 @@ use super::connection::Protocols;
 use super::drain::{Alive, Drain, Draining};
 use super::entrance::{Entrance, bind_now};
 use super::hello::Hello;
-use super::listener::{Accepted, Acceptor, Address, Bound};
+use super::listener::{Accepted, Acceptor, Address, BACKLOG, Bound};
 use super::secured::{Configs, Ended};
 use super::session::Session;
 use super::stream::Stream;
@@ -107,12 +107,12 @@ where
             }
             Command::Drain(within, done) => {
                 leaving.iter().for_each(Drain::end);
-                for (_, open) in open.drain() {
-                    let drain = close(open).await;
-                    drain.end();
-                    leaving.push(drain);
-                }
                 let finished = async {
+                    for (_, open) in open {
+                        let drain = close(open).await;
+                        drain.end();
+                        leaving.push(drain);
+                    }
                     for drain in leaving {
                         drain.finish().await;
                     }
@@ -163,11 +163,17 @@ where
             }
         }
         // Connections that the kernel has accepted for us would be reset with the socket.
-        while let Some(accepted) = now(acceptor.accept()).await {
-            begin(accepted);
-        }
+        take_waiting(|| acceptor.accept(), begin).await;
     });
     Open { drain, stop, accepting }
+}
+
+/// Takes what waits to be accepted: no more than may wait at a time, since clients may connect as fast as that goes.
+async fn take_waiting<F: Future>(accept: impl Fn() -> F, begin: impl Fn(F::Output)) {
+    for _ in 0..=BACKLOG {
+        let Some(accepted) = now(accept()).await else { break };
+        begin(accepted);
+    }
 }
 
 /// What `future` gives without waiting.
@@ -337,5 +343,24 @@ impl<M> Caller<'_, M> {
             Door::Stream(stream) => stream.pass_on(io, &serving.transport, draining).await,
             Door::Closed => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_that_never_cease_to_come_do_not_keep_a_listener_open() {
+        let taken = Cell::new(0);
+        let begin = |()| {
+            taken.set(taken.get() + 1);
+            assert!(taken.get() < 1_000_000, "it goes on for ever");
+        };
+        take_waiting(|| std::future::ready(()), begin).await;
+        assert!(taken.get() > BACKLOG, "{}", taken.get());
+        take_waiting(std::future::pending, begin).await;
     }
 }
