@@ -71,7 +71,7 @@ fn hello(mut body: Bytes<'_>) -> Option<Hello> {
     let _session = body.vector(1)?;
     let _cipher_suites = body.vector(2)?;
     let _compressions = body.vector(1)?;
-    let mut hello = Hello { server_name: None, protocols: Vec::new() };
+    let mut hello = Hello { server_name: None, protocols: Box::default() };
     if body.0.is_empty() {
         // Before TLS 1.2 there need not be extensions.
         return Some(hello);
@@ -107,13 +107,13 @@ fn server_name(mut value: Bytes<'_>) -> Option<Option<Box<str>>> {
 }
 
 /// RFC 7301, section 3.1: at least one.
-fn protocols(mut value: Bytes<'_>) -> Option<Vec<Vec<u8>>> {
-    let mut list = value.last(2)?;
-    let mut protocols = Vec::new();
-    while !list.0.is_empty() {
-        protocols.push(list.vector(1).filter(|protocol| !protocol.is_empty())?.to_vec());
+fn protocols(mut value: Bytes<'_>) -> Option<Box<[u8]>> {
+    let list = value.last(2)?;
+    let mut rest = list;
+    while !rest.0.is_empty() {
+        rest.vector(1).filter(|protocol| !protocol.is_empty())?;
     }
-    Some(protocols).filter(|protocols| !protocols.is_empty())
+    (!list.0.is_empty()).then(|| list.0.into())
 }
 
 /// Bytes that are still to be read, as TLS writes numbers and vectors (RFC 8446, section 3).
@@ -163,12 +163,16 @@ mod tests {
             acceptor.read_tls(&mut bytes).ok()?;
             if let Some(accepted) = acceptor.accept().ok()? {
                 let hello = accepted.client_hello();
-                let protocols = hello.alpn().map(|protocols| protocols.map(<[u8]>::to_vec).collect());
+                let protocols = hello.alpn().into_iter().flatten().flat_map(listed).collect();
                 let server_name = hello.server_name().map(Box::from);
-                return Some(Hello { server_name, protocols: protocols.unwrap_or_default() });
+                return Some(Hello { server_name, protocols });
             }
         }
         None
+    }
+
+    fn listed(protocol: &[u8]) -> Vec<u8> {
+        vector(1, &[protocol])
     }
 
     fn vector(width: usize, parts: &[&[u8]]) -> Vec<u8> {
@@ -198,7 +202,7 @@ mod tests {
     }
 
     fn of(server_name: Option<&str>, protocols: &[&str]) -> Hello {
-        let protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let protocols = protocols.iter().flat_map(|protocol| listed(protocol.as_bytes())).collect();
         Hello { server_name: server_name.map(Box::from), protocols }
     }
 

@@ -17,8 +17,8 @@ const OF_MESH: [&[u8]; 5] = [b"istio", b"istio-peer-exchange", b"istio-http/1.0"
 pub(super) struct Hello {
     /// Whom it wants to talk to.
     pub(super) server_name: Option<Box<str>>,
-    /// What it offers to speak (ALPN). Empty: it does not say.
-    pub(super) protocols: Vec<Vec<u8>>,
+    /// What it offers to speak (ALPN), as it says that: each behind its length. Empty: it does not say.
+    pub(super) protocols: Box<[u8]>,
 }
 
 impl Hello {
@@ -41,13 +41,23 @@ impl Hello {
 
     /// Whether it is of a workload of the mesh, as that says.
     pub(super) fn is_of_mesh(&self) -> bool {
-        self.protocols.iter().any(|offered| OF_MESH.contains(&&**offered))
+        self.offered().any(|offered| OF_MESH.contains(&offered))
     }
 
     /// Whether it says what it speaks and none of `protocols` is among it. BoringSSL then goes on as if nobody had
     /// asked, where rustls would end the connection.
     pub(super) fn speaks_none_of(&self, protocols: &[Vec<u8>]) -> bool {
-        !self.protocols.is_empty() && !self.protocols.iter().any(|offered| protocols.contains(offered))
+        !self.protocols.is_empty() && !self.offered().any(|offered| protocols.iter().any(|spoken| spoken == offered))
+    }
+
+    fn offered(&self) -> impl Iterator<Item = &[u8]> {
+        let mut list = &*self.protocols;
+        std::iter::from_fn(move || {
+            let (length, rest) = list.split_first()?;
+            let (protocol, others) = rest.split_at_checked(usize::from(*length))?;
+            list = others;
+            Some(protocol)
+        })
     }
 }
 
@@ -145,7 +155,8 @@ pub(super) mod tests {
             });
             let (hello, mut rewound) = Hello::read(io.read(b"more").build()).await.unwrap().unwrap();
             assert_eq!(hello.server_name.as_deref(), Some("a.test"));
-            assert_eq!(hello.protocols, [b"h2".to_vec(), b"x".to_vec()]);
+            assert_eq!(&*hello.protocols, b"\x02h2\x01x");
+            assert!(hello.offered().eq([&b"h2"[..], b"x"]));
             assert!(hello.speaks_none_of(&[b"http/1.1".to_vec()]) && !hello.speaks_none_of(&[b"h2".to_vec()]));
             let mut all = Vec::new();
             rewound.read_to_end(&mut all).await.unwrap();
@@ -157,7 +168,7 @@ pub(super) mod tests {
     async fn an_address_is_no_name_and_no_protocols_say_nothing() {
         let bytes = hello("10.0.0.1", &[]);
         let (hello, _) = Hello::read(&*bytes).await.unwrap().unwrap();
-        assert_eq!(hello, Hello { server_name: None, protocols: Vec::new() });
+        assert_eq!(hello, Hello { server_name: None, protocols: Box::default() });
         assert!(!hello.speaks_none_of(&[b"h2".to_vec()]));
     }
 

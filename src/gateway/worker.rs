@@ -304,9 +304,13 @@ impl<M> Caller<'_, M> {
                     accepted = accepting => accepted??,
                     _ = self.guards.1.ends(|| ()) => return Ok(()),
                 };
+                drop(hello);
                 self.serve(io, entered, Some(secured)).await;
             }
-            None => self.serve(io, entered, None).await,
+            None => {
+                drop(hello);
+                self.serve(io, entered, None).await;
+            }
         }
         Ok(())
     }

@@ -56,7 +56,7 @@ spec:
 /// A connection to `port` whose client asks for `name`, if in TLS.
 fn enter(snapshot: &Snapshot, port: u16, name: Option<&str>) -> Entrance {
     let listener = snapshot.listeners().iter().find(|listener| listener.port == port).unwrap();
-    let hello = name.map(|name| Hello { server_name: Some(name.into()), protocols: Vec::new() });
+    let hello = name.map(|name| Hello { server_name: Some(name.into()), protocols: Box::default() });
     Entrance::new(snapshot, listener, None, hello.as_ref())
 }
 

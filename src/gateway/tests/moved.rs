@@ -86,7 +86,7 @@ async fn the_first_request_after_it_goes_where_its_client_would_come() {
     for (after, status) in [(&[two][..], "200"), (&[other, two], "200"), (&[other], "404")] {
         let mesh = Mesh::new();
         publish(&mesh, &[one]);
-        let hello = Hello { server_name: Some("a.test".into()), protocols: Vec::new() };
+        let hello = Hello { server_name: Some("a.test".into()), protocols: Box::default() };
         assert_moves(connect_at("127.0.0.1", Some(&hello), &mesh), &mesh, [&[one], after], status).await;
     }
 }
