@@ -77,6 +77,8 @@ pub struct ListenerOrigin {
     pub local: Option<SocketAddr>,
     /// What is known of the TLS of the connection, for header values that tell it.
     pub secured: Option<Arc<DownstreamTls>>,
+    /// Held for as long as the connection is open. `None`: nobody says.
+    pub(crate) open: Option<Arc<()>>,
 }
 
 impl ListenerOrigin {
@@ -91,6 +93,7 @@ impl ListenerOrigin {
             direct_peer: None,
             local: None,
             secured: None,
+            open: None,
         }
     }
 

@@ -6,6 +6,7 @@
 mod support;
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -105,6 +106,37 @@ spec:
     }
     assert_eq!(cookies[0], cookies[1], "of one connection");
     assert_ne!(cookies[0], cookies[2], "of another connection");
+}
+
+#[tokio::test]
+async fn a_connection_that_speaks_of_a_client_ends_with_it() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let rule = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a}
+spec:
+  host: a.test
+  trafficPolicy: {proxyProtocol: {version: V1}}
+";
+    let (_server, port) = start(listener.local_addr().unwrap().port(), rule).await;
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for _ in 0..2 {
+            read_head(&mut stream).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        }
+        stream
+    };
+    let visit = async {
+        let mut client = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        for forwarded in ["203.0.113.9", "2001:db8::7"] {
+            ask(&mut client, &format!("X-Forwarded-For: {forwarded}")).await;
+        }
+    };
+    let (mut stream, ()) = tokio::join!(serve, visit);
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_u8()).await;
+    assert_eq!(ended.expect("it ends").unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
 }
 
 /// HTTP/2 and a whole URL say the scheme themselves, and a trusted proxy changes that for nobody: rules and header values see the same.

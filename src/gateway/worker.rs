@@ -268,6 +268,7 @@ impl<M> Caller<'_, M> {
             let mut origin = ListenerOrigin::new(listener.name.clone(), listener.port);
             origin.tls = listener.tls.is_some();
             (origin.peer, origin.local) = self.client.unzip();
+            origin.open = Some(Arc::default());
             return Door::Http(origin, listener.grpc_web);
         }
         let Serving { dice, metrics, .. } = self.serving;

@@ -242,9 +242,11 @@ impl Exchange {
         let aim = self.point_at(head, picked.endpoint()).ok_or_else(LocalReply::bad_path)?;
         let mut aim = aim.with_admission(admission.clone());
         if picked.endpoint().connection().proxy_protocol.is_some()
-            && let Some(client) = self.listener.as_ref().and_then(|listener| listener.ends())
+            && let Some(listener) = &self.listener
+            && let Some(client) = listener.ends()
         {
             aim.client = Some(Box::new(client));
+            aim.client_open = listener.open.as_ref().map(Arc::downgrade);
         }
         if let Some(https) = aim.https.as_mut().filter(|https| https.is_whole) {
             https.tunnel = self.forward().and_then(|forward| forward.tunnel.clone());

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -46,6 +46,8 @@ pub struct Aim {
     /// On whose connection it came, for a PROXY header: the client and the address that it dialed. `None`: this process'
     /// own, or the endpoint gets no such header.
     pub client: Option<Box<(SocketAddr, SocketAddr)>>,
+    /// Gone when the client's connection is: what was opened for it is of no use then. `None`: nobody says.
+    pub client_open: Option<Weak<()>>,
     /// The TLS that the application asked for itself. `None`: only what the endpoint's settings say.
     pub https: Option<Box<Https>>,
 }
@@ -83,7 +85,7 @@ impl Https {
 impl Aim {
     /// An aim at `endpoint`, under the name `authority`.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority, admission: Admission::default(), client: None, https: None }
+        Self { endpoint, authority, admission: Admission::default(), client: None, client_open: None, https: None }
     }
 
     /// The same aim of a request that was admitted.

@@ -124,7 +124,7 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// Connections with other settings, and those for another name in the TLS handshake or another client in a PROXY
 /// header, are others: after a change of settings new requests get new ones, and the old ones finish what is under way.
 /// The same is true after a change of `maxConnections`, and of the connections to endpoints that leave their cluster:
-/// what of these is idle is closed at once.
+/// what of these is idle is closed at once. A connection for another client goes with that client's own, at a gateway.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
@@ -207,7 +207,7 @@ impl Transport {
             }
             // A pool for its terms only, which have read certificates: it never has a connection.
             None => {
-                pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant);
+                pool = self.inner.of_endpoint::<http_body_util::Empty<bytes::Bytes>>(endpoint, variant, None);
                 &pool.terms
             }
         };
@@ -246,7 +246,7 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
-            Some(Aim { endpoint, authority, admission, client, https }) => {
+            Some(Aim { endpoint, authority, admission, client, client_open, https }) => {
                 admission.claim();
                 let is_whole = https.as_ref().is_some_and(|https| https.is_whole);
                 let http2 = match endpoint.connection().protocol {
@@ -256,7 +256,7 @@ where
                     Protocol::SameAsDownstream | Protocol::Sniffed => request.version() == Version::HTTP_2,
                 };
                 let variant = variant(endpoint.connection(), authority.as_ref(), &request, client, https);
-                let pool = self.inner.of_endpoint(&endpoint, variant);
+                let pool = self.inner.of_endpoint(&endpoint, variant, client_open);
                 send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
             }
             None => match self_named(&request) {

@@ -5,7 +5,7 @@
 //! connections. Once its endpoint has left its cluster, or other settings or another limit of connections hold for it, a
 //! pool closes what is idle in it at once and finishes the rest: those connections count in the cluster's limit. The
 //! usual pool of an endpoint stays until then; the others, of which clients can make any number, as long as they are of
-//! use.
+//! use: those for one client until its connection ends, and of the rest, where there are many, those asked for lately.
 //!
 //! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
@@ -13,7 +13,7 @@ use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -33,6 +33,12 @@ use crate::upstream::{Basis, Endpoint, EndpointId, Standing};
 /// Idle connections are looked at every eighth of the shortest time that they may have, within these.
 const SWEEPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long after its client a pool goes at most.
+const AFTER_CLIENT: Duration = Duration::from_secs(1);
+
+/// Of pools that clients had made, how many are kept though nobody asked for them lately.
+pub(super) const KEPT: usize = 1024;
+
 /// The endpoint, the type of body, and the hash of the [`Variant`], which the usual one has none of.
 type Key = (EndpointId, TypeId, Option<u64>);
 /// Of one key there is more than one pool while requests with other settings are under way.
@@ -46,30 +52,49 @@ struct Entry {
     /// What it was made by, and what is published now; none for hosts.
     endpoint: Option<(Basis, Arc<Standing>)>,
     variant: Variant,
+    /// Gone when its client's connection is, if that is known.
+    client_open: Option<Weak<()>>,
 }
 
 impl Entry {
-    fn of_endpoint<B: Upload>(settings: &Arc<Settings>, endpoint: &Arc<Endpoint>, variant: Variant) -> Arc<Self> {
+    fn of_endpoint<B: Upload>(
+        settings: &Arc<Settings>,
+        endpoint: &Arc<Endpoint>,
+        variant: Variant,
+        client_open: Option<Weak<()>>,
+    ) -> Arc<Self> {
         let terms = Terms::of_endpoint(settings, endpoint.connection(), &variant);
         let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), terms)));
-        Arc::new(Self { pool, endpoint: Some((endpoint.basis().clone(), endpoint.standing().clone())), variant })
+        let endpoint = Some((endpoint.basis().clone(), endpoint.standing().clone()));
+        Arc::new(Self { pool, endpoint, variant, client_open })
     }
 
     fn of_host<B: Upload>(settings: &Arc<Settings>, host: &Host) -> Arc<Self> {
         let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), host.terms(settings))));
-        Arc::new(Self { pool, endpoint: None, variant: Variant::default() })
+        Arc::new(Self { pool, endpoint: None, variant: Variant::default(), client_open: None })
     }
 
     /// Whether it is what is looked for, one of the same [`Key`].
     fn is_for(&self, endpoint: &Endpoint, variant: &Variant) -> bool {
         let same = self.endpoint.as_ref().is_some_and(|(basis, _)| basis == endpoint.basis());
-        same && (variant.is_usual() || self.variant == *variant)
+        same && (variant.is_usual() || self.variant == *variant && self.has_client())
+    }
+
+    /// Whether whom it is for is still there, as far as is known.
+    fn has_client(&self) -> bool {
+        self.client_open.as_ref().is_none_or(|open| open.strong_count() > 0)
+    }
+
+    /// Whether clients may have made any number of its like.
+    fn is_of_many(&self) -> bool {
+        !self.variant.is_usual() && self.client_open.is_none()
     }
 
     /// Lets go of its connections if others are published now, or none; whether it may keep them.
     fn look(&self) -> bool {
-        let keep = |keeps| self.pool.keep(keeps);
-        let keeps = self.endpoint.as_ref().is_none_or(|(basis, standing)| standing.tell(basis, keep));
+        let has_client = self.has_client();
+        let keep = |keeps| self.pool.keep(keeps && has_client);
+        let keeps = self.endpoint.as_ref().is_none_or(|(basis, standing)| standing.tell(basis, keep)) && has_client;
         if !keeps {
             self.pool.clear();
         }
@@ -110,15 +135,21 @@ impl Inner {
         }
     }
 
-    /// The pool of an endpoint, as its settings are now.
-    pub(super) fn of_endpoint<B: Upload>(self: &Arc<Self>, endpoint: &Arc<Endpoint>, variant: Variant) -> Arc<Pool<B>> {
+    /// The pool of an endpoint, as its settings are now; `client_open` is as of [`Aim`](crate::service::Aim).
+    pub(super) fn of_endpoint<B: Upload>(
+        self: &Arc<Self>,
+        endpoint: &Arc<Endpoint>,
+        variant: Variant,
+        client_open: Option<Weak<()>>,
+    ) -> Arc<Pool<B>> {
         let hash = (!variant.is_usual()).then(|| self.hasher.hash_one(&variant));
         let key = (endpoint.id, TypeId::of::<B>(), hash);
         if let Some(pool) = self.find(&key, endpoint, &variant) {
             return pool;
         }
         endpoint.standing().watch(&self.hurry);
-        let entry = Entry::of_endpoint::<B>(&self.settings, endpoint, variant.clone());
+        let looks = client_open.as_ref().map(|_| AFTER_CLIENT);
+        let entry = Entry::of_endpoint::<B>(&self.settings, endpoint, variant.clone(), client_open);
         self.endpoints.rcu(|map| {
             let mut map = Map::clone(map);
             let entries = map.entry(key).or_default();
@@ -134,8 +165,16 @@ impl Inner {
             let terms = Terms::of_endpoint(&self.settings, endpoint.connection(), &variant);
             Arc::new(Pool::new(self.settings.clone(), terms))
         });
-        self.start_sweeper(pool.terms.period());
+        self.start_sweeper(pool.terms.period().into_iter().chain(looks).min());
+        if entry.is_of_many() && self.is_crowded() {
+            self.hurry.notify_one();
+        }
         pool
+    }
+
+    /// Whether there are more pools that clients had made than are kept.
+    fn is_crowded(&self) -> bool {
+        self.endpoints.load().values().flatten().filter(|entry| entry.is_of_many()).nth(KEPT).is_some()
     }
 
     fn find<B: Upload>(&self, key: &Key, endpoint: &Endpoint, variant: &Variant) -> Option<Arc<Pool<B>>> {
@@ -212,9 +251,9 @@ impl Inner {
     }
 
     fn sweep(&self) {
-        let now = Instant::now();
+        let (now, is_crowded) = (Instant::now(), self.is_crowded());
         let stays = |entry: &Arc<Entry>| {
-            let keeps = entry.look();
+            let keeps = entry.look() && !(is_crowded && entry.is_of_many());
             let used = entry.pool.sweep(now);
             used || keeps && (entry.variant.is_usual() || !entry.pool.is_unused())
         };

@@ -1,8 +1,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::pools::KEPT;
 use super::tunnels::read_head;
 use super::*;
 use crate::upstream::{LimitSettings, ProxyVersion};
@@ -272,24 +273,78 @@ fn pools(transport: &Transport) -> usize {
     Arc::strong_count(&transport.inner.settings) - 1
 }
 
+/// An endpoint that is told who asks.
+fn told_of_clients() -> (Arc<Cluster>, Arc<Endpoint>) {
+    let connection = ConnectionSettings { proxy_protocol: Some(ProxyVersion::V1), ..ConnectionSettings::default() };
+    let cluster = cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection);
+    let endpoint = endpoint_of(&cluster);
+    (cluster, endpoint)
+}
+
+/// Has it asked on behalf of the client at `port`, none at 0; the connection, which the other side leaves open.
+async fn asked_by(
+    port: u16,
+    open: Option<&Arc<()>>,
+    net: &Net,
+    transport: &Transport,
+    endpoint: &Arc<Endpoint>,
+) -> DuplexStream {
+    let aim = Aim::new(endpoint.clone(), Some(Authority::from_static("a.test")));
+    let local = ([198, 51, 100, 1], 80).into();
+    let mut aim = if port == 0 { aim } else { aim.with_client(([192, 0, 2, 1], port).into(), local) };
+    aim.client_open = open.map(Arc::downgrade);
+    let request = Request::get("/").body(RequestBody::new(empty()).with_aim(aim)).unwrap();
+    let asking = tokio::spawn(transport.clone().oneshot(request));
+    let mut pipe = net.accept().await;
+    read_head(&mut pipe).await;
+    pipe.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+    asking.await.unwrap().unwrap();
+    pipe
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_for_a_client_stays_as_long_as_that_does() {
+    let net = Net::new();
+    let transport = net.transport();
+    let (_cluster, endpoint) = told_of_clients();
+    let [one, other] = [Arc::new(()), Arc::new(())];
+    let mut pipe = asked_by(1, Some(&one), &net, &transport, &endpoint).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(pools(&transport), 1);
+    drop(one);
+    // Somebody else with its address has a connection of their own.
+    let _kept = asked_by(1, Some(&other), &net, &transport, &endpoint).await;
+    let ended = tokio::time::timeout(Duration::from_secs(1), pipe.read_u8()).await;
+    assert_eq!(ended.expect("it is closed soon").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(pools(&transport), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_pools_that_clients_had_made_those_in_use_are_kept() {
+    let net = Net::new();
+    let transport = net.transport();
+    let (_cluster, endpoint) = told_of_clients();
+    let mut kept = Vec::new();
+    for port in 0..=KEPT {
+        kept.push(asked_by(port.try_into().unwrap(), None, &net, &transport, &endpoint).await);
+    }
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(pools(&transport), KEPT + 1);
+    let one_more = (KEPT + 1).try_into().unwrap();
+    kept.push(asked_by(one_more, None, &net, &transport, &endpoint).await);
+    settle().await;
+    assert_eq!(pools(&transport), 2, "the usual one, and the last");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pool_that_a_client_had_made_goes_when_it_is_of_no_use() {
     let net = Net::new();
     let transport = net.transport();
-    let connection = ConnectionSettings { proxy_protocol: Some(ProxyVersion::V1), ..ConnectionSettings::default() };
-    let cluster = cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection);
-    let endpoint = endpoint_of(&cluster);
-    let local = ([198, 51, 100, 1], 80).into();
+    let (_cluster, endpoint) = told_of_clients();
     let mut kept = Vec::new();
     for port in 0..=100 {
-        let aim = Aim::new(endpoint.clone(), Some(Authority::from_static("a.test")));
-        let aim = if port == 0 { aim } else { aim.with_client(([192, 0, 2, 1], port).into(), local) };
-        let request = Request::get("/").body(RequestBody::new(empty()).with_aim(aim)).unwrap();
-        let asking = tokio::spawn(transport.clone().oneshot(request));
-        let mut pipe = net.accept().await;
-        read_head(&mut pipe).await;
-        pipe.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
-        asking.await.unwrap().unwrap();
+        let pipe = asked_by(port, None, &net, &transport, &endpoint).await;
         // One client's connection and the usual one stay open.
         kept.extend((port <= 1).then_some(pipe));
     }
@@ -297,7 +352,12 @@ async fn a_pool_that_a_client_had_made_goes_when_it_is_of_no_use() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(pools(&transport), 2);
     // Bytes need none.
-    drop(transport.connect(&endpoint, "a.test", Some((([192, 0, 2, 1], 102).into(), local)), None).await.unwrap());
+    drop(
+        transport
+            .connect(&endpoint, "a.test", Some((([192, 0, 2, 1], 102).into(), ([198, 51, 100, 1], 80).into())), None)
+            .await
+            .unwrap(),
+    );
     assert_eq!(pools(&transport), 2);
     tokio::time::sleep(Duration::from_secs(2 * 60 * 60)).await;
     assert_eq!(pools(&transport), 1);
