@@ -10,12 +10,14 @@ use std::sync::Arc;
 use http::uri::Authority;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::failure;
+use super::lookups::by_system;
 use super::proxy_header;
 use super::secure::Secure;
 use super::settings::Settings;
@@ -203,10 +205,13 @@ impl Target {
         let reached = tokio::time::timeout(limit, async {
             let wire = match self {
                 Target::Endpoint(endpoint) => match &endpoint.address {
-                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms).await,
+                    Address::Named(name) => {
+                        let turns = Some(endpoint.limits().lookups());
+                        open_host(settings, name.name(), name.port(), terms, turns).await
+                    }
                     address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
                 },
-                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms).await,
+                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms, None).await,
             };
             prepare(wire?, terms, spoken).await
         });
@@ -297,11 +302,21 @@ impl std::fmt::Display for Target {
 /// order.
 ///
 /// Each gets an equal share of the time, so that one that swallows packets does not use up that of the others.
-async fn open_host(settings: &Settings, host: &str, port: u16, terms: &Terms) -> io::Result<Wire> {
+async fn open_host(
+    settings: &Settings,
+    host: &str,
+    port: u16,
+    terms: &Terms,
+    turns: Option<&Arc<Semaphore>>,
+) -> io::Result<Wire> {
     let addresses: Vec<Address> = match host.parse::<IpAddr>() {
         Ok(address) => vec![Address::Tcp(SocketAddr::new(address, port))],
         Err(_) if settings.connector.is_own() => vec![Address::Named(NamedAddress::new(host, port))],
-        Err(_) => lookup_host((host, port)).await?.map(Address::Tcp).collect(),
+        Err(_) => {
+            let mut found = settings.lookups.ask(host, turns, by_system).await?;
+            found.iter_mut().for_each(|address| address.set_port(port));
+            found.into_iter().map(Address::Tcp).collect()
+        }
     };
     let share = terms.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");

@@ -39,6 +39,7 @@ mod future;
 mod head;
 mod joined;
 mod line;
+mod lookups;
 mod multiplex;
 mod payload;
 mod place;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::bounds;
 use super::connect::{Connect, Connector};
 use super::executor::Executor;
+use super::lookups::Lookups;
 use super::{Inner, Transport};
 use crate::service::LONGEST;
 #[cfg(feature = "tls")]
@@ -18,6 +19,7 @@ use hyper_util::rt::TokioTimer;
 /// What every connection and every pool of one transport goes by.
 pub(super) struct Settings {
     pub(super) connector: Connector,
+    pub(super) lookups: Arc<Lookups>,
     pub(super) http1: http1::Builder,
     pub(super) http2: http2::Builder<Executor>,
     pub(super) nodelay: bool,
@@ -195,6 +197,7 @@ impl TransportBuilder {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let settings = Settings {
             connector: self.connector,
+            lookups: Arc::default(),
             http1: self.http1,
             http2: self.http2,
             nodelay: self.nodelay,

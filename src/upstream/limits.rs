@@ -3,6 +3,9 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+#[cfg(feature = "client")]
+use tokio::sync::Semaphore;
+
 use super::atomics::Gauge;
 use super::budget::{Begun, RetryBudget};
 
@@ -39,10 +42,28 @@ pub struct Limits {
 /// What is in use, shared by all settings that a cluster's key has had.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
+    #[cfg(feature = "client")]
+    lookups: Lookups,
     connections: Gauge,
     pending: Gauge,
     requests: Gauge,
     retries: Gauge,
+}
+
+/// How many names that requests bring may be looked up at a time: the system's resolver has a thread for each, for as
+/// long as the name's server likes, and other clusters need some too.
+#[cfg(feature = "client")]
+const LOOKUPS: usize = 64;
+
+#[cfg(feature = "client")]
+#[derive(Debug)]
+struct Lookups(Arc<Semaphore>);
+
+#[cfg(feature = "client")]
+impl Default for Lookups {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LOOKUPS)))
+    }
 }
 
 /// What of a cluster is in use, as far as it is [counted](Limits).
@@ -130,6 +151,12 @@ impl Limits {
             None => self.counts.requests.count() + self.counts.pending.count(),
         };
         self.counts.retries.try_add(budget.allows(requests)).then(|| self.permit(Kind::Retry))
+    }
+
+    /// Whose turn it is to look a name up.
+    #[cfg(feature = "client")]
+    pub(crate) fn lookups(&self) -> &Arc<Semaphore> {
+        &self.counts.lookups.0
     }
 
     /// What is in use now, as far as it is counted.
