@@ -115,10 +115,10 @@ impl Identity {
 }
 
 /// All paths as one source.
-pub(crate) fn source(paths: &[PathBuf]) -> Option<FileSource> {
-    let (first, others) = paths.split_first()?;
+pub(crate) fn source(paths: &[PathBuf]) -> Result<FileSource, BoxError> {
+    let (first, others) = paths.split_first().ok_or("there is no configuration")?;
     // Nothing is served before the rules are there.
-    Some(others.iter().fold(FileSource::new(first).in_place(), FileSource::with_path))
+    Ok(others.iter().fold(FileSource::new(first).in_place(), FileSource::with_path))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -9,7 +9,7 @@ use crate::args::{Check, source};
 
 /// Success if nothing is wrong but what a warning says.
 pub(crate) fn run(check: &Check) -> Result<ExitCode, BoxError> {
-    let Some(source) = source(&check.files.paths) else { return Ok(ExitCode::SUCCESS) };
+    let source = source(&check.files.paths)?;
     let mesh = check.identity.mesh()?.build();
     let report = mesh.check(source.config()?);
     // What is wrong is told by the exit code as well, whether or not anybody reads the words.

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
     // Handles of metrics are made with the mesh, so the recorder comes first.
     let render = args.admin.and_then(|_| recorder());
     let mesh = args.identity.mesh()?.build();
-    let Some(source) = source(&args.paths) else { return Ok(ExitCode::SUCCESS) };
+    let source = source(&args.paths)?;
     let source = if args.quarantine { source } else { source.strict() };
     let mut watch = source.open(&mesh).await?;
     #[cfg(feature = "dns")]
