@@ -8,7 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// A value made of files. They are looked at whenever it is asked for, which connections do once each.
 ///
-/// If what is new cannot be used, the last good value serves on, and the log says so once.
+/// If what is new cannot be used, the last good value serves on, and the log says so once for each value: every pool of
+/// connections has its own.
 pub(crate) struct Reloaded<T> {
     files: Box<[PathBuf]>,
     make: Box<dyn Fn() -> io::Result<T> + Send + Sync>,
