@@ -25,8 +25,17 @@ const REQUEST_AHEAD: u32 = 1 << 20;
 /// body in frames of 20 bytes. The 24 MiB towards clients are Envoy's.
 const WAITING: u32 = 24;
 
-/// The most bytes the head of an answer may have (Envoy's `max_response_headers_kb`).
-const MAX_HEAD: usize = 60 * 1024;
+/// The most bytes the head of an answer of HTTP/1.1 may have (Envoy's `MAX_RESPONSE_HEADERS_KB`).
+const MAX_ANSWER: usize = 80 * 1024;
+
+/// The most bytes another head may have (Envoy's `DEFAULT_MAX_REQUEST_HEADERS_KB`).
+pub(crate) const MAX_HEAD: usize = 60 * 1024;
+
+/// The most lines a head may have (Envoy's `DEFAULT_MAX_HEADERS_COUNT`), in HTTP/2 with its pseudo-headers.
+pub(crate) const MAX_LINES: usize = 100;
+
+/// The same to h2, which adds 32 bytes to each line (RFC 9113, 6.5.2) and refuses one that comes to as much.
+const MAX_LIST: u32 = (MAX_HEAD + 32 * (MAX_LINES + 1)) as u32;
 
 /// Of how many streams that were given up it is remembered for a second that their frames may still come: all that a
 /// connection has at a time.
@@ -46,9 +55,9 @@ const CANCELED_UNSEEN: usize = 500;
 
 /// Sets what endpoints may do.
 pub(super) fn towards_endpoints(http1: &mut http1::Builder, http2: &mut http2::Builder<Executor>) {
-    http1.max_header_size(MAX_HEAD);
+    http1.max_header_size(MAX_ANSWER);
     http2.initial_stream_window_size(ANSWER_AHEAD).initial_connection_window_size(WAITING * ANSWER_AHEAD);
-    http2.max_header_list_size(MAX_HEAD as u32);
+    http2.max_header_list_size(MAX_LIST);
     http2.max_concurrent_reset_streams(GIVEN_UP).max_local_error_reset_streams(PROVOKED_BY_ENDPOINT);
 }
 

@@ -107,6 +107,11 @@ pub(super) fn of_unsound_answer() -> FailureError {
     FailureError::new(Failure::ProtocolError, "the answer says its length in more than one way")
 }
 
+/// An answer of HTTP/2 came with more lines than one may have: Envoy says no more of it than that its stream was reset.
+pub(super) fn of_long_head() -> FailureError {
+    FailureError::new(Failure::RemoteReset, "the head of the answer has too many lines")
+}
+
 /// A body was reset without an error, before its end.
 pub(super) fn of_cut_body() -> FailureError {
     FailureError::new(Failure::RemoteReset, "the stream was reset before the end of its body")

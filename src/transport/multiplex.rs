@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::Upload;
 use super::admission::Gate;
 use super::body::TransportBody;
+use super::bounds::MAX_LINES;
 use super::connect::{Spoken, Target};
 use super::executor::Executor;
 use super::failure;
@@ -141,6 +142,10 @@ impl<B: Upload> Pool<B> {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     half.streams().hear();
+                    // `:status` is a line too.
+                    if response.headers().len() >= MAX_LINES {
+                        return Err(failure::of_long_head().into());
+                    }
                     if !head::says_length_once(response.headers()) {
                         return Err(failure::of_unsound_answer().into());
                     }

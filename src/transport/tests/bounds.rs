@@ -54,26 +54,49 @@ async fn long<B>(_: usize, request: Request<B>) -> Answer {
 }
 
 #[tokio::test]
-async fn a_head_of_60_kib_comes_through_and_a_longer_one_is_refused() {
-    for (protocol, opened) in [(Protocol::Http1, 3), (Protocol::Http2, 1)] {
+async fn a_long_head_comes_through_and_a_longer_one_is_refused() {
+    // Envoy's bounds: 80 KiB, and 60 KiB in HTTP/2.
+    for (protocol, length, opened) in [(Protocol::Http1, 81_000, 3), (Protocol::Http2, 61_400, 1)] {
         let net = Net::new();
         let (transport, endpoint) = (net.transport(), endpoint(protocol));
         match protocol {
             Protocol::Http2 => net.clone().serve_http2(100, long),
             _ => net.clone().serve(long),
         }
-        let answer = send(&transport, &endpoint, get("/60000")).await.unwrap();
-        assert_eq!(answer.headers()["x-long"].len(), 60_000);
+        let answer = send(&transport, &endpoint, get(&format!("/{length}"))).await.unwrap();
+        assert_eq!(answer.headers()["x-long"].len(), length);
         let body = answer.into_body().collect().await.unwrap();
         let trailer = body.trailers().map(|trailers| trailers["x-long"].len());
-        assert_eq!(trailer, (protocol == Protocol::Http2).then_some(60_000));
-        for too_long in ["/62000", "/70000"] {
-            let refused = send(&transport, &endpoint, get(too_long)).await;
+        assert_eq!(trailer, (protocol == Protocol::Http2).then_some(length));
+        for too_long in [length + 4_000, length + 40_000] {
+            let refused = send(&transport, &endpoint, get(&format!("/{too_long}"))).await;
             assert_eq!(failure_of(refused), Failure::ProtocolError, "{protocol:?} {too_long}");
         }
         let other = send(&transport, &endpoint, get("/1")).await.unwrap();
         assert_eq!((text(other).await.as_str(), net.opened()), ("text", opened), "{protocol:?}");
     }
+}
+
+#[tokio::test]
+async fn a_head_of_http2_has_a_hundred_lines_at_most() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    let server = net.clone();
+    tokio::spawn(async move {
+        let mut server = h2::server::handshake(server.accept().await).await.unwrap();
+        while let Some(Ok((request, mut respond))) = server.accept().await {
+            let mut answer = Response::new(());
+            for _ in 0..request.uri().path()[1..].parse().unwrap() {
+                answer.headers_mut().append("x-line", "1".parse().unwrap());
+            }
+            respond.send_response(answer, true).unwrap();
+        }
+    });
+    // With `:status`.
+    let answer = send(&transport, &endpoint, get("/99")).await.unwrap();
+    assert_eq!(answer.headers().len(), 99);
+    assert_eq!(failure_of(send(&transport, &endpoint, get("/100")).await), Failure::RemoteReset);
+    assert_eq!((send(&transport, &endpoint, get("/1")).await.is_ok(), net.opened()), (true, 1));
 }
 
 /// What an endpoint says, frame by frame.
