@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
 use super::body::InboundBody;
-use super::door::MAX_HEAD;
 use super::drain::{Draining, Reason};
 use super::exchange::Exchange;
 use super::idle::IdleWatch;
@@ -53,7 +52,7 @@ impl Protocols {
         // What it would do for a timeout of heads, a timer for each request among it, the idle watch does as well.
         http1.header_read_timeout(None).max_header_size(HEAD_FOR_DOOR);
         let mut http2 = http2::Builder::new(Executor);
-        http2.timer(TokioTimer::new()).max_header_list_size(MAX_HEAD as u32).enable_connect_protocol();
+        http2.timer(TokioTimer::new()).enable_connect_protocol();
         http2.max_concurrent_streams(MAX_STREAMS);
         bounds::towards_clients(&mut http2);
         if let Some(buffer) = buffer {

@@ -1,6 +1,7 @@
 //! Who is let in: [`admit`] refuses what Envoy refuses before any rule is asked.
 
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper::ext;
 
@@ -9,11 +10,8 @@ use super::refused::Refused;
 use super::target;
 use crate::request::begins_with_query;
 use crate::service::hop::{is, tokens};
+use crate::transport::bounds::{MAX_HEAD, MAX_LINES};
 
-/// The most bytes a request head may have (Envoy's `max_request_headers_kb`).
-pub(super) const MAX_HEAD: usize = 60 * 1024;
-/// The most header lines a request may have.
-const MAX_HEADERS: usize = 100;
 /// The most words that `Connection` may have, all its lines together.
 const MAX_NAMED: usize = 9;
 /// How long `te` may be if `Connection` names it.
@@ -72,8 +70,9 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, may_be_https: b
     if http1 {
         target::check(request, may_be_https)?;
     }
-    // Heads of HTTP/1.1 are weighed as they come; for HTTP/2 the number is not bounded.
-    if headers.len() > MAX_HEADERS || size(headers) > MAX_HEAD {
+    // Heads of HTTP/1.1 are weighed as they come.
+    let is_too_large = if http1 { headers.len() > MAX_LINES } else { is_too_large(request) };
+    if is_too_large {
         return Err(Refused::TOO_LARGE);
     }
     target::check_host(request)?;
@@ -149,8 +148,20 @@ fn names_host_and_port(path: &str) -> bool {
     ends.is_some_and(|(host, port)| !host.is_empty() && !port.is_empty() && !port.contains('/'))
 }
 
-fn size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+/// Whether a request of HTTP/2 has more lines or more bytes in them than one may, its pseudo-headers among them.
+fn is_too_large<B>(request: &Request<B>) -> bool {
+    let uri = request.uri();
+    let pseudo = [
+        (":method", Some(request.method().as_str())),
+        (":scheme", uri.scheme_str()),
+        (":authority", uri.authority().map(Authority::as_str)),
+        (":path", uri.path_and_query().map(PathAndQuery::as_str)),
+        (":protocol", request.extensions().get().map(ext::Protocol::as_str)),
+    ];
+    let pseudo = pseudo.into_iter().filter_map(|(name, value)| Some(name.len() + value?.len()));
+    let others = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let (lines, bytes) = pseudo.chain(others).fold((0, 0), |(lines, bytes), line| (lines + 1, bytes + line));
+    lines > MAX_LINES || bytes > MAX_HEAD
 }
 
 /// What `Connection` names ends here: little enough, and nothing that says whose request it is or where it goes.
@@ -210,6 +221,17 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_head_of_http2_is_weighed_with_its_pseudo_headers() {
+        let admitted = |headers: &[(&str, &str)]| admit(&request("http://a/", Version::HTTP_2, headers), None, false);
+        let left = MAX_HEAD - ":methodGET:schemehttp:authoritya:path/b".len();
+        let big = "x".repeat(left + 1);
+        assert_eq!(admitted(&[("b", &big[1..])]), Ok(Admitted::Plain));
+        assert_eq!(admitted(&[("b", &big)]), Err(Refused::TOO_LARGE));
+        assert_eq!(admitted(&[("b", ""); MAX_LINES - 4]), Ok(Admitted::Plain));
+        assert_eq!(admitted(&[("b", ""); MAX_LINES - 3]), Err(Refused::TOO_LARGE));
+    }
+
+    #[test]
     fn bad_requests_are_refused_at_the_door() {
         let many: Vec<_> = (0..100).map(|_| ("a", "b")).chain([("host", "a")]).collect();
         let big = "x".repeat(MAX_HEAD);
@@ -230,7 +252,7 @@ pub(super) mod tests {
             ("*", Version::HTTP_11, vec![("host", "a")], Err(400)),
             ("/", Version::HTTP_2, vec![("host", "a"), ("content-length", "3"), ("content-length", "3")], Err(400)),
             ("/", Version::HTTP_11, many, Err(431)),
-            ("/", Version::HTTP_2, vec![("host", "a"), ("b", &big)], Err(431)),
+            ("/", Version::HTTP_11, vec![("host", "a"), ("b", &big)], Ok(Admitted::Plain)),
             ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::Upgrade(Protocol::WebSocket))),
             ("/", Version::HTTP_11, vec![("host", "a"), ("upgrade", "foo")], Ok(Admitted::Plain)),
             (

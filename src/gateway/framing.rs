@@ -7,8 +7,8 @@
 //! that is too large hyper would say so itself, and otherwise than Envoy does. Trailers whose lines end without a CR
 //! end for Envoy where they do not for hyper, which would take the next request for more of them: nothing is read on.
 
-use super::door::MAX_HEAD;
 use crate::service::hop::is;
+use crate::transport::bounds::MAX_HEAD;
 
 /// How much is kept of a line that does not decide about framing.
 const LINE: usize = 128;

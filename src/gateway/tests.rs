@@ -274,6 +274,18 @@ async fn http2_is_told_from_the_first_bytes_and_keeps_its_trailers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_head_of_http2_may_be_as_large_as_one_of_http1() {
+    let client = connect(None);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(client.stream)).await.unwrap();
+    tokio::spawn(connection);
+    for (size, status) in [(61_380, 200), (61_440, 431), (70_000, 431)] {
+        let request = Request::get("http://a.test/").header("x", "y".repeat(size)).body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().status(), status, "{size}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_lets_the_request_in_flight_finish() {
     let (open, gate) = oneshot::channel();
     let mut client = connect(Some(gate));

@@ -65,5 +65,6 @@ pub(super) fn towards_endpoints(http1: &mut http1::Builder, http2: &mut http2::B
 #[cfg(feature = "gateway")]
 pub(crate) fn towards_clients(http2: &mut server::Builder<Executor>) {
     http2.initial_stream_window_size(REQUEST_AHEAD).initial_connection_window_size(WAITING * REQUEST_AHEAD);
+    http2.max_header_list_size(MAX_LIST);
     http2.max_local_error_reset_streams(PROVOKED_BY_CLIENT).max_pending_accept_reset_streams(CANCELED_UNSEEN);
 }
