@@ -63,19 +63,26 @@ pub(super) fn answer_by_upgrade<B>(response: &mut Response<B>) {
 
 /// HTTP/2: the authority in `:authority` and nowhere else, no header that is about the connection.
 ///
-/// `authority` wins over the `Host` header, and that over `fallback`. A wish to upgrade is lost, unless it was asked for
-/// with [`ask_by_stream`] before.
+/// `authority` wins over the `Host` header, and that over `fallback`. A `Host` that no URI has a place for stays there,
+/// in front of a request of HTTP/1.1 that h2 translates (RFC 9113, 8.3.1). A wish to upgrade is lost, unless it was asked
+/// for with [`ask_by_stream`] before.
 pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority) {
-    let host = request.headers_mut().remove(HOST);
-    let authority = match (authority, host) {
-        (Some(authority), _) => authority.clone(),
-        (None, Some(host)) => Authority::try_from(host.as_bytes()).unwrap_or_else(|_| fallback.clone()),
-        (None, None) => fallback.clone(),
+    let authority = match (authority, request.headers().get(HOST)) {
+        (Some(authority), _) => Some(authority.clone()),
+        (None, Some(host)) => Authority::try_from(host.as_bytes()).ok(),
+        (None, None) => Some(fallback.clone()),
     };
     drop_hop_by_hop(request.headers_mut(), false);
-    *request.version_mut() = Version::HTTP_2;
     let uri = std::mem::take(request.uri_mut());
-    if request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none() {
+    let connects = request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_none();
+    let Some(authority) = authority.or_else(|| connects.then(|| fallback.clone())) else {
+        *request.version_mut() = Version::HTTP_11;
+        *request.uri_mut() = Uri::from(path_of(uri));
+        return;
+    };
+    request.headers_mut().remove(HOST);
+    *request.version_mut() = Version::HTTP_2;
+    if connects {
         *request.uri_mut() = Uri::from(authority);
         return;
     }

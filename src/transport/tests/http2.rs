@@ -88,6 +88,34 @@ async fn the_name_goes_out_and_not_the_address() {
 }
 
 #[tokio::test]
+async fn a_host_that_no_uri_has_a_place_for_goes_out_as_it_is() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
+    net.clone().serve_http2(100, |_, request| async move {
+        let authority = request.uri().authority().map(Authority::as_str);
+        let host = request.headers().get("host").map(|host| host.to_str().unwrap());
+        Ok(Response::new(full(format!("{authority:?} {host:?} {}", request.uri().path()))))
+    });
+    for (host, seen) in [
+        (Some("a:b:c"), "None Some(\"a:b:c\") /x"),
+        (Some("["), "None Some(\"[\") /x"),
+        (Some("a%zz"), "None Some(\"a%zz\") /x"),
+        (Some(""), "None Some(\"\") /x"),
+        (Some("me@a.test:8080"), "Some(\"me@a.test:8080\") None /x"),
+        (None, "Some(\"10.0.0.1:80\") None /x"),
+    ] {
+        let mut request = Request::get("/x");
+        request = match host {
+            Some(host) => request.header("host", host),
+            None => request,
+        };
+        let aim = Aim::new(endpoint.clone(), None);
+        let request = request.body(RequestBody::new(empty()).with_aim(aim)).unwrap();
+        assert_eq!(text(transport.clone().oneshot(request).await.unwrap()).await, seen);
+    }
+}
+
+#[tokio::test]
 async fn a_websocket_is_asked_for_by_an_extended_connect() {
     let net = Net::new();
     let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http2));
