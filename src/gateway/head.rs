@@ -29,7 +29,7 @@ const UPGRADING: HeaderValue = HeaderValue::from_static("upgrade");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The headers with which a client could steer the proxy; what follows `x-envoy-`.
-const STEERING: [&str; 21] = [
+const STEERING: [&str; 22] = [
     "decorator-operation",
     "downstream-service-cluster",
     "downstream-service-node",
@@ -49,10 +49,10 @@ const STEERING: [&str; 21] = [
     "retry-on",
     "upstream-alt-stat-name",
     "upstream-rq-per-try-timeout-ms",
+    "upstream-rq-timeout-alt-response",
     "upstream-rq-timeout-ms",
     "upstream-stream-duration-ms",
 ];
-const STEERING_TIMEOUT: &str = "upstream-rq-timeout-alt-response";
 
 /// Prepares the head of a request that was admitted for the next hop.
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
@@ -178,10 +178,8 @@ fn keep_one_length(headers: &mut HeaderMap) {
 }
 
 fn drop_steering(headers: &mut HeaderMap) {
-    let steers = |name: &&HeaderName| {
-        let rest = name.as_str().strip_prefix("x-envoy-");
-        rest.is_some_and(|rest| STEERING.contains(&rest) || rest == STEERING_TIMEOUT)
-    };
+    let steers =
+        |name: &&HeaderName| name.as_str().strip_prefix("x-envoy-").is_some_and(|rest| STEERING.contains(&rest));
     while let Some(name) = headers.keys().find(steers).cloned() {
         headers.remove(name);
     }
