@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::{CipherSuite, ProtocolVersion, ServerConfig, ServerConnection};
+use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -13,7 +13,7 @@ use super::certificate;
 use super::hello::{Hello, Rewound};
 use crate::request::{Certificate, DownstreamTls};
 use crate::snapshot::{Listener, ListenerProtocol, ServerTls};
-use crate::tls::{Reloaded, ServerEnd, Shown, ShownOnce, files_of_server, server_end};
+use crate::tls::{Reloaded, ServerEnd, Shown, ShownOnce, files_of_server, openssl_name, server_end};
 use crate::transport::MeshCertificates;
 use crate::upstream::{Identity, Pem};
 
@@ -146,29 +146,14 @@ fn known(connection: &ServerConnection, server_name: Option<&str>, own: Option<A
         Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
         _ => "",
     };
+    let cipher = connection.negotiated_cipher_suite();
     let client = connection.peer_certificates().and_then(|chain| chain.first());
     DownstreamTls {
         version: version.into(),
-        cipher: connection.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())).into(),
+        cipher: cipher.and_then(|suite| openssl_name(suite.suite())).unwrap_or_default().into(),
         server_name: server_name.unwrap_or_default().into(),
         peer: client.and_then(|client| certificate::read(client)),
         local: own,
-    }
-}
-
-/// The name that OpenSSL has for a cipher suite.
-fn cipher(suite: CipherSuite) -> &'static str {
-    match suite {
-        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
-        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
-        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
-        CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-ECDSA-CHACHA20-POLY1305",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
-        CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 => "ECDHE-RSA-AES256-GCM-SHA384",
-        CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256 => "ECDHE-RSA-CHACHA20-POLY1305",
-        _ => "",
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) use client::{Names, client_config, files_of};
 pub(crate) use faults::{fault_of_authorities, fault_of_identity, fault_of_revoked};
 pub(crate) use reloaded::Reloaded;
 #[cfg(feature = "gateway")]
-pub(crate) use server::{ServerEnd, files_of_server, server_end};
+pub(crate) use server::{ServerEnd, files_of_server, openssl_name, server_end};
 #[cfg(feature = "gateway")]
 pub(crate) use shown::{Shown, ShownOnce};
 

@@ -77,8 +77,12 @@ fn cipher_suites(words: &ServerTls) -> Vec<SupportedCipherSuite> {
     all.into_iter().filter(named).collect()
 }
 
-fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
+/// The name that OpenSSL has for a cipher suite.
+pub(crate) fn openssl_name(suite: CipherSuite) -> Option<&'static str> {
     Some(match suite {
+        CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+        CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 => "ECDHE-ECDSA-AES128-GCM-SHA256",
         CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => "ECDHE-RSA-AES128-GCM-SHA256",
         CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384 => "ECDHE-ECDSA-AES256-GCM-SHA384",
