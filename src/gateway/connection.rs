@@ -7,17 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower_service::Service;
 
-use super::body::InboundBody;
 use super::drain::{Draining, Reason};
-use super::exchange::Exchange;
+use super::exchange::{Exchange, Serve};
 use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};
@@ -65,7 +60,7 @@ impl Protocols {
     }
 
     /// Serves `io` until the client leaves, something breaks, or a drain has let its last request finish.
-    pub(super) async fn serve<IO, S, B>(
+    pub(super) async fn serve<IO, S>(
         &self,
         io: IO,
         service: S,
@@ -74,11 +69,7 @@ impl Protocols {
     ) -> Result<(), BoxError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<InboundBody>, Response = Response<B>>,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        S: Serve,
     {
         let Some((protocol, wire)) = self.open(io, &session, &mut draining).await? else { return Ok(()) };
         let idle = IdleWatch::new(&session, self.idle);

@@ -32,6 +32,24 @@ use crate::service::grpc::ToldInPlain;
 use crate::service::https::UnservedUpgrade;
 use crate::service::refusal::Refusal;
 
+/// What answers requests. It has no more to it than its bounds, which every such service meets.
+pub(super) trait Serve:
+    Service<Request<InboundBody>, Response = Response<<Self as Serve>::Body>, Error: Into<BoxError>, Future: Send + 'static>
+{
+    type Body: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> Serve for S
+where
+    S: Service<Request<InboundBody>, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Body = B;
+}
+
 /// What a gateway does with the requests of one connection before and after the mesh.
 ///
 /// `inner` must always be ready, as a router over [`crate::transport::Transport`] is: hyper lends its service, so that
@@ -48,15 +66,10 @@ impl<S> Exchange<S> {
     }
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for Exchange<S>
-where
-    S: Service<Request<InboundBody>, Response = Response<B>>,
-    S::Error: Into<BoxError>,
-    B: Body<Data = Bytes> + Send + 'static,
-{
-    type Response = Response<OutboundBody<B>>;
+impl<S: Serve> hyper::service::Service<Request<Incoming>> for Exchange<S> {
+    type Response = Response<OutboundBody<S::Body>>;
     type Error = Infallible;
-    type Future = ExchangeFuture<S::Future, B>;
+    type Future = ExchangeFuture<S::Future, S::Body>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let number = self.session.number();

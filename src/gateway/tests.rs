@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
-use http_body::Body;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -21,12 +20,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
-use tower::{Service, service_fn};
+use tower::service_fn;
 
 use super::body::InboundBody;
 use super::connection::Protocols;
 use super::drain::Drain;
 use super::entrance::Entrance;
+use super::exchange::Serve;
 use super::session::Session;
 use crate::dice::Dice;
 use crate::error::BoxError;
@@ -74,36 +74,15 @@ fn connect(gate: Option<oneshot::Receiver<()>>) -> Client {
     connect_to(service)
 }
 
-fn connect_to<S, B>(service: S) -> Client
-where
-    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+fn connect_to(service: impl Serve + Send + 'static) -> Client {
     connect_in(service, None)
 }
 
-fn connect_in<S, B>(service: S, entrance: Option<Arc<Entrance>>) -> Client
-where
-    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+fn connect_in(service: impl Serve + Send + 'static, entrance: Option<Arc<Entrance>>) -> Client {
     connect_by(Protocols::new(Duration::from_secs(3600), None), service, entrance)
 }
 
-fn connect_by<S, B>(protocols: Protocols, service: S, entrance: Option<Arc<Entrance>>) -> Client
-where
-    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
+fn connect_by(protocols: Protocols, service: impl Serve + Send + 'static, entrance: Option<Arc<Entrance>>) -> Client {
     let (stream, server) = tokio::io::duplex(1 << 20);
     let drain = Drain::new();
     let (alive, draining) = (drain.alive(), drain.draining());

@@ -6,28 +6,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use super::admin::{Readiness, Vital};
-use super::body::InboundBody;
 use super::certificate;
 use super::connection::Protocols;
 use super::drain::{Alive, Drain, Draining};
 use super::entrance::{Entrance, bind_now};
+use super::exchange::Serve;
 use super::hello::Hello;
 use super::listener::{Accepted, Acceptor, Address, BACKLOG, Bound};
 use super::secured::{Configs, Ended};
 use super::session::Session;
 use super::stream::Stream;
 use crate::dice::Dice;
-use crate::error::BoxError;
 use crate::mesh::Mesh;
 use crate::request::{DownstreamTls, ListenerOrigin, Origin};
 use crate::snapshot::{Bind, Listener, ListenerProtocol, Snapshot};
@@ -73,17 +68,13 @@ struct Open {
 }
 
 /// Follows commands until one ends it; returns whom to tell that it has.
-pub(super) async fn run<M, S, B>(
+pub(super) async fn run<M, S>(
     serving: Serving<M>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> Option<oneshot::Sender<()>>
 where
     M: Fn(Origin, Arc<Entrance>) -> S + Send + Sync + 'static,
-    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: Serve + Send + 'static,
 {
     let serving = Arc::new(serving);
     let mut open: HashMap<Address, Open> = HashMap::new();
@@ -127,14 +118,10 @@ where
     None
 }
 
-fn listen<M, S, B>(acceptor: Acceptor, bind: Bind, serving: Arc<Serving<M>>) -> Open
+fn listen<M, S>(acceptor: Acceptor, bind: Bind, serving: Arc<Serving<M>>) -> Open
 where
     M: Fn(Origin, Arc<Entrance>) -> S + Send + Sync + 'static,
-    S: Service<Request<InboundBody>, Response = Response<B>> + Send + 'static,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: Serve + Send + 'static,
 {
     let drain = Drain::new();
     let (stop, mut stopped) = oneshot::channel();
@@ -193,7 +180,7 @@ async fn close(open: Open) -> Drain {
 }
 
 /// Serves one connection as the snapshot of the moment says.
-async fn converse<IO, M, S, B>(
+async fn converse<IO, M, S>(
     io: IO,
     client: Option<(SocketAddr, SocketAddr)>,
     bind: Bind,
@@ -202,11 +189,7 @@ async fn converse<IO, M, S, B>(
 ) where
     IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
     M: Fn(Origin, Arc<Entrance>) -> S,
-    S: Service<Request<InboundBody>, Response = Response<B>>,
-    S::Error: Into<BoxError>,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: Serve,
 {
     let mut caller = Caller { serving: &serving, client, guards };
     match caller.enter(&bind, None) {
@@ -277,15 +260,11 @@ impl<M> Caller<'_, M> {
     }
 
     /// Ends TLS, or passes it on, by the server name that the client asks for.
-    async fn serve_secured<IO, S, B>(mut self, io: IO, bind: &Bind) -> io::Result<()>
+    async fn serve_secured<IO, S>(mut self, io: IO, bind: &Bind) -> io::Result<()>
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
         M: Fn(Origin, Arc<Entrance>) -> S,
-        S: Service<Request<InboundBody>, Response = Response<B>>,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        S: Serve,
     {
         let started = Instant::now();
         let read = tokio::select! {
@@ -317,15 +296,11 @@ impl<M> Caller<'_, M> {
     }
 
     /// `secured` is what is known of TLS that ended here.
-    async fn serve<IO, S, B>(self, io: IO, entered: Entered, secured: Option<DownstreamTls>)
+    async fn serve<IO, S>(self, io: IO, entered: Entered, secured: Option<DownstreamTls>)
     where
         IO: AsyncRead + AsyncWrite + Cut + Unpin + Send + 'static,
         M: Fn(Origin, Arc<Entrance>) -> S,
-        S: Service<Request<InboundBody>, Response = Response<B>>,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
+        S: Serve,
     {
         let Self { serving, guards: (alive, draining), .. } = self;
         let Entered { door, entrance, .. } = entered;
