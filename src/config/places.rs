@@ -76,16 +76,6 @@ impl Places {
             return Some((child, after(rest)));
         }
         let name = &path[..path.find(['.', '[']).unwrap_or(path.len())];
-        // A key that has dots itself is longer than a name, and so more exact.
-        let dotted = |key: &str| {
-            let rest = path.strip_prefix(key).filter(|_| key.contains(['.', '[']));
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        };
-        if name.len() < path.len()
-            && let Some(child) = self.entry(node, &dotted)
-        {
-            return Some((child, after(&path[self.key(child).len()..])));
-        }
         if let Some(child) = self.entry(node, &|key| key == name) {
             return Some((child, after(&path[name.len()..])));
         }

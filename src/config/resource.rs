@@ -74,7 +74,7 @@ impl<T> Resource<T> {
         Self { meta, spec, conditions: Vec::new(), places: Some((places, root)) }
     }
 
-    /// The place of a field, for example of `spec.http[2].timeout`.
+    /// The place of a field, for example of `spec.http[2].timeout`, or `metadata.labels["a.b/c"]` for a key with dots.
     ///
     /// A field that is not written has the place of the nearest one around it. `None` without a file.
     pub fn place(&self, path: &str) -> Option<Place> {

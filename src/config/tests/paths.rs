@@ -1,5 +1,6 @@
 use serde_yaml::Value;
 
+use super::{told, virtual_service};
 use crate::config::{Config, DestinationRule, Resource, walk};
 
 const RULE: &str = "\
@@ -47,8 +48,7 @@ fn other_spellings_dotted_keys_and_merges_are_found() {
     assert_eq!(at("spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests"), (7, 29));
     assert_eq!(at("spec.traffic_policy.connection_pool.tcp.connect_timeout"), (7, 67));
     assert_eq!(at("metadata.labels[\"a.b/c\"]"), (3, 31));
-    assert_eq!(at("metadata.labels.a.b/c"), (3, 31));
-    assert_eq!(at("spec.subsets[0].labels.app.kubernetes.io/name"), (11, 14));
+    assert_eq!(at("spec.subsets[0].labels[\"app.kubernetes.io/name\"]"), (11, 14));
     assert_eq!(at("spec.subsets[0].labels.app"), (11, 41));
     assert_eq!(at("spec.subsets[1].name"), (14, 5));
     assert_eq!(at("spec.subsets[1].labels.app"), (11, 41));
@@ -118,4 +118,12 @@ spec:
     assert_eq!(line("spec.endpoints[2].address"), 7);
     assert_eq!(line("spec.endpoints[2].locality"), 8);
     assert_eq!(line("spec.endpoints[2].network"), 9);
+}
+
+#[test]
+fn a_stray_key_with_dots_is_no_path() {
+    let told = told(&virtual_service("retries.attempts: 3\nretries:\n  attempts: x\nroute: []"));
+    assert!(
+        told.iter().any(|told| told.contains("9:7: error: VirtualService default/a: spec.http[0].retries.attempts:"))
+    );
 }
