@@ -242,9 +242,11 @@ impl Scan<'_> {
             let key = self.document.places.intern(&text);
             frame.expanded += 1;
             frame.add_key(&mut self.document.keys, key, &text, line)?;
-            frame.key = Some((key, line, column));
             self.document.merges |= text == "<<";
-            return self.document.value.key(text, plain, tag);
+            let named = self.document.value.key(text, plain, tag)?;
+            let key = named.map_or(key, |name| self.document.places.intern(&name));
+            frame.key = Some((key, line, column));
+            return Ok(());
         }
         let (key, line, column) = self.value_place(line, column);
         let node = self.document.places.leaf(key, line, column);

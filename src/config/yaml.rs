@@ -28,17 +28,19 @@ struct Open {
 }
 
 impl ValueBuilder {
-    /// The key of the value that comes next. It has another text than the keys before it.
-    pub(crate) fn key(&mut self, text: Cow<'_, str>, plain: bool, tag: Option<&str>) -> Result<(), Fault> {
-        let Some(Open { container: Value::Mapping(mapping), key, .. }) = self.open.last_mut() else { return Ok(()) };
+    /// The key of the value that comes next, and how a path names it if that is not its text, as `2` for `0x2`. It has
+    /// another text than the keys before it.
+    pub(crate) fn key(&mut self, text: Cow<'_, str>, plain: bool, tag: Option<&str>) -> Result<Option<String>, Fault> {
+        let Some(Open { container: Value::Mapping(mapping), key, .. }) = self.open.last_mut() else { return Ok(None) };
         let value = resolve(text, plain, tag)?;
         // Texts that differ are one key where they are one number, such as `1` and `0x1`.
         if !value.is_string() && mapping.contains_key(&value) {
             let fault = Fault::new(format!("the key {} stands here twice", key_text(&value)));
             return Err(fault.help("it is written in two ways: remove one of them"));
         }
+        let named = (value.is_number() || value.is_bool()).then(|| key_text(&value).into_owned());
         *key = Some(value);
-        Ok(())
+        Ok(named)
     }
 
     /// Begins a list or mapping.

@@ -127,3 +127,12 @@ fn a_stray_key_with_dots_is_no_path() {
         told.iter().any(|told| told.contains("9:7: error: VirtualService default/a: spec.http[0].retries.attempts:"))
     );
 }
+
+#[test]
+fn keys_that_are_no_texts_are_found() {
+    let keys = ["0x2", "1.50", "True", "1", "null"];
+    let params: String = keys.iter().map(|key| format!("\n    {key}: 5")).collect();
+    let told = told(&virtual_service(&format!("match:\n- queryParams:{params}")));
+    let lines: Vec<_> = told.iter().map(|told| told.split(':').nth(1).unwrap()).collect();
+    assert_eq!(lines, ["9", "10", "11", "12", "13"], "{told:#?}");
+}
