@@ -85,11 +85,16 @@ fn unbreak(event: &mut Event<'_>) {
     }
 }
 
+/// The lines as the parser counts them: a carriage return ends one by itself too.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.strip_suffix('\r').unwrap_or(text).lines().flat_map(|line| line.split('\r'))
+}
+
 /// A text that ends too soon is said to be wrong after its last line; we say at its end.
 fn within(text: &str, (line, column): (u32, u32)) -> (u32, u32) {
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let last = count(text.lines().count().max(1));
-    match text.lines().last() {
+    let last = count(lines(text).count().max(1));
+    match lines(text).last() {
         Some(end) if line > last => (last, count(end.chars().count() + 1)),
         _ => (line.min(last), column),
     }
@@ -99,7 +104,7 @@ fn within(text: &str, (line, column): (u32, u32)) -> (u32, u32) {
 fn elided(text: &str, line: u32) -> Option<Refusal> {
     let last = line as usize;
     let first = last.saturating_sub(3);
-    let near = text.lines().enumerate().skip(first).take(last - first);
+    let near = lines(text).enumerate().skip(first).take(last - first);
     let (number, indented) = near.filter(|(_, text)| text.starts_with(' ') && text.trim() == "...").last()?;
     let fault = Fault::new("not valid YAML: an indented `...`").help("remove the ellipsis");
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -112,7 +117,7 @@ fn tabbed(info: &str, text: &str, line: u32) -> Option<Refusal> {
     if !info.contains("tab") {
         return None;
     }
-    let mut near = text.lines().enumerate().skip(line as usize - 1).take(3);
+    let mut near = lines(text).enumerate().skip(line as usize - 1).take(3);
     let indent = |text: &str| text.find(|c: char| !matches!(c, ' ' | '\t')).unwrap_or(text.len());
     let (line, column) = near.find_map(|(number, text)| Some((number + 1, text[..indent(text)].find('\t')? + 1)))?;
     let fault = Fault::new("not valid YAML: a tab in the indentation").help("indent with spaces, not with tabs");
@@ -130,7 +135,7 @@ fn syntax(info: &str, text: &str, line: u32, column: u32) -> Fault {
 
 /// Whether what stands there is the colon at the end of a value in braces, as in `{address: 2001:db8::}`.
 fn ends_value(text: &str, line: u32, column: u32) -> Option<bool> {
-    let line = text.lines().nth((line as usize).checked_sub(1)?)?;
+    let line = lines(text).nth((line as usize).checked_sub(1)?)?;
     let (before, _) = line.char_indices().nth((column as usize).checked_sub(2)?)?;
     let mut rest = line[before..].chars();
     let last = rest.next()?;
@@ -141,7 +146,7 @@ fn ends_value(text: &str, line: u32, column: u32) -> Option<bool> {
 /// Braces in pairs are the mark of a template.
 fn with_template_help(fault: Fault, text: &str, line: u32) -> Fault {
     let braces = |line: &str| line.contains("{{") && line.contains("}}");
-    match text.lines().nth(line as usize - 1) {
+    match lines(text).nth(line as usize - 1) {
         Some(line) if fault.help.is_none() && braces(line) => {
             fault.help("this looks like a template: render it first, for example with `helm template`")
         }

@@ -246,6 +246,19 @@ fn a_resource_whose_kind_is_a_misspelt_key_is_wrong_and_not_gone() {
     assert_eq!((config.problems.len(), config.rejected.len()), (1, 0));
 }
 
+#[test]
+fn a_carriage_return_alone_ends_a_line() {
+    let text = format!("{}tls: [}}\n", virtual_service("route: []"));
+    for end in ["\n", "\r\n", "\r"] {
+        let told = told_one(&text.replace('\n', end));
+        assert!(told.starts_with("a.yaml:8:7: error: not valid YAML"), "{told}");
+    }
+    for end in ["\n", "\r\n", "\r"] {
+        let told = told_one(&"a:\n\n  b: [1\n".replace('\n', end));
+        assert!(told.starts_with("a.yaml:3:8: error: not valid YAML"), "{told}");
+    }
+}
+
 fn told_one(text: &str) -> String {
     let told = told(text);
     assert_eq!(told.len(), 1, "{told:#?}");
