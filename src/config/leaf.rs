@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 
 use serde::de::{self, Deserializer, Visitor};
 
+use super::yaml;
+
 /// Why a value is not taken, and what would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -180,7 +182,7 @@ fn integer(expected: &str, scalar: Scalar<'_>) -> Result<i128, Fault> {
         Scalar::Unsigned(value) => Ok(value.into()),
         #[allow(clippy::cast_possible_truncation)]
         Scalar::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Ok(value as i128),
-        Scalar::Text(text) if text.parse::<i128>().is_ok() => {
+        Scalar::Text(text) if text.parse::<i128>().is_ok() && yaml::is_number(text) => {
             Err(Fault::expected(expected, scalar).help(format!("write {text} without quotes")))
         }
         other => Err(Fault::expected(expected, other)),
@@ -238,7 +240,7 @@ impl Leaf for f64 {
             Scalar::Text(text) if text.ends_with('%') => {
                 Err(Fault::expected(Self::EXPECTED, scalar).help("write the percentage without the % sign"))
             }
-            Scalar::Text(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
+            Scalar::Text(text) if text.parse::<f64>().is_ok_and(f64::is_finite) && yaml::is_number(text) => {
                 Err(Fault::expected(Self::EXPECTED, scalar).help(format!("write {text} without quotes")))
             }
             other => Err(Fault::expected(Self::EXPECTED, other)),

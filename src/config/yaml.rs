@@ -121,6 +121,11 @@ fn untagged(text: Cow<'_, str>) -> Result<Value, Fault> {
     if may_be_no_string(bytes) { parse(&text) } else { Ok(Value::String(text.into_owned())) }
 }
 
+/// Whether a text is a number where it stands without quotes.
+pub(crate) fn is_number(text: &str) -> bool {
+    untagged(text.into()).is_ok_and(|value| value.is_number())
+}
+
 /// Whether a plain scalar has the form of a number or of a word such as `True`; none of those is YAML of another kind.
 fn may_be_no_string(text: &[u8]) -> bool {
     match text.first() {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_yaml::Value;
 
-use super::told;
+use super::{told, virtual_service};
 use crate::config::{Bounds, Config, scan};
 
 /// The values of all documents of a text.
@@ -176,6 +176,24 @@ fn values_that_are_none() {
     }
     let number = values("[18446744073709551616]").unwrap_err();
     assert!(number.starts_with("1:2: not valid YAML: invalid type: integer"), "{number}");
+}
+
+#[test]
+fn what_is_no_number_without_quotes_either_is_not_said_to_be() {
+    let told = |number: &str| {
+        let route = format!("route: [{{weight: {number}, destination: {{host: a}}}}]");
+        told(&virtual_service(&route)).concat()
+    };
+    for number in ["010", "'010'", "'+010'", "00"] {
+        assert!(
+            told(number).ends_with(&format!("found the text \"{}\"", number.trim_matches('\''))),
+            "{}",
+            told(number)
+        );
+    }
+    for number in ["'80'", "'-1'", "'0'"] {
+        assert!(told(number).ends_with(&format!("(write {} without quotes)", number.trim_matches('\''))), "{number}");
+    }
 }
 
 #[test]
