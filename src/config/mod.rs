@@ -1,7 +1,8 @@
 //! The words: Istio's resources, and what is needed of Kubernetes', as they are written.
 //!
-//! [`Config::from_files`] reads YAML. Everything that is wrong with a resource is told at once, with its place and what
-//! its author can do; a resource that cannot be read is left out, and the others are not the worse for it.
+//! [`Config::from_files`] reads YAML. All that cannot be read of a resource is told at once, with its place and what
+//! its author can do; such a resource is left out, and the others are not the worse for it. What is wrong with one that
+//! can be read is told when it is applied.
 //!
 //! ```
 //! use mesh_router::config::Config;
