@@ -149,13 +149,13 @@ message! {
 message! {
     /// A pause before the request is sent; at most one kind.
     pub struct FaultDelay {
-        /// The share of the requests in percent. Deprecated for `percentage`.
+        /// The share of the requests in percent. Unset: none. Deprecated for `percentage`.
         pub percent: i32 = "percent",
         /// The length of the pause.
         pub fixed_delay: Option<Duration> = "fixedDelay" | "fixed_delay",
         /// Not implemented by Istio.
         pub exponential_delay: Option<Duration> = "exponentialDelay" | "exponential_delay",
-        /// The share of the requests. Unset: all.
+        /// The share of the requests. Unset: `percent`.
         pub percentage: Option<Percent> = "percentage",
     }
 }
@@ -169,7 +169,7 @@ message! {
         pub grpc_status: Option<String> = "grpcStatus" | "grpc_status",
         /// Not implemented by Istio.
         pub http2_error: Option<String> = "http2Error" | "http2_error",
-        /// The share of the requests. Unset: all.
+        /// The share of the requests. Unset: none.
         pub percentage: Option<Percent> = "percentage",
     }
 }
