@@ -64,10 +64,13 @@ pub(crate) fn scan(
     Ok(())
 }
 
+fn counted(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 /// The parser counts lines from 1 and columns, in characters, from 0.
 fn position(marker: &Marker) -> (u32, u32) {
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    (number(marker.line().max(1)), number(marker.col().saturating_add(1)))
+    (counted(marker.line().max(1)), counted(marker.col().saturating_add(1)))
 }
 
 /// A last line that is blank and not ended is no line of a block scalar, but the parser takes it for one.
@@ -92,10 +95,9 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
 
 /// A text that ends too soon is said to be wrong after its last line; we say at its end.
 fn within(text: &str, (line, column): (u32, u32)) -> (u32, u32) {
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let last = count(lines(text).count().max(1));
+    let last = counted(lines(text).count().max(1));
     match lines(text).last() {
-        Some(end) if line > last => (last, count(end.chars().count() + 1)),
+        Some(end) if line > last => (last, counted(end.chars().count() + 1)),
         _ => (line.min(last), column),
     }
 }
@@ -107,9 +109,8 @@ fn elided(text: &str, line: u32) -> Option<Refusal> {
     let near = lines(text).enumerate().skip(first).take(last - first);
     let (number, indented) = near.filter(|(_, text)| text.starts_with(' ') && text.trim() == "...").last()?;
     let fault = Fault::new("not valid YAML: an indented `...`").help("remove the ellipsis");
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let column = count(indented.len() - indented.trim_start().len() + 1);
-    Some(Refusal { fault, line: count(number + 1), column })
+    let column = counted(indented.len() - indented.trim_start().len() + 1);
+    Some(Refusal { fault, line: counted(number + 1), column })
 }
 
 /// A tab among the spaces before a line, which is found only once the value before it has ended.
@@ -121,8 +122,7 @@ fn tabbed(info: &str, text: &str, line: u32) -> Option<Refusal> {
     let indent = |text: &str| text.find(|c: char| !matches!(c, ' ' | '\t')).unwrap_or(text.len());
     let (line, column) = near.find_map(|(number, text)| Some((number + 1, text[..indent(text)].find('\t')? + 1)))?;
     let fault = Fault::new("not valid YAML: a tab in the indentation").help("indent with spaces, not with tabs");
-    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Some(Refusal { fault, line: count(line), column: count(column) })
+    Some(Refusal { fault, line: counted(line), column: counted(column) })
 }
 
 fn syntax(info: &str, text: &str, line: u32, column: u32) -> Fault {
