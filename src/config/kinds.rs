@@ -60,11 +60,7 @@ impl Kind {
     }
 
     fn group(self) -> &'static str {
-        match self {
-            Kind::EndpointSlice => "discovery.k8s.io",
-            Kind::Service | Kind::Pod | Kind::Node | Kind::Secret => "",
-            _ => NETWORKING,
-        }
+        self.version().split_once('/').map_or("", |(group, _)| group)
     }
 
     /// The apiVersion to write.
