@@ -96,7 +96,7 @@ const fn text(name: &'static str) -> Field {
 const METADATA: Field = Field { name: "metadata", alias: &[], schema: || Metadata::SCHEMA };
 
 macro_rules! shapes {
-    ($($Word:ident in $list:ident: $has_spec:literal, [$($field:ident),*];)*) => {$(
+    ($($Word:ident in $list:ident: $has_spec:tt, [$($field:ident),*];)*) => {$(
         impl Shape for $Word {
             const KIND: Kind = Kind::$Word;
             const HAS_SPEC: bool = $has_spec;
@@ -106,7 +106,11 @@ macro_rules! shapes {
                     text("apiVersion"),
                     text("kind"),
                     METADATA,
-                    $(Field { name: stringify!($field), alias: &[], schema: || shapes!(@schema $Word $field) }),*
+                    $(Field {
+                        name: stringify!($field),
+                        alias: &[],
+                        schema: || shapes!(@schema $has_spec $Word $field),
+                    }),*
                 ],
             };
 
@@ -115,9 +119,9 @@ macro_rules! shapes {
             }
         }
     )*};
-    (@schema $Word:ident spec) => { <$Word as Word>::SCHEMA };
-    (@schema $Word:ident status) => { Schema::Any };
-    (@schema $Word:ident $field:ident) => { field_of(<$Word as Word>::SCHEMA, stringify!($field)) };
+    (@schema true $Word:ident spec) => { <$Word as Word>::SCHEMA };
+    (@schema true $Word:ident status) => { Schema::Any };
+    (@schema false $Word:ident $field:ident) => { field_of(<$Word as Word>::SCHEMA, stringify!($field)) };
 }
 
 /// What may stand in a field of a message.
@@ -137,26 +141,8 @@ shapes! {
     Service in services: true, [spec, status];
     EndpointSlice in endpoint_slices: false, [addressType, endpoints, ports];
     Secret in secrets: false, [type, data, stringData];
+    Pod in pods: false, [spec, status];
     Node in nodes: false, [status];
-}
-
-impl Shape for Pod {
-    const KIND: Kind = Kind::Pod;
-    const HAS_SPEC: bool = false;
-    const ENVELOPE: &'static Message = &Message {
-        name: "Pod",
-        fields: &[
-            text("apiVersion"),
-            text("kind"),
-            METADATA,
-            Field { name: "spec", alias: &[], schema: || field_of(Pod::SCHEMA, "spec") },
-            Field { name: "status", alias: &[], schema: || field_of(Pod::SCHEMA, "status") },
-        ],
-    };
-
-    fn list(config: &mut Config) -> &mut Vec<Resource<Self>> {
-        &mut config.pods
-    }
 }
 
 /// What becomes of a resource.
