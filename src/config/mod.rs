@@ -72,7 +72,6 @@ pub use service_entry::*;
 pub use virtual_service::*;
 pub use workload_entry::*;
 pub(crate) use yaml::read;
-pub use yaml::walk;
 
 use std::collections::BTreeMap;
 

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_yaml::Mapping;
 use serde_yaml::value::{Tag, TaggedValue};
 
@@ -260,61 +260,6 @@ pub(crate) fn push_key(path: &mut String, key: &str) {
 pub(crate) fn push_index(path: &mut String, index: usize) {
     use std::fmt::Write as _;
     let _ = write!(path, "[{index}]");
-}
-
-/// Visits every field of `spec` that is set, in the order of the word's fields, the outer before the inner.
-///
-/// `visit` gets the path below `spec`, such as `http[0].match[0].uri.exact` (`labels["a.b/c"]` for keys with dots), and
-/// whether nothing is inside of it; it says whether to go inside.
-///
-/// ```
-/// use mesh_router::config::{self, ServiceEntry};
-///
-/// let spec = ServiceEntry { hosts: vec!["a.example".into()], ..ServiceEntry::default() };
-/// let mut seen = Vec::new();
-/// config::walk(&spec, &mut |path, is_leaf| {
-///     seen.push((path.to_owned(), is_leaf));
-///     true
-/// });
-/// assert_eq!(seen, [("hosts".to_owned(), false), ("hosts[0]".to_owned(), true)]);
-/// ```
-pub fn walk<T: Serialize>(spec: &T, visit: &mut dyn FnMut(&str, bool) -> bool) {
-    if let Ok(value) = serde_yaml::to_value(spec) {
-        walk_value(&value, &mut String::new(), visit);
-    }
-}
-
-fn walk_value(value: &Value, path: &mut String, visit: &mut dyn FnMut(&str, bool) -> bool) {
-    let end = path.len();
-    let mut step = |path: &mut String, inner: &Value| {
-        if visit(path, is_leaf(inner)) {
-            walk_value(inner, path, visit);
-        }
-        path.truncate(end);
-    };
-    match value {
-        Value::Mapping(mapping) => {
-            for (key, inner) in mapping {
-                push_key(path, &key_text(key));
-                step(path, inner);
-            }
-        }
-        Value::Sequence(entries) => {
-            for (index, inner) in entries.iter().enumerate() {
-                push_index(path, index);
-                step(path, inner);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn is_leaf(value: &Value) -> bool {
-    match value {
-        Value::Mapping(mapping) => mapping.is_empty(),
-        Value::Sequence(entries) => entries.is_empty(),
-        _ => true,
-    }
 }
 
 /// What `value` is, for a message.

@@ -1,7 +1,5 @@
-use serde_yaml::Value;
-
 use super::{told, virtual_service};
-use crate::config::{Config, DestinationRule, Resource, walk};
+use crate::config::{Config, DestinationRule, Resource};
 
 const RULE: &str = "\
 apiVersion: networking.istio.io/v1
@@ -66,34 +64,6 @@ fn what_is_not_written_has_the_place_around_it() {
     assert_eq!(line("spec.subsets[\"x"), 8);
     assert_eq!(line("spec..host"), 4);
     assert_eq!(Resource::new("a", None, DestinationRule::default()).place("spec"), None);
-}
-
-#[test]
-fn every_walked_path_has_a_value_and_a_place() {
-    let rule = rule();
-    let value: Value = serde_yaml::from_str(RULE).unwrap();
-    let mut leaves = Vec::new();
-    walk(&rule.spec, &mut |path, is_leaf| {
-        assert!(rule.place(&format!("spec.{path}")).unwrap().line >= 5, "{path}");
-        if is_leaf {
-            leaves.push(path.to_owned());
-        }
-        path != "subsets[0].labels"
-    });
-    assert_eq!(value["spec"]["host"], "a");
-    assert_eq!(
-        leaves,
-        [
-            "host",
-            "trafficPolicy.connectionPool.tcp.connectTimeout",
-            "trafficPolicy.connectionPool.http.http1MaxPendingRequests",
-            "subsets[0].name",
-            "subsets[1].name",
-            "subsets[1].labels.app",
-            "subsets[1].labels[\"app.kubernetes.io/name\"]",
-            "subsets[2].name",
-        ]
-    );
 }
 
 #[test]
