@@ -121,7 +121,9 @@ impl FileSource {
     /// Outside of a tokio runtime: the watching is a task of it.
     pub async fn open(self, mesh: &Mesh) -> Result<Watch, Error> {
         // Watched first and read then, so that no change falls between.
-        let mut follower = Follower::new(self.paths.clone(), self.polling, mesh);
+        let (source, target) = (self.clone(), mesh.clone());
+        let begin = move || Ok(Follower::new(source.paths, source.polling, &target));
+        let mut follower = self.work(begin).await?;
         let source = self.clone();
         let (files, config) = self
             .work(move || {
@@ -137,7 +139,7 @@ impl FileSource {
         let given_up = follower.given_up.clone();
         let report = self.work(move || Ok(prepared.publish(&given_up))).await?.unwrap_or_default();
         trace(report.problems());
-        follower.applied(&files);
+        follower.applied(&files).await;
         let given_up = follower.given_up.clone();
         Ok(Watch { report, task: Some((tokio::spawn(follower.run()), given_up)) })
     }

@@ -54,7 +54,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    /// Begins to notice changes.
+    /// Begins to notice changes. Asks the file system.
     pub(super) fn new(paths: Vec<PathBuf>, polling: Option<Duration>, mesh: &Mesh) -> Self {
         let scope = Scope::new(&paths, BTreeSet::new());
         let (mut notice, changes) = Notice::new(polling);
@@ -78,10 +78,10 @@ impl Follower {
     }
 
     /// Remembers what was applied, and looks where links lead.
-    pub(super) fn applied(&mut self, files: &Files) {
+    pub(super) async fn applied(&mut self, files: &Files) {
         self.applied = self.hasher.hash_one(&files.files);
         self.seen = self.applied;
-        self.reach(files);
+        self.reach(files).await;
     }
 
     /// Follows until the last handle of the mesh is dropped.
@@ -185,8 +185,7 @@ impl Follower {
 
     /// Reads and applies once; whether the system was asked anew since it was read.
     async fn read(&mut self, settled: bool) -> Option<bool> {
-        self.scope = Scope::new(&self.paths, self.ways.clone());
-        self.notice.watch(self.scope.folders());
+        self.watch(true).await;
         let (paths, hasher, mesh) = (self.paths.clone(), self.hasher.clone(), self.mesh.clone());
         let (applied, folders) = (self.applied, self.folders.clone());
         let read = blocking(move || {
@@ -212,11 +211,11 @@ impl Follower {
             Err(error) => {
                 self.failed(&error, settled);
                 // It may be repaired where a link leads by now.
-                return Some(self.reach(&files));
+                return Some(self.reach(&files).await);
             }
         };
         self.applied = hash;
-        let anew = self.reach(&files);
+        let anew = self.reach(&files).await;
         match report {
             Some(report) => {
                 trace(report.problems());
@@ -247,15 +246,27 @@ impl Follower {
     }
 
     /// Follows the links that were read; whether they lead elsewhere than before.
-    fn reach(&mut self, files: &Files) -> bool {
+    async fn reach(&mut self, files: &Files) -> bool {
         self.ways.clone_from(&files.ways);
         self.folders.clone_from(&files.folders);
-        let scope = Scope::new(&self.paths, self.ways.clone());
-        let elsewhere = self.scope != scope;
-        if elsewhere {
-            self.scope = scope;
-            self.notice.watch(self.scope.folders());
-        }
+        self.watch(false).await
+    }
+
+    /// Looks where the links lead, and asks the system to tell of changes there, unless that is done and not wanted
+    /// `anew`; whether it is elsewhere than before. Asks the file system.
+    async fn watch(&mut self, anew: bool) -> bool {
+        let (paths, ways, last) = (self.paths.clone(), self.ways.clone(), self.scope.clone());
+        let mut notice = std::mem::replace(&mut self.notice, Notice::new(None).0);
+        let watching = blocking(move || {
+            let scope = Scope::new(&paths, ways);
+            let elsewhere = scope != last;
+            if anew || elsewhere {
+                notice.watch(scope.folders());
+            }
+            Ok((notice, scope, elsewhere))
+        });
+        let Ok((notice, scope, elsewhere)) = watching.await else { return false };
+        (self.notice, self.scope) = (notice, scope);
         elsewhere
     }
 }

@@ -186,10 +186,13 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+    use std::thread::{self, ThreadId};
 
     use super::*;
+    use crate::mesh::Mesh;
+    use crate::source::file::follow::Follower;
 
     /// Fails to watch, or does nothing; a folder whose name is `gone` goes when it is asked for.
     struct Failing(Arc<AtomicBool>);
@@ -231,5 +234,38 @@ mod tests {
         }
         assert!(!folder.join("gone").exists());
         std::fs::remove_dir(folder).unwrap();
+    }
+
+    /// Notes which thread asks.
+    struct Asked(Arc<Mutex<Vec<ThreadId>>>);
+
+    impl Watcher for Asked {
+        fn new<F: notify::EventHandler>(_: F, _: notify::Config) -> notify::Result<Self> {
+            Ok(Self(Arc::default()))
+        }
+
+        fn watch(&mut self, _: &Path, _: RecursiveMode) -> notify::Result<()> {
+            self.0.lock().unwrap().push(thread::current().id());
+            Ok(())
+        }
+
+        fn unwatch(&mut self, path: &Path) -> notify::Result<()> {
+            self.watch(path, RecursiveMode::NonRecursive)
+        }
+
+        fn kind() -> notify::WatcherKind {
+            notify::WatcherKind::NullWatcher
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mount_that_hangs_holds_up_no_thread_that_serves() {
+        let (mesh, asked) = (Mesh::new(), Arc::<Mutex<Vec<ThreadId>>>::default());
+        let nothing = std::env::temp_dir().join("mesh-router-nothing.yaml");
+        let mut follower = Follower::new(vec![nothing], None, &mesh);
+        follower.notice.watcher = Some(Box::new(Asked(asked.clone())));
+        follower.reload(true).await.unwrap();
+        let asked = asked.lock().unwrap();
+        assert!(!asked.is_empty() && !asked.contains(&thread::current().id()), "{asked:?}");
     }
 }
