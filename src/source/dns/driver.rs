@@ -21,7 +21,7 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const LEAST: Duration = Duration::from_millis(1);
 /// How long a look-up may take.
 const LONGEST_LOOKUP: Duration = Duration::from_secs(30);
-/// How many look-ups there are at a time: the system's each take a thread.
+/// How many look-ups there are at a time.
 const AT_A_TIME: usize = 64;
 
 /// Looks up the names of one mesh.

@@ -1,10 +1,12 @@
 //! Who is asked: [`Resolve`], and the system.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use crate::options::DnsLookupFamily;
 
@@ -70,13 +72,28 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     async fn resolve(&self, name: Arc<str>) -> io::Result<Answer> {
         let mut addresses: Vec<IpAddr> = Vec::new();
-        for found in tokio::net::lookup_host((&*name, 0)).await? {
+        for found in on_thread(&THREADS, move || (&*name, 0).to_socket_addrs()).await?? {
             if !addresses.contains(&found.ip()) {
                 addresses.push(found.ip());
             }
         }
         Ok(Answer { addresses, ttl: None })
     }
+}
+
+/// How many threads the system's look-ups take: each takes one until it has ended, also when it is waited for no more.
+static THREADS: Semaphore = Semaphore::const_new(64);
+
+async fn on_thread<T: Send + 'static>(
+    threads: &'static Semaphore,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    let turn = threads.acquire().await.map_err(io::Error::other)?;
+    let work = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    work.await.map_err(io::Error::other)
 }
 
 type Resolution = Pin<Box<dyn Future<Output = io::Result<Answer>> + Send>>;
@@ -96,5 +113,29 @@ impl Resolver {
 
     pub(super) async fn ask(&self, name: Arc<str>, family: DnsLookupFamily) -> io::Result<Answer> {
         (self.0)(name, family).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::sync::Semaphore;
+    use tokio::time::timeout;
+
+    use super::on_thread;
+
+    #[tokio::test]
+    async fn a_look_up_that_is_waited_for_no_more_still_takes_its_thread() {
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let (release, released) = mpsc::channel::<()>();
+        let hangs = on_thread(&ONE, move || released.recv());
+        assert!(timeout(Duration::ZERO, hangs).await.is_err());
+        let mut next = Box::pin(on_thread(&ONE, || 1));
+        assert!(timeout(Duration::ZERO, &mut next).await.is_err());
+        assert_eq!(ONE.available_permits(), 0);
+        release.send(()).unwrap();
+        assert_eq!(next.await.unwrap(), 1);
     }
 }
