@@ -158,7 +158,7 @@ fn h3_and_h4_operations_that_cannot_be_keep_the_rule_back() {
     for (words, path) in [
         ("set: {x: '%NO_SUCH_COMMAND%'}", "set.x"),
         ("add: {x: '%BYTES_SENT(a)%'}", "add.x"),
-        ("set: {x: '%START_TIME(%Q)%'}", "set.x"),
+        ("set: {x: '%START_TIME(%n)%'}", "set.x"),
         ("set: {host: 'a b'}", "set.host"),
     ] {
         let rules = format!(

@@ -251,7 +251,7 @@ fn h4_what_is_no_command_is_refused() {
         assert!(matches!(Format::parse(text), Err(FormatError::Unknown(_))), "{text}");
     }
     for text in
-        ["%REQ%", "%REQ()%", "%REQ(a b)%", "%REQ(:status)%", "%START_TIME(%Q)%", "%PROTOCOL(x)%", "%ENVIRONMENT%"]
+        ["%REQ%", "%REQ()%", "%REQ(a b)%", "%REQ(:status)%", "%START_TIME(%n)%", "%PROTOCOL(x)%", "%ENVIRONMENT%"]
             .into_iter()
             .chain(["%PATH(X)%", "%PATH(WQ:X)%", "%START_TIME:3%", "%DOWNSTREAM_TLS_VERSION:3%"])
     {

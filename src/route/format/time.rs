@@ -1,10 +1,11 @@
-//! Points in time, written in UTC as `strftime` does, with Envoy's additions for parts of a second.
+//! Points in time, written in UTC as Envoy does: as C's `strftime`, with additions for parts of a second and for zones.
 
 use std::io::Write as _;
 use std::time::Duration;
 
-use jiff::civil::DateTime;
-use jiff::tz::Offset;
+use jiff::Timestamp;
+use jiff::fmt::strtime::{BrokenDownTime, Config, PosixCustom};
+use jiff::tz::TimeZone;
 
 /// A format of points in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,29 +16,49 @@ pub(super) struct TimeFormat {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Piece {
     Text(Box<str>),
-    /// What `strftime` writes by itself: `%Y`.
+    /// What jiff writes by itself: `%Y`.
     Letter(Box<str>),
-    /// `%f`, `%3f`: digits of the part of a second.
-    Fraction(usize),
+    /// `%f`, `%3f`: digits of the part of a second; `None`: without zeros at its end.
+    Fraction(Option<u8>),
     /// `%E3S`: seconds with so many digits of their parts.
-    Seconds(usize),
-    /// `%s`, and `%3s` to `%9s` in finer units: since 1970.
-    Epoch(usize),
+    Seconds(Option<u8>),
 }
+
+/// The letters that `strftime` knows.
+const LETTERS: &str = "%AaBbCcDdeFGgHhIjklMmPpRrSsTtUuVWwXxYyZz";
+
+/// What may stand before the width of a letter.
+const FLAGS: [char; 5] = ['-', '_', '0', '^', '#'];
+
+/// What Envoy adds to them, as jiff has it.
+const ADDED: [(&str, &str); 7] =
+    [("ET", "T"), ("E4Y", "%Y"), ("Ez", "%:z"), ("E*z", "%::z"), (":z", "%:z"), ("::z", "%::z"), (":::z", "%:::z")];
 
 /// `2026-11-21T09:30:00.123Z`.
 impl Default for TimeFormat {
     fn default() -> Self {
-        let text = |text: &str| Piece::Text(text.into());
-        Self { pieces: [Piece::Letter("%Y-%m-%dT%H:%M:".into()), Piece::Seconds(3), text("Z")].into() }
+        let letter = |letter: &str| Piece::Letter(letter.into());
+        Self { pieces: [letter("%Y-%m-%dT%H:%M:"), Piece::Seconds(Some(3)), letter("Z")].into() }
     }
 }
 
 impl TimeFormat {
-    /// Reads a format; `None` if it has a letter that is not known.
+    /// Reads a format, in which what is not known stands for itself; `None` if it ends a line, which no header can.
     pub(super) fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() {
+            return Some(Self::default());
+        }
+        if text.split('%').skip(1).any(ends_line) {
+            return None;
+        }
         let mut pieces = Vec::new();
-        parse_onto(text, &mut pieces)?;
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('%') {
+            let (piece, after) = specifier(after).unwrap_or_else(|| (Piece::Text("%".into()), after));
+            pieces.extend([Piece::Text(before.into()), piece]);
+            rest = after;
+        }
+        pieces.push(Piece::Text(rest.into()));
         Some(Self { pieces: pieces.into() })
     }
 
@@ -45,8 +66,7 @@ impl TimeFormat {
     pub(super) fn render(&self, since_epoch: Duration, out: &mut Vec<u8>) {
         let moment = Moment::new(since_epoch);
         for piece in &self.pieces {
-            // A vector takes everything.
-            let _ = piece.write(&moment, out);
+            piece.write(&moment, out);
         }
     }
 }
@@ -57,75 +77,102 @@ pub(super) fn now() -> Duration {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
-fn parse_onto(text: &str, pieces: &mut Vec<Piece>) -> Option<()> {
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once('%') {
-        if !before.is_empty() {
-            pieces.push(Piece::Text(before.into()));
-        }
-        let extended = after.strip_prefix('E');
-        let after = extended.unwrap_or(after);
-        let (number, after) = match after.as_bytes().first() {
-            Some(digit @ b'1'..=b'9') => (Some(usize::from(digit - b'0')), &after[1..]),
-            Some(b'*') if extended.is_some() => (Some(9), &after[1..]),
-            _ => (None, after),
-        };
-        let letter = after.chars().next()?;
-        rest = &after[letter.len_utf8()..];
-        match (letter, number, extended.is_some()) {
-            ('S', Some(digits), true) => pieces.push(Piece::Seconds(digits)),
-            ('f', digits, false) => pieces.push(Piece::Fraction(digits.unwrap_or(9))),
-            ('s', digits, false) => pieces.push(Piece::Epoch(digits.unwrap_or(0))),
-            (_, Some(_), _) | (_, _, true) => return None,
-            ('%', ..) => pieces.push(Piece::Text("%".into())),
-            ('n', ..) => pieces.push(Piece::Text("\n".into())),
-            ('t', ..) => pieces.push(Piece::Text("\t".into())),
-            ('z', ..) => pieces.push(Piece::Text("+0000".into())),
-            ('Z', ..) => pieces.push(Piece::Text("UTC".into())),
-            (
-                'Y' | 'y' | 'm' | 'd' | 'e' | 'H' | 'I' | 'M' | 'S' | 'p' | 'j' | 'a' | 'A' | 'b' | 'B' | 'h' | 'F'
-                | 'T' | 'R' | 'D',
-                ..,
-            ) => {
-                pieces.push(Piece::Letter(format!("%{letter}").into()));
-            }
-            // jiff writes it another way.
-            ('c', ..) => parse_onto("%a %b %e %H:%M:%S %Y", pieces)?,
-            _ => return None,
-        }
+/// Reads what stands after a `%`, and says what follows it.
+fn specifier(text: &str) -> Option<(Piece, &str)> {
+    let added =
+        ADDED.iter().find_map(|(added, letter)| Some((Piece::Letter((*letter).into()), text.strip_prefix(added)?)));
+    added.or_else(|| part_of_second(text)).or_else(|| letter(text))
+}
+
+/// `f`, `3f` or `*f`; `E3f`, `E*f`, `E3S` or `E*S`, where the number may be any.
+fn part_of_second(text: &str) -> Option<(Piece, &str)> {
+    let (extended, text) = text.strip_prefix('E').map_or((false, text), |text| (true, text));
+    let (number, after) = text.split_at(text.find(['S', 'f'])?);
+    let digits = match number {
+        "*" => None,
+        "" if !extended => Some(9),
+        "0" if !extended => return None,
+        _ if number.chars().all(is_digit) && (extended || number.len() == 1) => Some(number.parse().ok()?),
+        _ => return None,
+    };
+    match after.split_at(1) {
+        ("f", after) => Some((Piece::Fraction(digits), after)),
+        (_, after) => extended.then_some((Piece::Seconds(digits), after)),
     }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(rest.into()));
-    }
-    Some(())
+}
+
+/// A letter of `strftime` with its flags and its width. `E` and `O` may stand before those that other languages write
+/// in another way.
+fn letter(text: &str) -> Option<(Piece, &str)> {
+    let after = text.trim_start_matches(FLAGS);
+    // jiff takes one flag; of several, the last one says how it is filled up.
+    let flags = &text[..text.len() - after.len()];
+    let flag = &flags[flags.len().saturating_sub(1)..];
+    let (width, after) = after.split_at(after.find(|letter| !is_digit(letter))?);
+    let (letters, after) = match after.split_at_checked(1)? {
+        ("E", after) => ("CcPpRrstuXxYyZz", after),
+        ("O", after) => ("BbCdeGgHhIjklMmPpRrSsTtUuVWwyZz", after),
+        _ => (LETTERS, after),
+    };
+    let letter = after.chars().next().filter(|letter| letters.contains(*letter))?;
+    Some((Piece::Letter(format!("%{flag}{width}{letter}").into()), &after[1..]))
+}
+
+/// Whether `%n` stands here, in any of its forms.
+fn ends_line(after: &str) -> bool {
+    after.trim_start_matches(FLAGS).trim_start_matches(is_digit).trim_start_matches(['E', 'O']).starts_with('n')
+}
+
+fn is_digit(letter: char) -> bool {
+    letter.is_ascii_digit()
 }
 
 /// A point in time, taken apart.
 struct Moment {
-    since_epoch: Duration,
-    date_time: DateTime,
+    nanos: u32,
+    date_time: BrokenDownTime,
 }
 
 impl Moment {
     fn new(since_epoch: Duration) -> Self {
         let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
-        let at = jiff::Timestamp::from_second(seconds).unwrap_or(jiff::Timestamp::MAX);
-        Self { since_epoch, date_time: Offset::UTC.to_datetime(at) }
+        let at = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+        Self { nanos: since_epoch.subsec_nanos(), date_time: BrokenDownTime::from(&at.to_zoned(TimeZone::UTC)) }
+    }
+
+    fn letter(&self, letter: &str, out: &mut Vec<u8>) {
+        // What is wider than jiff writes at most comes out as nothing.
+        let _ = self.date_time.format_with_config(&Config::new().custom(PosixCustom::new()), letter, out);
+    }
+
+    /// The first digits of the part of a second, or all of them up to the zeros at its end.
+    fn fraction<'t>(&self, digits: Option<u8>, text: &'t mut [u8; 18]) -> &'t [u8] {
+        // An array takes as many digits as there are.
+        let _ = write!(&mut text[..9], "{:09}", self.nanos);
+        let needed = || text.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
+        let digits = digits.map_or_else(needed, usize::from);
+        &text[..digits.min(text.len())]
     }
 }
 
 impl Piece {
-    fn write(&self, at: &Moment, out: &mut Vec<u8>) -> std::io::Result<()> {
-        let nanos = at.since_epoch.subsec_nanos();
-        // The first digits of nine.
-        let fraction = |digits: usize| nanos / 10u32.pow(9 - u32::try_from(digits.min(9)).unwrap_or(9));
+    fn write(&self, at: &Moment, out: &mut Vec<u8>) {
+        let mut text = [b'0'; 18];
         match self {
-            Piece::Text(text) => out.write_all(text.as_bytes()),
-            Piece::Fraction(digits) => write!(out, "{:0digits$}", fraction(*digits)),
-            Piece::Seconds(digits) => write!(out, "{:02}.{:0digits$}", at.date_time.second(), fraction(*digits)),
-            Piece::Epoch(0) => write!(out, "{}", at.since_epoch.as_secs()),
-            Piece::Epoch(digits) => write!(out, "{}{:0digits$}", at.since_epoch.as_secs(), fraction(*digits)),
-            Piece::Letter(letter) => write!(out, "{}", at.date_time.strftime(&**letter)),
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Letter(letter) => at.letter(letter, out),
+            Piece::Fraction(digits) => {
+                let fraction = at.fraction(*digits, &mut text);
+                out.extend_from_slice(if digits.is_none() && fraction.is_empty() { b"0" } else { fraction });
+            }
+            Piece::Seconds(digits) => {
+                at.letter("%S", out);
+                let fraction = at.fraction(*digits, &mut text);
+                if !fraction.is_empty() {
+                    out.push(b'.');
+                    out.extend_from_slice(fraction);
+                }
+            }
         }
     }
 }
@@ -179,6 +226,12 @@ mod tests {
             ("%I:%M %p", "04:34 PM"),
             ("%c", "Fri Mar 30 16:34:59 2018"),
             ("%s %%", "1522427699 %"),
+            ("%U %W %V %G-%g %u %w %C", "12 13 13 2018-18 5 5 20"),
+            ("%x %X %r %P %k|%l", "03/30/18 16:34:59 04:34:59 PM pm 16| 4"),
+            ("%-m %_m %3d %^a %_-H %OH %Ey", "3  3 030 FRI 16 16 18"),
+            ("%E4Y%ET%H%Ez %E*z %:z %::z %:::z", "2018T16+00:00 +00:00:00 +00:00 +00:00:00 +00"),
+            ("%3s", "1522427699"),
+            ("%t%5%", "\t%"),
         ] {
             assert_eq!(seconds(format, at), expected, "{format}");
         }
@@ -196,7 +249,8 @@ mod tests {
             ("%S.%3f", "59.012"),
             ("%E3S", "59.012"),
             ("%E6S", "59.012345"),
-            ("%3s", "1522427699012"),
+            ("%E12S %E12f %E0S[%E0f]", "59.012345678000 012345678000 59[]"),
+            ("%*f %E*f %E*S", "012345678 012345678 59.012345678"),
             ("%s.%1f", "1522427699.0"),
         ] {
             assert_eq!(rendered(&TimeFormat::parse(format).unwrap(), at), expected, "{format}");
@@ -204,8 +258,26 @@ mod tests {
     }
 
     #[test]
-    fn unknown_letters_are_refused() {
-        for format in ["%Q", "%", "%3H", "%EH", "%E", "%é"] {
+    fn zeros_at_the_end_of_a_second_are_left_out_where_asked_for() {
+        assert_eq!(seconds("%*f %E*f %E*S", 59), "0 0 59");
+        assert_eq!(rendered(&TimeFormat::parse("%*f %E*f %E*S").unwrap(), 1_500_000_000), "5 5 01.5");
+    }
+
+    #[test]
+    fn what_is_not_known_stands_for_itself() {
+        for format in
+            ["%Q", "%", "%J%-", "%EH", "%E", "%é", "%5", "%:", "%OX", "%12f", "%-E3S", "%E+3S", "%0f", "%N", "%.3f"]
+        {
+            assert_eq!(seconds(format, 0), format);
+        }
+        assert_eq!(seconds("%Q%Y%", 0), "%Q1970%");
+        assert_eq!(seconds("%300d", 0), "", "too wide");
+        assert_eq!(seconds("", 0), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_end_of_a_line_is_refused() {
+        for format in ["%n", "a%Y%nb", "%-3n", "%On", "%^En", "%%n"] {
             assert_eq!(TimeFormat::parse(format), None, "{format}");
         }
     }

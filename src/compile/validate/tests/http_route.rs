@@ -64,6 +64,7 @@ fn vh6_mirrors_are_written_one_way() {
 fn vh12_header_operations_have_names_and_values() {
     good(&routed("headers: {request: {set: {Host: x, x-a: '%REQ(x)% 100%%'}, add: {y: ''}, remove: [z]}}"));
     good(&routed("headers: {request: {set: {':authority': x}}}"));
+    good(&routed("headers: {request: {set: {x: '%START_TIME(%Y-%m-%dT%H:%M:%E3S%Ez %k %Q)%'}}}"));
     let cases = [
         ("request: {set: {':path': x}}", "request.set.:path"),
         ("request: {add: {'': x}}", "request.add[\"\"]"),
@@ -74,6 +75,7 @@ fn vh12_header_operations_have_names_and_values() {
         ("response: {remove: ['']}", "response.remove[0]"),
         ("request: {set: {x: 'a%b'}}", "request.set.x"),
         ("response: {set: {x: '%START_TIME%%'}}", "response.set.x"),
+        ("response: {set: {x: '%START_TIME(%Y%n)%'}}", "response.set.x"),
         ("request: {add: {x: \"a\\nb\"}}", "request.add.x"),
     ];
     for (headers, path) in cases {
