@@ -91,8 +91,12 @@ pub(super) fn split(text: &str) -> Result<(Written<'_>, &str), FormatError> {
         longest = Some(after[..digits].parse().map_err(|_| wrong())?);
         rest = &after[digits..];
     }
-    let rest = rest.trim_start_matches(' ').strip_prefix('%').ok_or_else(wrong)?;
-    Ok((Written { name, argument, longest }, rest))
+    match rest.strip_prefix('%') {
+        Some(rest) => Ok((Written { name, argument, longest }, rest)),
+        // Istio's webhook lets it pass.
+        None if rest.trim_start_matches(' ').starts_with('%') => Err(FormatError::Blank(name.to_owned())),
+        None => Err(wrong()),
+    }
 }
 
 impl Written<'_> {

@@ -79,6 +79,9 @@ pub enum FormatError {
     /// A `%` begins no command, or one that does not end.
     #[error("{0:?} is no command (a percent sign is written %%)")]
     Syntax(String),
+    /// A blank before the `%` that ends the command of this name.
+    #[error("Envoy refuses the command {0:?} with a blank before the % at its end")]
+    Blank(String),
     /// The command has a form that is known, but no meaning here.
     #[error("the command {0:?} is not supported")]
     Unknown(String),

@@ -76,6 +76,7 @@ fn vh12_header_operations_have_names_and_values() {
         ("request: {set: {x: 'a%b'}}", "request.set.x"),
         ("response: {set: {x: '%START_TIME%%'}}", "response.set.x"),
         ("response: {set: {x: '%START_TIME(%Y%n)%'}}", "response.set.x"),
+        ("request: {set: {x: '%REQ(y) %'}}", "request.set.x"),
         ("request: {add: {x: \"a\\nb\"}}", "request.add.x"),
     ];
     for (headers, path) in cases {
