@@ -27,7 +27,8 @@
 //! | `%BYTES_SENT%`, `%TRAILER(A)%`, `%ACCESS_LOG_TYPE%` and others that tell of what follows the headers, or of what Istio does not set up | what they are in Envoy when headers are written: `0`, `NotSet`, `Normal` or nothing |
 //! | the other commands of Envoy (`%CONNECTION_ID%`, `%UPSTREAM_LOCAL_ADDRESS%`, `%CEL(..)%`..., see [`Format::not_honored`]) | nothing |
 //!
-//! What is not there is written as nothing.
+//! What is not there is written as nothing. A length after brackets (`:9`) is for programs: in a rule it is an error, as
+//! with Istio.
 
 mod address;
 mod command;
