@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::config::write_key;
+
 /// The way from the root of a resource to one of its fields.
 ///
 /// Each step lives on the stack of the function that takes it and points at the one before: walking a sound resource
@@ -88,10 +90,10 @@ impl<'a> Path<'a> {
                 self.write_name(to, name)?;
                 write!(to, "[{index}]")
             }
-            Step::Key(key) => write_key(to, key),
+            Step::Key(key) => write_key(to, false, key),
             Step::Entry(name, key) => {
                 self.write_name(to, name)?;
-                write_key(to, key)
+                write_key(to, false, key)
             }
         }
     }
@@ -108,14 +110,6 @@ impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write(f)
     }
-}
-
-/// `.key`, or `["key"]` where the key has dots or brackets itself.
-fn write_key(to: &mut impl fmt::Write, key: &str) -> fmt::Result {
-    if key.is_empty() || key.contains(['.', '[', ']', '"']) {
-        return write!(to, "[\"{key}\"]");
-    }
-    write!(to, ".{key}")
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub use resource::{Metadata, Resource};
 pub use service_entry::*;
 pub use virtual_service::*;
 pub use workload_entry::*;
-pub(crate) use yaml::read;
+pub(crate) use yaml::{read, write_key};
 
 use std::collections::BTreeMap;
 

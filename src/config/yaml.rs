@@ -1,6 +1,7 @@
 //! The values of YAML: the only file that names their crate.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -242,23 +243,25 @@ pub(crate) fn key_text(key: &Value) -> Cow<'_, str> {
     }
 }
 
-/// Adds a key to a path: `.key`, or `["key"]` where it has dots or brackets itself.
-pub(crate) fn push_key(path: &mut String, key: &str) {
+/// Writes a key of a path, the `first` or not: `.key`, or `["key"]` where it has dots or brackets itself.
+pub(crate) fn write_key(to: &mut impl fmt::Write, first: bool, key: &str) -> fmt::Result {
     if key.is_empty() || key.contains(['.', '[', ']', '"']) {
-        path.push_str("[\"");
-        path.push_str(key);
-        path.push_str("\"]");
-        return;
+        return write!(to, "[\"{key}\"]");
     }
-    if !path.is_empty() {
-        path.push('.');
+    if !first {
+        to.write_char('.')?;
     }
-    path.push_str(key);
+    to.write_str(key)
+}
+
+/// Adds a key to a path.
+pub(crate) fn push_key(path: &mut String, key: &str) {
+    let first = path.is_empty();
+    let _ = write_key(path, first, key);
 }
 
 /// Adds a position in a list to a path.
 pub(crate) fn push_index(path: &mut String, index: usize) {
-    use std::fmt::Write as _;
     let _ = write!(path, "[{index}]");
 }
 
