@@ -290,3 +290,53 @@ spec: {hosts: [bad.test], http: [{}]}
     mesh.unset_endpoints("given.test", 80);
     assert_eq!(places(&mesh.report()), [12, 17], "{}", mesh.report());
 }
+
+/// A VirtualService with this many matches that leads to a delegate with so many.
+fn multiplied(roots: usize, own: usize) -> String {
+    let matches = |header: &str, count: usize| {
+        let entries: Vec<_> = (0..count).map(|n| format!("{{headers: {{{header}{n}: {{exact: a}}}}}}")).collect();
+        entries.join(", ")
+    };
+    let rule = |name: &str, fields: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {fields}\n"
+        )
+    };
+    let root = format!("{{match: [{}], delegate: {{name: own}}}}", matches("r", roots));
+    let own = format!("{{match: [{}], directResponse: {{status: 200}}}}", matches("o", own));
+    rule("root", &format!("{{hosts: [a.test], http: [{root}]}}")) + &rule("own", &format!("{{http: [{own}]}}"))
+}
+
+#[test]
+fn rules_that_multiply_too_much_are_kept_back() {
+    let mesh = Mesh::new();
+    let quarantined = |report: &Report| {
+        let each = report.quarantined().iter().map(|kept| (kept.resource.name.to_string(), kept.last_good_serves));
+        each.collect::<Vec<_>>()
+    };
+    let both = |serve| [("root".to_owned(), serve), ("own".to_owned(), serve)];
+    let answers = || {
+        let (snapshot, request) = (mesh.snapshot(), Request::get("http://a.test/"));
+        let request = request.header("r0", "a").header("o0", "a").body(()).unwrap();
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        matches!(snapshot.resolve(&Origin::Mesh, &view), Resolution::Route(_))
+    };
+    assert!(mesh.apply_strict(config(&multiplied(101, 100))).unwrap_err().is_invalid());
+    let report = mesh.apply(config(&multiplied(101, 100))).unwrap();
+    assert_eq!((report.errors().count(), quarantined(&report), answers()), (1, both(false).into(), false), "{report}");
+    assert_eq!(mesh.apply_strict(config(&multiplied(100, 100))).unwrap().problems(), []);
+    // Whichever of them has grown.
+    for text in [multiplied(101, 100), multiplied(100, 101)] {
+        let checked = mesh.check(config(&text));
+        let report = mesh.apply(config(&text)).unwrap();
+        assert_eq!((report.errors().count(), quarantined(&report)), (1, both(true).into()), "{report}");
+        assert_eq!((checked.problems(), checked.quarantined()), (report.problems(), report.quarantined()));
+        assert!(answers());
+    }
+    // One was kept back for something else, and what serves of it is too much for the other.
+    assert_eq!(mesh.apply(config(&multiplied(50, 200))).unwrap().problems(), []);
+    let text = multiplied(60, 150).replace("status: 200", "status: 9999");
+    let report = mesh.apply(config(&text)).unwrap();
+    let kept = [("own".to_owned(), true), ("root".to_owned(), true)];
+    assert_eq!((report.errors().count(), quarantined(&report), answers()), (2, kept.into(), true), "{report}");
+}

@@ -1,5 +1,7 @@
 //! Rules that stand in another VirtualService (`http[].delegate`): one level, each merged with the rule that leads to it.
 
+mod multiplied;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,15 +9,14 @@ use super::matches;
 use super::names;
 use super::path::Path;
 use super::report::Report;
-use super::review::{self, Review};
+use super::review::Review;
 use super::virtual_services::{Match, MeantVirtualService, Rule, named_ports};
 use crate::config::{Delegate, HttpMatchRequest, StringMatch};
 use crate::error::{Problem, Severity};
 use crate::options::MeshOptions;
 use crate::route::{RegexCache, RuleOrigin};
 
-/// How many matches the merged rules of one VirtualService have at most: two lists of rules multiply.
-const MOST: usize = 10_000;
+pub(super) use multiplied::keep_back;
 
 /// Every VirtualService by namespace and name; those without hosts can be delegated to.
 pub(crate) struct Delegates<'m, 'a> {
@@ -104,7 +105,7 @@ pub(crate) fn expand(
     let roots = meant.iter().enumerate().filter(|(_, root)| !root.hosts.is_empty() && delegates_some(root));
     let mut uses = Uses::default();
     let expanded: Vec<_> =
-        roots.map(|(number, root)| (number, expanded(root, &delegates, regexes, &mut uses, report))).collect();
+        roots.map(|(number, root)| (number, expanded(root, &delegates, regexes, &mut uses))).collect();
     uses.review(report);
     for (number, rules) in expanded {
         meant[number].named_ports = named_ports(&rules);
@@ -117,63 +118,32 @@ fn expanded<'m, 'a>(
     delegates: &Delegates<'m, 'a>,
     regexes: &mut RegexCache,
     uses: &mut Uses<'m>,
-    report: &mut Report,
 ) -> Vec<Rule<'a>> {
     let mut rules = Vec::new();
-    let mut left = Some(MOST);
     for rule in &root.rules {
         let Some(reference) = rule.delegate else {
             rules.push(rule.clone());
             continue;
         };
         let Ok(delegate) = delegates.find(root, reference) else { continue };
-        let Some(most) = left else { continue };
-        left = add_merged(&mut rules, rule, delegate, most, regexes, uses);
-        if left.is_none() {
-            let message = format!(
-                "with the rules of {}/{} this VirtualService has more than {MOST} merged matches: the rest of its \
-                 delegates' rules is left out",
-                delegate.name.namespace, delegate.name.name
-            );
-            review::of(root.resource, root.name.clone(), report, |review| {
-                review.error(&Path::root(&rule.origin.path).field("delegate"), message);
-            });
+        // A delegate does not delegate again.
+        for own in delegate.rules.iter().filter(|own| own.delegate.is_none()) {
+            let merged = merged(rule, own, regexes);
+            uses.note(&own.origin, &rule.origin, merged.is_some());
+            rules.extend(merged);
         }
     }
     rules
 }
 
-/// Adds the rules of a delegate under the one that leads to it, with `most` matches at most; how many more there may
-/// be. `None`: there were more, and those are left out.
-fn add_merged<'m, 'a>(
-    rules: &mut Vec<Rule<'a>>,
-    root: &'m Rule<'a>,
-    delegate: &'m MeantVirtualService<'a>,
-    most: usize,
-    regexes: &mut RegexCache,
-    uses: &mut Uses<'m>,
-) -> Option<usize> {
-    let mut left = most;
-    // A delegate does not delegate again.
-    for own in delegate.rules.iter().filter(|own| own.delegate.is_none()) {
-        let rule = merged(root, own, left, regexes);
-        uses.note(&own.origin, &root.origin, rule.is_some());
-        let Some(rule) = rule else { continue };
-        left = left.checked_sub(rule.matches.as_ref().map_or(1, Vec::len))?;
-        rules.push(rule);
-    }
-    Some(left)
-}
-
-/// A rule of a delegate under the rule that leads to it; `None` if they exclude each other. Of one with more than
-/// `most` matches not all of them.
-fn merged<'a>(root: &Rule<'a>, own: &Rule<'a>, most: usize, regexes: &mut RegexCache) -> Option<Rule<'a>> {
+/// A rule of a delegate under the rule that leads to it; `None` if they exclude each other.
+fn merged<'a>(root: &Rule<'a>, own: &Rule<'a>, regexes: &mut RegexCache) -> Option<Rule<'a>> {
     let matches = match (&root.matches, &own.matches) {
         (None, matches) => matches.clone(),
         (Some(roots), None) => {
             Some(roots.iter().map(|entry| Match { origin: own.origin.clone(), ..entry.clone() }).collect())
         }
-        (Some(roots), Some(entries)) => Some(merged_matches(roots, entries, most, regexes)?),
+        (Some(roots), Some(entries)) => Some(merged_matches(roots, entries, regexes)?),
     };
     let Rule { name, redirect, response, destinations, policies, headers, origin, matches: _, delegate: _ } =
         own.clone();
@@ -190,21 +160,13 @@ fn merged<'a>(root: &Rule<'a>, own: &Rule<'a>, most: usize, regexes: &mut RegexC
     })
 }
 
-/// All pairs that can hold together, or one more than `most`; `None` if one of `entries` is in none.
-fn merged_matches<'a>(
-    roots: &[Match<'a>],
-    entries: &[Match<'a>],
-    most: usize,
-    regexes: &mut RegexCache,
-) -> Option<Vec<Match<'a>>> {
+/// All pairs that can hold together; `None` if one of `entries` is in none.
+fn merged_matches<'a>(roots: &[Match<'a>], entries: &[Match<'a>], regexes: &mut RegexCache) -> Option<Vec<Match<'a>>> {
     let mut merged = Vec::new();
     for own in entries {
         let before = merged.len();
-        for root in roots.iter().filter(|root| !exclude(root, own)) {
+        for root in roots.iter().filter(|root| !exclude((&root.words, &root.gateways), (&own.words, &own.gateways))) {
             merged.push(merged_match(root, own, regexes)?);
-            if merged.len() > most {
-                return Some(merged);
-            }
         }
         if merged.len() == before {
             return None;
@@ -263,12 +225,15 @@ fn joined(root: &str, own: String) -> String {
 }
 
 /// Whether two matches cannot be merged: the delegate's must be at least as narrow in everything that both speak of.
-fn exclude(root: &Match<'_>, own: &Match<'_>) -> bool {
-    let widened = |gateway: &String| !root.gateways.contains(gateway);
-    if !root.gateways.is_empty() && own.gateways.iter().any(widened) {
+/// Of either its words, and the names of its gateways.
+fn exclude(
+    (root, gateways): (&HttpMatchRequest, &[String]),
+    (own, own_gateways): (&HttpMatchRequest, &[String]),
+) -> bool {
+    let widened = |gateway: &String| !gateways.contains(gateway);
+    if !gateways.is_empty() && own_gateways.iter().any(widened) {
         return true;
     }
-    let (root, own) = (&*root.words, &*own.words);
     let parts = [
         (&root.uri, &own.uri),
         (&root.scheme, &own.scheme),

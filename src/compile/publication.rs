@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::given::Given;
 use super::report::{Quarantined, Report};
-use super::{Purpose, certificate_paths, compile, names, validate};
+use super::{Purpose, certificate_paths, compile, delegate, names, validate};
 #[cfg(feature = "file")]
 use super::{endpoints::Sources, services::Services};
 use crate::config::{Config, Resource};
@@ -75,15 +75,20 @@ impl Publication {
         workload: &Workload,
         version: u64,
     ) -> (Snapshot, Report) {
-        let Judged { mut good, bad, mut report, mut regexes } = judged;
-        let last = std::mem::take(&mut self.serving);
-        if !bad.is_empty() {
-            let kept = keep_last_good(&mut good, last, &bad);
-            report.quarantined.extend(bad.into_iter().map(|resource| {
-                let last_good_serves = kept.contains(&resource);
-                Quarantined { resource, last_good_serves }
-            }));
+        let Judged { mut good, mut bad, mut report, mut regexes } = judged;
+        let mut kept = HashSet::new();
+        let mut kept_back = Vec::new();
+        // What serves of one may be too much for another. What served together was not: this ends.
+        while bad.iter().any(|resource| !kept_back.contains(resource)) {
+            kept.extend(keep_last_good(&mut good, &self.serving, &bad));
+            bad.retain(|resource| !kept_back.contains(resource));
+            kept_back.append(&mut bad);
+            delegate::keep_back(&mut good, &mut report, &mut bad);
         }
+        report.quarantined.extend(kept_back.into_iter().map(|resource| {
+            let last_good_serves = kept.contains(&resource);
+            Quarantined { resource, last_good_serves }
+        }));
         (self.serving, self.judged) = (good, report);
         self.compile(options, workload, version, &mut regexes)
     }
@@ -181,6 +186,7 @@ impl Judged {
         report.problems = std::mem::take(&mut config.problems);
         let mut bad = std::mem::take(&mut config.rejected);
         let regexes = validate::keep_good(&mut config, &mut report, &mut bad);
+        delegate::keep_back(&mut config, &mut report, &mut bad);
         Self { good: config, bad, report, regexes }
     }
 
@@ -188,7 +194,9 @@ impl Judged {
     pub(crate) fn unseen(mut config: Config) -> Self {
         certificate_paths::resolve(&mut config);
         config.problems.clear();
-        Self { good: config, bad: Vec::new(), report: Report::default(), regexes: RegexCache::new() }
+        let (mut report, mut bad) = (Report::default(), Vec::new());
+        delegate::keep_back(&mut config, &mut report, &mut bad);
+        Self { good: config, bad, report, regexes: RegexCache::new() }
     }
 
     /// Refuses what a strict start refuses.
@@ -204,20 +212,20 @@ impl Judged {
 }
 
 /// Takes the resources named `bad` from the last publication into this one, and says which there were.
-fn keep_last_good(good: &mut Config, last: Config, bad: &[ResourceName]) -> HashSet<ResourceName> {
+fn keep_last_good(good: &mut Config, last: &Config, bad: &[ResourceName]) -> HashSet<ResourceName> {
     let wanted: HashSet<&ResourceName> = bad.iter().collect();
     let mut kept = HashSet::new();
     let mut keep = Keep { wanted: &wanted, kept: &mut kept };
-    keep.of_kind("VirtualService", &mut good.virtual_services, last.virtual_services);
-    keep.of_kind("DestinationRule", &mut good.destination_rules, last.destination_rules);
-    keep.of_kind("Gateway", &mut good.gateways, last.gateways);
-    keep.of_kind("ServiceEntry", &mut good.service_entries, last.service_entries);
-    keep.of_kind("WorkloadEntry", &mut good.workload_entries, last.workload_entries);
-    keep.of_kind("Service", &mut good.services, last.services);
-    keep.of_kind("EndpointSlice", &mut good.endpoint_slices, last.endpoint_slices);
-    keep.of_kind("Pod", &mut good.pods, last.pods);
-    keep.of_kind("Node", &mut good.nodes, last.nodes);
-    keep.of_kind("Secret", &mut good.secrets, last.secrets);
+    keep.of_kind("VirtualService", &mut good.virtual_services, &last.virtual_services);
+    keep.of_kind("DestinationRule", &mut good.destination_rules, &last.destination_rules);
+    keep.of_kind("Gateway", &mut good.gateways, &last.gateways);
+    keep.of_kind("ServiceEntry", &mut good.service_entries, &last.service_entries);
+    keep.of_kind("WorkloadEntry", &mut good.workload_entries, &last.workload_entries);
+    keep.of_kind("Service", &mut good.services, &last.services);
+    keep.of_kind("EndpointSlice", &mut good.endpoint_slices, &last.endpoint_slices);
+    keep.of_kind("Pod", &mut good.pods, &last.pods);
+    keep.of_kind("Node", &mut good.nodes, &last.nodes);
+    keep.of_kind("Secret", &mut good.secrets, &last.secrets);
     kept
 }
 
@@ -227,14 +235,14 @@ struct Keep<'a> {
 }
 
 impl Keep<'_> {
-    fn of_kind<T>(&mut self, kind: &str, good: &mut Vec<Resource<T>>, last: Vec<Resource<T>>) {
+    fn of_kind<T: Clone>(&mut self, kind: &str, good: &mut Vec<Resource<T>>, last: &[Resource<T>]) {
         for resource in last {
             let name = resource.name_of(kind);
             // The first of two documents with one name may be good while the second is not.
             let serves_anew = || good.iter().any(|new| new.name_of(kind) == name);
             if self.wanted.contains(&name) && !serves_anew() {
                 self.kept.insert(name);
-                good.push(resource);
+                good.push(resource.clone());
             }
         }
     }

@@ -285,20 +285,29 @@ fn multiplied(rules: usize, matches: usize) -> (Arc<Snapshot>, Report) {
 }
 
 #[test]
-fn rules_that_multiply_are_bounded_and_the_rest_is_named() {
+fn rules_that_multiply_are_bounded() {
     let (snapshot, report) = multiplied(100, 1);
     assert_eq!(report.problems(), [], "exactly as many as there may be");
     assert_eq!(names(&snapshot).len(), 10_001);
-    // 101 rules with 101 each: the hundredth root rule has none but the first of its delegate's.
+    // 101 rules with 101 each: the hundredth root rule is the first with too many.
     let (snapshot, report) = multiplied(101, 1);
     let [problem] = report.problems() else { panic!("{report}") };
     assert_eq!((problem.severity, problem.path.as_str()), (Severity::Error, "spec.http[99].delegate"));
     assert!(problem.message.contains("more than 10000 merged matches") && problem.place.is_some(), "{problem}");
-    assert_eq!(names(&snapshot).len(), 10_001, "those before it and the last rule of the root's own");
-    assert_eq!(to(&snapshot, "/"), "b.test");
-    // One rule with as many matches counts as much, and is left out as a whole.
+    assert_eq!(names(&snapshot).len(), 0, "nothing of it is used");
+    // One rule with as many matches counts as much.
     let (snapshot, report) = multiplied(1, 101);
-    assert_eq!((report.errors().count(), names(&snapshot).len()), (1, 1), "{report}");
+    assert_eq!((report.errors().count(), names(&snapshot).len()), (1, 0), "{report}");
+}
+
+#[test]
+fn rules_that_do_not_multiply_have_no_bound() {
+    let rule = |n| format!("- {{match: [{{uri: {{exact: /{n}}}}}], route: [{{destination: {{host: a.test}}}}]}}\n");
+    let own: String = (0..=10_000).map(rule).collect();
+    for root in ["", "match: [{method: {exact: GET}}], ", "match: [{uri: {prefix: /1}}], "] {
+        let (snapshot, report) = delegated(&format!("- {{{root}delegate: {{name: child}}}}"), &own);
+        assert_eq!((report.errors().count(), to(&snapshot, "/10000")), (0, "a.test".to_owned()), "{root}");
+    }
 }
 
 #[test]
