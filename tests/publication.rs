@@ -291,6 +291,43 @@ spec: {hosts: [bad.test], http: [{}]}
     assert_eq!(places(&mesh.report()), [12, 17], "{}", mesh.report());
 }
 
+/// A ServiceEntry for `NAME.test` and an address that all of them have.
+fn entry(name: &str, more: &str) -> String {
+    format!(
+        "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}}}
+spec:
+  hosts: [{name}.test]
+  addresses: [240.0.0.1]
+  resolution: STATIC
+  ports: [{{number: 80, name: http, protocol: HTTP}}]
+  endpoints: [{{address: 10.0.0.1, network: n}}]
+  {more}
+---
+"
+    )
+}
+
+#[test]
+fn a_resource_that_is_kept_back_keeps_what_it_has() {
+    let mesh = Mesh::new();
+    let owner = || {
+        let (snapshot, request) = (mesh.snapshot(), Request::get("http://240.0.0.1/").body(()).unwrap());
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        let Resolution::Route(index) = snapshot.resolve(&Origin::Mesh, &view) else { panic!("no route") };
+        snapshot.route(&Origin::Mesh, &view, index).unwrap().origin.resource.name.to_string()
+    };
+    let other = entry("other", "");
+    for (text, errors) in [(entry("one", ""), 0), (entry("one", "exportTo: ['**']"), 1)] {
+        for text in [text.clone() + &other, other.clone() + &text] {
+            assert_eq!(mesh.apply(config(&text)).unwrap().errors().count(), errors);
+            assert_eq!(owner(), "one", "{text}");
+        }
+    }
+}
+
 /// A VirtualService with this many matches that leads to a delegate with so many.
 fn multiplied(roots: usize, own: usize) -> String {
     let matches = |header: &str, count: usize| {

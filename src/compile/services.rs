@@ -219,6 +219,8 @@ pub(crate) struct Services {
     services: Vec<KnownService>,
     /// For each host, the services of that host which the workload sees, best first.
     by_host: HashMap<String, Vec<usize>>,
+    /// The best of each host, the older first.
+    visible: Vec<usize>,
     /// The other names that the workload sees.
     aliases: HashMap<String, OtherName>,
 }
@@ -241,6 +243,11 @@ impl Services {
         for numbers in by_host.values_mut() {
             numbers.sort_by_key(|&number| (services[number].namespace != workload.namespace, ranks[number]));
         }
+        let mut visible: Vec<_> = by_host.values().filter_map(|numbers| numbers.first().copied()).collect();
+        visible.sort_unstable_by_key(|&number| {
+            let service = &services[number];
+            (service.created, service.called(), &service.namespace, &service.host)
+        });
         let aliases = config.services.iter().filter_map(|service| super::kubernetes::alias(service, options));
         let aliases: Vec<_> = aliases.filter(|alias| reach(&alias.export_to, &alias.namespace).is_some()).collect();
         let aliases = followed(&aliases);
@@ -249,7 +256,7 @@ impl Services {
                 services[*number].aliases.push(alias.clone());
             }
         }
-        Self { services, by_host, aliases }
+        Self { services, by_host, visible, aliases }
     }
 
     /// The services of this host, or of the one that it is another name of.
@@ -283,11 +290,10 @@ impl Services {
         self.aliases.get(host).filter(|_| !self.by_host.contains_key(host))
     }
 
-    /// Every service the workload sees, one a host, in the order of their documents.
+    /// Every service the workload sees, one a host, in Istio's order: by the time of its creation, then by what Istio
+    /// calls it, then by its namespace.
     pub(crate) fn visible(&self) -> Vec<&KnownService> {
-        let mut numbers: Vec<usize> = self.by_host.values().filter_map(|numbers| numbers.first().copied()).collect();
-        numbers.sort_unstable();
-        numbers.into_iter().map(|number| &self.services[number]).collect()
+        self.visible.iter().map(|&number| &self.services[number]).collect()
     }
 }
 
