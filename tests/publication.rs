@@ -328,6 +328,21 @@ fn a_resource_that_is_kept_back_keeps_what_it_has() {
     }
 }
 
+#[test]
+fn of_a_last_good_version_the_report_names_no_places() {
+    let mesh = Mesh::new();
+    let said = |text: &str| {
+        let report = mesh.apply(config(text)).unwrap();
+        let problems = report.problems().iter();
+        problems.map(|problem| (problem.place.as_ref().map(|place| place.line), problem.message.clone())).collect()
+    };
+    let good: Vec<_> = said(&entry("one", ""));
+    assert_eq!(good, [(Some(10), "not yet honored".to_owned())]);
+    let bad: Vec<_> = said(&entry("one", "exportTo: ['**']").replace(", network: n", "").replace("spec:", "spec:\n"));
+    let [(None, warning), (Some(12), _)] = bad.as_slice() else { panic!("{bad:?}") };
+    assert_eq!(warning, "of the last good version, which serves: not yet honored");
+}
+
 /// A VirtualService with this many matches that leads to a delegate with so many.
 fn multiplied(roots: usize, own: usize) -> String {
     let matches = |header: &str, count: usize| {

@@ -102,8 +102,10 @@ impl Publication {
         regexes: &mut RegexCache,
     ) -> (Snapshot, Report) {
         let mut report = self.judged.clone();
+        let judged = report.problems.len();
         let snapshot = compile(&self.serving, self.purpose(options, workload), version, regexes, &mut report);
         report.version = version;
+        report.tell_of_last_good(judged);
         report.sort();
         (snapshot, report)
     }

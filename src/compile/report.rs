@@ -104,6 +104,18 @@ impl Report {
         self.sort();
     }
 
+    /// Has the problems from the one with this number on say where they are of a last good version: it stands nowhere
+    /// any more.
+    pub(crate) fn tell_of_last_good(&mut self, from: usize) {
+        let kept = self.quarantined.iter().filter(|quarantined| quarantined.last_good_serves);
+        let kept: HashSet<_> = kept.map(|quarantined| &quarantined.resource).collect();
+        let is_kept = |problem: &&mut Problem| problem.resource.as_ref().is_some_and(|name| kept.contains(name));
+        for problem in self.problems.iter_mut().skip(from).filter(is_kept) {
+            problem.place = None;
+            problem.message.insert_str(0, "of the last good version, which serves: ");
+        }
+    }
+
     /// Sorts the problems by their places.
     pub(crate) fn sort(&mut self) {
         self.problems.sort_by(|one, other| one.place.cmp(&other.place));
