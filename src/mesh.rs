@@ -159,7 +159,9 @@ impl MeshBuilder {
     }
 
     /// A mesh without rules yet.
-    pub fn build(self) -> Mesh {
+    pub fn build(mut self) -> Mesh {
+        // As all names of hosts are.
+        self.options.domain.make_ascii_lowercase();
         let mut publication = Publication::new(&self.dice);
         let nothing = Judged::new(Config::default());
         let (snapshot, _) = publication.publish(nothing, &self.options, &self.workload, 0);

@@ -254,3 +254,15 @@ fn a_destination_without_a_port_is_named_where_clients_call_another() {
         None
     );
 }
+
+#[test]
+fn the_domain_of_the_mesh_is_a_name_in_any_case() {
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: it}, spec: {ports: [{port: 80, name: http}]}}";
+    for domain in ["cluster.local", "Cluster.Local"] {
+        let (snapshot, report) = published(service, MeshOptions { domain: domain.into(), ..MeshOptions::default() });
+        assert_eq!(report.problems(), []);
+        for host in ["it", "it.default", "it.default.svc", "it.default.svc.cluster.local"] {
+            assert!(route(&snapshot, &format!("http://{host}/")).is_some(), "{host} by {domain}");
+        }
+    }
+}
