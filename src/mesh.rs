@@ -385,7 +385,7 @@ impl Mesh {
         }
     }
 
-    /// A publisher that panicked left the last whole publication behind.
+    /// A publisher that panicked left the last whole publication behind, with what the program has asked for since.
     fn lock(&self) -> MutexGuard<'_, Publication> {
         self.shared.publication.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -89,23 +89,25 @@ impl Publication {
             let last_good_serves = kept.contains(&resource);
             Quarantined { resource, last_good_serves }
         }));
+        let published = self.compile(&good, &report, options, workload, version, &mut regexes);
         (self.serving, self.judged) = (good, report);
-        self.compile(options, workload, version, &mut regexes)
+        published
     }
 
-    /// Compiles what serves, with all that there is to report of it.
+    /// Compiles what is to serve, with all that there is to report of it beside its judgment.
     fn compile(
         &self,
+        serving: &Config,
+        judged: &Report,
         options: &MeshOptions,
         workload: &Workload,
         version: u64,
         regexes: &mut RegexCache,
     ) -> (Snapshot, Report) {
-        let mut report = self.judged.clone();
-        let judged = report.problems.len();
-        let snapshot = compile(&self.serving, self.purpose(options, workload), version, regexes, &mut report);
+        let mut report = judged.clone();
+        let snapshot = compile(serving, self.purpose(options, workload), version, regexes, &mut report);
         report.version = version;
-        report.tell_of_last_good(judged);
+        report.tell_of_last_good(judged.problems.len());
         report.sort();
         (snapshot, report)
     }
@@ -134,7 +136,7 @@ impl Publication {
             return None;
         }
         self.gateways.push(origin.clone());
-        Some(self.compile(options, workload, version, &mut RegexCache::new()))
+        Some(self.compile(&self.serving, &self.judged, options, workload, version, &mut RegexCache::new()))
     }
 
     /// Changes what endpoints the program gives for a port of a host. A snapshot where that needs one: endpoints that
@@ -166,7 +168,8 @@ impl Publication {
         if was_given == is_given {
             return None;
         }
-        Some(self.compile(options, workload, current.version() + 1, &mut RegexCache::new()))
+        let version = current.version() + 1;
+        Some(self.compile(&self.serving, &self.judged, options, workload, version, &mut RegexCache::new()))
     }
 
     /// The host that a program means, as clusters are named by it.
@@ -240,7 +243,7 @@ impl Keep<'_> {
     fn of_kind<T: Clone>(&mut self, kind: &str, good: &mut Vec<Resource<T>>, last: &[Resource<T>]) {
         for resource in last {
             let name = resource.name_of(kind);
-            // The first of two documents with one name may be good while the second is not.
+            // A program may give two of one name, of which the first is good and the second is not.
             let serves_anew = || good.iter().any(|new| new.name_of(kind) == name);
             if self.wanted.contains(&name) && !serves_anew() {
                 self.kept.insert(name);
