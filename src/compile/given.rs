@@ -20,14 +20,9 @@ impl Given {
         self.hosts.keys().map(String::as_str)
     }
 
-    /// Gives `endpoints`; what was given before.
-    pub(crate) fn insert(
-        &mut self,
-        host: &str,
-        port: u16,
-        endpoints: Vec<EndpointConfig>,
-    ) -> Option<Vec<EndpointConfig>> {
-        self.hosts.entry(host.to_owned()).or_default().insert(port, endpoints)
+    /// Gives `endpoints`.
+    pub(crate) fn insert(&mut self, host: &str, port: u16, endpoints: Vec<EndpointConfig>) {
+        self.hosts.entry(host.to_owned()).or_default().insert(port, endpoints);
     }
 
     /// Gives nothing any more; what was given before.

@@ -57,7 +57,7 @@ mod virtual_services;
 mod wildcards;
 mod winners;
 
-pub(crate) use publication::{GivenChange, Judged, NeededNames, Publication};
+pub(crate) use publication::{Judged, NeededNames, Publication};
 
 use clusters::Clusters;
 use destination_rules::DestinationRules;

@@ -17,11 +17,6 @@ use crate::route::RegexCache;
 use crate::snapshot::Snapshot;
 use crate::upstream::{EndpointConfig, Names, Registry, ResolvedName};
 
-/// What is given from now on, by what was until now; `None` is that nothing is.
-pub(crate) trait GivenChange: FnOnce(Option<Vec<EndpointConfig>>) -> Option<Vec<EndpointConfig>> {}
-
-impl<F: FnOnce(Option<Vec<EndpointConfig>>) -> Option<Vec<EndpointConfig>>> GivenChange for F {}
-
 /// Names that are to be looked up.
 pub(crate) type NeededNames = Vec<Arc<ResolvedName>>;
 
@@ -139,32 +134,28 @@ impl Publication {
         Some(self.compile(&self.serving, &self.judged, options, workload, version, &mut RegexCache::new()))
     }
 
-    /// Changes what endpoints the program gives for a port of a host. A snapshot where that needs one: endpoints that
+    /// Changes what endpoints the program gives for a port of a host (`None`: nothing is given). A snapshot where that needs one: endpoints that
     /// were discovered make way, or come back. Otherwise `current` has what is new.
     pub(crate) fn give(
         &mut self,
         host: &str,
         port: u16,
-        change: impl GivenChange,
+        change: impl FnOnce(&mut Option<Vec<EndpointConfig>>),
         current: &Snapshot,
         options: &MeshOptions,
         workload: &Workload,
     ) -> Option<(Snapshot, Report)> {
         let host = self.full_name(host, options, workload);
-        let last = self.given.remove(&host, port);
-        let was_given = last.is_some();
-        let is_given = match change(last) {
-            Some(endpoints) if was_given => {
+        let mut given = self.given.remove(&host, port);
+        let was_given = given.is_some();
+        change(&mut given);
+        let is_given = given.is_some();
+        if let Some(endpoints) = given {
+            if was_given {
                 current.publish_given(&host, port, &endpoints);
-                self.given.insert(&host, port, endpoints);
-                return None;
             }
-            Some(endpoints) => {
-                self.given.insert(&host, port, endpoints);
-                true
-            }
-            None => false,
-        };
+            self.given.insert(&host, port, endpoints);
+        }
         if was_given == is_given {
             return None;
         }

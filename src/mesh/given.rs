@@ -1,6 +1,5 @@
 //! Endpoints seen from the program: all that there are, and those that the program gives itself.
 
-use crate::compile::GivenChange;
 use crate::upstream::{Address, EndpointConfig, EndpointView};
 
 use super::Mesh;
@@ -27,13 +26,13 @@ impl Mesh {
     /// Says whether there is a cluster for it now. If there is none, as before the configuration that names the host,
     /// the endpoints are kept for when there is one.
     pub fn set_endpoints(&self, host: &str, port: u16, endpoints: Vec<EndpointConfig>) -> bool {
-        self.change_given(host, port, |_| Some(endpoints))
+        self.change_given(host, port, |given| *given = Some(endpoints))
     }
 
     /// Goes back to the endpoints that are discovered, if others were [given](Self::set_endpoints). Says whether there
     /// is a cluster for the port now.
     pub fn unset_endpoints(&self, host: &str, port: u16) -> bool {
-        self.change_given(host, port, |_| None)
+        self.change_given(host, port, |given| *given = None)
     }
 
     /// The endpoints that the program gives for a host's port, one by one; see [`Self::set_endpoints`].
@@ -43,7 +42,7 @@ impl Mesh {
         EndpointsHandle { mesh: self.clone(), host: host.into(), port }
     }
 
-    fn change_given(&self, host: &str, port: u16, change: impl GivenChange) -> bool {
+    fn change_given(&self, host: &str, port: u16, change: impl FnOnce(&mut Option<Vec<EndpointConfig>>)) -> bool {
         let mut publication = self.lock();
         let current = self.snapshot();
         let changed = publication.give(host, port, change, &current, self.options(), self.workload());
@@ -118,10 +117,6 @@ impl EndpointsHandle {
     }
 
     fn change(&self, change: impl FnOnce(&mut Vec<EndpointConfig>)) -> bool {
-        self.mesh.change_given(&self.host, self.port, |given| {
-            let mut endpoints = given.unwrap_or_default();
-            change(&mut endpoints);
-            Some(endpoints)
-        })
+        self.mesh.change_given(&self.host, self.port, |given| change(given.get_or_insert_default()))
     }
 }
