@@ -91,8 +91,8 @@ pub(crate) type NamesChanges = watch::Receiver<NeededNames>;
 
 struct Shared {
     snapshot: ArcSwap<Snapshot>,
-    options: MeshOptions,
-    workload: Workload,
+    options: Arc<MeshOptions>,
+    workload: Arc<Workload>,
     dice: Dice,
     /// What the next publication builds on; only those who publish wait for it.
     publication: Mutex<Publication>,
@@ -162,14 +162,14 @@ impl MeshBuilder {
     pub fn build(mut self) -> Mesh {
         // As all names of hosts are.
         self.options.domain.make_ascii_lowercase();
-        let mut publication = Publication::new(&self.dice);
-        let nothing = Judged::new(Config::default());
-        let (snapshot, _) = publication.publish(nothing, &self.options, &self.workload, 0);
+        let (options, workload) = (Arc::new(self.options), Arc::new(self.workload));
+        let mut publication = Publication::new(options.clone(), workload.clone(), &self.dice);
+        let (snapshot, _) = publication.publish(Judged::new(Config::default()), 0);
         Mesh {
             shared: Arc::new(Shared {
                 snapshot: ArcSwap::from_pointee(snapshot),
-                options: self.options,
-                workload: self.workload,
+                options,
+                workload,
                 dice: self.dice,
                 publication: Mutex::new(publication),
                 versions: watch::Sender::new(0),
@@ -222,7 +222,7 @@ impl Mesh {
         let all = config.clone();
         let report = |judged| {
             let mut rehearsal = self.lock().rehearsal();
-            rehearsal.publish(judged, self.options(), self.workload(), 0).1
+            rehearsal.publish(judged, 0).1
         };
         let mut found: Report = report(Judged::new(config));
         if !found.quarantined.is_empty() {
@@ -274,7 +274,7 @@ impl Mesh {
 
     fn publish_in(&self, publication: &mut Publication, judged: Judged) -> Report {
         let version = self.shared.snapshot.load().version() + 1;
-        let (snapshot, report) = publication.publish(judged, self.options(), self.workload(), version);
+        let (snapshot, report) = publication.publish(judged, version);
         self.store(snapshot, report.clone());
         report
     }
@@ -283,7 +283,7 @@ impl Mesh {
     pub(crate) fn serve_gateway(&self, origin: &GatewayOrigin) {
         let mut publication = self.lock();
         let version = self.shared.snapshot.load().version() + 1;
-        if let Some((snapshot, report)) = publication.serve_gateway(origin, self.options(), self.workload(), version) {
+        if let Some((snapshot, report)) = publication.serve_gateway(origin, version) {
             self.store(snapshot, report);
         }
     }

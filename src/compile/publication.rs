@@ -22,6 +22,8 @@ pub(crate) type NeededNames = Vec<Arc<ResolvedName>>;
 
 /// The state that one publication leaves to the next.
 pub(crate) struct Publication {
+    options: Arc<MeshOptions>,
+    workload: Arc<Workload>,
     registry: Registry,
     names: Names,
     /// The resources that serve.
@@ -44,8 +46,10 @@ pub(crate) struct Judged {
 }
 
 impl Publication {
-    pub(crate) fn new(dice: &Dice) -> Self {
+    pub(crate) fn new(options: Arc<MeshOptions>, workload: Arc<Workload>, dice: &Dice) -> Self {
         Self {
+            options,
+            workload,
             registry: Registry::new(dice),
             names: Names::default(),
             serving: Config::default(),
@@ -57,19 +61,13 @@ impl Publication {
 
     /// The same for one publication that nobody sees: of what is living there is nothing in it.
     pub(crate) fn rehearsal(&self) -> Self {
-        let Self { registry: _, names: _, serving, judged: _, gateways, given } = self;
+        let Self { options, workload, registry: _, names: _, serving, judged: _, gateways, given } = self;
         let (serving, gateways, given) = (serving.clone(), gateways.clone(), given.clone());
-        Self { serving, gateways, given, ..Self::new(&Dice::seeded(0)) }
+        Self { serving, gateways, given, ..Self::new(options.clone(), workload.clone(), &Dice::seeded(0)) }
     }
 
     /// Publishes what is good. A bad resource is replaced by its last good version, or left out.
-    pub(crate) fn publish(
-        &mut self,
-        judged: Judged,
-        options: &MeshOptions,
-        workload: &Workload,
-        version: u64,
-    ) -> (Snapshot, Report) {
+    pub(crate) fn publish(&mut self, judged: Judged, version: u64) -> (Snapshot, Report) {
         let Judged { mut good, mut bad, mut report, mut regexes } = judged;
         let mut kept = HashSet::new();
         let mut kept_back = Vec::new();
@@ -84,23 +82,15 @@ impl Publication {
             let last_good_serves = kept.contains(&resource);
             Quarantined { resource, last_good_serves }
         }));
-        let published = self.compile(&good, &report, options, workload, version, &mut regexes);
+        let published = self.compile(&good, &report, version, &mut regexes);
         (self.serving, self.judged) = (good, report);
         published
     }
 
     /// Compiles what is to serve, with all that there is to report of it beside its judgment.
-    fn compile(
-        &self,
-        serving: &Config,
-        judged: &Report,
-        options: &MeshOptions,
-        workload: &Workload,
-        version: u64,
-        regexes: &mut RegexCache,
-    ) -> (Snapshot, Report) {
+    fn compile(&self, serving: &Config, judged: &Report, version: u64, regexes: &mut RegexCache) -> (Snapshot, Report) {
         let mut report = judged.clone();
-        let snapshot = compile(serving, self.purpose(options, workload), version, regexes, &mut report);
+        let snapshot = compile(serving, self.purpose(), version, regexes, &mut report);
         report.version = version;
         report.tell_of_last_good(judged.problems.len());
         report.sort();
@@ -109,8 +99,8 @@ impl Publication {
 
     /// The names that the services of a configuration need.
     #[cfg(feature = "file")]
-    pub(crate) fn names_of(&self, judged: &Judged, options: &MeshOptions, workload: &Workload) -> NeededNames {
-        let services = Services::new(&judged.good, &Sources::new(&judged.good), options, workload);
+    pub(crate) fn names_of(&self, judged: &Judged) -> NeededNames {
+        let services = Services::new(&judged.good, &Sources::new(&judged.good), &self.options, &self.workload);
         let visible = services.visible();
         let names = visible.iter().flat_map(|service| service.names());
         let mut names: NeededNames = names.map(|name| self.names.get(name)).collect();
@@ -120,18 +110,12 @@ impl Publication {
     }
 
     /// Has the rules of one more gateway; `None` if they are there already.
-    pub(crate) fn serve_gateway(
-        &mut self,
-        origin: &GatewayOrigin,
-        options: &MeshOptions,
-        workload: &Workload,
-        version: u64,
-    ) -> Option<(Snapshot, Report)> {
+    pub(crate) fn serve_gateway(&mut self, origin: &GatewayOrigin, version: u64) -> Option<(Snapshot, Report)> {
         if self.gateways.contains(origin) {
             return None;
         }
         self.gateways.push(origin.clone());
-        Some(self.compile(&self.serving, &self.judged, options, workload, version, &mut RegexCache::new()))
+        Some(self.compile(&self.serving, &self.judged, version, &mut RegexCache::new()))
     }
 
     /// Changes what endpoints the program gives for a port of a host (`None`: nothing is given). A snapshot where that needs one: endpoints that
@@ -142,10 +126,8 @@ impl Publication {
         port: u16,
         change: impl FnOnce(&mut Option<Vec<EndpointConfig>>),
         current: &Snapshot,
-        options: &MeshOptions,
-        workload: &Workload,
     ) -> Option<(Snapshot, Report)> {
-        let host = self.full_name(host, options, workload);
+        let host = self.full_name(host);
         let mut given = self.given.remove(&host, port);
         let was_given = given.is_some();
         change(&mut given);
@@ -160,16 +142,16 @@ impl Publication {
             return None;
         }
         let version = current.version() + 1;
-        Some(self.compile(&self.serving, &self.judged, options, workload, version, &mut RegexCache::new()))
+        Some(self.compile(&self.serving, &self.judged, version, &mut RegexCache::new()))
     }
 
     /// The host that a program means, as clusters are named by it.
-    pub(crate) fn full_name(&self, host: &str, options: &MeshOptions, workload: &Workload) -> String {
-        names::complete(host, &workload.namespace, &options.domain)
+    pub(crate) fn full_name(&self, host: &str) -> String {
+        names::complete(host, &self.workload.namespace, &self.options.domain)
     }
 
-    fn purpose<'a>(&'a self, options: &'a MeshOptions, workload: &'a Workload) -> Purpose<'a> {
-        let Self { registry, names, gateways, given, serving: _, judged: _ } = self;
+    fn purpose(&self) -> Purpose<'_> {
+        let Self { options, workload, registry, names, gateways, given, serving: _, judged: _ } = self;
         Purpose { options, workload, registry, names, gateways, given }
     }
 }

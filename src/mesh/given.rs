@@ -45,7 +45,7 @@ impl Mesh {
     fn change_given(&self, host: &str, port: u16, change: impl FnOnce(&mut Option<Vec<EndpointConfig>>)) -> bool {
         let mut publication = self.lock();
         let current = self.snapshot();
-        let changed = publication.give(host, port, change, &current, self.options(), self.workload());
+        let changed = publication.give(host, port, change, &current);
         let snapshot = match changed {
             Some((snapshot, report)) => {
                 self.store(snapshot, report);
@@ -53,7 +53,7 @@ impl Mesh {
             }
             None => current,
         };
-        snapshot.has_cluster(&publication.full_name(host, self.options(), self.workload()), port)
+        snapshot.has_cluster(&publication.full_name(host), port)
     }
 }
 

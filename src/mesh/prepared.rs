@@ -40,7 +40,7 @@ impl Mesh {
     }
 
     fn await_names(&self, judged: &Judged, patience: Duration) -> Option<Awaited> {
-        let mut names = self.lock().names_of(judged, self.options(), self.workload());
+        let mut names = self.lock().names_of(judged);
         names.retain(|name| !name.is_looked_up());
         if names.is_empty() {
             return None;

@@ -91,7 +91,7 @@ fn endpoints_change_with_the_rules_that_they_come_with() {
     let before = addresses(&mesh);
     let compiled = |endpoints| {
         let version = mesh.snapshot().version() + 1;
-        mesh.lock().publish(Judged::new(config(endpoints)), mesh.options(), mesh.workload(), version).0
+        mesh.lock().publish(Judged::new(config(endpoints)), version).0
     };
     drop(compiled(["{address: 10.0.0.8}", SOME]));
     assert_eq!(addresses(&mesh), before, "that one is given up");
@@ -124,7 +124,7 @@ fn connections_are_kept_until_what_makes_others_of_them_is_out() {
     };
     let compiled = |config| {
         let version = mesh.snapshot().version() + 1;
-        mesh.lock().publish(Judged::new(config), mesh.options(), mesh.workload(), version).0
+        mesh.lock().publish(Judged::new(config), version).0
     };
     let endpoint = |snapshot: &Snapshot| snapshot.clusters().next().unwrap().endpoints().endpoints()[0].clone();
     let is_kept = |endpoint: &Endpoint| endpoint.standing().is(endpoint.basis());
