@@ -9,7 +9,6 @@ use super::client_tls;
 use super::connection_pool;
 use super::destination_rules::{DestinationRules, EffectivePolicy};
 use super::endpoints::{self, Found};
-use super::given::Given;
 use super::limits;
 use super::load_balancing::{self, Own};
 use super::outlier;
@@ -18,12 +17,11 @@ use super::services::{KnownPort, KnownService, Services};
 use super::tunnels;
 use super::virtual_services::{RuleDestination, Target};
 use crate::config::{Subset, TcpSettings, TrafficPolicy, TunnelSettings};
-use crate::options::{MeshOptions, Workload};
 use crate::request::Tunnel;
 use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, HashPolicy, WeightedCluster};
 use crate::snapshot::ClusterEntry;
 use crate::telemetry::ClusterMetrics;
-use crate::upstream::{ClusterKey, ClusterSettings, Names, Registry, Takes};
+use crate::upstream::{ClusterKey, ClusterSettings, Takes};
 
 /// The clusters of a snapshot in the making.
 pub(crate) struct Clusters<'a> {
@@ -31,11 +29,7 @@ pub(crate) struct Clusters<'a> {
     rules: &'a DestinationRules<'a>,
     secrets: &'a Secrets<'a>,
     own: Own,
-    options: &'a MeshOptions,
-    workload: &'a Workload,
-    registry: &'a Registry,
-    names: &'a Names,
-    given: &'a Given,
+    purpose: Purpose<'a>,
     by_key: HashMap<ClusterKey, ClusterIndex>,
     /// How rules name destinations: each once, however many routes lead there.
     written: HashSet<Arc<DestinationName>>,
@@ -71,17 +65,12 @@ impl<'a> Clusters<'a> {
         own: Own,
         purpose: Purpose<'a>,
     ) -> Self {
-        let Purpose { options, workload, registry, names, gateways: _, given } = purpose;
         Self {
             services,
             rules,
             secrets,
             own,
-            options,
-            workload,
-            registry,
-            names,
-            given,
+            purpose,
             by_key: HashMap::new(),
             written: HashSet::new(),
             entries: Vec::new(),
@@ -283,10 +272,10 @@ impl<'a> Clusters<'a> {
         subset: Option<&Subset>,
         policy: Option<&TrafficPolicy>,
     ) -> Option<ClusterIndex> {
-        let given = self.given.get(&service.host, port.number);
+        let given = self.purpose.given.get(&service.host, port.number);
         let mut found = match given {
             Some(_) => Found { endpoints: Vec::new(), named: None },
-            None => endpoints::of_cluster(service, port, subset, self.names)?,
+            None => endpoints::of_cluster(service, port, subset, self.purpose.names)?,
         };
         let policy = EffectivePolicy::of(policy, subset, port.number);
         let mut settings = self.settings(policy, service, port);
@@ -304,9 +293,10 @@ impl<'a> Clusters<'a> {
             found.retain_healthy();
         }
         let Found { endpoints, named } = found;
-        let (cluster, endpoints) = self.registry.prepare(key.clone(), settings, endpoints);
+        let (cluster, endpoints) = self.purpose.registry.prepare(key.clone(), settings, endpoints);
         let index = ClusterIndex(u32::try_from(self.entries.len()).ok()?);
-        let metrics = ClusterMetrics::new(&key, service.called(), &service.namespace).with_source(self.workload);
+        let metrics =
+            ClusterMetrics::new(&key, service.called(), &service.namespace).with_source(self.purpose.workload);
         // It rises when they are published.
         let generation = cluster.generation() + u64::from(endpoints.is_some());
         self.entries.push(ClusterEntry { cluster, metrics, endpoints, named, given, generation });
@@ -316,8 +306,8 @@ impl<'a> Clusters<'a> {
 
     fn settings(&self, policy: EffectivePolicy<'_>, service: &KnownService, port: &KnownPort) -> ClusterSettings {
         ClusterSettings {
-            balancing: load_balancing::settings(policy, service, &self.own, self.options),
-            connection: Arc::new(connection_pool::settings(policy, port.protocol, self.options)),
+            balancing: load_balancing::settings(policy, service, &self.own, self.purpose.options),
+            connection: Arc::new(connection_pool::settings(policy, port.protocol, self.purpose.options)),
             outlier: outlier::settings(policy.outlier_detection),
             limits: limits::settings(policy.connection_pool, policy.retry_budget),
             pass_through: service.pass_through(port),
