@@ -235,6 +235,101 @@ spec: {hosts: [reviews.default], gateways: [front], http: [{directResponse: {sta
 }
 
 #[tokio::test(start_paused = true)]
+async fn rules_of_the_mesh_hold_by_every_name_of_services_that_a_wildcard_claims() {
+    let mesh = shop::published(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: short}
+spec: {hosts: [reviews.default], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: wide}
+spec: {hosts: ['*.svc.cluster.local'], http: [{directResponse: {status: 299}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: narrower}
+spec: {hosts: ['*.default.svc.cluster.local'], gateways: [front], http: [{directResponse: {status: 298}}]}
+",
+    );
+    let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+    for (host, expected) in [
+        ("reviews", 299),
+        ("reviews.default.svc", 299),
+        // The host of another service, of which no rule speaks.
+        ("reviews.default", 200),
+        ("reviews.default.svc.cluster.local", 298),
+        ("reviews.other.svc.cluster.local", 299),
+        ("ratings", 200),
+    ] {
+        assert_eq!(ask(&router, &format!("http://{host}/")).await.status().as_u16(), expected, "{host}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_of_the_gateway_and_the_mesh_hold_as_both() {
+    let mesh = shop::published(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec:
+  hosts: [reviews]
+  gateways: [mesh, front]
+  http:
+  - match: [{uri: {prefix: /a/b}, gateways: [mesh]}]
+    directResponse: {status: 297}
+  - match: [{uri: {prefix: /a}, gateways: [front]}]
+    directResponse: {status: 298}
+  - directResponse: {status: 299}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ratings}
+spec: {clusterIP: None, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: all}
+spec:
+  hosts: ['*.default.svc.cluster.local']
+  gateways: [mesh, front]
+  http:
+  - match: [{uri: {prefix: /a}, gateways: [front]}]
+    directResponse: {status: 295}
+  - directResponse: {status: 296}
+",
+    );
+    let front = MeshRouter::inbound(&mesh, "default/front");
+    let both = front.clone().with_mesh_rules();
+    for (uri, by_front, by_both) in [
+        ("http://reviews.default.svc.cluster.local/a/b", 298, 297),
+        ("http://reviews.default.svc.cluster.local/a", 298, 298),
+        ("http://reviews.default.svc.cluster.local/", 299, 299),
+        ("http://reviews/a/b", 200, 297),
+        ("http://reviews/a", 200, 299),
+        ("http://reviews.default/", 200, 299),
+        ("http://pod-0.ratings.default.svc.cluster.local/a", 295, 295),
+        ("http://pod-0.ratings/a", 200, 296),
+    ] {
+        assert_eq!(ask(&front, uri).await.status().as_u16(), by_front, "{uri}");
+        assert_eq!(ask(&both, uri).await.status().as_u16(), by_both, "{uri}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_application_has_the_time_of_the_rule() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");

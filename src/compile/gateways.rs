@@ -182,7 +182,7 @@ fn table(
             if served.is_empty() {
                 continue;
             }
-            let scope = Scope { gateway, workload, port: Some(shared.port) };
+            let scope = Scope { gateways: &[gateway.as_str()], workload, port: Some(shared.port) };
             let routes = routes::routes(meant, scope, clusters);
             if routes.is_empty() {
                 // It does not apply here: its hosts are those of others.

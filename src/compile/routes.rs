@@ -19,8 +19,8 @@ use crate::route::{
 /// Who asks: the static conditions of a match are decided for it, once.
 #[derive(Clone, Copy)]
 pub(crate) struct Scope<'a> {
-    /// `mesh`, or the gateway as `namespace/name`.
-    pub(crate) gateway: &'a str,
+    /// `mesh`, or the gateway as `namespace/name`; both in front of an application that has the rules of both.
+    pub(crate) gateways: &'a [&'a str],
     pub(crate) workload: &'a Workload,
     /// The port the client addresses; `None`: any that no rule names.
     pub(crate) port: Option<u16>,
@@ -34,7 +34,7 @@ impl Scope<'_> {
             return false;
         }
         if !entry.gateways.is_empty() {
-            return entry.gateways.iter().any(|gateway| gateway == self.gateway);
+            return entry.gateways.iter().any(|gateway| self.gateways.contains(&gateway.as_str()));
         }
         selects(&words.source_labels, &self.workload.labels)
             && (words.source_namespace.is_empty() || words.source_namespace == self.workload.namespace)
@@ -47,8 +47,8 @@ pub(crate) fn routes(
     scope: Scope<'_>,
     clusters: &mut Clusters<'_>,
 ) -> Vec<(RouteMatch, Arc<Route>)> {
-    let asker = match scope.gateway {
-        names::MESH => Asker::Other,
+    let asker = match scope.gateways {
+        [names::MESH] => Asker::Other,
         _ => Asker::Gateway(&meant.name.namespace),
     };
     let mut routes = Vec::new();

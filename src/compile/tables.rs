@@ -96,7 +96,7 @@ pub(crate) fn mesh_https(
 }
 
 /// Which VirtualServices own which host of the mesh.
-struct Owners<'a> {
+pub(super) struct Owners<'a> {
     /// For each host, those that name it, in order.
     hosts: HashMap<&'a str, Vec<usize>>,
     wildcards: Vec<&'a str>,
@@ -104,9 +104,9 @@ struct Owners<'a> {
 
 /// A host, and the VirtualServices of which the first with rules for a port has it there.
 #[derive(Clone, Copy)]
-struct Claim<'o> {
-    host: &'o str,
-    owners: &'o [usize],
+pub(super) struct Claim<'o> {
+    pub(super) host: &'o str,
+    pub(super) owners: &'o [usize],
 }
 
 impl<'o> Claim<'o> {
@@ -127,7 +127,7 @@ impl<'o> Claim<'o> {
 }
 
 impl<'a> Owners<'a> {
-    fn new(meant: &[&'a MeantVirtualService<'_>]) -> Self {
+    pub(super) fn new(meant: &[&'a MeantVirtualService<'_>]) -> Self {
         let mut hosts: HashMap<_, Vec<usize>> = HashMap::new();
         for (number, meant) in meant.iter().enumerate() {
             for host in &meant.hosts {
@@ -140,7 +140,7 @@ impl<'a> Owners<'a> {
     }
 
     /// The host that claims `service`.
-    fn of<'o>(&'o self, service: &str) -> Option<Claim<'o>> {
+    pub(super) fn of<'o>(&'o self, service: &str) -> Option<Claim<'o>> {
         let wildcard = || self.wildcards.iter().find(|wide| names::covers(wide, service));
         let exact = self.hosts.get_key_value(service);
         exact.or_else(|| self.hosts.get_key_value(wildcard()?)).map(Claim::new)
@@ -294,7 +294,7 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         if let Some(set) = self.sets.get(&(owner, port)) {
             return *set;
         }
-        let scope = Scope { gateway: names::MESH, workload: self.workload, port };
+        let scope = Scope { gateways: &[names::MESH], workload: self.workload, port };
         let routes = routes::routes(meant, scope, self.clusters);
         let set = if routes.is_empty() { None } else { Some(self.builder.rule_set(routes)) };
         self.sets.insert((owner, port), set);
