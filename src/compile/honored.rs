@@ -11,6 +11,7 @@ use super::review::{IsSet, Review};
 use super::server_tls;
 use super::service_entries;
 use super::services::PortProtocol;
+use super::validate::has_zone;
 use crate::config::{
     ClientTlsMode, ClientTlsSettings, ConnectionPoolSettings, DestinationRule, Gateway, H2UpgradePolicy, HttpRoute,
     HttpSettings, LoadBalancerSettings, PortTrafficPolicy, Resolution, Resource, Server, ServiceEntry, SimpleLb,
@@ -261,7 +262,10 @@ pub(crate) fn workload_entry(spec: &WorkloadEntry, review: &mut Review<'_>) {
 }
 
 fn workload(entry: &WorkloadEntry, path: &Path<'_>, review: &mut Review<'_>) {
-    let WorkloadEntry { address: _, ports: _, labels: _, network, locality: _, weight: _, service_account } = entry;
+    let WorkloadEntry { address, ports: _, labels: _, network, locality: _, weight: _, service_account } = entry;
+    if has_zone(address) {
+        review.value_not_honored(&path.field("address"), "no request reaches an address with a zone");
+    }
     review.not_honored(&path.field("network"), network);
     review.not_honored(&path.field("serviceAccount"), service_account);
 }
@@ -272,8 +276,11 @@ pub(crate) fn gateway(spec: &Gateway, review: &mut Review<'_>) {
     let root = Path::root("spec");
     let list = root.field("servers");
     for (number, server) in servers.iter().enumerate() {
-        let Server { port, bind: _, hosts: _, tls, default_endpoint, name } = server;
+        let Server { port, bind, hosts: _, tls, default_endpoint, name } = server;
         let path = list.index(number);
+        if has_zone(bind) {
+            review.value_not_honored(&path.field("bind"), "no listener is opened at an address with a zone");
+        }
         if let (Some(tls), Some(port)) = (tls, port) {
             server_tls::review(tls, PortProtocol::named(&port.protocol), &path.field("tls"), review);
         }

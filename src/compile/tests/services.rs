@@ -94,3 +94,40 @@ fn a_race_for_connections_is_named() {
     );
     assert_eq!(said("OTHER", "resolution: DNS"), [""; 0]);
 }
+
+#[test]
+fn addresses_with_a_zone_are_named() {
+    let documents = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: entry}
+spec:
+  hosts: [b.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 'fe80::1'}, {address: 'fe80::1%eth0'}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: workload}
+spec: {address: 'fe80::1%eth0'}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gateway}
+spec:
+  servers:
+  - {port: {number: 80, name: h, protocol: HTTP}, bind: 'fe80::1', hosts: ['*']}
+  - {port: {number: 81, name: i, protocol: HTTP}, bind: 'fe80::1%eth0', hosts: ['*']}
+";
+    let (_, report) = published(documents, MeshOptions::default());
+    let said: Vec<_> = report.problems().iter().map(|problem| (&*problem.path, &*problem.message)).collect();
+    assert_eq!(
+        said,
+        [
+            ("spec.endpoints[1].address", "not yet honored: no request reaches an address with a zone"),
+            ("spec.address", "not yet honored: no request reaches an address with a zone"),
+            ("spec.servers[1].bind", "not yet honored: no listener is opened at an address with a zone"),
+        ]
+    );
+}

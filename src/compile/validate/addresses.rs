@@ -13,6 +13,11 @@ pub(crate) fn is_ip(text: &str) -> bool {
     }
 }
 
+/// Whether it is an address with a zone (`fe80::1%eth0`).
+pub(crate) fn has_zone(text: &str) -> bool {
+    text.contains('%') && is_ip(text)
+}
+
 /// An IP address, or one with a prefix length (`10.0.0.0/8`).
 pub(crate) fn check_subnet(text: &str) -> Result<(), String> {
     let Some((address, length)) = text.split_once('/') else {

@@ -35,6 +35,7 @@ mod tests;
 
 use std::cell::RefCell;
 
+pub(crate) use addresses::has_zone;
 pub(crate) use destination_rule::destination_rule;
 pub(crate) use findings::Findings;
 pub(crate) use gateway::gateway;
