@@ -166,6 +166,32 @@ fn ll2_outlier_detection_turns_failover_on() {
 }
 
 #[test]
+fn the_own_place_is_told_else_of_the_labels_else_of_the_node() {
+    let node = "
+apiVersion: v1
+kind: Node
+metadata:
+  name: n1
+  labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: z1}
+---
+";
+    let own = |told: &str, label: Option<&str>, expected: &str| {
+        let mut case = Case::default();
+        case.workload.locality = told.to_owned();
+        case.workload.node = "n1".to_owned();
+        case.workload.labels.extend(label.map(|label| ("istio-locality".to_owned(), label.to_owned())));
+        let mesh = case.mesh(&format!("{node}{}", rule("{outlierDetection: {}}")));
+        let placement = cluster(&mesh, "outbound|80||all.test").settings().balancing.placement.clone();
+        assert_eq!(&*failover(placement).places.unwrap().own, expected, "{told} {label:?}");
+    };
+    own("us/z2", Some("ap.z3"), "us/z2");
+    own("", Some("ap.z3.s3"), "ap/z3/s3");
+    own("", None, "eu/z1");
+    // Dots stand for slashes only where there is none.
+    own("", Some("ap.south/z3"), "ap.south/z3");
+}
+
+#[test]
 fn ll1_the_mesh_speaks_where_the_rule_does_not() {
     let with = |change: fn(&mut MeshOptions), words: &str| {
         let mut case = Case::default();

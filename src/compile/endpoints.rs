@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::load_balancing::{self, HOSTNAME_LABEL};
 use super::pods::Pods;
 use super::ports::{KnownPort, Target};
 use super::selected::Selectable;
@@ -18,6 +17,12 @@ use crate::upstream::{
 
 /// The label that says of which Service an EndpointSlice is.
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The label of the node that something runs on.
+pub(super) const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
+
+/// Labels that say where a workload is, with dots for slashes; they go before what its node says.
+const LOCALITY_LABELS: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
 
 /// One endpoint of a service, before a port is chosen.
 #[derive(Clone, Debug)]
@@ -195,13 +200,18 @@ impl<'a> Sources<'a> {
 
     /// `region/zone/subzone`: of the label, else of the node.
     pub(super) fn locality(&self, labels: &BTreeMap<String, String>, node: &str) -> String {
-        if let Some(label) = load_balancing::locality_label(labels) {
+        if let Some(label) = locality_label(labels) {
             return of_label(label);
         }
         let Some(node) = self.nodes.get(node) else { return String::new() };
         let part = |label: &str| node.meta.labels.get(label).map_or("", String::as_str);
         format!("{}/{}/{}", part(REGION_LABEL), part(ZONE_LABEL), part(SUBZONE_LABEL)).trim_end_matches('/').to_owned()
     }
+}
+
+/// What labels say of a workload's locality.
+fn locality_label(labels: &BTreeMap<String, String>) -> Option<&String> {
+    LOCALITY_LABELS.iter().find_map(|name| labels.get(*name))
 }
 
 /// The locality that a label says: a label has no slashes, so that dots may stand for them.
@@ -267,7 +277,7 @@ pub(super) fn from_workload(entry: &WorkloadEntry, labels: Option<BTreeMap<Strin
         },
     };
     let labels = labels.unwrap_or_else(|| entry.labels.clone());
-    let locality = match load_balancing::locality_label(&labels) {
+    let locality = match locality_label(&labels) {
         Some(label) if entry.locality.is_empty() => of_label(label),
         _ => entry.locality.clone(),
     };

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::destination_rules::{EffectivePolicy, MergedRule};
+use super::endpoints::{HOSTNAME_LABEL, Sources, Topology};
 use super::services::{KnownService, TrafficDistribution};
 use crate::config::{
-    Config, ConsistentHashLb, HttpCookie, LoadBalancerSettings, LocalityLoadBalancerSetting, PortTrafficPolicy,
-    SimpleLb, TrafficPolicy, ZoneAwareLoadBalancerSetting,
+    ConsistentHashLb, HttpCookie, LoadBalancerSettings, LocalityLoadBalancerSetting, PortTrafficPolicy, SimpleLb,
+    TrafficPolicy, ZoneAwareLoadBalancerSetting,
 };
 use crate::options::{MeshOptions, Workload};
 use crate::route::{HashCookie, HashPolicy};
@@ -15,12 +16,6 @@ use crate::upstream::{
     Balancing, Distribute, Failover, FailoverLabel, FailoverPlaces, Locality, NETWORK_LABEL, PlaceShare, Placement,
     Policy, REGION_LABEL, SUBZONE_LABEL, Warmup, ZONE_LABEL,
 };
-
-/// The label of the node that something runs on.
-pub(crate) const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";
-
-/// Labels that say where a workload is, with dots for slashes; they go before what its node says.
-const LOCALITY_LABELS: [&str; 2] = ["topology.istio.io/locality", "istio-locality"];
 
 /// What this process has in common with endpoints, or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,40 +27,15 @@ pub(crate) struct Own {
 impl Own {
     /// The locality of the workload: as it was told, else of its labels, else of its node. Its labels are joined by
     /// those that follow from locality and node, as those of endpoints are.
-    pub(crate) fn new(config: &Config, workload: &Workload) -> Self {
-        let label = || locality_label(&workload.labels);
-        let locality = match (workload.locality.as_str(), label()) {
-            ("", Some(label)) => label.replace('.', "/"),
-            ("", None) => of_node(config, &workload.node),
-            (told, _) => told.to_owned(),
+    pub(crate) fn new(sources: &Sources<'_>, workload: &Workload) -> Self {
+        let Workload { labels, node, .. } = workload;
+        let locality = match workload.locality.as_str() {
+            "" => sources.locality(labels, node),
+            told => told.to_owned(),
         };
-        let labels = augmented(&workload.labels, &locality, &workload.node);
+        let labels = Topology { locality: &locality, node, network: "" }.added_to(labels.clone());
         Self { locality, labels }
     }
-}
-
-/// What labels say of a workload's locality.
-pub(crate) fn locality_label(labels: &BTreeMap<String, String>) -> Option<&String> {
-    LOCALITY_LABELS.iter().find_map(|name| labels.get(*name))
-}
-
-/// The locality that a node's labels say.
-fn of_node(config: &Config, name: &str) -> String {
-    let Some(node) = config.nodes.iter().find(|node| node.meta.name == name) else { return String::new() };
-    let part = |label: &str| node.meta.labels.get(label).map_or("", String::as_str);
-    let (region, zone, subzone) = (part(REGION_LABEL), part(ZONE_LABEL), part(SUBZONE_LABEL));
-    format!("{region}/{zone}/{subzone}").trim_end_matches('/').to_owned()
-}
-
-/// Labels with those that follow from where something runs.
-pub(crate) fn augmented(labels: &BTreeMap<String, String>, locality: &str, node: &str) -> BTreeMap<String, String> {
-    let mut labels = labels.clone();
-    let Locality { region, zone, subzone } = Locality::parse(locality);
-    let derived = [(REGION_LABEL, region), (ZONE_LABEL, zone), (SUBZONE_LABEL, subzone), (HOSTNAME_LABEL, node)];
-    for (name, value) in derived.into_iter().filter(|(_, value)| !value.is_empty()) {
-        labels.insert(name.to_owned(), value.to_owned());
-    }
-    labels
 }
 
 /// What a policy says of a service's cluster.

@@ -102,7 +102,7 @@ fn compile(
     let services = Services::new(config, &sources, options, workload);
     let rules = DestinationRules::new(&config.destination_rules, options, workload);
     let secrets = Secrets::new(config, workload);
-    let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(config, workload), purpose);
+    let mut clusters = Clusters::new(&services, &rules, &secrets, Own::new(&sources, workload), purpose);
     discovery::review(config, &sources, &services, purpose, report);
     joined::review(config, &services, report);
     idle_rules::review_merged(&rules, report);
