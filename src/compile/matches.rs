@@ -5,7 +5,7 @@ use super::review::Review;
 use crate::config::{HttpMatchRequest, StringMatch};
 use crate::route::{RegexCache, RegexError, RouteMatch, RouteMatchBuilder, StringMatcher};
 
-/// The regular expression that stands for mere presence in matches of headers and query parameters.
+/// The regular expression that stands for mere presence. Validation takes it in `withoutHeaders` only.
 const PRESENT: &str = "*";
 
 /// Adds a condition on a part that every request has.

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_are_plain_suffixes_that_cover_at_least_one_byte() {
+    fn wildcards_are_plain_suffixes_whose_star_may_stand_for_nothing() {
         assert!(covers("*.foo.com", "a.b.foo.com"));
         assert!(!covers("*.foo.com", "foo.com"));
         assert!(covers("*foo.com", "barfoo.com"));
