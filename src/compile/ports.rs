@@ -63,6 +63,9 @@ pub(crate) enum PortProtocol {
 }
 
 impl PortProtocol {
+    /// What a ServiceEntry or Gateway should name, for messages.
+    pub(crate) const NAMES: &str = "HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, REDIS, MYSQL";
+
     /// The protocol a ServiceEntry or Gateway names, in any case.
     pub(crate) fn named(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {
@@ -73,6 +76,11 @@ impl PortProtocol {
             "tcp" | "mongo" | "mysql" | "redis" => Self::Tcp,
             _ => Self::Sniffed,
         }
+    }
+
+    /// Whether a ServiceEntry or Gateway can name it; UDP too, which is never routed.
+    pub(crate) fn is_known(name: &str) -> bool {
+        is_udp(name) || Self::named(name) != Self::Sniffed
     }
 
     /// The protocol of a Kubernetes port: `appProtocol`, else the name, both up to their first `-`, else a few well-known
@@ -96,7 +104,12 @@ impl PortProtocol {
 
     /// Whether http rules apply: HTTP of any kind, or not said.
     pub(crate) fn is_http(self) -> bool {
-        matches!(self, Self::Http | Self::Http2 | Self::Sniffed)
+        self.says_http() || self == Self::Sniffed
+    }
+
+    /// Whether it is said to be HTTP in plain text.
+    pub(crate) fn says_http(self) -> bool {
+        matches!(self, Self::Http | Self::Http2)
     }
 
     /// Whether clients open TLS themselves: `tls` rules apply.

@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::protocol::{self, Protocol};
 use super::{Findings, addresses, metadata, names, numbers, server_tls};
 use crate::compile::path::Path;
+use crate::compile::services::PortProtocol;
 use crate::config::{Gateway, Resource, Server, ServerPort, ServerTlsMode, ServerTlsSettings};
 
 /// Judges one Gateway.
@@ -54,11 +54,12 @@ fn server(server: &Server, path: &Path<'_>, findings: &mut Findings) {
     if let Some(tls) = tls {
         server_tls::judge(tls, &path.field("tls"), findings);
     }
-    if let Some(protocol) = port.as_ref().and_then(|port| Protocol::parse(&port.protocol)) {
+    let protocol = port.as_ref().map(|port| port.protocol.as_str());
+    if let Some(protocol) = protocol.filter(|name| PortProtocol::is_known(name)) {
         if port_is_good {
             security(protocol, tls.as_ref(), path, findings);
         }
-        if !protocol.is_http() && tls.as_ref().is_some_and(|tls| tls.https_redirect) {
+        if !PortProtocol::named(protocol).says_http() && tls.as_ref().is_some_and(|tls| tls.https_redirect) {
             let tls = path.field("tls");
             findings.warning("VG12", &tls.field("httpsRedirect"), "httpsRedirect has an effect on HTTP servers only");
         }
@@ -66,12 +67,13 @@ fn server(server: &Server, path: &Path<'_>, findings: &mut Findings) {
 }
 
 /// What a protocol needs of `tls`.
-fn security(protocol: Protocol, tls: Option<&ServerTlsSettings>, path: &Path<'_>, findings: &mut Findings) {
+fn security(name: &str, tls: Option<&ServerTlsSettings>, path: &Path<'_>, findings: &mut Findings) {
+    let (protocol, name) = (PortProtocol::named(name), name.to_ascii_uppercase());
     let port = path.field("port");
     let Some(tls) = tls else {
         if protocol.is_tls() {
             findings
-                .error("VG9", &port.field("protocol"), format!("a server of protocol {} needs tls", protocol.name()))
+                .error("VG9", &port.field("protocol"), format!("a server of protocol {name} needs tls"))
                 .help("set `tls.mode` and the certificate");
         }
         return;
@@ -79,8 +81,8 @@ fn security(protocol: Protocol, tls: Option<&ServerTlsSettings>, path: &Path<'_>
     if protocol.is_tls() {
         return;
     }
-    if !protocol.is_http() {
-        let message = format!("a server of protocol {} cannot have tls", protocol.name());
+    if !protocol.says_http() {
+        let message = format!("a server of protocol {name} cannot have tls");
         findings.error("VG11", &path.field("tls"), message).help("write the protocol TLS");
         return;
     }
@@ -95,12 +97,12 @@ fn security(protocol: Protocol, tls: Option<&ServerTlsSettings>, path: &Path<'_>
 
 fn port(port: &ServerPort, bind: &str, path: &Path<'_>, findings: &mut Findings) {
     let ServerPort { number, protocol, name, target_port } = port;
-    if Protocol::parse(protocol).is_none() {
+    if !PortProtocol::is_known(protocol) {
         let message = match protocol.as_str() {
             "" => "a port needs a protocol".to_owned(),
             unknown => format!("the protocol `{unknown}` is unknown"),
         };
-        findings.error("VG5", &path.field("protocol"), message).help(format!("one of {}", protocol::KNOWN));
+        findings.error("VG5", &path.field("protocol"), message).help(format!("one of {}", PortProtocol::NAMES));
     }
     if *number > 0 || !bind.starts_with(addresses::UNIX) {
         numbers::port("VG5", &path.field("number"), *number, findings);

@@ -21,7 +21,6 @@ mod load_balancer;
 mod locality;
 mod names;
 mod numbers;
-mod protocol;
 mod server_tls;
 mod service_entry;
 mod shadow;

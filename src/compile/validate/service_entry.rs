@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::names::{self, Exporter};
-use super::protocol::{self, Protocol};
 use super::{Findings, addresses, metadata, numbers, workload_entry};
 use crate::compile::path::Path;
+use crate::compile::services::PortProtocol;
 use crate::config::{Location, Metadata, Resolution, Resource, ServiceEntry, ServiceEntryPort, WorkloadEntry};
 
 /// Judges one ServiceEntry.
@@ -109,10 +109,10 @@ fn ports<'a>(spec: &'a ServiceEntry, meta: &Metadata, path: &Path<'_>, findings:
         } else if !names::is_dns_label(name) {
             findings.error("VE5", &path.field("name"), names::bad_dns_label(name, "a port"));
         }
-        if !protocol.is_empty() && Protocol::parse(protocol).is_none() {
+        if !protocol.is_empty() && !PortProtocol::is_known(protocol) {
             findings
                 .error("VE5", &path.field("protocol"), format!("the protocol `{protocol}` is unknown"))
-                .help(format!("one of {}", protocol::KNOWN));
+                .help(format!("one of {}", PortProtocol::NAMES));
         }
         numbers::port("VE5", &path.field("number"), *number, findings);
         numbers::port_or_unset("VE5", &path.field("targetPort"), *target_port, findings);
@@ -191,7 +191,10 @@ fn dns(spec: &ServiceEntry, port_names: &HashSet<&str>, path: &Path<'_>, finding
         known_ports("VE11", endpoint, port_names, &path, findings);
         workload_entry::ports_and_labels(endpoint, &path, findings);
     }
-    let opaque = |port: &ServiceEntryPort| Protocol::parse(&port.protocol).is_some_and(Protocol::is_opaque);
+    let opaque = |port: &ServiceEntryPort| {
+        let protocol = PortProtocol::named(&port.protocol);
+        protocol.is_tls() || protocol == PortProtocol::Tcp
+    };
     if !spec.addresses.is_empty() && spec.hosts.len() > 1 && spec.ports.iter().any(opaque) {
         let message = "several hosts share the addresses: a TCP connection does not say which one it is for";
         findings.warning("VE12", &path.field("addresses"), message);
@@ -223,8 +226,8 @@ fn dynamic_dns(spec: &ServiceEntry, meta: &Metadata, path: &Path<'_>, findings: 
         }
     }
     for (index, port) in spec.ports.iter().enumerate() {
-        let protocol = Protocol::parse(&port.protocol).map(Protocol::name);
-        if !matches!(protocol, Some("HTTP" | "HTTP2" | "GRPC" | "TLS")) {
+        let named = |name: &&str| port.protocol.eq_ignore_ascii_case(name);
+        if !["HTTP", "HTTP2", "GRPC", "TLS"].iter().any(named) {
             let path = path.item("ports", index);
             let message = "DYNAMIC_DNS needs a protocol that names its host: HTTP, HTTP2, GRPC or TLS";
             findings.error("VE13", &path.field("protocol"), message);
@@ -244,8 +247,10 @@ fn several_hosts(spec: &ServiceEntry, path: &Path<'_>, findings: &mut Findings) 
     if spec.hosts.len() < 2 || spec.resolution == Resolution::None {
         return;
     }
-    let names_its_host =
-        |port: &ServiceEntryPort| Protocol::parse(&port.protocol).is_some_and(|name| name.is_http() || name.is_tls());
+    let names_its_host = |port: &ServiceEntryPort| {
+        let protocol = PortProtocol::named(&port.protocol);
+        protocol.says_http() || protocol.is_tls()
+    };
     if let Some(index) = spec.ports.iter().position(|port| !names_its_host(port)) {
         findings
             .error("VE15", &path.item("ports", index), "several hosts cannot share a port that is neither HTTP nor TLS")
