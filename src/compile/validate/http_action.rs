@@ -1,6 +1,6 @@
 //! What an http rule does beside routing: redirect, direct response, rewrite (VH13, VH26 to VH31, VH36, VH37).
 
-use super::{Context, Findings, numbers, strings};
+use super::{CheckRegex, Findings, numbers, strings};
 use crate::compile::path::Path;
 use crate::config::{
     HttpBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRewrite, HttpRoute, RegexRewrite,
@@ -67,7 +67,7 @@ pub(crate) fn direct_response(response: &HttpDirectResponse, path: &Path<'_>, fi
 }
 
 /// Judges `rewrite`.
-pub(crate) fn rewrite(rewrite: &HttpRewrite, path: &Path<'_>, context: &Context<'_>, findings: &mut Findings) {
+pub(crate) fn rewrite(rewrite: &HttpRewrite, path: &Path<'_>, check: &CheckRegex<'_>, findings: &mut Findings) {
     let HttpRewrite { uri, authority, uri_regex_rewrite } = rewrite;
     if !uri.is_empty() && uri_regex_rewrite.is_some() {
         findings.error("VH36", &path.field("uriRegexRewrite"), "`uri` and `uriRegexRewrite` cannot be in one rewrite");
@@ -82,7 +82,7 @@ pub(crate) fn rewrite(rewrite: &HttpRewrite, path: &Path<'_>, context: &Context<
         findings.error("VH37", &path, "a uriRegexRewrite needs both `match` and `rewrite`");
     }
     if !matches.is_empty() {
-        strings::regex("VH37", &path.field("match"), matches, context, findings);
+        strings::regex("VH37", &path.field("match"), matches, check, findings);
     }
 }
 

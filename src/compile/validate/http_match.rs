@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Context, Findings, names, numbers, strings};
+use super::{CheckRegex, Findings, names, numbers, strings};
 use crate::compile::path::Path;
 use crate::config::{HttpMatchRequest, StringMatch};
 
@@ -10,21 +10,21 @@ use crate::config::{HttpMatchRequest, StringMatch};
 const PRESENT: &str = "*";
 
 /// Judges one match block.
-pub(crate) fn request(request: &HttpMatchRequest, path: &Path<'_>, context: &Context<'_>, findings: &mut Findings) {
+pub(crate) fn request(request: &HttpMatchRequest, path: &Path<'_>, check: &CheckRegex<'_>, findings: &mut Findings) {
     let HttpMatchRequest { uri, scheme, method, authority, headers, without_headers, query_params, .. } = request;
     if let Some(uri) = uri {
-        strings::uri_match("VH9", &path.field("uri"), uri, context, findings);
+        strings::uri_match("VH9", &path.field("uri"), uri, check, findings);
     }
     for (name, matcher) in [("scheme", scheme), ("method", method), ("authority", authority)] {
         if let Some(matcher) = matcher {
-            strings::string_match("VH9", &path.field(name), matcher, context, findings);
+            strings::string_match("VH9", &path.field(name), matcher, check, findings);
         }
     }
-    self::headers(headers, &path.field("headers"), context, findings);
-    self::without_headers(without_headers, &path.field("withoutHeaders"), context, findings);
+    self::headers(headers, &path.field("headers"), check, findings);
+    self::without_headers(without_headers, &path.field("withoutHeaders"), check, findings);
     for (name, matcher) in query_params {
         if let Some(matcher) = matcher {
-            strings::string_match("VH9", &path.entry("queryParams", name), matcher, context, findings);
+            strings::string_match("VH9", &path.entry("queryParams", name), matcher, check, findings);
         }
     }
     source(request, path, findings);
@@ -32,12 +32,12 @@ pub(crate) fn request(request: &HttpMatchRequest, path: &Path<'_>, context: &Con
 
 type Matchers = BTreeMap<String, Option<StringMatch>>;
 
-fn headers(headers: &Matchers, path: &Path<'_>, context: &Context<'_>, findings: &mut Findings) {
+fn headers(headers: &Matchers, path: &Path<'_>, check: &CheckRegex<'_>, findings: &mut Findings) {
     for (name, matcher) in headers {
         let path = path.key(name);
         strings::matched_header("VH8", &path, name, findings);
         match matcher {
-            Some(matcher) => strings::string_match("VH9", &path, matcher, context, findings),
+            Some(matcher) => strings::string_match("VH9", &path, matcher, check, findings),
             None => findings
                 .error("VH7", &path, format!("the match of the header `{name}` is null"))
                 .help("write `{}` for mere presence"),
@@ -45,13 +45,13 @@ fn headers(headers: &Matchers, path: &Path<'_>, context: &Context<'_>, findings:
     }
 }
 
-fn without_headers(headers: &Matchers, path: &Path<'_>, context: &Context<'_>, findings: &mut Findings) {
+fn without_headers(headers: &Matchers, path: &Path<'_>, check: &CheckRegex<'_>, findings: &mut Findings) {
     for (name, matcher) in headers {
         let path = path.key(name);
         strings::matched_header("VH8", &path, name, findings);
         match matcher {
             Some(StringMatch { exact: None, prefix: None, regex: Some(regex) }) if regex == PRESENT => {}
-            Some(matcher) => strings::string_match("VH9", &path, matcher, context, findings),
+            Some(matcher) => strings::string_match("VH9", &path, matcher, check, findings),
             None => {}
         }
     }

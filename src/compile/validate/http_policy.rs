@@ -1,6 +1,6 @@
 //! How an http rule treats its requests: timeout, retries, fault, mirrors, CORS (VH14 to VH24, VH32 to VH35).
 
-use super::{Context, Findings, http_route, numbers, strings};
+use super::{CheckRegex, Findings, http_route, numbers, strings};
 use crate::compile::path::Path;
 use crate::config::units::Duration;
 use crate::config::{CorsPolicy, FaultAbort, FaultDelay, HttpFaultInjection, HttpMirrorPolicy, HttpRetry, HttpRoute};
@@ -168,7 +168,7 @@ pub(crate) fn mirrors(rule: &HttpRoute, path: &Path<'_>, findings: &mut Findings
 }
 
 /// Judges `corsPolicy`.
-pub(crate) fn cors(cors: &CorsPolicy, path: &Path<'_>, context: &Context<'_>, findings: &mut Findings) {
+pub(crate) fn cors(cors: &CorsPolicy, path: &Path<'_>, check: &CheckRegex<'_>, findings: &mut Findings) {
     for (index, origin) in cors.allow_origins.iter().enumerate() {
         let path = path.item("allowOrigins", index);
         let text = origin.exact.as_deref().or(origin.prefix.as_deref()).or(origin.regex.as_deref());
@@ -177,7 +177,7 @@ pub(crate) fn cors(cors: &CorsPolicy, path: &Path<'_>, context: &Context<'_>, fi
                 .error("VH14", &path, "an origin to allow is empty")
                 .help("write `{exact: \"*\"}` to allow all origins");
         } else {
-            strings::uri_match("VH14", &path, origin, context, findings);
+            strings::uri_match("VH14", &path, origin, check, findings);
         }
     }
     for (index, method) in cors.allow_methods.iter().enumerate() {

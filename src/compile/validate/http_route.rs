@@ -1,14 +1,14 @@
 //! One http rule: what it does, and where it sends requests (VH1 to VH6, VH12, VH25, VH38, VH39).
 
-use super::{Context, Findings, http_action, http_match, http_policy, names, numbers, strings};
+use super::{CheckRegex, Findings, http_action, http_match, http_policy, names, numbers, strings};
 use crate::compile::path::Path;
 use crate::config::{Destination, HeaderOperations, Headers, HttpRoute, HttpRouteDestination};
 
 /// Judges one rule. `delegate`: it stands in a VirtualService without hosts.
-pub(crate) fn rule(rule: &HttpRoute, path: &Path<'_>, delegate: bool, context: &Context<'_>, findings: &mut Findings) {
+pub(crate) fn rule(rule: &HttpRoute, path: &Path<'_>, delegate: bool, check: &CheckRegex<'_>, findings: &mut Findings) {
     action(rule, path, delegate, findings);
     for (index, request) in rule.matches.iter().enumerate() {
-        http_match::request(request, &path.item("match", index), context, findings);
+        http_match::request(request, &path.item("match", index), check, findings);
     }
     if let Some(headers) = &rule.headers {
         self::headers(headers, &path.field("headers"), findings);
@@ -20,7 +20,7 @@ pub(crate) fn rule(rule: &HttpRoute, path: &Path<'_>, delegate: bool, context: &
         http_action::direct_response(response, &path.field("directResponse"), findings);
     }
     if let Some(rewrite) = &rule.rewrite {
-        http_action::rewrite(rewrite, &path.field("rewrite"), context, findings);
+        http_action::rewrite(rewrite, &path.field("rewrite"), check, findings);
     }
     http_action::authority(rule, path, findings);
     destinations(&rule.route, &path.field("route"), findings);
@@ -33,7 +33,7 @@ pub(crate) fn rule(rule: &HttpRoute, path: &Path<'_>, delegate: bool, context: &
     }
     http_policy::mirrors(rule, path, findings);
     if let Some(cors) = &rule.cors_policy {
-        http_policy::cors(cors, &path.field("corsPolicy"), context, findings);
+        http_policy::cors(cors, &path.field("corsPolicy"), check, findings);
     }
 }
 

@@ -51,11 +51,8 @@ use crate::config::{Config, Metadata, Resource};
 use crate::error::ResourceName;
 use crate::route::RegexCache;
 
-/// What validation needs to know beside the resource.
-pub(crate) struct Context<'a> {
-    /// Whether a text is a regular expression, in the meaning of the matchers.
-    pub(crate) regex: &'a dyn Fn(&str) -> Result<(), String>,
-}
+/// Whether a text is a regular expression, in the meaning of the matchers.
+pub(crate) type CheckRegex<'a> = dyn Fn(&str) -> Result<(), String> + 'a;
 
 /// Keeps the good resources in `config`; the names of the others go to `bad`, what is wrong to `report`. What comes
 /// back are the regular expressions, compiled for the matchers.
@@ -65,37 +62,28 @@ pub(crate) fn keep_good(config: &mut Config, report: &mut Report, bad: &mut Vec<
         let compiled = regexes.borrow_mut().matcher(pattern);
         compiled.map(drop).map_err(|error| error.message().to_owned())
     };
-    let mut judgment = Judgment { context: Context { regex: &regex }, findings: Findings::new(), bad };
-    judgment.keep(&mut config.virtual_services, "VirtualService", virtual_service);
-    judgment.keep(&mut config.destination_rules, "DestinationRule", |resource, _, findings| {
-        destination_rule(resource, findings)
+    let mut judgment = Judgment { findings: Findings::new(), bad };
+    judgment.keep(&mut config.virtual_services, "VirtualService", |resource, findings| {
+        virtual_service(resource, &regex, findings);
     });
-    judgment.keep(&mut config.gateways, "Gateway", |resource, _, findings| gateway(resource, findings));
-    judgment
-        .keep(&mut config.service_entries, "ServiceEntry", |resource, _, findings| service_entry(resource, findings));
-    judgment.keep(&mut config.workload_entries, "WorkloadEntry", |resource, _, findings| {
-        workload_entry(resource, findings)
-    });
+    judgment.keep(&mut config.destination_rules, "DestinationRule", destination_rule);
+    judgment.keep(&mut config.gateways, "Gateway", gateway);
+    judgment.keep(&mut config.service_entries, "ServiceEntry", service_entry);
+    judgment.keep(&mut config.workload_entries, "WorkloadEntry", workload_entry);
     report.problems.extend(judgment.findings.into_problems());
     regexes.into_inner()
 }
 
 struct Judgment<'a> {
-    context: Context<'a>,
     findings: Findings,
     bad: &'a mut Vec<ResourceName>,
 }
 
 impl Judgment<'_> {
-    fn keep<T>(
-        &mut self,
-        resources: &mut Vec<Resource<T>>,
-        kind: &str,
-        check: fn(&Resource<T>, &Context<'_>, &mut Findings),
-    ) {
+    fn keep<T>(&mut self, resources: &mut Vec<Resource<T>>, kind: &str, check: impl Fn(&Resource<T>, &mut Findings)) {
         resources.retain(|resource| {
             let before = self.findings.errors();
-            check(resource, &self.context, &mut self.findings);
+            check(resource, &mut self.findings);
             let good = self.findings.errors() == before;
             if !good {
                 self.bad.push(resource.name_of(kind));

@@ -1,6 +1,6 @@
 //! Texts: string matches, regular expressions, header names and values, and the members of a oneof.
 
-use super::Context;
+use super::CheckRegex;
 use super::findings::Findings;
 use crate::compile::path::Path;
 use crate::config::StringMatch;
@@ -23,13 +23,13 @@ pub(crate) fn uri_match(
     rule: &'static str,
     path: &Path<'_>,
     matcher: &StringMatch,
-    context: &Context<'_>,
+    check: &CheckRegex<'_>,
     findings: &mut Findings,
 ) {
     let StringMatch { exact, prefix, regex } = matcher;
     one_of(path, &[("exact", exact.is_some()), ("prefix", prefix.is_some()), ("regex", regex.is_some())], findings);
     if let Some(pattern) = regex {
-        self::regex(rule, &path.field("regex"), pattern, context, findings);
+        self::regex(rule, &path.field("regex"), pattern, check, findings);
     }
 }
 
@@ -38,7 +38,7 @@ pub(crate) fn string_match(
     rule: &'static str,
     path: &Path<'_>,
     matcher: &StringMatch,
-    context: &Context<'_>,
+    check: &CheckRegex<'_>,
     findings: &mut Findings,
 ) {
     if matcher.prefix.as_deref() == Some("") {
@@ -46,7 +46,7 @@ pub(crate) fn string_match(
             .error(rule, &path.field("prefix"), "an empty prefix matches everything")
             .help("leave the match out, or write `{}` for mere presence");
     }
-    uri_match(rule, path, matcher, context, findings);
+    uri_match(rule, path, matcher, check, findings);
 }
 
 /// A regular expression in RE2's syntax.
@@ -54,14 +54,14 @@ pub(crate) fn regex(
     rule: &'static str,
     path: &Path<'_>,
     pattern: &str,
-    context: &Context<'_>,
+    check: &CheckRegex<'_>,
     findings: &mut Findings,
 ) {
     if pattern.is_empty() {
         findings.error(rule, path, "a regex cannot be empty");
     } else if pattern.len() > LONGEST_REGEX {
         findings.error(rule, path, format!("a regex of {} bytes is too long: at most {LONGEST_REGEX}", pattern.len()));
-    } else if let Err(reason) = (context.regex)(pattern) {
+    } else if let Err(reason) = check(pattern) {
         let finding = findings.error(rule, path, format!("`{pattern}` is not a regex: {reason}"));
         if pattern == "*" {
             finding.help("write `{}` for mere presence, or `.*`");

@@ -2,13 +2,13 @@
 
 use super::names::{self, Exporter, HostSet};
 use super::strings::is_claim;
-use super::{Context, Findings, addresses, http_route, l4_route, metadata, shadow};
+use super::{CheckRegex, Findings, addresses, http_route, l4_route, metadata, shadow};
 use crate::compile::names::MESH;
 use crate::compile::path::Path;
 use crate::config::{Resource, VirtualService};
 
 /// Judges one VirtualService.
-pub(crate) fn virtual_service(resource: &Resource<VirtualService>, context: &Context<'_>, findings: &mut Findings) {
+pub(crate) fn virtual_service(resource: &Resource<VirtualService>, check: &CheckRegex<'_>, findings: &mut Findings) {
     findings.about("VirtualService", resource, |findings| {
         metadata(&resource.meta, findings);
         let (spec, path) = (&resource.spec, Path::root("spec"));
@@ -24,7 +24,7 @@ pub(crate) fn virtual_service(resource: &Resource<VirtualService>, context: &Con
             findings.error("VS7", &path, "none of `http`, `tls` and `tcp` has a rule");
         }
         for (index, rule) in http.iter().enumerate() {
-            http_route::rule(rule, &path.item("http", index), hosts.is_empty(), context, findings);
+            http_route::rule(rule, &path.item("http", index), hosts.is_empty(), check, findings);
         }
         let host_set = if tls.is_empty() { HostSet::default() } else { HostSet::new(hosts) };
         for (index, rule) in tls.iter().enumerate() {
