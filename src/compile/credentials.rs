@@ -8,9 +8,7 @@ use super::path::Path;
 use super::report::Report;
 use super::secrets::{Secrets, beside, is_config_map};
 use super::server_tls;
-use crate::config::{
-    ClientTlsMode, ClientTlsSettings, Config, Resource, ServerTlsMode, ServerTlsSettings, TrafficPolicy,
-};
+use crate::config::{ClientTlsMode, ClientTlsSettings, Config, Resource, ServerTlsMode, ServerTlsSettings};
 use crate::error::{Problem, ResourceName, Severity};
 
 /// What is said of ConfigMaps.
@@ -23,7 +21,11 @@ pub(crate) fn check(config: &Config, secrets: &Secrets<'_>, report: &mut Report)
     for rule in &config.destination_rules {
         let name = rule.name_of("DestinationRule");
         let mut look = Look { resource: rule, name, verdicts: &mut verdicts, report };
-        destination_rules::each_policy(&rule.spec, |policy, _, path| look.policy(policy, path));
+        destination_rules::each_part(&rule.spec, |policy, _, path| {
+            if let Some(tls) = policy.tls {
+                look.client(tls, &path.field("tls"));
+            }
+        });
     }
     for gateway in &config.gateways {
         let name = gateway.name_of("Gateway");
@@ -97,18 +99,6 @@ struct Look<'r, 's, T> {
 }
 
 impl<T> Look<'_, '_, T> {
-    fn policy(&mut self, policy: &TrafficPolicy, path: &Path<'_>) {
-        let list = path.field("portLevelSettings");
-        for (number, entry) in policy.port_level_settings.iter().enumerate() {
-            if let Some(tls) = &entry.tls {
-                self.client(tls, &list.index(number).field("tls"));
-            }
-        }
-        if let Some(tls) = &policy.tls {
-            self.client(tls, &path.field("tls"));
-        }
-    }
-
     fn client(&mut self, tls: &ClientTlsSettings, path: &Path<'_>) {
         let shows = match tls.mode {
             ClientTlsMode::Simple => false,

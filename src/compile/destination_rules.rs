@@ -206,6 +206,17 @@ pub(crate) fn each_policy(rule: &DestinationRule, mut visit: impl FnMut(&Traffic
     }
 }
 
+/// Visits what every `trafficPolicy` of a rule says, then each entry of its `portLevelSettings` with its port.
+pub(crate) fn each_part(rule: &DestinationRule, mut visit: impl FnMut(EffectivePolicy<'_>, Option<u32>, &Path<'_>)) {
+    each_policy(rule, |policy, _, path| {
+        visit(EffectivePolicy::of_blocks(policy), None, path);
+        for (number, entry) in policy.port_level_settings.iter().enumerate() {
+            let port = entry.port.as_ref().map_or(0, |port| port.number);
+            visit(EffectivePolicy::of_entry(entry), Some(port), &path.item("portLevelSettings", number));
+        }
+    });
+}
+
 /// What a rule says for one port and subset; a missing block means its defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct EffectivePolicy<'a> {

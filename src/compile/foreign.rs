@@ -1,13 +1,10 @@
 //! What is not honored where another client than [`Transport`](crate::Transport) owns the connections.
 
-use super::destination_rules;
+use super::destination_rules::{self, EffectivePolicy};
 use super::path::Path;
 use super::report::Report;
 use super::review::{self, IsSet, Review};
-use crate::config::{
-    ClientTlsMode, ClientTlsSettings, Config, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, TcpSettings,
-    TrafficPolicy,
-};
+use crate::config::{ClientTlsMode, Config, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, TcpSettings};
 
 const WHY: &str = "the client that owns the connections has settings of its own";
 const LATER: &str = "over the client of this process it begins when the try is sent, not when that has its connection";
@@ -16,7 +13,7 @@ const LATER: &str = "over the client of this process it begins when the try is s
 pub(crate) fn review(config: &Config, report: &mut Report) {
     for resource in &config.destination_rules {
         review::of(resource, resource.name_of("DestinationRule"), report, |review| {
-            destination_rules::each_policy(&resource.spec, |policy, _, path| traffic_policy(policy, path, review));
+            destination_rules::each_part(&resource.spec, |policy, _, path| connection(policy, path, review));
         });
     }
     let root = Path::root("spec");
@@ -31,24 +28,11 @@ pub(crate) fn review(config: &Config, report: &mut Report) {
     }
 }
 
-fn traffic_policy(policy: &TrafficPolicy, path: &Path<'_>, review: &mut Review<'_>) {
-    connection(policy.tls.as_ref(), policy.connection_pool.as_ref(), path, review);
+fn connection(policy: EffectivePolicy<'_>, path: &Path<'_>, review: &mut Review<'_>) {
     review.all_without_effect(path, &[("proxyProtocol", policy.proxy_protocol.is_some())], WHY);
-    let ports = path.field("portLevelSettings");
-    for (number, port) in policy.port_level_settings.iter().enumerate() {
-        connection(port.tls.as_ref(), port.connection_pool.as_ref(), &ports.index(number), review);
-    }
-}
-
-fn connection(
-    tls: Option<&ClientTlsSettings>,
-    pool: Option<&ConnectionPoolSettings>,
-    path: &Path<'_>,
-    review: &mut Review<'_>,
-) {
-    let secured = tls.is_some_and(|tls| tls.mode != ClientTlsMode::Disable);
+    let secured = policy.tls.is_some_and(|tls| tls.mode != ClientTlsMode::Disable);
     review.all_without_effect(path, &[("tls", secured)], "the client sends plain HTTP to the endpoint");
-    let Some(ConnectionPoolSettings { tcp, http }) = pool else { return };
+    let Some(ConnectionPoolSettings { tcp, http }) = policy.connection_pool else { return };
     let pool = path.field("connectionPool");
     if let Some(TcpSettings {
         max_connections,

@@ -18,14 +18,10 @@ pub(crate) fn review(config: &Config, services: &Services, options: &MeshOptions
         let host = names::complete(&rule.spec.host, rule.namespace(), &options.domain);
         let ports: Vec<&KnownPort> = services.every(&host).flat_map(|service| &service.ports).collect();
         review::of(rule, rule.name_of("DestinationRule"), report, |review| {
-            destination_rules::each_policy(&rule.spec, |policy, _, path| {
-                pool(policy.connection_pool.as_ref(), &ports, options, path, review);
-                let list = path.field("portLevelSettings");
-                for (number, entry) in policy.port_level_settings.iter().enumerate() {
-                    let wanted = entry.port.as_ref().map_or(0, |port| port.number);
-                    let ports: Vec<_> = ports.iter().copied().filter(|port| u32::from(port.number) == wanted).collect();
-                    pool(entry.connection_pool.as_ref(), &ports, options, &list.index(number), review);
-                }
+            destination_rules::each_part(&rule.spec, |policy, wanted, path| {
+                let is_meant = |port: &&KnownPort| wanted.is_none_or(|wanted| wanted == port.number.into());
+                let ports: Vec<_> = ports.iter().copied().filter(is_meant).collect();
+                pool(policy.connection_pool, &ports, options, path, review);
             });
         });
     }

@@ -102,14 +102,11 @@ pub(crate) fn review_ports(config: &Config, services: &Services, options: &MeshO
 }
 
 fn ports(rule: &Resource<DestinationRule>, host: &str, meant: &[&KnownService], review: &mut Review<'_>) {
-    destination_rules::each_policy(&rule.spec, |policy, _, path| {
-        let list = path.field("portLevelSettings");
-        for (number, entry) in policy.port_level_settings.iter().enumerate() {
-            let Some(wanted) = entry.port.as_ref().map(|port| port.number) else { continue };
-            let has = |service: &&KnownService| service.ports.iter().any(|port| u32::from(port.number) == wanted);
-            if !meant.iter().any(has) {
-                review.without_effect(&list.index(number), &format!("{host} has no port {wanted} of TCP"));
-            }
+    destination_rules::each_part(&rule.spec, |_, wanted, path| {
+        let Some(wanted) = wanted else { return };
+        let has = |service: &&KnownService| service.ports.iter().any(|port| u32::from(port.number) == wanted);
+        if !meant.iter().any(has) {
+            review.without_effect(path, &format!("{host} has no port {wanted} of TCP"));
         }
     });
 }
