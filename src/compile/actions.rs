@@ -3,8 +3,6 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::path::Path;
-use super::review::Review;
 use crate::config::{HttpBody, HttpDirectResponse, HttpRedirect, RedirectPortSelection, StringMatch};
 use crate::route::{DirectResponse, PathRewrite, Redirect, RedirectPort, RedirectScheme};
 
@@ -19,15 +17,7 @@ pub(crate) fn path_rewrite(uri: Option<&StringMatch>, with: &str) -> PathRewrite
     }
 }
 
-/// Says what of a redirect cannot be.
-pub(crate) fn check_redirect(words: &HttpRedirect, path: &Path<'_>, review: &mut Review<'_>) {
-    if redirect(words, None).is_none() {
-        let message = format!("{} is no code of a redirect: the rule is left out", words.redirect_code);
-        review.error(&path.field("redirectCode"), message);
-    }
-}
-
-/// The redirect for a match of `uri`; `None` if its code is none of a redirect, which makes the rule none.
+/// The redirect for a match of `uri`; `None` if its code is none of a redirect, which validation refuses.
 pub(crate) fn redirect(words: &HttpRedirect, uri: Option<&StringMatch>) -> Option<Redirect> {
     let HttpRedirect { uri: path, authority, port, derive_port, scheme, redirect_code: code, prefix_rewrite } = words;
     let mut redirect = Redirect::default();
@@ -54,23 +44,14 @@ pub(crate) fn redirect(words: &HttpRedirect, uri: Option<&StringMatch>) -> Optio
     })
 }
 
-/// The fixed answer; `None` if it cannot be, which `review` then says.
-pub(crate) fn direct_response(
-    words: &HttpDirectResponse,
-    path: &Path<'_>,
-    review: &mut Review<'_>,
-) -> Option<DirectResponse> {
+/// The fixed answer; `None` if its status is none of HTTP, which validation refuses.
+pub(crate) fn direct_response(words: &HttpDirectResponse) -> Option<DirectResponse> {
     let HttpDirectResponse { status, body } = words;
     let body = match body {
         Some(HttpBody { bytes: Some(bytes), .. }) => bytes.as_bytes().clone(),
         Some(HttpBody { string: Some(string), .. }) => Bytes::from(string.clone()),
         Some(HttpBody { string: None, bytes: None }) | None => Bytes::new(),
     };
-    match u16::try_from(*status).ok().and_then(|status| StatusCode::from_u16(status).ok()) {
-        Some(status) => Some(DirectResponse { status, body }),
-        None => {
-            review.error(&path.field("status"), format!("{status} is no HTTP status: the rule is left out"));
-            None
-        }
-    }
+    let status = StatusCode::from_u16(u16::try_from(*status).ok()?).ok()?;
+    Some(DirectResponse { status, body })
 }

@@ -14,8 +14,8 @@ type AddPart = fn(RouteMatchBuilder, StringMatcher) -> RouteMatchBuilder;
 /// Adds a condition on one of several parts, by its name.
 type AddNamed = fn(RouteMatchBuilder, &str, StringMatcher) -> RouteMatchBuilder;
 
-/// The matcher of one match block, without what is asked of where the request comes from. `None`: it is wrong, which
-/// `review` then says.
+/// The matcher of one match block, without what is asked of where the request comes from. `None`: a regular
+/// expression is wrong, which validation refuses.
 pub(crate) fn understand(
     request: &HttpMatchRequest,
     path: &Path<'_>,
@@ -41,14 +41,14 @@ pub(crate) fn understand(
     review.not_honored(&path.field("statPrefix"), stat_prefix);
     let mut builder = RouteMatch::builder();
     let parts = [
-        ("uri", uri, *ignore_uri_case, RouteMatchBuilder::uri as AddPart),
-        ("scheme", scheme, false, RouteMatchBuilder::scheme),
-        ("method", method, false, RouteMatchBuilder::method),
-        ("authority", authority, false, RouteMatchBuilder::authority),
+        (uri, *ignore_uri_case, RouteMatchBuilder::uri as AddPart),
+        (scheme, false, RouteMatchBuilder::scheme),
+        (method, false, RouteMatchBuilder::method),
+        (authority, false, RouteMatchBuilder::authority),
     ];
-    for (name, matcher, ignore_case, add) in parts {
+    for (matcher, ignore_case, add) in parts {
         let Some(matcher) = matcher else { continue };
-        if let Some(matcher) = taken(string_match(matcher, ignore_case, regexes), &path.field(name), review)? {
+        if let Some(matcher) = string_match(matcher, ignore_case, regexes).ok()? {
             builder = add(builder, matcher);
         }
     }
@@ -60,10 +60,9 @@ pub(crate) fn understand(
     for (field, matchers, add) in named {
         let map = path.field(field);
         for (name, matcher) in matchers {
-            let path = map.key(name);
-            let mut matcher = taken(presence_or(matcher.as_ref(), regexes), &path, review)?;
+            let mut matcher = presence_or(matcher.as_ref(), regexes).ok()?;
             if name.starts_with("@request.auth.claims") {
-                review.value_not_honored(&path, "the claims of a token match nothing");
+                review.value_not_honored(&map.key(name), "the claims of a token match nothing");
                 // A claim that is not there is no empty text, as a header is.
                 matcher = StringMatcher::present();
             }
@@ -73,25 +72,9 @@ pub(crate) fn understand(
     Some(builder.build())
 }
 
-/// A matcher of any text; `None` if it says nothing or is wrong, which `review` then says.
-pub(crate) fn text(
-    matcher: &StringMatch,
-    path: &Path<'_>,
-    regexes: &mut RegexCache,
-    review: &mut Review<'_>,
-) -> Option<StringMatcher> {
-    taken(string_match(matcher, false, regexes), path, review).flatten()
-}
-
-/// A matcher that is there, or the error said.
-fn taken<T>(matcher: Result<T, RegexError>, path: &Path<'_>, review: &mut Review<'_>) -> Option<T> {
-    match matcher {
-        Ok(matcher) => Some(matcher),
-        Err(error) => {
-            review.error(&path.field("regex"), error.to_string());
-            None
-        }
-    }
+/// A matcher of any text; `None` if it says nothing.
+pub(crate) fn text(matcher: &StringMatch, regexes: &mut RegexCache) -> Option<StringMatcher> {
+    string_match(matcher, false, regexes).ok().flatten()
 }
 
 /// A matcher of the path or a pseudo header; one without a type says nothing.

@@ -152,7 +152,7 @@ pub(crate) fn understand(rule: &HttpRoute, path: &Path<'_>, with: &mut Understan
     let review = &mut *with.review;
     let rewrite = rewrite.as_ref().map(|words| self::rewrite(words, &path.field("rewrite"), review));
     let fault = fault.as_ref().map(|words| self::fault(words, &path.field("fault"), review));
-    let cors = cors_policy.as_ref().and_then(|words| cors(words, &path.field("corsPolicy"), with.regexes, review));
+    let cors = cors_policy.as_ref().and_then(|words| cors(words, with.regexes));
     let list = path.field("mirrors");
     let mirrors = mirrors.iter().enumerate().filter_map(|(number, words)| {
         let HttpMirrorPolicy { destination, percentage } = words;
@@ -181,10 +181,7 @@ fn rewrite(words: &HttpRewrite, path: &Path<'_>, review: &mut Review<'_>) -> Rul
     let HttpRewrite { uri, authority, uri_regex_rewrite } = words;
     let mut rewrite = RuleRewrite { uri: uri.clone(), ..RuleRewrite::default() };
     if !authority.is_empty() {
-        match AuthorityRewrite::new(authority) {
-            Ok(authority) => rewrite.authority = Some(authority),
-            Err(error) => review.error(&path.field("authority"), error.to_string()),
-        }
+        rewrite.authority = AuthorityRewrite::new(authority).ok();
     }
     if let Some(RegexRewrite { matches, rewrite: replacement }) = uri_regex_rewrite {
         match PathRewrite::regex(matches, replacement) {
@@ -237,7 +234,8 @@ fn abort(words: &FaultAbort, path: &Path<'_>, review: &mut Review<'_>) -> Option
     Some((share, abort))
 }
 
-fn cors(words: &CorsPolicy, path: &Path<'_>, regexes: &mut RegexCache, review: &mut Review<'_>) -> Option<Cors> {
+/// `None`: it cannot be, which validation refuses.
+fn cors(words: &CorsPolicy, regexes: &mut RegexCache) -> Option<Cors> {
     let CorsPolicy {
         allow_origin,
         allow_origins,
@@ -248,25 +246,16 @@ fn cors(words: &CorsPolicy, path: &Path<'_>, regexes: &mut RegexCache, review: &
         allow_credentials,
         unmatched_preflights,
     } = words;
-    let list = path.field("allowOrigins");
-    let mut origins = Vec::new();
-    for (number, origin) in allow_origins.iter().enumerate() {
-        origins.extend(matches::text(origin, &list.index(number), regexes, review));
-    }
+    let mut origins: Vec<_> = allow_origins.iter().filter_map(|origin| matches::text(origin, regexes)).collect();
     if allow_origins.is_empty() {
         origins.extend(allow_origin.iter().map(|origin| StringMatcher::exact(origin)));
     }
-    let cors = Cors::new(origins)
+    let mut cors = Cors::new(origins)
         .with_methods(allow_methods.iter().map(String::as_str))
         .and_then(|cors| cors.with_headers(allow_headers.iter().map(String::as_str)))
-        .and_then(|cors| cors.with_exposed(expose_headers.iter().map(String::as_str)));
-    let mut cors = match cors {
-        Ok(cors) => cors.with_credentials(allow_credentials.unwrap_or(false)),
-        Err(error) => {
-            review.error(path, error.to_string());
-            return None;
-        }
-    };
+        .and_then(|cors| cors.with_exposed(expose_headers.iter().map(String::as_str)))
+        .ok()?
+        .with_credentials(allow_credentials.unwrap_or(false));
     if let Some(age) = max_age.and_then(units::Duration::to_std) {
         cors = cors.with_max_age(age.as_secs());
     }

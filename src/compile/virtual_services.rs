@@ -146,19 +146,13 @@ impl Understanding<'_, '_> {
         understood.extend(matches.iter().enumerate().filter_map(|(n, each)| self.matching(each, &list.index(n))));
         let list = path.field("route");
         let destinations = route.iter().enumerate().map(|(n, each)| self.destination(each, &list.index(n))).collect();
-        if let Some(redirect) = redirect {
-            actions::check_redirect(redirect, &path.field("redirect"), self.review);
-        }
-        let response = direct_response
-            .as_ref()
-            .and_then(|response| actions::direct_response(response, &path.field("directResponse"), self.review));
         let policies = policies::understand(rule, path, self);
         let headers = headers.as_ref().map(|headers| headers::understand(headers, &path.field("headers"), self.review));
         Rule {
             name: name.clone(),
             matches: (!matches.is_empty()).then_some(understood),
             redirect: redirect.as_ref(),
-            response,
+            response: direct_response.as_ref().and_then(actions::direct_response),
             destinations,
             delegate: delegate.as_ref(),
             policies,

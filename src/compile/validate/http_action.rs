@@ -5,9 +5,8 @@ use crate::compile::path::Path;
 use crate::config::{
     HttpBody, HttpDirectResponse, HttpMatchRequest, HttpRedirect, HttpRewrite, HttpRoute, RegexRewrite,
 };
+use crate::route::Redirect;
 
-/// The redirects there are.
-const REDIRECT_CODES: [u32; 5] = [301, 302, 303, 307, 308];
 const KIB: usize = 1024;
 
 /// Judges `redirect`.
@@ -36,7 +35,9 @@ pub(crate) fn redirect(
     if uri.is_empty() && prefix_rewrite.is_empty() && authority.is_empty() && scheme.is_empty() && !ports {
         findings.error("VH28", path, "the redirect leads nowhere: it needs a uri, an authority, a port or a scheme");
     }
-    if *redirect_code != 0 && !REDIRECT_CODES.contains(redirect_code) {
+    let is_code =
+        |code: &u32| u16::try_from(*code).ok().and_then(|code| Redirect::default().with_status(code)).is_some();
+    if *redirect_code != 0 && !is_code(redirect_code) {
         let finding =
             findings.error("VH29", &path.field("redirectCode"), format!("{redirect_code} is no code of a redirect"));
         finding.help("write 301, 302, 303, 307 or 308");
