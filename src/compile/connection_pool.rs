@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::destination_rules::EffectivePolicy;
+use super::limits::limit;
 use super::services::PortProtocol;
 use crate::config::{ConnectionKeepalive, H2UpgradePolicy, HttpSettings, ProxyProtocolVersion, TcpKeepalive, units};
 use crate::options::MeshOptions;
@@ -12,18 +13,18 @@ use crate::upstream::{self, ConnectionSettings, Http2KeepAlive, Protocol, ProxyV
 pub(crate) fn settings(policy: EffectivePolicy<'_>, port: PortProtocol, options: &MeshOptions) -> ConnectionSettings {
     let tcp = policy.connection_pool.and_then(|pool| pool.tcp.as_ref());
     let http = policy.connection_pool.and_then(|pool| pool.http.as_ref());
-    let tcp_idle = tcp.and_then(|tcp| duration(tcp.idle_timeout.as_ref()));
+    let tcp_idle = tcp.and_then(|tcp| tcp.idle_timeout?.to_std());
     let probes = tcp.and_then(|tcp| tcp.tcp_keepalive.as_ref());
-    let connect_timeout = tcp.and_then(|tcp| duration(tcp.connect_timeout.as_ref()));
+    let connect_timeout = tcp.and_then(|tcp| tcp.connect_timeout?.to_std());
     ConnectionSettings {
         connect_timeout: connect_timeout.unwrap_or(options.connect_timeout),
         protocol: protocol(http, port, options),
         tls: None,
         keepalive: keepalive(probes, options.tcp_keepalive.as_ref()),
-        idle_timeout: http.and_then(|http| duration(http.idle_timeout.as_ref())).or(tcp_idle),
-        max_connection_duration: tcp.and_then(|tcp| duration(tcp.max_connection_duration.as_ref())),
-        max_requests: http.and_then(|http| positive(http.max_requests_per_connection)),
-        max_concurrent_streams: http.and_then(|http| positive(http.max_concurrent_streams)),
+        idle_timeout: http.and_then(|http| http.idle_timeout?.to_std()).or(tcp_idle),
+        max_connection_duration: tcp.and_then(|tcp| tcp.max_connection_duration?.to_std()),
+        max_requests: http.and_then(|http| limit(http.max_requests_per_connection)),
+        max_concurrent_streams: http.and_then(|http| limit(http.max_concurrent_streams)),
         http2_keep_alive: http.and_then(|http| http.http2_keep_alive.as_ref()).and_then(http2_keep_alive),
         proxy_protocol: policy.proxy_protocol.map(|proxy| match proxy.version {
             ProxyProtocolVersion::V1 => ProxyVersion::V1,
@@ -49,7 +50,7 @@ pub(super) fn protocol(http: Option<&HttpSettings>, port: PortProtocol, options:
 fn keepalive(rule: Option<&TcpKeepalive>, mesh: Option<&TcpKeepalive>) -> Option<upstream::TcpKeepalive> {
     let (words, others) = (rule.or(mesh)?, mesh.or(rule)?);
     let seconds = |one: Option<units::Duration>, other: Option<units::Duration>| {
-        let seconds = duration(one.as_ref().or(other.as_ref()))?.as_secs();
+        let seconds = one.or(other)?.to_std()?.as_secs();
         (seconds > 0).then(|| std::time::Duration::from_secs(seconds))
     };
     Some(upstream::TcpKeepalive {
@@ -61,16 +62,7 @@ fn keepalive(rule: Option<&TcpKeepalive>, mesh: Option<&TcpKeepalive>) -> Option
 
 /// Both are needed: Istio's validation asks for them.
 fn http2_keep_alive(words: &ConnectionKeepalive) -> Option<Http2KeepAlive> {
-    let ConnectionKeepalive { interval, timeout } = words;
-    let (interval, timeout) = (duration(interval.as_ref())?, duration(timeout.as_ref())?);
+    let ConnectionKeepalive { interval, timeout } = *words;
+    let (interval, timeout) = (interval?.to_std()?, timeout?.to_std()?);
     (!interval.is_zero()).then(|| Http2KeepAlive::new(interval, timeout))
-}
-
-fn duration(words: Option<&units::Duration>) -> Option<std::time::Duration> {
-    words.and_then(|duration| duration.to_std())
-}
-
-/// Zero is unset, and less is refused by validation.
-fn positive(number: i32) -> Option<NonZeroU32> {
-    u32::try_from(number).ok().and_then(NonZeroU32::new)
 }

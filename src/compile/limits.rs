@@ -38,7 +38,7 @@ fn budget(words: &config::RetryBudget) -> RetryBudget {
 }
 
 /// Zero is unset, and less is refused by validation.
-fn limit(number: i32) -> Option<NonZeroU32> {
+pub(super) fn limit(number: i32) -> Option<NonZeroU32> {
     u32::try_from(number).ok().and_then(NonZeroU32::new)
 }
 

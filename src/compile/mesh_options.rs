@@ -1,7 +1,5 @@
 //! MeshConfig as options.
 
-use std::time::Duration;
-
 use super::path::Path;
 use super::report::Report;
 use super::validate::{self, Findings};
@@ -108,11 +106,11 @@ fn understood(config: &Resource<MeshConfig>) -> MeshOptions {
         path_normalization: path_normalization
             .and_then(|path| path.normalization)
             .map_or(default.path_normalization, normalization),
-        connect_timeout: duration(connect_timeout).unwrap_or(default.connect_timeout),
+        connect_timeout: connect_timeout.and_then(units::Duration::to_std).unwrap_or(default.connect_timeout),
         h2_upgrade: h2_upgrade_policy == MeshH2UpgradePolicy::Upgrade,
         tcp_keepalive,
         num_trusted_proxies: topology.map_or(0, |topology| topology.num_trusted_proxies),
-        dns_refresh_rate: duration(dns_refresh_rate).unwrap_or(default.dns_refresh_rate),
+        dns_refresh_rate: dns_refresh_rate.and_then(units::Duration::to_std).unwrap_or(default.dns_refresh_rate),
         dns_lookup_family: default.dns_lookup_family,
         foreign_client: default.foreign_client,
         shadow_host_suffix: default.shadow_host_suffix,
@@ -152,20 +150,18 @@ pub(super) fn retries(words: &HttpRetry) -> HttpRetryPolicy {
     } = words;
     HttpRetryPolicy {
         attempts: u32::try_from(*attempts).unwrap_or(0),
-        per_try_timeout: duration(*per_try_timeout),
+        per_try_timeout: per_try_timeout.and_then(units::Duration::to_std),
         retry_on: retry_on.clone(),
         retry_remote_localities: retry_remote_localities.unwrap_or(false),
         retry_ignore_previous_hosts: *retry_ignore_previous_hosts,
-        backoff: duration(*backoff),
+        backoff: backoff.and_then(units::Duration::to_std),
     }
-}
-
-fn duration(words: Option<units::Duration>) -> Option<Duration> {
-    words.and_then(|duration| duration.to_std())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn read(text: &str) -> (MeshOptions, Vec<String>) {
