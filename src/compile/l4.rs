@@ -32,6 +32,7 @@ pub(crate) struct StreamRule {
 }
 
 /// One entry of its `match`.
+#[derive(Default)]
 struct StreamMatch {
     /// 0: every port.
     port: u32,
@@ -61,39 +62,17 @@ impl StreamMatch {
 
 /// Understands the entries of `tcp`.
 pub(crate) fn understand_tcp(rules: &[TcpRoute], understanding: &mut Understanding<'_, '_>) -> Vec<StreamRule> {
-    let root = Path::root("spec");
-    let list = root.field("tcp");
-    let rule = |(number, TcpRoute { matches, route }): (usize, &TcpRoute)| {
-        let path = list.index(number);
-        let entries = path.field("match");
-        let entry = |(number, words): (usize, &L4MatchAttributes)| {
-            let L4MatchAttributes {
-                destination_subnets,
-                port,
-                source_subnet,
-                source_labels,
-                gateways,
-                source_namespace,
-            } = words;
-            let path = entries.index(number);
-            review_client(&path, source_labels, source_namespace, understanding.review);
-            review_subnets(&path, destination_subnets, understanding.review);
-            let why = "Istio does not look at it";
-            if !source_subnet.is_empty() {
-                understanding.review.value_not_honored(&path.field("sourceSubnet"), why);
-            }
-            let gateways = complete(gateways, understanding.namespace);
-            let (source_labels, source_namespace) = (BTreeMap::new(), String::new());
-            StreamMatch { port: *port, gateways, server_names: Vec::new(), source_labels, source_namespace }
-        };
-        let matches = matches.iter().enumerate().map(entry).collect();
-        StreamRule {
-            matches,
-            destinations: understand_route(route, &path, understanding),
-            origin: understanding.review.origin(&path),
+    let rules = rules.iter().map(|TcpRoute { matches, route }| (matches.as_slice(), route.as_slice()));
+    understand("tcp", rules, understanding, |words, path, understanding| {
+        let L4MatchAttributes { destination_subnets, port, source_subnet, source_labels, gateways, source_namespace } =
+            words;
+        review_client(path, source_labels, source_namespace, understanding.review);
+        review_subnets(path, destination_subnets, understanding.review);
+        if !source_subnet.is_empty() {
+            understanding.review.value_not_honored(&path.field("sourceSubnet"), "Istio does not look at it");
         }
-    };
-    rules.iter().enumerate().map(rule).collect()
+        StreamMatch { port: *port, gateways: complete(gateways, understanding.namespace), ..StreamMatch::default() }
+    })
 }
 
 /// Understands the entries of `tls` of a VirtualService for `gateways`.
@@ -103,37 +82,44 @@ pub(crate) fn understand_tls(
     understanding: &mut Understanding<'_, '_>,
 ) -> Vec<StreamRule> {
     let of_rules = gateways;
+    let rules = rules.iter().map(|TlsRoute { matches, route }| (matches.as_slice(), route.as_slice()));
+    understand("tls", rules, understanding, |words, path, understanding| {
+        let TlsMatchAttributes { sni_hosts, destination_subnets, port, source_labels, gateways, source_namespace } =
+            words;
+        let gateways = complete(gateways, understanding.namespace);
+        let holds_at = if gateways.is_empty() { of_rules } else { &gateways };
+        if holds_at.iter().any(|gateway| gateway != names::MESH) {
+            review_client(path, source_labels, source_namespace, understanding.review);
+        }
+        review_subnets(path, destination_subnets, understanding.review);
+        StreamMatch {
+            port: *port,
+            gateways,
+            server_names: sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect(),
+            source_labels: source_labels.clone(),
+            source_namespace: source_namespace.clone(),
+        }
+    })
+}
+
+/// Understands the entries of the list `name`, each entry of their `match` by `matching`.
+fn understand<'w, M: 'w>(
+    name: &'static str,
+    rules: impl Iterator<Item = (&'w [M], &'w [RouteDestination])>,
+    understanding: &mut Understanding<'_, '_>,
+    matching: impl Fn(&M, &Path<'_>, &mut Understanding<'_, '_>) -> StreamMatch,
+) -> Vec<StreamRule> {
     let root = Path::root("spec");
-    let list = root.field("tls");
-    let rule = |(number, TlsRoute { matches, route }): (usize, &TlsRoute)| {
-        let path = list.index(number);
-        let entries = path.field("match");
-        let entry = |(number, words): (usize, &TlsMatchAttributes)| {
-            let TlsMatchAttributes { sni_hosts, destination_subnets, port, source_labels, gateways, source_namespace } =
-                words;
-            let path = entries.index(number);
-            let gateways = complete(gateways, understanding.namespace);
-            let holds_at = if gateways.is_empty() { of_rules } else { &gateways };
-            if holds_at.iter().any(|gateway| gateway != names::MESH) {
-                review_client(&path, source_labels, source_namespace, understanding.review);
-            }
-            review_subnets(&path, destination_subnets, understanding.review);
-            StreamMatch {
-                port: *port,
-                gateways,
-                server_names: sni_hosts.iter().map(|name| name.to_ascii_lowercase()).collect(),
-                source_labels: source_labels.clone(),
-                source_namespace: source_namespace.clone(),
-            }
-        };
-        let matches = matches.iter().enumerate().map(entry).collect();
+    let rule = |(number, (matches, route)): (usize, (&[M], &[RouteDestination]))| {
+        let path = root.item(name, number);
+        let entry = |(number, words): (usize, &M)| matching(words, &path.item("match", number), understanding);
         StreamRule {
-            matches,
+            matches: matches.iter().enumerate().map(entry).collect(),
             destinations: understand_route(route, &path, understanding),
             origin: understanding.review.origin(&path),
         }
     };
-    rules.iter().enumerate().map(rule).collect()
+    rules.enumerate().map(rule).collect()
 }
 
 fn understand_route(
