@@ -167,10 +167,10 @@ impl RequestPolicy {
         head.extensions.get::<Self>()?.subset.as_deref()
     }
 
-    /// The same without a second try beside the first.
+    /// Takes back the second try beside the first.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn without_hedge(self) -> Self {
-        Self { hedge_after: None, ..self }
+    pub(crate) fn never_hedge(&mut self) {
+        self.hedge_after = None;
     }
 }
 

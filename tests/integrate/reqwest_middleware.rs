@@ -192,3 +192,46 @@ async fn failures_are_errors_of_a_middleware_where_a_router_asks_for_them() {
     let error = client.get(format!("http://{}/", nobody().await)).send().await.unwrap_err();
     assert!(error.is_connect(), "{error:?}");
 }
+
+/// The end of a chain: the second try fails at once, all others are answered after a while.
+#[derive(Clone, Default)]
+struct Second(Counter);
+
+#[async_trait::async_trait]
+impl Middleware for Second {
+    async fn handle(
+        &self,
+        _: reqwest::Request,
+        _: &mut Extensions,
+        _: Next<'_>,
+    ) -> reqwest_middleware::Result<reqwest::Response> {
+        if self.0.0.fetch_add(1, Ordering::SeqCst) == 1 {
+            return Err(reqwest_middleware::Error::middleware(std::io::Error::other("refused")));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(Response::new("yes").into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_hedged_wherever_it_asks_for_that() {
+    let policy = RequestPolicy::new().hedge_after(Duration::from_millis(10));
+    for converted in [false, true] {
+        let mesh = mesh(&[([10, 0, 0, 1], 80).into(), ([10, 0, 0, 2], 80).into()], "retries: {attempts: 0}", "");
+        let second = Second::default();
+        let client = ClientBuilder::new(client_builder().build().unwrap())
+            .with(MeshMiddleware::new(&mesh))
+            .with(second.clone())
+            .build();
+        let answer = async {
+            if converted {
+                let request = Request::get("http://shop.test/").extension(policy.clone()).body("").unwrap();
+                client.execute(request.try_into().unwrap()).await
+            } else {
+                client.get("http://shop.test/").with_extension(policy.clone()).send().await
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(60), answer).await.expect("it ends").unwrap();
+        assert_eq!((answer.status(), second.0.0.load(Ordering::SeqCst)), (StatusCode::OK, 1), "{converted}");
+    }
+}

@@ -70,8 +70,10 @@ impl Middleware for MeshMiddleware {
             Err(error) => return Box::pin(ready(Err(error.into()))),
         };
         adopt::<Origin>(extensions, &mut request);
-        if let Some(policy) = extensions.get::<RequestPolicy>() {
-            request.extensions_mut().insert(policy.clone().without_hedge());
+        adopt::<RequestPolicy>(extensions, &mut request);
+        // It may also be one that the request was made with.
+        if let Some(policy) = request.extensions_mut().get_mut::<RequestPolicy>() {
+            policy.never_hedge();
         }
         adopt::<DeadlineBudget>(extensions, &mut request);
         if let Some(timeout) = timeout {
