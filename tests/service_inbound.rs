@@ -35,6 +35,10 @@ spec:
     headers: {request: {set: {x-from: front}}, response: {set: {x-rule: api}}}
     timeout: 1s
     route: [{destination: {host: backend}}]
+  - match: [{uri: {prefix: /quiet}}]
+    headers: {request: {set: {x-envoy-upstream-rq-timeout-alt-response: '1'}}}
+    timeout: 1s
+    route: [{destination: {host: backend}}]
   - match: [{uri: {prefix: /faulty}}]
     fault: {delay: {percentage: {value: 100}, fixedDelay: 3s}, abort: {percentage: {value: 100}, httpStatus: 429}}
     route: [{destination: {host: backend}}]
@@ -337,6 +341,13 @@ async fn the_application_has_the_time_of_the_rule() {
     let late = ask(&router, "http://shop.test/api/slow").await;
     assert_eq!((late.status(), late.body().as_str()), (StatusCode::GATEWAY_TIMEOUT, "upstream request timeout"));
     assert_eq!(before.elapsed(), Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_may_say_that_too_long_is_no_failure() {
+    let answer = ask(&MeshRouter::inbound(&shop::published(RULES), "web/front"), "http://shop.test/quiet/slow").await;
+    assert_eq!((answer.status(), answer.body().as_str()), (StatusCode::NO_CONTENT, ""));
+    assert_eq!(answer.extensions().get::<RouteInfo>().unwrap().flags(), ResponseFlags::UPSTREAM_REQUEST_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]

@@ -391,7 +391,7 @@ where
                     return Poll::Ready(result.map(Ok));
                 }
                 let expired = ready!(poll_deadline(&mut visit.exchange.deadline, timer, true, cx));
-                return Poll::Ready(Ok(Err(LocalReply::expired(expired))));
+                return Poll::Ready(Ok(Err(visit.exchange.expired(expired))));
             }
         }
     }

@@ -198,7 +198,7 @@ impl Exchange {
         self.deadline = Deadline::new(timeout, per_try, self.asked.grpc, &head.headers);
         // What comes in has a caller who counts the time; it is for what goes out from here.
         match head.extensions.get::<DeadlineBudget>().filter(|_| !self.inbound) {
-            Some(budget) if budget.is_spent() => Err(LocalReply::expired(Expired::Request)),
+            Some(budget) if budget.is_spent() => Err(self.expired(Expired::Request)),
             Some(budget) => {
                 self.deadline.end_by(budget.deadline());
                 Ok(())
