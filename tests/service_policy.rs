@@ -4,6 +4,7 @@
 #[path = "support/shop.rs"]
 mod shop;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -138,6 +139,62 @@ async fn a_key_stands_for_the_header_that_is_hashed() {
     hosts.sort();
     hosts.dedup();
     assert_eq!(hosts.len(), 4);
+}
+
+const SPLIT: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: shop}
+spec:
+  hosts: [shop.test]
+  resolution: STATIC
+  ports: [{number: 80, name: web, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1, labels: {v: a}}, {address: 10.0.0.2, labels: {v: b}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.test]
+  http:
+  - route:
+    - {destination: {host: shop.test, subset: a}, weight: 50}
+    - {destination: {host: shop.test, subset: b}, weight: 50}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shop}
+spec:
+  host: shop.test
+  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}
+  subsets: [{name: a, labels: {v: a}}, {name: b, labels: {v: b}}]
+";
+
+/// The servers that this many like it reached, with sticky weights or without.
+async fn reached(mesh: &Mesh, sticky: bool, request: impl Fn() -> http::request::Builder) -> BTreeSet<String> {
+    let (client, router) = (Client::new(200, 0), MeshRouter::new(mesh));
+    let router = if sticky { router.with_sticky_weights() } else { router };
+    for _ in 0..20 {
+        ask(router.clone(), &client, request()).await;
+    }
+    client.seen.lock().unwrap().iter().map(|(host, _)| host.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sticks_to_a_server_sticks_to_its_subset_by_header_and_by_key() {
+    let (mesh, mut hosts) = (shop::published(SPLIT), BTreeSet::new());
+    for user in 0..20 {
+        let by_header = || Request::get("/").header("x-user", user);
+        // The header of another, which does not count.
+        let by_key = || with(RequestPolicy::new().hash_key(user.to_string())).header("x-user", user + 1);
+        assert_eq!(reached(&mesh, false, by_header).await.len(), 2);
+        let reached = [reached(&mesh, true, by_header).await, reached(&mesh, true, by_key).await];
+        assert_eq!(reached.each_ref().map(BTreeSet::len), [1, 1], "{user}");
+        hosts.extend(reached.into_iter().flatten());
+    }
+    assert_eq!(hosts.len(), 2);
+    // Who is not known is drawn.
+    assert_eq!(reached(&mesh, true, || Request::get("/")).await.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -214,9 +214,11 @@ impl Routing {
         if !self.settings.sticky_weights || forward.hash.is_empty() {
             return None;
         }
-        // A cookie that is yet to be made says nothing of the client.
-        let hashed = hashed(forward, head, arrival.origin, &mut Draws::default());
-        let hash = hashed.hash.filter(|_| hashed.set_cookies.is_empty())?;
+        let hash = RequestPolicy::asked_hash(head).or_else(|| {
+            // A cookie that is yet to be made says nothing of the client.
+            let hashed = hashed(forward, head, arrival.origin, &mut Draws::default());
+            hashed.hash.filter(|_| hashed.set_cookies.is_empty())
+        })?;
         // Mixed, so that it does not go along with the hash that picks the endpoint.
         Some(Draws::of(hash).next_u64())
     }

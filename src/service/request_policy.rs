@@ -162,6 +162,11 @@ impl RequestPolicy {
         }
     }
 
+    /// The hash that the request asks to go by, if it does.
+    pub(super) fn asked_hash(head: &Parts) -> Option<u64> {
+        head.extensions.get::<Self>()?.hash
+    }
+
     /// The subset that the request asks for, if it does.
     pub(super) fn asked_subset(head: &Parts) -> Option<&str> {
         head.extensions.get::<Self>()?.subset.as_deref()
