@@ -280,6 +280,19 @@ spec:
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_ends_sooner_than_the_caller_says_stays() {
+    let mesh = shop::published("");
+    let app = service_fn(async |request: Request<RequestBody<Body>>| {
+        Ok::<_, Infallible>(Response::new(Body::from(format!("{:?}", request.extensions().get::<DeadlineBudget>()))))
+    });
+    let sooner = DeadlineBudget::within(Duration::from_millis(200));
+    let request = Request::get("http://app.test/").header("x-envoy-expected-rq-timeout-ms", "9000").extension(sooner);
+    let response = MeshRouter::inbound(&mesh, "web/front").layer(app).oneshot(request.body(Body::default()).unwrap());
+    let told = response.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    assert_eq!(told, format!("{:?}", Some(sooner)));
+}
+
 #[test]
 fn what_a_caller_set_stays() {
     let policy = |number: u8| {

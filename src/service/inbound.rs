@@ -190,7 +190,7 @@ where
             join_cookies(&mut head.headers);
         }
         if let Some(budget) = DeadlineBudget::of(&head.headers) {
-            head.extensions.insert(budget);
+            budget.bound(&mut head.extensions);
         }
         let state = match self.routing.decide(&mut head) {
             Verdict::PassThrough(record) => {
