@@ -79,7 +79,8 @@ impl SavedHead {
         head.method = self.method.clone();
         head.version = self.version;
         head.extensions = self.extensions.clone();
-        head.headers = HeaderMap::with_capacity(self.lines().count() + 2);
+        // There may be more lines than a map can have names.
+        head.headers = HeaderMap::try_with_capacity(self.lines().count() + 2).unwrap_or_default();
         for (name, text, sensitive) in self.lines() {
             let mut value = HeaderValue::from_bytes(text).ok()?;
             value.set_sensitive(sensitive);
@@ -165,6 +166,15 @@ mod tests {
         assert_eq!(saved.first(&HeaderName::from_static("x-a")), Some(&b"1"[..]));
         assert_eq!(saved.first(&HeaderName::from_static("x-b")), None);
         assert_eq!((saved.path_and_query(), saved.authority()), ("/a?b=c", Some("reviews:9080")));
+    }
+
+    #[test]
+    fn as_many_lines_of_one_header_as_there_may_be_come_back() {
+        let (mut head, ()) = Request::new(()).into_parts();
+        for _ in 0..25_000 {
+            head.headers.append("x-a", HeaderValue::from_static("1"));
+        }
+        assert_eq!(SavedHead::new(&head).restore().unwrap().headers.len(), 25_000);
     }
 
     #[test]
