@@ -440,3 +440,15 @@ async fn what_a_cluster_of_before_does_not_judge_the_next_failure_brings_up() {
     report(&after, 0, &[ERROR]);
     assert_eq!(ejected(&after), [0]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ejection_may_last_for_ever() {
+    let mut outlier = strict();
+    (outlier.base_ejection_time, outlier.interval) = (Duration::MAX, Duration::MAX);
+    let cluster = cluster(2, outlier);
+    for times in 1..=2 {
+        report(&cluster, 0, &[ERROR]);
+        assert_eq!((ejected(&cluster), picks(&cluster)), (vec![0], vec![1]), "{times}");
+        advance(Duration::from_secs(365 * 24 * 60 * 60)).await;
+    }
+}

@@ -133,3 +133,10 @@ async fn least_request_counts_what_an_endpoint_is_busy_with() {
     let seen = part(&cluster, 3);
     assert!((seen - 0.5 / 0.7).abs() < 0.01, "{seen}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_warmup_may_last_for_ever() {
+    let cluster = cluster(Policy::RoundRobin, Some(Warmup::new(Duration::MAX)), vec![host(1), host(2)]);
+    tokio::time::advance(DURATION).await;
+    assert!((part(&cluster, 1) - 0.5).abs() < 0.01);
+}

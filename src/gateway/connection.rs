@@ -17,9 +17,9 @@ use super::idle::IdleWatch;
 use super::session::Session;
 use super::wire::{Protocol, Wire};
 use crate::error::BoxError;
-use crate::service::LONGEST;
 use crate::transport::bounds;
 use crate::transport::executor::Executor;
+use crate::upstream::LONGEST;
 
 /// How many requests of one HTTP/2 connection are served at once, as by Envoy.
 const MAX_STREAMS: u32 = 1024;

@@ -16,15 +16,13 @@ use tokio::time::Instant;
 use super::admission::Admission;
 use super::upload_end::UploadEnd;
 use crate::outcome::{Failure, number};
+use crate::upstream::LONGEST;
 
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 
 /// The largest number of a `grpc-timeout`: eight digits.
 const LARGEST_OF_GRPC: u64 = 99_999_999;
-
-/// Nobody waits longer, and no clock runs out of numbers within it: a hundred years.
-pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The timeouts of one request. Without any, nothing here looks at a clock.
 #[derive(Debug, Default)]

@@ -24,7 +24,8 @@ use std::time::Duration;
 use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
-use super::deadline::{LONGEST, asked_timeout};
+use super::deadline::asked_timeout;
+use crate::upstream::LONGEST;
 
 /// Until when a caller waits. In the extensions of an outgoing request it bounds all of its tries, whatever longer
 /// timeouts its rule and its [`RequestPolicy`](super::RequestPolicy) have, and each try tells what is left in

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::admission::Admission;
 use super::classify;
 use super::completion::Taken;
-use super::deadline::{Deadline, LONGEST};
+use super::deadline::Deadline;
 use super::extras::Extras;
 use super::formats;
 use super::https::Secured;
@@ -27,7 +27,7 @@ use crate::outcome::Failure;
 use crate::request::ListenerOrigin;
 use crate::route::{Action, Forward, HeaderOps, RetryPolicy, Route, WeightedCluster};
 use crate::telemetry::{RequestRecord, ResponseFlags};
-use crate::upstream::{Choice, Cluster, Endpoint, EndpointId, Permit, Protocol};
+use crate::upstream::{Choice, Cluster, Endpoint, EndpointId, LONGEST, Permit, Protocol};
 
 /// What is known of a request. It holds no snapshot, only what was chosen of it.
 #[derive(Debug)]

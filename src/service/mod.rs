@@ -121,8 +121,6 @@ mod upload_end;
 pub use crate::telemetry::ResponseFlags;
 pub use admission::Admission;
 pub use body_error::BodyError;
-#[cfg(feature = "client")]
-pub(crate) use deadline::LONGEST;
 pub use deadline_budget::DeadlineBudget;
 pub use future::ResponseFuture;
 pub use inbound::{InboundFuture, InboundRouter, InboundService};

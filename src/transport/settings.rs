@@ -10,7 +10,7 @@ use super::connect::{Connect, Connector};
 use super::executor::Executor;
 use super::lookups::Lookups;
 use super::{Inner, Transport};
-use crate::service::LONGEST;
+use crate::upstream::LONGEST;
 #[cfg(feature = "tls")]
 use crate::upstream::{Identity, Pem};
 use hyper::client::conn::{http1, http2};

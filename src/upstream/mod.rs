@@ -25,6 +25,8 @@
 //! assert_eq!(cluster.view()[0].active, 0);
 //! ```
 
+use std::time::Duration;
+
 mod atomics;
 mod balancer;
 mod budget;
@@ -77,3 +79,6 @@ pub use warmup::Warmup;
 pub(crate) use names::{NamedEndpoint, NamedEndpoints, Names};
 #[cfg(feature = "client")]
 pub(crate) use standing::{Basis, Standing};
+
+/// Nobody waits longer, and no clock runs out of numbers within it: a hundred years.
+pub(crate) const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);

@@ -12,11 +12,12 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
+use super::LONGEST;
 use super::atomics::Streak;
 use crate::outcome::{Failure, Outcome};
 
 /// The longest ejection there is, unless the first is longer.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST_EJECTION: Duration = Duration::from_secs(300);
 
 /// When an endpoint that fails is left out for a while (`outlierDetection` of a DestinationRule).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +145,7 @@ impl OutlierSettings {
     }
 
     fn longest(&self) -> Duration {
-        LONGEST.max(self.base_ejection_time)
+        LONGEST_EJECTION.max(self.base_ejection_time).min(LONGEST)
     }
 
     /// How long ejection number `backoff` lasts.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::LONGEST;
 use super::endpoint::{Endpoint, EndpointState};
 use super::schedule::{Schedule, interval};
 use super::weights::Weights;
@@ -64,7 +65,7 @@ impl Warming {
     /// `None`: no endpoint is new.
     pub(super) fn new(warmup: Warmup, hosts: &[Arc<Endpoint>], by_activity: bool, draws: &mut Draws) -> Option<Self> {
         let now = Instant::now();
-        let until = hosts.iter().map(|host| host.state().since() + warmup.duration).max()?;
+        let until = hosts.iter().map(|host| host.state().since() + warmup.duration.min(LONGEST)).max()?;
         if until <= now || hosts.len() < 2 {
             return None;
         }
