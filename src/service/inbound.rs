@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Request, Response, Version};
+use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -25,7 +25,6 @@ use super::deadline_budget::DeadlineBudget;
 use super::decide::{Refusal, Verdict};
 use super::exchange::Exchange;
 use super::future::{passed, poll_deadline, poll_until};
-use super::hop::join_cookies;
 use super::layer::Settings;
 use super::local_reply::LocalReply;
 use super::mirror::{Copies, Sender};
@@ -186,9 +185,6 @@ where
 
     fn call(&mut self, request: Request<B>) -> InboundFuture<S, B> {
         let (mut head, body) = request.into_parts();
-        if head.version == Version::HTTP_2 {
-            join_cookies(&mut head.headers);
-        }
         if let Some(budget) = DeadlineBudget::of(&head.headers) {
             budget.bound(&mut head.extensions);
         }
