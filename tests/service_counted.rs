@@ -1,6 +1,8 @@
 //! What requests are counted as in `istio_requests_total`: those whose body was cut off, calls of gRPC, copies.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/counted.rs"]
+mod counted;
 #[path = "support/shop.rs"]
 mod shop;
 
@@ -21,9 +23,10 @@ use mesh_router::Mesh;
 use mesh_router::options::Workload;
 use mesh_router::outcome::{Failure, FailureError};
 use mesh_router::service::{MeshRouter, RequestBody};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio_stream::{self as stream, StreamExt};
 use tower::{Layer, ServiceExt, service_fn};
+
+use counted::{counted, label};
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -107,25 +110,6 @@ fn counted_of(request: Request<Body>, status: StatusCode, at_gateway: bool, then
     });
     assert!(line.contains(&format!("response_code=\"{}\"", status.as_str())) && line.ends_with(" 1"), "{line}");
     line
-}
-
-/// What a line has as its label `name`.
-fn label(line: &str, name: &str) -> String {
-    let (_, value) = line.split_once(&format!("{name}=\"")).unwrap();
-    value.split_once('"').unwrap().0.to_owned()
-}
-
-/// What is counted of requests that are counted alike.
-fn counted(requests: impl Future<Output = ()>) -> String {
-    let recorder = PrometheusBuilder::new().build_recorder();
-    metrics::with_local_recorder(&recorder, || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        runtime.block_on(requests);
-    });
-    let text = recorder.handle().render();
-    let counted: Vec<_> = text.lines().filter(|line| line.starts_with("istio_requests_total")).collect();
-    let [line] = counted[..] else { panic!("{counted:?}") };
-    line.to_owned()
 }
 
 /// An answer that breaks off with the request, as connections have it.

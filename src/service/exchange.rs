@@ -156,6 +156,13 @@ impl Exchange {
         Some(record)
     }
 
+    /// The application that it is for failed, which whoever serves that may answer with this status.
+    pub(super) fn failed(&mut self, status: StatusCode) {
+        if let Some(record) = &mut self.record {
+            record.failed(status, self.flags);
+        }
+    }
+
     /// Its client went away: that is what is counted of it, whatever the answer is that nobody reads.
     pub(super) fn client_left(&mut self) {
         if let Some(mut record) = self.record.take() {

@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -315,11 +315,15 @@ where
                 None => Poll::Pending,
             },
             StateProject::PassThrough { call, record } => {
-                let mut response = ready!(call.poll(cx))?;
-                // The application may hand on what a client of its own was answered: that was another request.
-                response.extensions_mut().remove::<RouteInfo>();
-                let Some(record) = record.take() else { return Poll::Pending };
-                Poll::Ready(Ok(passed(response, record)))
+                let result = ready!(call.poll(cx));
+                let Some(mut record) = record.take() else { return Poll::Pending };
+                let result =
+                    result.inspect_err(|_| record.failed(StatusCode::INTERNAL_SERVER_ERROR, ResponseFlags::NONE));
+                Poll::Ready(result.map(|mut response| {
+                    // The application may hand on what a client of its own was answered: that was another request.
+                    response.extensions_mut().remove::<RouteInfo>();
+                    passed(response, record)
+                }))
             }
             StateProject::Forward { mut call, mut timer, visit: slot } => {
                 let Some(visit) = slot else { return Poll::Pending };
@@ -331,8 +335,7 @@ where
                     Ok(Ok(response)) => Ok(answer(response, exchange, None, None)),
                     Ok(Err(reply)) => Ok(reply.into_response(exchange)),
                     Err(error) => {
-                        let flags = exchange.flags;
-                        exchange.answered(http::StatusCode::INTERNAL_SERVER_ERROR, flags);
+                        exchange.failed(StatusCode::INTERNAL_SERVER_ERROR);
                         Err(error)
                     }
                 })
