@@ -10,6 +10,11 @@ use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use crate::telemetry::ResponseFlags;
 
+/// Whether an answer with this status is over with its head: nobody waits for more of it.
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// The upstream's answer, as the client gets it.
 pub(super) fn answer<R: Body>(
     response: Response<R>,
@@ -36,11 +41,10 @@ pub(super) fn answer<R: Body>(
     }
     let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.connects && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
-    // A client that is to get nothing more than the head does not wait for it.
-    let bodiless = exchange.asked.head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let comes_in = exchange.listener.is_some() || exchange.inbound;
     let completion = Completion::new(taken, record)
         .judged_by(exchange.judge().cloned())
-        .awaited(exchange.listener.is_some() && !tunnel && !bodiless)
+        .awaited(comes_in && !tunnel && !exchange.asked.head && !is_bodiless(head.status))
         .of_unfinished(unfinished);
     exchange.tell(&mut info);
     head.extensions.insert(info);

@@ -70,7 +70,7 @@ pub(super) struct Exchange {
     pub(super) read_at: Option<Instant>,
     /// Whether the rule took the length of its body out of its head.
     pub(super) length_removed: bool,
-    /// Whether it is a `CONNECT`, as far as that matters.
+    /// Whether it is a `CONNECT`.
     pub(super) connects: bool,
     /// Whether bytes of it may have come to an endpoint that then failed.
     pub(super) request_sent: bool,
@@ -207,9 +207,9 @@ impl Exchange {
         self.retry().is_some() || !self.mirrors().is_empty() || self.hedge().is_some()
     }
 
-    /// Remembers whether the head asks for a tunnel, which no timeout cuts off.
+    /// Remembers whether the head asks for a tunnel, which no timeout cuts off and whose body nobody waits for.
     pub(super) fn note_connect(&mut self, head: &Parts) {
-        self.connects = !self.deadline.is_none() && head.method == Method::CONNECT;
+        self.connects = head.method == Method::CONNECT;
     }
 
     /// Chooses an endpoint for one more try and points the head at it: one that was not tried if it goes `beside`

@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
+use super::answer::is_bodiless;
 use super::classify;
 use super::completion::Completion;
 use super::deadline::{Deadline, Expired};
@@ -319,11 +320,18 @@ fn poll_pause<S, B>(
     }
 }
 
-/// What answered a request that no rule took, which is counted and otherwise left alone.
-pub(super) fn passed<R: Body>(response: Response<R>, mut record: RequestRecord) -> Response<ResponseBody<R>> {
+/// What answered a request that no rule took, which is counted and otherwise left alone; `awaited` says whether a client
+/// on a connection of its own waits for it.
+pub(super) fn passed<R: Body>(
+    response: Response<R>,
+    mut record: RequestRecord,
+    awaited: bool,
+) -> Response<ResponseBody<R>> {
     record.answered(response.status(), ResponseFlags::NONE);
     record.trailers(response.headers());
-    response.map(|body| ResponseBody::upstream(body, Completion::new(None, Some(record)), None))
+    let awaited = awaited && !is_bodiless(response.status());
+    let completion = Completion::new(None, Some(record)).awaited(awaited);
+    response.map(|body| ResponseBody::upstream(body, completion, None))
 }
 
 /// The outcome of a request that no rule took, as it is.
@@ -332,7 +340,7 @@ fn pass_on<R: Body>(
     mut record: RequestRecord,
 ) -> Result<Response<ResponseBody<R>>, BoxError> {
     match result {
-        Ok(response) => Ok(passed(response, record)),
+        Ok(response) => Ok(passed(response, record, false)),
         Err(error) => {
             let (status, flags, _) = failure_reply(classify::failure(&*error));
             record.failed(status, flags);

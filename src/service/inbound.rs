@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep};
@@ -190,8 +190,9 @@ where
         }
         let state = match self.routing.decide(&mut head) {
             Verdict::PassThrough(record) => {
+                let awaited = !matches!(head.method, Method::HEAD | Method::CONNECT);
                 let call = self.inner.call(Request::from_parts(head, RequestBody::new(body)));
-                State::PassThrough { call, record: Some(record) }
+                State::PassThrough { call, record: Some(record), awaited }
             }
             Verdict::Forward(exchange) => {
                 let copies = self.routing.copies.sender(&exchange);
@@ -280,7 +281,7 @@ pin_project! {
     #[project = StateProject]
     enum State<S, B, F> {
         Reply { reply: Option<Refusal> },
-        PassThrough { #[pin] call: F, record: Option<RequestRecord> },
+        PassThrough { #[pin] call: F, record: Option<RequestRecord>, awaited: bool },
         Forward { #[pin] call: Option<F>, #[pin] timer: Option<Sleep>, visit: Option<Visit<S, B>> },
     }
 }
@@ -314,7 +315,7 @@ where
                 Some(refusal) => Poll::Ready(Ok(refusal.reply.into_response(refusal.exchange))),
                 None => Poll::Pending,
             },
-            StateProject::PassThrough { call, record } => {
+            StateProject::PassThrough { call, record, awaited } => {
                 let result = ready!(call.poll(cx));
                 let Some(mut record) = record.take() else { return Poll::Pending };
                 let result =
@@ -322,7 +323,7 @@ where
                 Poll::Ready(result.map(|mut response| {
                     // The application may hand on what a client of its own was answered: that was another request.
                     response.extensions_mut().remove::<RouteInfo>();
-                    passed(response, record)
+                    passed(response, record, *awaited)
                 }))
             }
             StateProject::Forward { mut call, mut timer, visit: slot } => {
