@@ -7,6 +7,8 @@ mod shop;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -171,4 +173,18 @@ async fn the_application_says_who_is_to_blame_for_the_error_of_a_mirror_too() {
         sleep(Duration::from_secs(1)).await;
         assert_eq!(count_ejected(&mesh), if known.is_some() { 0 } else { 2 });
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_application_is_asked_once_about_an_error() {
+    let (mesh, asked) = (shop::mesh(1, "retries: {attempts: 0}", STRICT), Arc::new(AtomicUsize::new(0)));
+    let count = asked.clone();
+    let router = MeshRouter::new(&mesh).with_classifier(move |_| {
+        Some([Failure::ConnectTimeout, Failure::LocalReset][count.fetch_add(1, Ordering::Relaxed).min(1)])
+    });
+    let fails = service_fn(|_: Request<RequestBody<Body>>| async { Err::<Response<Body>, _>(fmt::Error) });
+    let answer = router.layer(fails).oneshot(Request::get("http://shop.test/").body(empty()).unwrap()).await.unwrap();
+    let info = answer.extensions().get::<RouteInfo>().unwrap();
+    assert_eq!((asked.load(Ordering::Relaxed), info.flags()), (1, ResponseFlags::UPSTREAM_CONNECTION_FAILURE));
+    assert_eq!(count_ejected(&mesh), 1);
 }

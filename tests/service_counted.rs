@@ -345,6 +345,21 @@ fn a_call_that_no_rule_took_fails_as_one_of_grpc() {
 }
 
 #[test]
+fn a_try_that_failed_is_counted_so_whatever_becomes_of_its_copies() {
+    let line = counted(async {
+        let mesh = shop::at_gateway("retries: {attempts: 0}\nmirrors: [{destination: {host: shop.test}}]");
+        let fails = async |_: Request<RequestBody<Body>>| {
+            Err::<Response<Body>, _>(io::Error::from(io::ErrorKind::ConnectionReset))
+        };
+        // What no try has read is read for the copy, and breaks off.
+        let put = Request::put("http://shop.test/").body(body(Then::Failure)).unwrap();
+        let router = MeshRouter::new(&mesh).with_origin(shop::listener());
+        assert_eq!(router.layer(service_fn(fails)).oneshot(put).await.unwrap().status(), 503);
+    });
+    assert!(line.contains(r#"response_code="503",grpc_response_status="",response_flags="UC""#), "{line}");
+}
+
+#[test]
 fn a_copy_is_no_request_of_a_client() {
     let sent = Arc::new(AtomicUsize::new(0));
     let line = counted(async {

@@ -117,17 +117,16 @@ where
             StateProject::Forward { mut call, mut timer, story: slot, hedge } => {
                 let Some(story) = slot else { return Poll::Pending };
                 let ended = ready!(poll_story(story, &mut call, &mut timer, hedge, cx));
-                if !matches!(ended, Ended::Answer(_))
-                    && let Some(upload) = story.upload()
-                {
-                    upload.feed_copies(cx);
-                }
                 call.set(None);
                 timer.set(None);
-                match slot.take() {
-                    Some(story) => Poll::Ready(story.conclude(ended)),
-                    None => Poll::Pending,
+                let Some(story) = slot.take() else { return Poll::Pending };
+                let unanswered = story.upload().filter(|_| !matches!(ended, Ended::Answer(_))).cloned();
+                let concluded = story.conclude(ended);
+                // What that comes to now is no matter.
+                if let Some(upload) = unanswered {
+                    upload.feed_copies(cx);
                 }
+                Poll::Ready(concluded)
             }
         }
     }
@@ -207,7 +206,7 @@ where
     B: Body,
     B::Error: Into<BoxError>,
 {
-    match poll_call(call, cx) {
+    match poll_call(story, call, cx) {
         Poll::Pending => poll_expiry(story, timer, true, cx),
         ended => ended,
     }
@@ -231,13 +230,19 @@ where
 }
 
 /// Waits for what comes of a try.
-pub(super) fn poll_call<F, R, E>(call: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<Ended<R>>
+pub(super) fn poll_call<S, B, F, R, E>(
+    story: &Story<S, B>,
+    call: &mut Pin<&mut Option<F>>,
+    cx: &mut Context<'_>,
+) -> Poll<Ended<R>>
 where
     F: Future<Output = Result<Response<R>, E>>,
     E: Into<BoxError>,
+    B: Body,
+    B::Error: Into<BoxError>,
 {
     let Some(call) = call.as_mut().as_pin_mut() else { return Poll::Pending };
-    call.poll(cx).map(Ended::of)
+    call.poll(cx).map(|result| story.ended(result))
 }
 
 /// Asks the service whether it is ready and makes the try.
@@ -258,7 +263,7 @@ where
         return Poll::Ready(Err(Ended::Refused(LocalReply::no_cluster())));
     };
     if let Err(error) = ready!(service.poll_ready(cx)) {
-        return Poll::Ready(Err(Ended::Error(error.into())));
+        return Poll::Ready(Err(story.ended(Err(error))));
     }
     let request = match story.request() {
         Ok(request) => request,

@@ -95,7 +95,7 @@ impl<F> Hedge<F> {
         B::Error: Into<BoxError>,
     {
         loop {
-            let (which, ended) = match self.poll_calls(call, cx) {
+            let (which, ended) = match self.poll_calls(story, call, cx) {
                 Poll::Ready(ended) => ended,
                 Poll::Pending => {
                     if let Poll::Ready(reply) = story.read_ahead(cx) {
@@ -120,16 +120,23 @@ impl<F> Hedge<F> {
         }
     }
 
-    fn poll_calls<R, E>(&mut self, call: &mut Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<(Which, Ended<R>)>
+    fn poll_calls<S, B, R, E>(
+        &mut self,
+        story: &Story<S, B>,
+        call: &mut Pin<&mut Option<F>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<(Which, Ended<R>)>
     where
         F: Future<Output = Result<Response<R>, E>>,
         E: Into<BoxError>,
+        B: Body,
+        B::Error: Into<BoxError>,
     {
-        if let Poll::Ready(ended) = poll_call(call, cx) {
+        if let Poll::Ready(ended) = poll_call(story, call, cx) {
             return Poll::Ready((Which::First, ended));
         }
         match &mut self.step {
-            Step::Sent(second) => second.call.as_mut().poll(cx).map(|result| (Which::Second, Ended::of(result))),
+            Step::Sent(second) => second.call.as_mut().poll(cx).map(|result| (Which::Second, story.ended(result))),
             _ => Poll::Pending,
         }
     }

@@ -237,6 +237,20 @@ where
         self.upload.as_ref()
     }
 
+    /// What came of a try that is over. An error is judged here, once: whoever is asked may not say the same again.
+    pub(super) fn ended<R, E: Into<BoxError>>(&self, result: Result<Response<R>, E>) -> Ended<R> {
+        match result {
+            Ok(response) => Ended::Answer(response),
+            Err(error) => {
+                let error = error.into();
+                // Whatever a client makes of that.
+                let broke_off = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
+                let failure = if broke_off { Failure::LocalReset } else { self.exchange.classify(&*error) };
+                Ended::Error(error, failure)
+            }
+        }
+    }
+
     /// Judges what came of a try: whether another follows, after a pause that begins now.
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let outcome = self.taken.as_ref().and_then(|taken| self.report(taken, ended));
@@ -278,19 +292,13 @@ where
     fn outcome<R>(&self, taken: &Taken, ended: &Ended<R>) -> Option<Outcome> {
         let whole = self.exchange.secured == Secured::Whole;
         Some(match ended {
-            // Whatever a client makes of it.
-            Ended::Error(_) if self.upload.as_ref().is_some_and(|upload| upload.is_broken()) => {
-                Outcome::Failure(Failure::LocalReset)
-            }
             // Of what is sealed only its connection is judged.
             Ended::Answer(_) if whole => Outcome::Status(StatusCode::OK),
-            Ended::Error(error) if whole => {
-                Outcome::Failure(Some(self.exchange.classify(&**error)).filter(|failure| failure.is_connect())?)
-            }
+            Ended::Error(_, failure) if whole && !failure.is_connect() => return None,
             Ended::Answer(response) => {
                 Outcome::of_answer(response.status(), response.headers(), self.exchange.asked.grpc)
             }
-            Ended::Error(error) => Outcome::Failure(self.exchange.classify(&**error)),
+            Ended::Error(_, failure) => Outcome::Failure(*failure),
             // Before it has a connection it is nobody's fault.
             Ended::Expired(expired) if taken.admission.is_connected() => Outcome::Failure(expired.failure()),
             Ended::Expired(_) | Ended::Refused(_) => return None,
@@ -319,7 +327,7 @@ where
         match ended {
             Ended::Answer(_) => self.exchange.retry().is_none() || !self.wants_more(ended, None),
             Ended::Expired(expired) => *expired == Expired::Request,
-            Ended::Error(_) | Ended::Refused(_) => false,
+            Ended::Error(..) | Ended::Refused(_) => false,
         }
     }
 
@@ -377,9 +385,7 @@ where
                 let unfinished = upload.and_then(|upload| upload.unfinished());
                 return Ok(answer(response, exchange, taken, unfinished));
             }
-            // As it was judged.
-            Ended::Error(error) if broke_off => LocalReply::failure(Failure::LocalReset, error, retried),
-            Ended::Error(error) => LocalReply::failure(exchange.classify(&*error), error, retried),
+            Ended::Error(error, failure) => LocalReply::failure(failure, error, retried),
             Ended::Expired(expired) => exchange.expired(expired),
             Ended::Refused(reply) => reply,
         };
