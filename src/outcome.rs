@@ -9,6 +9,7 @@
 #[cfg(any(feature = "client", feature = "reqwest"))]
 mod of_hyper;
 
+use std::io::{self, ErrorKind};
 use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, StatusCode};
@@ -39,6 +40,15 @@ pub(crate) fn grpc_status(status: StatusCode) -> u16 {
         429 | 502 | 503 | 504 => 14,
         _ => 2,
     }
+}
+
+/// Whether nothing left for want of something on this side: addresses, ports, descriptors, memory.
+pub(crate) fn is_local(error: &io::Error) -> bool {
+    /// `ENFILE` and `EMFILE`, the same on every unix; they have no kind of their own.
+    const NO_DESCRIPTORS: [i32; 2] = [23, 24];
+
+    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::OutOfMemory)
+        || cfg!(unix) && error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
 }
 
 /// What one try came to.

@@ -69,7 +69,6 @@ mod middleware;
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt;
-use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -88,7 +87,7 @@ use tower_service::Service;
 pub use middleware::MeshMiddleware;
 
 use crate::error::BoxError;
-use crate::outcome::{Failure, FailureError, of_hyper};
+use crate::outcome::{Failure, FailureError, is_local, of_hyper};
 use crate::service::RequestBody;
 
 /// A builder of clients that make one try of one request and leave all else to the rules: no retries, no redirects, no
@@ -252,10 +251,6 @@ fn failure(error: &reqwest::Error) -> Failure {
 
 fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |error| (*error).source())
-}
-
-fn is_local(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse)
 }
 
 /// A body that may be shared because reqwest wants it so. The lock is free whenever it is taken: a body has one reader.

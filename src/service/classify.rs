@@ -10,7 +10,7 @@ use std::sync::Arc;
 use hyper_util::client::legacy;
 
 use super::body_error::BodyError;
-use crate::outcome::{Failure, FailureError};
+use crate::outcome::{Failure, FailureError, is_local};
 
 type Classify = dyn Fn(&(dyn Error + Send + Sync + 'static)) -> Option<Failure> + Send + Sync;
 
@@ -129,16 +129,16 @@ fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
     if error.downcast_ref().is_some_and(|error: &legacy::Error| !error.is_connect() && error.source().is_none()) {
         return Some(Failure::LocalReset);
     }
-    error.downcast_ref::<io::Error>().and_then(|error| io_failure(error.kind()))
+    error.downcast_ref::<io::Error>().and_then(io_failure)
 }
 
-fn io_failure(kind: io::ErrorKind) -> Option<Failure> {
+fn io_failure(error: &io::Error) -> Option<Failure> {
     use io::ErrorKind::*;
-    Some(match kind {
-        ConnectionRefused | HostUnreachable | NetworkUnreachable | NotFound | PermissionDenied => {
+    Some(match error.kind() {
+        _ if is_local(error) => Failure::ConnectLocal,
+        ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown | NotFound | PermissionDenied => {
             Failure::ConnectRefused
         }
-        AddrInUse | AddrNotAvailable | NetworkDown => Failure::ConnectLocal,
         TimedOut => Failure::ConnectTimeout,
         ConnectionReset | ConnectionAborted | BrokenPipe | NotConnected | UnexpectedEof => {
             Failure::ConnectionTermination
@@ -186,6 +186,9 @@ mod tests {
             (io::ErrorKind::ConnectionReset, Failure::ConnectionTermination),
             (io::ErrorKind::UnexpectedEof, Failure::ConnectionTermination),
             (io::ErrorKind::InvalidData, Failure::ProtocolError),
+        // No descriptors are left.
+        let (none, memory) = (io::Error::from_raw_os_error(24), io::Error::from(io::ErrorKind::OutOfMemory));
+        assert_eq!([none, memory].map(|error| failure(&Layer(Box::new(error)))), [Failure::ConnectLocal; 2]);
             (io::ErrorKind::Other, Failure::RemoteReset),
         ] {
             assert_eq!(failure(&Layer(Box::new(io::Error::from(kind)))), expected, "{kind:?}");

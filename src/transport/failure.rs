@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::Target;
-use crate::outcome::{Failure, FailureError, of_hyper};
+use crate::outcome::{Failure, FailureError, is_local, of_hyper};
 
 /// No connection, and to where.
 #[derive(Debug)]
@@ -91,15 +91,6 @@ pub(super) fn of_connect_timeout(target: &Target, limit: Duration) -> FailureErr
 pub(super) fn of_unanswered_tunnel(target: &Target, limit: Duration) -> FailureError {
     let source = io::Error::new(ErrorKind::TimedOut, format!("it did not lead on within {limit:?}"));
     FailureError::new(Failure::LocalReset, ConnectError { target: target.to_string().into(), source })
-}
-
-/// Whether no packet left for want of something on this side: addresses, ports, descriptors, memory.
-fn is_local(error: &io::Error) -> bool {
-    /// `ENFILE` and `EMFILE`, the same on every unix; they have no kind of their own.
-    const NO_DESCRIPTORS: [i32; 2] = [23, 24];
-
-    matches!(error.kind(), ErrorKind::AddrNotAvailable | ErrorKind::AddrInUse | ErrorKind::OutOfMemory)
-        || cfg!(unix) && error.raw_os_error().is_some_and(|code| NO_DESCRIPTORS.contains(&code))
 }
 
 /// An answer came that says its length in more than one way.
