@@ -53,8 +53,7 @@ pub(super) fn failure_by(classifier: Option<&Classifier>, error: &(dyn Error + S
 /// the other side. Of hyper-util's client it is also known whether it came to a connection.
 pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
     let (mut known, mut connecting) = (None, false);
-    let mut next = Some(error);
-    while let Some(error) = next {
+    for error in iter::successors(Some(error), |error| below(*error)) {
         if let Some(error) = error.downcast_ref::<FailureError>() {
             return error.failure();
         }
@@ -66,11 +65,6 @@ pub(super) fn failure(error: &(dyn Error + 'static)) -> Failure {
         if known.is_none() {
             connecting |= is_connecting(error);
             known = of_type(error);
-        }
-        next = error.source();
-        // An io::Error shows the source of the error in it, not that error.
-        if let Some(inner) = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            next = Some(inner);
         }
     }
     match connecting {
@@ -186,15 +180,15 @@ mod tests {
             (io::ErrorKind::ConnectionReset, Failure::ConnectionTermination),
             (io::ErrorKind::UnexpectedEof, Failure::ConnectionTermination),
             (io::ErrorKind::InvalidData, Failure::ProtocolError),
-        // No descriptors are left.
-        let (none, memory) = (io::Error::from_raw_os_error(24), io::Error::from(io::ErrorKind::OutOfMemory));
-        assert_eq!([none, memory].map(|error| failure(&Layer(Box::new(error)))), [Failure::ConnectLocal; 2]);
             (io::ErrorKind::Other, Failure::RemoteReset),
         ] {
             assert_eq!(failure(&Layer(Box::new(io::Error::from(kind)))), expected, "{kind:?}");
         }
         let inner = io::Error::from(io::ErrorKind::ConnectionRefused);
         assert_eq!(failure(&io::Error::other(inner)), Failure::ConnectRefused);
+        // No descriptors are left.
+        let (none, memory) = (io::Error::from_raw_os_error(24), io::Error::from(io::ErrorKind::OutOfMemory));
+        assert_eq!([none, memory].map(|error| failure(&Layer(Box::new(error)))), [Failure::ConnectLocal; 2]);
     }
 
     #[test]
