@@ -1,6 +1,7 @@
 //! A request that a rule took, from its head to the head of its response: [`Exchange`].
 
 use std::error::Error;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -328,12 +329,10 @@ impl Exchange {
 
     /// How long to wait before the next try.
     pub(super) fn back_off(&mut self) -> Duration {
-        let own = self.extras.as_ref().and_then(|extras| extras.asks.retry.as_ref());
-        let retry = own.or_else(|| match &self.route.as_ref()?.action {
-            Action::Forward(forward) => forward.retry.as_ref(),
-            _ => None,
-        });
-        retry.map_or(Duration::ZERO, |retry| retry.backoff(self.attempts, &mut self.draws))
+        let mut draws = mem::take(&mut self.draws);
+        let pause = self.retry().map_or(Duration::ZERO, |retry| retry.backoff(self.attempts, &mut draws));
+        self.draws = draws;
+        pause
     }
 
     /// Says how long the answer took, as a gateway does: all tries of it, from the end of the request on. If it came
