@@ -31,17 +31,7 @@
 //! of a Kubernetes Service; of a ServiceEntry they are its host and its own namespace. What has no cluster is for the name
 //! `PassthroughCluster` (`InboundPassthroughCluster`), `BlackHoleCluster` or `unknown`: no label is of what a client says.
 //!
-//! Without the feature the types stay, hold nothing and do nothing.
-//!
-//! ```
-//! use mesh_router::options::Workload;
-//! use mesh_router::telemetry::ClusterMetrics;
-//! use mesh_router::upstream::ClusterKey;
-//!
-//! let key = ClusterKey::new("reviews.default.svc.cluster.local", "v1", 9080);
-//! let metrics = ClusterMetrics::new(&key, "reviews", "default").with_source(&Workload::default());
-//! # let _ = metrics;
-//! ```
+//! Without the feature nothing is counted.
 
 mod flags;
 #[cfg(feature = "metrics")]
@@ -60,7 +50,6 @@ mod kind;
 mod streams;
 
 pub use flags::ResponseFlags;
-pub(crate) use kind::RequestRecord;
-pub use kind::{ClusterMetrics, MeshMetrics};
+pub(crate) use kind::{ClusterMetrics, MeshMetrics, RequestRecord};
 #[cfg(feature = "gateway")]
 pub(crate) use streams::StreamRecord;

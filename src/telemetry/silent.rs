@@ -9,25 +9,25 @@ use crate::upstream::ClusterKey;
 
 /// The metrics of one cluster; nothing without the feature `metrics`.
 #[derive(Clone, Debug)]
-pub struct ClusterMetrics {}
+pub(crate) struct ClusterMetrics {}
 
 impl ClusterMetrics {
     /// The metrics of the cluster `key` of a service that has this name in this namespace, called by a workload that is
     /// not known.
-    pub fn new(_key: &ClusterKey, _name: &str, _namespace: &str) -> Self {
+    pub(crate) fn new(_key: &ClusterKey, _name: &str, _namespace: &str) -> Self {
         Self {}
     }
 
     /// The same, called by `workload`.
     #[must_use]
-    pub fn with_source(self, _workload: &Workload) -> Self {
+    pub(crate) fn with_source(self, _workload: &Workload) -> Self {
         self
     }
 }
 
 /// The metrics of requests without a cluster; nothing without the feature `metrics`.
 #[derive(Clone, Debug)]
-pub struct MeshMetrics {
+pub(crate) struct MeshMetrics {
     pub(crate) pass_through: ClusterMetrics,
     pub(crate) black_hole: ClusterMetrics,
     pub(crate) no_route: ClusterMetrics,
@@ -35,12 +35,12 @@ pub struct MeshMetrics {
 
 impl MeshMetrics {
     /// The metrics of requests of `workload`.
-    pub fn new(_workload: &Workload) -> Self {
+    pub(crate) fn new(_workload: &Workload) -> Self {
         Self { pass_through: ClusterMetrics {}, black_hole: ClusterMetrics {}, no_route: ClusterMetrics {} }
     }
 
     /// The metrics of requests that `workload` serves.
-    pub fn received(workload: &Workload) -> Self {
+    pub(crate) fn received(workload: &Workload) -> Self {
         Self::new(workload)
     }
 

@@ -22,7 +22,7 @@ const COMMON: [u16; 16] = [200, 201, 202, 204, 206, 301, 302, 304, 400, 401, 403
 
 /// The metrics of one cluster: a handle, cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ClusterMetrics {
+pub(crate) struct ClusterMetrics {
     inner: Arc<Inner>,
 }
 
@@ -49,13 +49,13 @@ struct Handles {
 impl ClusterMetrics {
     /// The metrics of the cluster `key` of a service that has this name in this namespace, called by a workload that is
     /// not known.
-    pub fn new(key: &ClusterKey, name: &str, namespace: &str) -> Self {
+    pub(crate) fn new(key: &ClusterKey, name: &str, namespace: &str) -> Self {
         Self::made_of(source(&BTreeMap::new(), UNKNOWN), destination(&key.host, name, namespace))
     }
 
     /// The same, called by `workload`.
     #[must_use]
-    pub fn with_source(self, workload: &Workload) -> Self {
+    pub(crate) fn with_source(self, workload: &Workload) -> Self {
         let destination = self.inner.destination.clone();
         Self::made_of(source(&workload.labels, &workload.namespace), destination)
     }
@@ -167,7 +167,7 @@ impl Handles {
 
 /// The metrics of requests without a cluster, under the names Istio gives their destinations.
 #[derive(Clone, Debug)]
-pub struct MeshMetrics {
+pub(crate) struct MeshMetrics {
     pub(crate) pass_through: ClusterMetrics,
     pub(crate) black_hole: ClusterMetrics,
     pub(crate) no_route: ClusterMetrics,
@@ -177,7 +177,7 @@ pub struct MeshMetrics {
 
 impl MeshMetrics {
     /// The metrics of requests of `workload`.
-    pub fn new(workload: &Workload) -> Self {
+    pub(crate) fn new(workload: &Workload) -> Self {
         let source = source(&workload.labels, &workload.namespace);
         let to = |name| ClusterMetrics::made_of(source.clone(), destination(UNKNOWN, name, UNKNOWN));
         Self {
@@ -189,7 +189,7 @@ impl MeshMetrics {
     }
 
     /// The metrics of requests that `workload` serves, as Istio's server proxy reports them.
-    pub fn received(workload: &Workload) -> Self {
+    pub(crate) fn received(workload: &Workload) -> Self {
         let to = |name| {
             let service = service(UNKNOWN, name, UNKNOWN);
             ClusterMetrics::made_of(unknown_source(), [receiver(workload), service].concat())
