@@ -108,9 +108,11 @@ pub(super) struct Build<'b> {
 }
 
 impl Build<'_> {
-    /// A list whose endpoints share by their own weights. `turns` says where ROUND_ROBIN goes on.
-    pub(super) fn list(&mut self, hosts: Vec<Arc<Endpoint>>, turns: Turns) -> List {
-        let shares = || shares_of(&[(1.0, &hosts)]);
+    /// A list of these places, of which each has its part for the hash of a key. Endpoints share by their own weights.
+    /// `turns` says where ROUND_ROBIN goes on.
+    pub(super) fn list(&mut self, places: &[(f64, &Vec<Arc<Endpoint>>)], turns: Turns) -> List {
+        let hosts: Box<[_]> = places.iter().flat_map(|(_, hosts)| hosts.iter().cloned()).collect();
+        let shares = || shares_of(places);
         let balancer = match self.settings.policy {
             // A cluster that passes through has no list that is picked from.
             Policy::LeastRequest | Policy::PassThrough => Balancer::LeastRequest(LeastRequest::new(&hosts, self.draws)),
@@ -123,19 +125,7 @@ impl Build<'_> {
             Policy::Maglev { table_size } => Balancer::Maglev(Maglev::new(&shares(), table_size)),
         };
         let warming = self.warming(&hosts);
-        List { hosts: hosts.into(), balancer, warming }
-    }
-
-    /// A list for the hash of a key, in which places share by weight, and the endpoints of each by theirs.
-    pub(super) fn hashed(&mut self, places: &[(f64, &Vec<Arc<Endpoint>>)]) -> List {
-        let shares = shares_of(places);
-        let balancer = match self.settings.policy {
-            Policy::Maglev { table_size } => Balancer::Maglev(Maglev::new(&shares, table_size)),
-            Policy::RingHash { minimum_size } => Balancer::RingHash(RingHash::new(&shares, minimum_size)),
-            _ => Balancer::Random(Random::new(shares.len())),
-        };
-        let hosts = places.iter().flat_map(|(_, hosts)| hosts.iter().cloned()).collect();
-        List { hosts, balancer, warming: None }
+        List { hosts, balancer, warming }
     }
 
     fn warming(&mut self, hosts: &[Arc<Endpoint>]) -> Option<Box<Warming>> {

@@ -121,11 +121,11 @@ impl Level {
         if weighted && build.settings.policy.is_by_hash() {
             let sum: f64 = places.iter().map(|place| f64::from(place.weight)).sum();
             let parts: Vec<_> = places.iter().map(|place| (f64::from(place.weight) / sum, &place.endpoints)).collect();
-            return alone(build.hashed(&parts), members);
+            return alone(build.list(&parts, Turns::Level(number)), members);
         }
         if !weighted || panic || places.len() < 2 {
             let hosts = places.into_iter().flat_map(|place| place.endpoints).collect();
-            return alone(build.list(hosts, Turns::Level(number)), members);
+            return alone(build.list(&[(1.0, &hosts)], Turns::Level(number)), members);
         }
         let weights: Vec<f64> = places.iter().zip(&sizes).map(|(place, size)| effective(place, *size)).collect();
         let position = build.positions.get(Turns::Places(number), build.draws);
@@ -133,7 +133,8 @@ impl Level {
         let open = || weights.iter().filter(|weight| **weight > 0.0);
         let order = RoundRobin::new(&whole_weights(open().copied().collect()), position);
         let places = places.into_iter().zip(&weights).filter(|(_, weight)| **weight > 0.0);
-        let lists = places.map(|(place, _)| build.list(place.endpoints, Turns::Place(number, place.locality)));
+        let lists =
+            places.map(|(place, _)| build.list(&[(1.0, &place.endpoints)], Turns::Place(number, place.locality)));
         Self { lists: lists.collect(), places: Some(order), members }
     }
 
