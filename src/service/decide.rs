@@ -25,7 +25,7 @@ use crate::telemetry::{ClusterMetrics, RequestRecord};
 
 /// What is done with a request.
 pub(super) enum Verdict {
-    /// No rule takes it: the inner service gets it as it came.
+    /// No rule takes it: the inner service gets it as it came, with the cookies of HTTP/2 in one line.
     PassThrough(RequestRecord),
     /// It is answered here.
     Reply(Refusal),

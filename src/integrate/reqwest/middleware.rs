@@ -43,7 +43,7 @@ impl MeshMiddleware {
     }
 }
 
-/// With the choices of a router: its origin, classifier, retry safety and error mode. It sends no mirrors here.
+/// With all choices of a router, but that it sends no mirrors here.
 impl From<MeshRouter> for MeshMiddleware {
     fn from(router: MeshRouter) -> Self {
         Self { router: router.with_mirror_limits(0, 0) }
