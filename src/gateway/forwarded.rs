@@ -21,9 +21,8 @@ pub(super) fn believe<B>(request: &mut Request<B>, session: &Session) {
     if session.trusted == 0 {
         return;
     }
-    let Some(origin) = &session.origin else { return };
     let Some(client) = client(request.headers(), session.trusted) else { return };
-    let mut origin = (**origin).clone();
+    let mut origin = (*session.origin).clone();
     origin.direct_peer = origin.peer.replace(SocketAddr::new(client, 0));
     request.extensions_mut().insert(Origin::Listener(Arc::new(origin)));
 }
@@ -41,7 +40,7 @@ pub(super) fn announce(headers: &mut HeaderMap, session: &Session) {
         headers.insert(EXTERNAL_ADDRESS, client);
     }
     if session.trusted == 0 || !headers.contains_key(&X_FORWARDED_PROTO) {
-        let scheme = if session.tls { "https" } else { "http" };
+        let scheme = if session.origin.tls { "https" } else { "http" };
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     }
 }
@@ -68,7 +67,7 @@ mod tests {
     /// What goes on of these headers behind so many trusted proxies, sorted.
     fn announced(headers: &[(&str, &str)], trusted: u32) -> Vec<String> {
         let mut headers = request(headers).into_parts().0.headers;
-        announce(&mut headers, &Session::for_tests().trusting(trusted));
+        announce(&mut headers, &Session::trusting(trusted));
         let line = |(name, value): (&HeaderName, &HeaderValue)| format!("{name}: {}", value.to_str().unwrap());
         let mut lines: Vec<_> = headers.iter().map(line).collect();
         lines.sort();
@@ -128,10 +127,10 @@ mod tests {
     /// The client, the scheme and whether it came by `https`, as rules see them behind so many trusted proxies.
     fn seen(headers: &[(&str, &str)], trusted: u32) -> (String, String, bool) {
         let mut request = request(headers);
-        let session = Session::for_tests().trusting(trusted);
+        let session = Session::trusting(trusted);
         believe(&mut request, &session);
         one_line::join(request.headers_mut(), Side::Request);
-        let own = Origin::Listener(session.origin.clone().unwrap());
+        let own = Origin::Listener(session.origin.clone());
         let origin = request.extensions().get().unwrap_or(&own);
         let Origin::Listener(listener) = origin else { unreachable!() };
         let view = RequestView::new(request.method(), request.uri(), request.headers(), origin);

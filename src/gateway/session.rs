@@ -1,6 +1,5 @@
 //! What the requests of one connection share: [`Session`].
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -18,15 +17,14 @@ use crate::request::ListenerOrigin;
 pub(super) struct Session {
     /// What `x-forwarded-for` says of the other side; `None` for a Unix socket.
     pub(super) peer: Option<HeaderValue>,
-    pub(super) tls: bool,
     /// What `x-forwarded-client-cert` says of the certificate that the other side showed.
     pub(super) client_cert: Option<HeaderValue>,
     /// Whether requests of gRPC-Web are made requests of gRPC.
     pub(super) grpc_web: bool,
     /// How many proxies before us are believed.
     pub(super) trusted: u32,
-    /// The listener as rules see it, for requests whose client is somebody else.
-    pub(super) origin: Option<Arc<ListenerOrigin>>,
+    /// The listener as rules see it.
+    pub(super) origin: Arc<ListenerOrigin>,
     pub(super) dice: Dice,
     pub(super) activity: Activity,
     /// How many requests have come.
@@ -40,22 +38,22 @@ pub(super) struct Session {
     /// Where its client came in.
     entrance: Option<Arc<Entrance>>,
     /// Held so that a drain waits for this connection, and asked for the tunnels made of it.
-    guards: Option<(Alive, Draining)>,
+    guards: (Alive, Draining),
 }
 
 impl Session {
-    pub(super) fn new(peer: Option<SocketAddr>, tls: bool, dice: Dice, guards: Option<(Alive, Draining)>) -> Self {
+    pub(super) fn new(origin: Arc<ListenerOrigin>, dice: Dice, guards: (Alive, Draining)) -> Self {
+        let peer = origin.peer.map(|peer| peer.ip().to_canonical().to_string());
         // An address is always a valid header value.
-        let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer.ip().to_canonical().to_string()).ok());
+        let peer = peer.and_then(|peer| HeaderValue::from_maybe_shared(peer).ok());
         let (flawed, broken) = (OnceLock::new(), AtomicBool::new(false));
         let (activity, requests) = (Activity::new(), AtomicU64::new(0));
         Self {
             peer,
-            tls,
             client_cert: None,
             grpc_web: false,
             trusted: 0,
-            origin: None,
+            origin,
             dice,
             activity,
             requests,
@@ -67,20 +65,9 @@ impl Session {
         }
     }
 
-    /// Believes so many proxies of what they say about the clients of `origin`.
-    pub(super) fn behind(mut self, trusted: u32, origin: &Arc<ListenerOrigin>) -> Self {
-        (self.trusted, self.origin) = (trusted, Some(Arc::clone(origin)));
-        self
-    }
-
     /// Whether a target may be of `https`: nobody can read it on its way, or there is a proxy before us to ask about that.
     pub(super) fn may_be_https(&self) -> bool {
-        self.tls || self.trusted > 0
-    }
-
-    /// Whether its listener is for gRPC-Web.
-    pub(super) fn translating(self, grpc_web: bool) -> Self {
-        Self { grpc_web, ..self }
+        self.origin.tls || self.trusted > 0
     }
 
     /// Whose client came in there.
@@ -88,21 +75,18 @@ impl Session {
         Self { entrance: Some(entrance), ..self }
     }
 
-    /// Says so of the certificate of the client.
-    pub(super) fn showing(self, client_cert: Option<HeaderValue>) -> Self {
-        Self { client_cert, ..self }
-    }
-
     #[cfg(test)]
     pub(super) fn for_tests() -> Self {
-        Self::new(Some(([192, 0, 2, 7], 4000).into()), false, Dice::seeded(1), None)
+        Self::trusting(0)
     }
 
     #[cfg(test)]
-    pub(super) fn trusting(self, trusted: u32) -> Self {
+    pub(super) fn trusting(trusted: u32) -> Self {
+        let drain = super::drain::Drain::new();
         let mut origin = ListenerOrigin::new("http.8080", 8080);
         (origin.peer, origin.believes_proto) = (Some(([192, 0, 2, 7], 4000).into()), trusted > 0);
-        self.behind(trusted, &Arc::new(origin))
+        let session = Self::new(Arc::new(origin), Dice::seeded(1), (drain.alive(), drain.draining()));
+        Self { trusted, ..session }
     }
 
     /// How many requests have come whose head could be read.
@@ -146,10 +130,7 @@ impl Session {
 
     /// Waits until its listener has been gone for long enough.
     pub(super) async fn expires(&self) {
-        match &self.guards {
-            Some((_, draining)) => draining.clone().expires().await,
-            None => std::future::pending().await,
-        }
+        self.guards.1.clone().expires().await
     }
 
     pub(super) fn is_broken(&self) -> bool {

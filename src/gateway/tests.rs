@@ -30,6 +30,7 @@ use super::exchange::Serve;
 use super::session::Session;
 use crate::dice::Dice;
 use crate::error::BoxError;
+use crate::request::ListenerOrigin;
 
 type Answer = Response<BoxBody<Bytes, Infallible>>;
 
@@ -86,7 +87,8 @@ fn connect_by(protocols: Protocols, service: impl Serve + Send + 'static, entran
     let (stream, server) = tokio::io::duplex(1 << 20);
     let drain = Drain::new();
     let (alive, draining) = (drain.alive(), drain.draining());
-    let session = Session::new(None, false, Dice::seeded(1), Some((alive, draining.clone())));
+    let session =
+        Session::new(Arc::new(ListenerOrigin::new("http.80", 80)), Dice::seeded(1), (alive, draining.clone()));
     let session = Arc::new(match entrance {
         Some(entrance) => session.entered(entrance),
         None => session,

@@ -311,10 +311,10 @@ impl<M> Caller<'_, M> {
                 origin.secured = secured.map(Arc::new);
                 origin.believes_proto = serving.trusted > 0;
                 let origin = Arc::new(origin);
-                let session =
-                    Session::new(origin.peer, origin.tls, serving.dice.clone(), Some((alive, draining.clone())));
-                let session = session.behind(serving.trusted, &origin).showing(client_cert).translating(grpc_web);
-                let session = Arc::new(session.entered(entrance.clone()));
+                let session = Session::new(origin.clone(), serving.dice.clone(), (alive, draining.clone()));
+                let mut session = session.entered(entrance.clone());
+                (session.client_cert, session.grpc_web, session.trusted) = (client_cert, grpc_web, serving.trusted);
+                let session = Arc::new(session);
                 let service = (serving.make)(Origin::Listener(origin), entrance);
                 if let Err(error) = serving.protocols.serve(io, service, session, draining).await {
                     tracing::debug!(%error, "a connection ended badly");
