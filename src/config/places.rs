@@ -64,9 +64,10 @@ impl Places {
     /// The child that `path` begins with, and what follows.
     fn step<'p>(&self, node: u32, path: &'p str) -> Option<(u32, &'p str)> {
         if let Some(quoted) = path.strip_prefix("[\"") {
-            let end = quoted.find("\"]")?;
-            let child = self.entry(node, &|key| key == &quoted[..end])?;
-            return Some((child, after(&quoted[end + 2..])));
+            // The key itself may have what ends it.
+            let behind = |key: &str| quoted.strip_prefix(key)?.strip_prefix("\"]").filter(|rest| is_end(rest));
+            let child = self.entry(node, &|key| behind(key).is_some())?;
+            return Some((child, after(behind(self.key(child))?)));
         }
         if let Some(bracket) = path.strip_prefix('[') {
             let (number, rest) = bracket.split_once(']')?;
@@ -118,6 +119,11 @@ impl Places {
         let key = self.nodes[node as usize].key;
         self.keys.get(key as usize).map_or("", |key| key)
     }
+}
+
+/// Whether a step of a path ends before `rest`.
+fn is_end(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with(['.', '['])
 }
 
 /// `path` without the dot before its next name.

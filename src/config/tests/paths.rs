@@ -4,7 +4,7 @@ use crate::config::{Config, DestinationRule, Resource};
 const RULE: &str = "\
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
-metadata: {name: \u{e9}\u{e9}, labels: {a.b/c: \"x\"}}
+metadata: {name: \u{e9}\u{e9}, labels: {a.b/c: \"x\", 'd\"]e': x, d: x}}
 spec:
   host: a
   traffic_policy:
@@ -46,6 +46,8 @@ fn other_spellings_dotted_keys_and_merges_are_found() {
     assert_eq!(at("spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests"), (7, 29));
     assert_eq!(at("spec.traffic_policy.connection_pool.tcp.connect_timeout"), (7, 67));
     assert_eq!(at("metadata.labels[\"a.b/c\"]"), (3, 31));
+    assert_eq!(at("metadata.labels[\"d\"]e\"]"), (3, 43));
+    assert_eq!(at("metadata.labels[\"d\"]"), (3, 54));
     assert_eq!(at("spec.subsets[0].labels[\"app.kubernetes.io/name\"]"), (11, 14));
     assert_eq!(at("spec.subsets[0].labels.app"), (11, 41));
     assert_eq!(at("spec.subsets[1].name"), (14, 5));
