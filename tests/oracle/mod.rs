@@ -39,7 +39,7 @@ pub(crate) enum Decision {
         rule: usize,
         entry: Option<usize>,
     },
-    /// A service without a rule of its own.
+    /// A service without a rule of its own: the kind, namespace and name of its resource.
     Service(String),
     NoRoute,
     Unknown,
@@ -139,7 +139,7 @@ fn mesh_hosts<'a>(config: &'a Config, asker: &Asker, port: u16) -> Vec<Host<'a>>
         }
     }
     for service in &here {
-        let implicit = Candidate { decision: Decision::Service(service.host.clone()), entry: None };
+        let implicit = Candidate { decision: Decision::Service(service.resource.clone()), entry: None };
         hosts.push(Host { names: service.names(&here), candidates: vec![implicit] });
     }
     hosts
@@ -154,6 +154,7 @@ fn owner<'a>(rules: &[&'a Resource<VirtualService>], service: &str) -> Option<&'
 
 struct Known {
     host: String,
+    resource: String,
     /// Its host first, then what is derived from it.
     names: Vec<String>,
     /// Numbers, and whether they speak HTTP as far as is known.
@@ -215,7 +216,7 @@ fn from_kubernetes(service: &Resource<Service>, asker: &Asker) -> Known {
     let http =
         |name: &str| !["tcp", "tls", "https", "mongo", "mysql", "redis"].contains(&name.split('-').next().unwrap());
     let ports = service.spec.ports.iter().map(|port| (port.port as u16, http(&port.name))).collect();
-    Known { host, names, ports }
+    Known { host, resource: format!("Service {own}/{name}"), names, ports }
 }
 
 fn from_entry(entry: &Resource<ServiceEntry>) -> Vec<Known> {
@@ -223,6 +224,7 @@ fn from_entry(entry: &Resource<ServiceEntry>) -> Vec<Known> {
     let ports: Vec<_> = entry.spec.ports.iter().map(|port| (port.number as u16, http(&port.protocol))).collect();
     let known = |host: &String| Known {
         host: host.clone(),
+        resource: format!("ServiceEntry {}/{}", namespace(entry), entry.meta.name),
         names: vec![host.clone(), format!("{host}.")],
         ports: ports.clone(),
     };
@@ -476,7 +478,8 @@ fn covers(wide: &str, narrow: &str) -> bool {
 
 fn host_of(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() => host,
+        // What is no number there is no port, and no part of the host either.
+        Some((host, port)) if !port.contains(']') => host,
         _ => authority,
     }
 }
