@@ -14,6 +14,9 @@ use crate::wire::{Connection, Reader, Writer};
 /// How long an upload may go on after its answer is complete.
 const LATE_UPLOAD: Duration = Duration::from_millis(200);
 
+/// The longest body that is written with its head.
+const SMALL: usize = 1024;
+
 /// A client that keeps its connection.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -89,9 +92,14 @@ fn is_idle_close(broken: &Broken) -> bool {
 /// One request and its answer; tells whether the connection can serve another.
 async fn exchange(connection: &mut Connection, request: &Request, answer: &mut Answer) -> Result<bool, Broken> {
     let method = request.method.as_deref().unwrap_or("GET");
-    let body = body_of(request);
+    let mut body = body_of(request);
     let Connection { reader, writer } = connection;
-    writer.write_all(&head_of(method, request, body.as_deref())).await?;
+    let mut head = head_of(method, request, body.as_deref());
+    if !request.chunked && !request.expect_continue {
+        // Who reads the head has the body too, as from other clients.
+        head.extend(body.take_if(|body| body.len() <= SMALL).unwrap_or_default());
+    }
+    writer.write_all(&head).await?;
     writer.flush().await?;
     let Some(body) = body.filter(|body| !body.is_empty()) else {
         return read_answer(reader, method, answer, None).await;
