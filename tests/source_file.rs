@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mesh_router::Mesh;
 use mesh_router::options::Workload;
 use mesh_router::service::MeshRouter;
 use mesh_router::source::FileSource;
+use mesh_router::{Error, Mesh};
 use tokio::time::timeout;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -75,6 +75,18 @@ async fn until(mesh: &Mesh, expected: &[u16]) {
     };
     if timeout(Duration::from_secs(10), reached).await.is_err() {
         panic!("the ports are {:?} and not {expected:?}", ports(mesh));
+    }
+}
+
+/// Waits until a change of the files is refused for this reason.
+async fn until_refused(mesh: &Mesh, reason: fn(&Error) -> bool) {
+    let refused = async {
+        while !mesh.report().refused().is_some_and(reason) {
+            tokio::task::yield_now().await; // The report wakes nobody.
+        }
+    };
+    if timeout(Duration::from_secs(10), refused).await.is_err() {
+        panic!("{:?} is refused, and the ports are {:?}", mesh.report().refused(), ports(mesh));
     }
 }
 
@@ -191,11 +203,12 @@ async fn what_is_no_yaml_keeps_what_was_applied_until_it_is_repaired() {
     folder.write("a.yaml", &gateway(1));
     let mesh = Mesh::open(&folder.0).await.unwrap();
     folder.replace("a.yaml", "kind: {{{");
+    until_refused(&mesh, Error::is_syntax).await;
     folder.replace("b.yaml", &gateway(2));
-    // Nothing tells that something was not applied, so a change that is comes after it.
+    assert_eq!(ports(&mesh), [1]);
     folder.replace("a.yaml", &gateway(3));
     until(&mesh, &[2, 3]).await;
-    assert!(mesh.snapshot().version() <= 3, "the broken files were not applied");
+    assert_eq!(mesh.snapshot().version(), 2, "the broken files were not applied");
 }
 
 #[tokio::test]
@@ -207,6 +220,8 @@ async fn a_single_file_may_be_replaced_and_vanish_for_a_moment() {
     folder.replace("only.yaml", &gateway(2));
     until(&mesh, &[2]).await;
     fs::remove_file(folder.path("only.yaml")).unwrap();
+    until_refused(&mesh, Error::is_io).await;
+    assert_eq!(ports(&mesh), [2]);
     folder.write("only.yaml", &gateway(3));
     until(&mesh, &[3]).await;
 }
