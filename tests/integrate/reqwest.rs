@@ -88,7 +88,7 @@ async fn refuses_streams() -> (std::net::SocketAddr, mpsc::UnboundedReceiver<()>
 #[tokio::test]
 async fn reqwest_does_not_retry_what_the_rule_does_not() {
     // The default of reqwest is to send a refused stream again.
-    let eager = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
+    let eager = reqwest::Client::builder().http2_prior_knowledge().no_proxy().build().unwrap();
     let (server, mut streams) = refuses_streams().await;
     eager.get(format!("http://{server}/")).send().await.unwrap_err();
     let mut alone = 0;
