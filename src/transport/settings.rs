@@ -62,7 +62,7 @@ pub struct MeshCertificates {
 /// use std::time::Duration;
 /// use mesh_router::transport::Transport;
 ///
-/// let transport = Transport::builder().idle_timeout(Duration::from_secs(60)).http2_adaptive_window(true).build();
+/// let transport = Transport::builder().idle_timeout(Duration::from_secs(60)).http2_max_concurrent_streams(100).build();
 /// # drop(transport);
 /// ```
 #[must_use = "a builder does nothing until it builds"]
