@@ -11,7 +11,8 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
-use mesh_router::{BoxError, Mesh, MeshRouter, Transport, config::Config, gateway::Server, upstream::Pem};
+use mesh_router::upstream::{EndpointConfig, Pem};
+use mesh_router::{BoxError, Mesh, MeshRouter, Transport, config::Config, gateway::Server};
 use tokio::net::TcpListener;
 use tower::{Layer, ServiceExt};
 
@@ -48,18 +49,19 @@ pub(crate) async fn run() -> Result<([String; 2], [StatusCode; 2]), BoxError> {
     let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let tls = tls.with_safe_default_protocol_versions()?.with_no_client_auth();
     let tls = tls.with_single_cert(vec![signed.cert.der().clone()], key)?;
-    let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let (listener, held) = (free().await?, (free().await?, free().await?));
-    let (port, http, https) = (listener.local_addr()?.port(), held.0.local_addr()?.port(), held.1.local_addr()?.port());
-    drop(held);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let port = listener.local_addr()?.port();
     tokio::spawn(outside(listener, Arc::new(tls).into()));
 
     let rules =
         include_str!("egress.yaml").replace("ROOTS", &roots.to_string_lossy()).replace("OUTSIDE", &port.to_string());
-    let rules = rules.replace("EGRESS_HTTP", &http.to_string()).replace("EGRESS_TLS", &https.to_string());
     let mesh = Mesh::new();
-    println!("{}", mesh.apply_strict(Config::from_yaml(&rules, "egress.yaml")?)?);
-    let gateway = Server::builder(&mesh).map_port(80, http).map_port(443, https).start().await?;
+    assert_eq!(mesh.apply(Config::from_yaml(&rules, "egress.yaml")?)?.errors().next(), None);
+    let gateway = Server::builder(&mesh).map_port(80, 0).map_port(443, 0).start().await?;
+    for port in [80, 443] {
+        let address = gateway.address(port).ok_or("the gateway does not listen")?;
+        mesh.set_endpoints("egress.test", port, vec![EndpointConfig::new(address)]);
+    }
     let transport = Transport::builder().https_roots(Pem::File(roots.clone())).build();
     let originated = get(&mesh, &transport, "http://outside.test/").await?.1;
     let passed = get(&mesh, &transport, "https://outside.test/").await?.1;
@@ -74,7 +76,6 @@ pub(crate) async fn run() -> Result<([String; 2], [StatusCode; 2]), BoxError> {
 }
 
 #[tokio::main]
-#[allow(dead_code, reason = "the test has a main of its own")]
 async fn main() -> Result<(), BoxError> {
     let ([http, https], gone) = run().await?;
     println!("http  -> {http}\nhttps -> {https}\nwithout the gateway -> {gone:?}");

@@ -64,7 +64,7 @@ pub(crate) async fn run() -> Result<BTreeMap<Bytes, u32>, BoxError> {
     let (old, new) = (serve("v1").await?, serve("v2").await?);
     let rules = RULES.replace("OLD", &old.port().to_string()).replace("NEW", &new.port().to_string());
     let mesh = Mesh::builder().dice(Dice::seeded(1)).build();
-    println!("{}", mesh.apply(Config::from_yaml(&rules, "rules.yaml")?)?);
+    assert_eq!(mesh.apply(Config::from_yaml(&rules, "rules.yaml")?)?.errors().next(), None);
 
     let client = Client::builder(TokioExecutor::new()).build_http::<RequestBody<Full<Bytes>>>();
     let client = MeshRouter::new(&mesh).layer(client);

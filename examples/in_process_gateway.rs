@@ -4,7 +4,6 @@
 //! cargo run --example in_process_gateway
 //! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -31,10 +30,19 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: shop}
 spec:
-  hosts: [HOST.test]
+  hosts: [shop.test]
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [{address: 127.0.0.1, ports: {http: PORT}}]
+  endpoints: [{address: 127.0.0.1, ports: {http: OWN}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews}
+spec:
+  hosts: [reviews.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 127.0.0.1, ports: {http: OTHER}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -47,21 +55,13 @@ spec:
   - {route: [{destination: {host: shop.test}}]}
 ";
 
-fn rules(own: SocketAddr, other: SocketAddr) -> Result<Config, BoxError> {
-    let documents: Vec<&str> = RULES.split("---").collect();
-    let entry = |host: &str, to: SocketAddr| {
-        let entry = documents[1].replace("HOST", host).replace("{name: shop}", &format!("{{name: {host}}}"));
-        entry.replace("PORT", &to.port().to_string())
-    };
-    let all = [documents[0], &entry("shop", own), &entry("reviews", other), documents[2]].join("---");
-    Ok(Config::from_yaml(&all, "rules.yaml")?)
-}
-
 pub(crate) async fn run() -> Result<Vec<String>, BoxError> {
     let (front, other) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     let address = front.local_addr()?;
     let mesh = Mesh::new();
-    println!("{}", mesh.apply(rules(address, other.local_addr()?)?)?);
+    let rules = RULES.replace("OWN", &address.port().to_string());
+    let rules = rules.replace("OTHER", &other.local_addr()?.port().to_string());
+    assert_eq!(mesh.apply(Config::from_yaml(&rules, "rules.yaml")?)?.errors().next(), None);
     let reviews = Router::new().route("/reviews", get(async || "forwarded"));
     tokio::spawn(async move { axum::serve(other, reviews).await });
 

@@ -86,7 +86,7 @@ pub(crate) async fn run() -> Result<Vec<SpanData>, BoxError> {
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/", get(app))).await });
 
     let mesh = Mesh::new();
-    println!("{}", mesh.apply(Config::from_yaml(&rules, "otel.yaml")?)?);
+    assert_eq!(mesh.apply(Config::from_yaml(&rules, "otel.yaml")?)?.errors().next(), None);
     let client = traced(MeshRouter::new(&mesh).layer(Transport::new()), tracer);
     client.oneshot(Request::get("http://orders.test/").body(Body::empty())?).await?;
     Ok(spans.get_finished_spans()?)

@@ -55,7 +55,7 @@ async fn serve() -> Result<u16, BoxError> {
 pub(crate) async fn run() -> Result<Vec<String>, BoxError> {
     let rules = RULES.replace("PORT", &serve().await?.to_string());
     let mesh = Mesh::new();
-    println!("{}", mesh.apply(Config::from_yaml(&rules, "rules.yaml")?)?);
+    assert_eq!(mesh.apply(Config::from_yaml(&rules, "rules.yaml")?)?.errors().next(), None);
     let client = ClientBuilder::new(client_builder().build()?).with(MeshMiddleware::new(&mesh)).build();
 
     let mut lines = Vec::new();

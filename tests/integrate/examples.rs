@@ -1,12 +1,15 @@
 //! The examples run.
 #![allow(dead_code, reason = "an example has a `main`")]
 
+use http::StatusCode;
 use opentelemetry::trace::SpanKind;
 
 #[path = "../../examples/axum_server.rs"]
 mod axum_server;
 #[path = "../../examples/canary_in_a_test.rs"]
 mod canary_in_a_test;
+#[path = "../../examples/egress.rs"]
+mod egress;
 #[path = "../../examples/hyper_client.rs"]
 mod hyper_client;
 #[path = "../../examples/in_process_gateway.rs"]
@@ -46,6 +49,13 @@ async fn axum_server_stands_behind_its_rules() {
 #[tokio::test]
 async fn in_process_gateway_serves_and_forwards() {
     assert_eq!(in_process_gateway::run().await.unwrap(), ["served here", "forwarded"]);
+}
+
+#[tokio::test]
+async fn egress_leaves_through_the_gateway_and_no_other_way() {
+    let (answers, gone) = egress::run().await.unwrap();
+    assert_eq!(answers, ["outside.test, TLS originated", "outside.test, TLS unread"]);
+    assert_eq!(gone, [StatusCode::SERVICE_UNAVAILABLE; 2]);
 }
 
 #[tokio::test(start_paused = true)]
