@@ -89,7 +89,9 @@
 //!
 //! | room | what it holds | may use |
 //! |---|---|---|
-//! | [`error`] [`dice`] [`request`] [`outcome`] [`options`] | words that all rooms share | `outcome`: `error`; `options`: `config` |
+//! | [`error`] [`dice`] [`request`] | words that all rooms share | |
+//! | [`outcome`] | what one try came to | `error` |
+//! | [`options`] | what is true of the whole mesh and of this process | `config` |
 //! | [`config`] | the words: resources as written, with the place of every field | `error` |
 //! | `compile` | the grammar: words to a snapshot, or every mistake with its place | `config` `snapshot` `route` `upstream` `options` `telemetry` `tls` |
 //! | [`route`] | the meaning: immutable, pure, synchronous | `options` |
@@ -97,17 +99,17 @@
 //! | [`telemetry`] | what was seen: Istio's standard metrics | `upstream` `options` |
 //! | [`snapshot`] | routes, clusters and listeners, published together | `route` `upstream` `telemetry` `options` |
 //! | [`mesh`] | the shared handle | `config` `compile` `snapshot` `upstream` `options` |
-//! | [`service`] | the motion: layers, services, the response future, bodies, mirrors, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` `options` |
+//! | [`service`] | the motion: layers, services, the response future, bodies, mirrors, local replies | `mesh` `snapshot` `route` `upstream` `telemetry` |
 //! | `tls` | certificates and keys: words to configurations of rustls, kept fresh | `upstream` `snapshot` |
-//! | [`transport`] | connections: an inner service over hyper | `upstream` `telemetry` `tls` `service`'s seam |
+//! | [`transport`] | connections: an inner service over hyper | `upstream` `tls` `service`'s seam |
 //! | [`integrate`] | where requests come from: guides and adaptors for other libraries | `service` `mesh` |
 //! | [`source`] | where words and addresses come from | `mesh` `config` `options` |
 //! | [`gateway`] | listeners: HTTP, TLS and bytes, with Envoy's treatment of heads | `service` `transport` `tls` `source` `mesh` `snapshot` `route` `upstream` `telemetry` |
 //!
-//! Every room but [`config`] and `tls` may use those of the first line as it needs them. Nothing points up and there is
-//! no circle; a test reads the imports. `route` and `upstream` do not know each other: a route holds a
-//! [`ClusterIndex`](route::ClusterIndex) into the same snapshot. Words change rarely (one swap of the snapshot),
-//! endpoints often (one swap of a cluster's endpoint set, read once per try).
+//! Every room but [`config`] and `tls` may use those of the first two lines as it needs them. Nothing points up and
+//! there is no circle; a test compares this table with the imports. `route` and `upstream` do not know each other: a
+//! route holds a [`ClusterIndex`](route::ClusterIndex) into the same snapshot. Words change rarely (one swap of the
+//! snapshot), endpoints often (one swap of a cluster's endpoint set, read once per try).
 //!
 //! # Features
 //!
