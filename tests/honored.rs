@@ -260,10 +260,8 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("ClientTlsSettings", "privateKey", "b.key"),
     ("TrafficPolicy", "tls", "{mode: SIMPLE}"),
     ("Server", "tls", "{httpsRedirect: true}"),
-    ("ServerTlsSettings", "mode", "OPTIONAL_MUTUAL"),
     ("ServerTlsSettings", "caCertificates", "other.crt"),
     ("ServerTlsSettings", "minProtocolVersion", "TLSV1_3"),
-    ("ServerTlsSettings", "maxProtocolVersion", "TLSV1_2"),
 ];
 
 /// What a word must say for its other fields to matter.

@@ -119,15 +119,3 @@ fn a_port_of_a_subset_replaces_all_but_the_budget_of_the_host() {
     assert_eq!(numbers(&mesh, 81, "v1"), [0, 4, 7], "what else the subset says is not for this port");
     assert_eq!(numbers(&mesh, 81, ""), [7, 7, 7]);
 }
-
-#[test]
-fn the_least_health_is_the_threshold_of_panic() {
-    for (rule, threshold) in [
-        ("{loadBalancer: {simple: RANDOM}}", 0),
-        ("{outlierDetection: {}}", 0),
-        ("{outlierDetection: {minHealthPercent: 40}}", 40),
-    ] {
-        let mesh = mesh(&format!("  trafficPolicy: {rule}\n  subsets: [{{name: v1, labels: {{version: v1}}}}]\n"));
-        assert_eq!(cluster(&mesh, 80, "").settings().balancing.panic_threshold, threshold, "{rule}");
-    }
-}

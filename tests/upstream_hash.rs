@@ -121,7 +121,9 @@ fn odd_sizes_are_taken() {
         Policy::Maglev { table_size: 8 },
     ] {
         let cluster = cluster(policy.into(), vec![host(1).with_weight(9), host(2)]);
-        assert!([0, 1, u64::MAX].map(|hash| owner(&cluster, hash)).len() == 3, "{policy:?}");
+        for hash in [0, 1, u64::MAX] {
+            owner(&cluster, hash);
+        }
     }
     let nobody = cluster(Policy::MAGLEV.into(), vec![host(1).with_healthy(false)]);
     assert!(nobody.pick(&mut Dice::seeded(1).draws(), &Choice::default()).is_none());
