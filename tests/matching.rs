@@ -267,7 +267,7 @@ fn judged(mut config: Config, mesh: &Mesh) -> Config {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 384, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 384, max_local_rejects: 10_000_000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_tables_and_the_oracle_agree(
