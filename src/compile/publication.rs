@@ -162,6 +162,9 @@ impl Judged {
         certificate_paths::resolve(&mut config);
         let mut report = Report { skipped: std::mem::take(&mut config.skipped), ..Report::default() };
         report.problems = std::mem::take(&mut config.problems);
+        if let Some(half_read) = config.half_read.take() {
+            validate::half_read(*half_read, &mut report);
+        }
         let mut bad = std::mem::take(&mut config.rejected);
         let regexes = validate::keep_good(&mut config, &mut report, &mut bad);
         delegate::keep_back(&mut config, &mut report, &mut bad);
@@ -171,7 +174,7 @@ impl Judged {
     /// Takes every resource that could be read for good.
     pub(crate) fn unseen(mut config: Config) -> Self {
         certificate_paths::resolve(&mut config);
-        config.problems.clear();
+        (config.problems, config.half_read) = (Vec::new(), None);
         let (mut report, mut bad) = (Report::default(), Vec::new());
         delegate::keep_back(&mut config, &mut report, &mut bad);
         Self { good: config, bad, report, regexes: RegexCache::new() }

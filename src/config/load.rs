@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::bounds::Bounds;
 use super::check::{self, Check};
+use super::half_read::without;
 use super::kinds::{self, Entry, Kind, Shape};
 use super::leaf::Fault;
 use super::places::Places;
@@ -193,6 +194,7 @@ impl Load {
         let kind = T::KIND.as_str();
         let name = document.name(kind);
         let mut problems = std::mem::take(&mut self.config.problems);
+        let told = problems.len();
         let mut check = Check::new(document.places, document.root, name.clone(), &mut problems);
         check.strict = T::KIND.is_istio();
         if let Some(fault) = version {
@@ -207,7 +209,12 @@ impl Load {
             check.tell(Severity::Error, "spec", Fault::new("there is no spec").help("write the fields below `spec:`"));
         }
         let first = self.is_first(&mut check);
-        let decoded = if check.errors() > 0 { None } else { decode::<T>(&mut check, document) };
+        let decoded = match check.errors() {
+            0 => decode::<T>(document.value, document.mapping)
+                .map_err(|message| check.tell(Severity::Error, "", Fault::new(message)))
+                .ok(),
+            _ => None,
+        };
         self.config.problems = problems;
         if let (Some(name), true) = (&name, first) {
             self.seen.insert(name.clone(), (document.place("metadata.name"), decoded.is_some()));
@@ -220,7 +227,26 @@ impl Load {
                 }
                 T::list(&mut self.config).push(resource);
             }
-            None => self.config.rejected.extend(name),
+            None => {
+                self.config.rejected.extend(name);
+                self.half_read::<T>(document, told);
+            }
+        }
+    }
+
+    /// Keeps what can be read of a resource, whose problems are those from this number on.
+    fn half_read<T: Shape>(&mut self, document: &Document<'_>, told: usize) {
+        let wrong = self.config.problems[told..].iter().filter(|problem| problem.is_error());
+        let broken: HashSet<_> = wrong.map(|problem| &*problem.path).collect();
+        // Without its name, or its spec, it is another.
+        if !T::KIND.is_istio() || broken.iter().any(|path| !path.starts_with("spec.") && *path != "apiVersion") {
+            return;
+        }
+        let Some(left) = without(document.value, &mut String::new(), &broken) else { return };
+        let mapping = left.as_mapping().filter(|mapping| mapping.contains_key("spec"));
+        if let Some(Ok((meta, spec))) = mapping.map(|mapping| decode::<T>(&left, mapping)) {
+            let resource = Resource::read(meta, spec, Arc::clone(document.places), document.root);
+            T::list(self.config.half_read.get_or_insert_default()).push(resource);
         }
     }
 
@@ -264,23 +290,14 @@ fn check_name(check: &mut Check<'_>, document: &Document<'_>) {
 }
 
 /// The metadata and the word; everything that could be wrong with them was found before.
-fn decode<T: Shape>(check: &mut Check<'_>, document: &Document<'_>) -> Option<(Metadata, T)> {
-    let metadata = match yaml::get(document.mapping, "metadata") {
-        Some(metadata) => yaml::decode::<Metadata>(metadata),
-        None => Ok(Metadata::default()),
+fn decode<T: Shape>(value: &Value, mapping: &Map) -> Result<(Metadata, T), String> {
+    let metadata = yaml::get(mapping, "metadata").map_or_else(|| Ok(Metadata::default()), yaml::decode)?;
+    let spec = match (T::HAS_SPEC, yaml::get(mapping, "spec")) {
+        (true, Some(spec)) => yaml::decode(spec)?,
+        (true, None) => T::default(),
+        (false, _) => yaml::decode(value)?,
     };
-    let spec = match (T::HAS_SPEC, yaml::get(document.mapping, "spec")) {
-        (true, Some(spec)) => yaml::decode(spec),
-        (true, None) => Ok(T::default()),
-        (false, _) => yaml::decode(document.value),
-    };
-    match (metadata, spec) {
-        (Ok(metadata), Ok(spec)) => Some((metadata, spec)),
-        (Err(message), _) | (_, Err(message)) => {
-            check.tell(Severity::Error, "", Fault::new(message));
-            None
-        }
-    }
+    Ok((metadata, spec))
 }
 
 /// What `status.conditions` says, as far as it can be read: nobody writes it by hand.

@@ -1,8 +1,8 @@
 //! The words: Istio's resources, and what is needed of Kubernetes', as they are written.
 //!
 //! [`Config::from_files`] reads YAML. All that cannot be read of a resource is told at once, with its place and what
-//! its author can do; such a resource is left out, and the others are not the worse for it. What is wrong with one that
-//! can be read is told when it is applied.
+//! its author can do; such a resource is left out, and the others are not the worse for it. What is wrong with what can
+//! be read is told when it is applied.
 //!
 //! ```
 //! use mesh_router::config::Config;
@@ -34,6 +34,7 @@
 mod bounds;
 mod check;
 mod events;
+mod half_read;
 mod kinds;
 mod leaf;
 mod load;
@@ -102,6 +103,8 @@ pub struct Config {
     pub secrets: Vec<Resource<Secret>>,
     /// Resources of these kinds that are there and could not be read: their last good version is wanted.
     pub rejected: Vec<ResourceName>,
+    /// What could be read of some of these: what is wrong with that is told too.
+    pub half_read: Option<Box<Config>>,
     /// How many resources of other kinds were left out.
     pub skipped: BTreeMap<String, usize>,
     /// What is wrong with the resources, in the order of the files.

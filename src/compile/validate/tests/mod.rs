@@ -2,6 +2,7 @@
 
 mod destination_rule;
 mod gateway;
+mod half_read;
 mod http_action;
 mod http_match;
 mod http_policy;
