@@ -248,6 +248,8 @@ pub(crate) fn service_entry(entry: &Resource<ServiceEntry>, review: &mut Review<
     for (number, address) in addresses.iter().enumerate() {
         if service_entries::single(address).is_none() {
             review.value_not_honored(&list.index(number), "a range of addresses stands for no host in a request");
+        } else if has_zone(address) {
+            review.value_not_honored(&list.index(number), "no request is for an address with a zone");
         }
     }
     let list = root.field("endpoints");

@@ -103,6 +103,7 @@ kind: ServiceEntry
 metadata: {name: entry}
 spec:
   hosts: [b.test]
+  addresses: ['fe80::2', 'fe80::2%eth0']
   resolution: STATIC
   ports: [{number: 80, name: http, protocol: HTTP}]
   endpoints: [{address: 'fe80::1'}, {address: 'fe80::1%eth0'}]
@@ -125,6 +126,7 @@ spec:
     assert_eq!(
         said,
         [
+            ("spec.addresses[1]", "not yet honored: no request is for an address with a zone"),
             ("spec.endpoints[1].address", "not yet honored: no request reaches an address with a zone"),
             ("spec.address", "not yet honored: no request reaches an address with a zone"),
             ("spec.servers[1].bind", "not yet honored: no listener is opened at an address with a zone"),
