@@ -98,18 +98,15 @@ thread_local! {
 }
 
 impl Exchange {
-    /// A request that no rule took, as far as is known.
-    ///
-    /// It stands still while it is handed on: moving it from hand to hand would cost more than what is done with it. Its
-    /// place is one of a few that each thread keeps.
-    pub(super) fn unmatched(asked: Asked, record: RequestRecord) -> Box<Self> {
-        let exchange = Self {
-            asked,
+    /// Nothing is known yet.
+    fn blank() -> Self {
+        Self {
+            asked: Asked::default(),
             route: None,
             destination: 0,
             draws: Draws::default(),
             cluster: None,
-            record: Some(record),
+            record: None,
             listener: None,
             https: false,
             inbound: false,
@@ -132,21 +129,23 @@ impl Exchange {
             saved: None,
             hash: None,
             extras: None,
-        };
-        match Spares::take(&SPARES) {
-            Some(mut place) => {
-                *place = exchange;
-                place
-            }
-            None => Box::new(exchange),
         }
     }
 
-    /// Leaves its place to another. One that is dropped instead leaves none.
+    /// A request that no rule took, as far as is known.
+    ///
+    /// It stands still while it is handed on: moving it from hand to hand would cost more than what is done with it. Its
+    /// place is one of a few that each thread keeps.
+    pub(super) fn unmatched(asked: Asked, record: RequestRecord) -> Box<Self> {
+        let mut exchange = Spares::take(&SPARES).unwrap_or_else(|| Box::new(Self::blank()));
+        (exchange.asked, exchange.record) = (asked, Some(record));
+        exchange
+    }
+
+    /// Leaves its place to another. What it held ends now, and not with the next one. One that is dropped instead leaves
+    /// none.
     fn end(mut self: Box<Self>) {
-        // What it held ends now, and not with the next one.
-        (self.record, self.listener, self.saved, self.extras) = (None, None, None, None);
-        (self.retry_place, self.tried, self.deadline) = (None, Vec::new(), Deadline::default());
+        *self = Self::blank();
         Spares::keep(&SPARES, self);
     }
 

@@ -55,7 +55,7 @@ const NO_CONNECTION_NO_ROUTE: &str =
     "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_No_route_to_host}";
 
 /// What an answer depends on after the request is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked {
     pub(super) head: bool,
     pub(super) grpc: bool,
