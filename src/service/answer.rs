@@ -42,10 +42,8 @@ pub(super) fn answer<R: Body>(
     let tunnel = head.status == StatusCode::SWITCHING_PROTOCOLS || (exchange.connects && head.status.is_success());
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
     let comes_in = exchange.listener.is_some() || exchange.inbound;
-    let completion = Completion::new(taken, record)
-        .judged_by(exchange.judge().cloned())
-        .awaited(comes_in && !tunnel && !exchange.asked.head && !is_bodiless(head.status))
-        .of_unfinished(unfinished);
+    let awaited = comes_in && !tunnel && !exchange.asked.head && !is_bodiless(head.status);
+    let completion = Completion { taken, record, cluster: exchange.judge().cloned(), awaited, request: unfinished };
     exchange.tell(&mut info);
     head.extensions.insert(info);
     Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))

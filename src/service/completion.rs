@@ -51,14 +51,14 @@ impl Unfinished {
 /// Held from the answer until the body has ended; its drop is the end of the request.
 #[derive(Debug)]
 pub(super) struct Completion {
-    taken: Option<Taken>,
-    record: Option<RequestRecord>,
-    /// Who judges the endpoint by a body that breaks off.
-    cluster: Option<Arc<Cluster>>,
+    pub(super) taken: Option<Taken>,
+    pub(super) record: Option<RequestRecord>,
+    /// Whose outlier detection is told of a body that breaks off.
+    pub(super) cluster: Option<Arc<Cluster>>,
     /// Whether a client on a connection of its own waits for the body, and went away if it is given up.
-    awaited: bool,
-    /// The request, if there was more of it to come.
-    request: Option<Unfinished>,
+    pub(super) awaited: bool,
+    /// The request, if there was more of it to come: what breaks off with that is no fault of the endpoint.
+    pub(super) request: Option<Unfinished>,
 }
 
 impl Completion {
@@ -66,21 +66,9 @@ impl Completion {
         Self { taken, record, cluster: None, awaited: false, request: None }
     }
 
-    /// The same, where outlier detection of `cluster` is told of a body that breaks off.
-    pub(super) fn judged_by(mut self, cluster: Option<Arc<Cluster>>) -> Self {
-        self.cluster = cluster;
-        self
-    }
-
     /// The same, where a body that is given up says that its client went away.
     pub(super) fn awaited(mut self, awaited: bool) -> Self {
         self.awaited = awaited;
-        self
-    }
-
-    /// The same for the answer of `request`: what breaks off with that is no fault of the endpoint.
-    pub(super) fn of_unfinished(mut self, request: Option<Unfinished>) -> Self {
-        self.request = request;
         self
     }
 
