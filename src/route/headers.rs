@@ -128,6 +128,11 @@ impl HeaderOps {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
+    /// Whether lines of `name` are removed.
+    pub(crate) fn removes(&self, name: &HeaderName) -> bool {
+        self.remove.contains(name)
+    }
+
     /// The authority that `set` or `add` of `host` or `:authority` asks for; `set` wins.
     pub fn authority(&self) -> Option<&AuthorityRewrite> {
         self.authority.as_ref()

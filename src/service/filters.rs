@@ -177,7 +177,7 @@ impl Exchange {
         }
         for operations in [&destination.request_headers, &route.request_headers] {
             if !operations.is_empty() {
-                let said = head.headers.contains_key(CONTENT_LENGTH);
+                let said = operations.removes(&CONTENT_LENGTH) && head.headers.contains_key(CONTENT_LENGTH);
                 formats::of_request(self, head, operations);
                 self.length_removed |= said && !head.headers.contains_key(CONTENT_LENGTH);
             }
