@@ -9,11 +9,17 @@ mod shop;
 use std::io;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderValue, Method, Request, Response};
 use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use mesh_router::service::{MeshRouter, RequestBody, ResponseBody};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_stream::{self as stream, StreamExt};
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -71,9 +77,15 @@ fn what_an_application_fails_is_counted_alike_whether_or_not_a_rule_names_its_ho
 
 /// The flags of a request whose client reads so many frames of the answer and goes away.
 fn flags(method: Method, host: &str, status: u16, ends: bool, frames: usize) -> String {
+    flags_of(method, host, Response::builder().status(status), ends, frames)
+}
+
+/// The same of an answer with this head.
+fn flags_of(method: Method, host: &str, head: http::response::Builder, ends: bool, frames: usize) -> String {
+    let (head, ()) = head.body(()).unwrap().into_parts();
     let line = counted(async {
         let request = Request::builder().method(method).uri(format!("http://{host}/"));
-        let answer = move || Ok(Response::builder().status(status).body(body(ends)).unwrap());
+        let answer = move || Ok(Response::from_parts(head, body(ends)));
         let mut answer = serve(request, answer).await.unwrap();
         for _ in 0..frames {
             answer.body_mut().frame().await.map(Result::unwrap);
@@ -95,6 +107,53 @@ fn a_client_that_goes_away_is_told_from_one_that_had_all() {
         {
             let name = method.to_string();
             assert_eq!(flags(method, host, status, false, 0), "-", "{host} {name} {status}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_whole_with_the_length_that_its_head_said() {
+    for host in HOSTS {
+        // One part of four bytes comes.
+        for (length, frames, expected) in
+            [("4", 1, "-"), ("3", 1, "-"), ("5", 1, "DC"), ("4", 0, "DC"), ("0", 0, "-"), ("four", 1, "DC")]
+        {
+            let head = Response::builder().header("content-length", length);
+            assert_eq!(flags_of(Method::GET, host, head, false, frames), expected, "{host} {length} {frames}");
+        }
+        for (method, status) in [(Method::HEAD, 200), (Method::GET, 304)] {
+            let head = Response::builder().status(status).header("content-length", "4");
+            assert_eq!(flags_of(method, host, head, false, 0), "-", "{host} {status}");
+        }
+    }
+}
+
+/// What the client of a server of HTTP/1.1 gets.
+async fn served(host: &str, length: Option<&'static str>) -> String {
+    let mesh = shop::published(RULES);
+    let front = MeshRouter::inbound(&mesh, "web/front").layer(service_fn(async |_: Request<RequestBody<Incoming>>| {
+        let mut answer = Response::new(body(true));
+        answer.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, HeaderValue::from_static(length))));
+        Ok::<_, io::Error>(answer)
+    }));
+    let (mut client, server) = tokio::io::duplex(1 << 16);
+    let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    http1::Builder::new().serve_connection(TokioIo::new(server), TowerToHyperService::new(front)).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[test]
+fn what_a_server_sent_whole_is_counted_so_though_it_asks_for_no_end() {
+    for host in HOSTS {
+        for (length, content) in [(None, "4\r\npart\r\n0\r\n\r\n"), (Some("4"), "part"), (Some("3"), "par")] {
+            let line = counted(async {
+                let answer = served(host, length).await;
+                assert!(answer.ends_with(&format!("\r\n\r\n{content}")), "{answer}");
+            });
+            assert_eq!(label(&line, "response_flags"), "-", "{host} {length:?}");
         }
     }
 }

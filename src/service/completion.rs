@@ -55,21 +55,19 @@ pub(super) struct Completion {
     pub(super) record: Option<RequestRecord>,
     /// Whose outlier detection is told of a body that breaks off.
     pub(super) cluster: Option<Arc<Cluster>>,
-    /// Whether a client on a connection of its own waits for the body, and went away if it is given up.
-    pub(super) awaited: bool,
+    /// How many bytes of the body a client on a connection of its own waits for, and went away if it is given up before
+    /// them; [`UNTOLD`](Self::UNTOLD): it waits for its end.
+    pub(super) awaited: u64,
     /// The request, if there was more of it to come: what breaks off with that is no fault of the endpoint.
     pub(super) request: Option<Unfinished>,
 }
 
 impl Completion {
-    pub(super) fn new(taken: Option<Taken>, record: Option<RequestRecord>) -> Self {
-        Self { taken, record, cluster: None, awaited: false, request: None }
-    }
+    /// Nobody said how many there are.
+    pub(super) const UNTOLD: u64 = u64::MAX;
 
-    /// The same, where a body that is given up says that its client went away.
-    pub(super) fn awaited(mut self, awaited: bool) -> Self {
-        self.awaited = awaited;
-        self
+    pub(super) fn new(taken: Option<Taken>, record: Option<RequestRecord>) -> Self {
+        Self { taken, record, cluster: None, awaited: 0, request: None }
     }
 
     /// The body failed, after a head that may have been good.
@@ -82,7 +80,7 @@ impl Completion {
             error.source().map_or(Failure::RemoteReset, classify::failure)
         };
         self.cut_off(match failure {
-            Failure::LocalReset if self.awaited => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+            Failure::LocalReset if self.awaited > 0 => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
             failure => failure_reply(failure).1,
         });
         // A timeout here is the rule's, and says nothing of the endpoint once it has answered.
@@ -91,18 +89,18 @@ impl Completion {
         }
     }
 
-    /// All of the body has come, but for its end.
-    pub(super) fn whole(&mut self) {
-        self.awaited = false;
+    /// So many bytes of the body came. Whoever sends one of a known length asks neither for more nor for its end.
+    pub(super) fn came(&mut self, bytes: usize) {
+        self.awaited = self.awaited.saturating_sub(bytes as u64);
     }
 
     /// The body came to its end.
     pub(super) fn ended(mut self) {
-        self.awaited = false;
+        self.awaited = 0;
     }
 
     fn cut_off(&mut self, flags: ResponseFlags) {
-        self.awaited = false;
+        self.awaited = 0;
         if let Some(record) = &mut self.record {
             record.add_flags(flags);
         }
@@ -117,7 +115,7 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        if self.awaited {
+        if self.awaited > 0 {
             self.cut_off(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
         }
     }

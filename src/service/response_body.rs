@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -145,11 +145,8 @@ where
                 // Nothing comes after trailers.
                 if trailers.is_some() || this.kind.is_end_stream() {
                     end(this.completion);
-                } else if let Some(completion) = this.completion
-                    && this.kind.size_hint().exact() == Some(0)
-                {
-                    // Whoever sends a body of a known length may not ask for more.
-                    completion.whole();
+                } else if let Some((completion, data)) = this.completion.as_mut().zip(frame.data_ref()) {
+                    completion.came(data.remaining());
                 }
             }
             Poll::Ready(None) => end(this.completion),
