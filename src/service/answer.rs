@@ -1,7 +1,6 @@
 //! From the answer of an endpoint to that for the client.
 
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body;
 
 use super::completion::{Completion, Taken, Unfinished};
@@ -14,12 +13,6 @@ use crate::telemetry::ResponseFlags;
 /// Whether an answer with this status is over with its head: nobody waits for more of it.
 pub(super) fn is_bodiless(status: StatusCode) -> bool {
     matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
-}
-
-/// How many bytes of a body whoever sends it behind this head may ask for: HTTP/1.1 is over with the last of them.
-pub(super) fn length(headers: &HeaderMap, body: &impl Body) -> u64 {
-    let said = || headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-    body.size_hint().exact().or_else(said).unwrap_or(Completion::UNTOLD)
 }
 
 /// The upstream's answer, as the client gets it.
@@ -50,9 +43,9 @@ pub(super) fn answer<R: Body>(
     let deadline = exchange.deadline.of_response().filter(|_| !tunnel);
     let comes_in = exchange.listener.is_some() || exchange.inbound;
     let awaited = comes_in && !tunnel && !exchange.asked.head && !is_bodiless(head.status);
-    let awaited = if awaited { length(&head.headers, &body) } else { 0 };
-    let completion = Completion { taken, record, cluster: exchange.judge().cloned(), awaited, request: unfinished };
+    let completion = Completion { taken, record, cluster: exchange.judge().cloned(), awaited: 0, request: unfinished };
     exchange.tell(&mut info);
     head.extensions.insert(info);
-    Response::from_parts(head, ResponseBody::upstream(body, completion, deadline))
+    let body = ResponseBody::upstream(body, completion, deadline, awaited.then_some(&head.headers));
+    Response::from_parts(head, body)
 }

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
-use super::answer::{is_bodiless, length};
+use super::answer::is_bodiless;
 use super::classify;
 use super::completion::Completion;
 use super::deadline::{Deadline, Expired};
@@ -334,11 +334,11 @@ pub(super) fn passed<R: Body>(
 ) -> Response<ResponseBody<R>> {
     record.answered(response.status(), ResponseFlags::NONE);
     record.trailers(response.headers());
-    let mut completion = Completion::new(None, Some(record));
-    if awaited && !is_bodiless(response.status()) {
-        completion.awaited = length(response.headers(), response.body());
-    }
-    response.map(|body| ResponseBody::upstream(body, completion, None))
+    let awaited = awaited && !is_bodiless(response.status());
+    let (head, body) = response.into_parts();
+    let completion = Completion::new(None, Some(record));
+    let body = ResponseBody::upstream(body, completion, None, awaited.then_some(&head.headers));
+    Response::from_parts(head, body)
 }
 
 /// The outcome of a request that no rule took, as it is.

@@ -16,6 +16,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -91,11 +93,20 @@ impl<B> Default for ResponseBody<B> {
 }
 
 impl<B: Body> ResponseBody<B> {
-    /// The body of an upstream, whose end ends `completion`.
-    pub(super) fn upstream(body: B, completion: Completion, deadline: Option<ResponseDeadline>) -> Self {
+    /// The body of an upstream, whose end ends `completion`; `awaited` is its head, where a client on a connection of its
+    /// own waits for it.
+    pub(super) fn upstream(
+        body: B,
+        mut completion: Completion,
+        deadline: Option<ResponseDeadline>,
+        awaited: Option<&HeaderMap>,
+    ) -> Self {
         if body.is_end_stream() {
             completion.ended();
             return Self { kind: Kind::Upstream { body }, completion: None };
+        }
+        if let Some(head) = awaited {
+            completion.awaited = length(head, &body);
         }
         let kind = match deadline {
             None => Kind::Upstream { body },
@@ -161,6 +172,12 @@ where
     fn size_hint(&self) -> SizeHint {
         self.kind.size_hint()
     }
+}
+
+/// How many bytes of a body whoever sends it behind this head may ask for: HTTP/1.1 is over with the last of them.
+fn length(head: &HeaderMap, body: &impl Body) -> u64 {
+    let said = || head.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+    body.size_hint().exact().or_else(said).unwrap_or(Completion::UNTOLD)
 }
 
 fn end(completion: &mut Option<Completion>) {
