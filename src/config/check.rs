@@ -293,6 +293,14 @@ fn closest(key: &str, fields: &'static [Field]) -> Option<&'static str> {
     (like(best) >= 0.8).then_some(best.name)
 }
 
+/// What stands in the field `name`, or in an unknown one that its author may have meant by that.
+pub(crate) fn meant<'v>(schema: Schema, mapping: &'v Map, name: &str) -> Option<&'v Value> {
+    let Schema::Message(message) = schema else { return None };
+    let is_meant = |key: &str| message.field(key).is_none() && closest(key, message.fields) == Some(name);
+    let misspelt = || mapping.iter().find(|(key, _)| is_meant(&yaml::key_text(key)));
+    yaml::get(mapping, name).or_else(|| Some(misspelt()?.1))
+}
+
 /// Whether `word` is probably meant to be `name`.
 pub(crate) fn resembles(word: &str, name: &str) -> bool {
     word != name && strsim::normalized_damerau_levenshtein(&folded(word), &folded(name)) >= 0.7

@@ -8,9 +8,11 @@ use super::check::{self, Check};
 use super::half_read::without;
 use super::kinds::{self, Entry, Kind, Shape};
 use super::leaf::Fault;
+use super::message::Word;
 use super::places::Places;
 use super::resource::{Metadata, Resource};
 use super::scan::{Refusal, Scanned, scan};
+use super::schema::Schema;
 use super::yaml::{self, Map, Value};
 use super::{
     Condition, Config, DestinationRule, EndpointSlice, Gateway, Node, Pod, Secret, Service, ServiceEntry,
@@ -82,9 +84,14 @@ impl<'a> Document<'a> {
     /// Its name, as far as it has one.
     fn name(&self, kind: &str) -> Option<ResourceName> {
         let metadata = yaml::get(self.mapping, "metadata")?.as_mapping()?;
-        let name = yaml::get(metadata, "name")?.as_str()?;
-        let namespace = yaml::get(metadata, "namespace").and_then(Value::as_str).map(str::to_owned);
-        Some(Metadata { name: name.to_owned(), namespace, ..Metadata::default() }.resource_name(kind))
+        named(kind, |field| yaml::get(metadata, field))
+    }
+
+    /// The same where keys are misspelt, or stand beside `metadata`.
+    fn probable_name<T: Shape>(&self) -> Option<ResourceName> {
+        let metadata = check::meant(Schema::Message(T::ENVELOPE), self.mapping, "metadata").and_then(Value::as_mapping);
+        let metadata = metadata.unwrap_or(self.mapping);
+        named(T::KIND.as_str(), |field| check::meant(Metadata::SCHEMA, metadata, field))
     }
 }
 
@@ -228,7 +235,8 @@ impl Load {
                 T::list(&mut self.config).push(resource);
             }
             None => {
-                self.config.rejected.extend(name);
+                // Only the last good version goes by a name that is guessed.
+                self.config.rejected.extend(name.or_else(|| document.probable_name::<T>()));
                 self.half_read::<T>(document, told);
             }
         }
@@ -268,6 +276,12 @@ impl Load {
         self.config.rejected.retain(|name| wanted(name) && told.insert(name.clone()));
         self.config
     }
+}
+
+/// The name that fields of the metadata say.
+fn named<'a>(kind: &str, field: impl Fn(&str) -> Option<&'a Value>) -> Option<ResourceName> {
+    let text = |name| Some(field(name)?.as_str()?.to_owned());
+    Some(Metadata { name: text("name")?, namespace: text("namespace"), ..Metadata::default() }.resource_name(kind))
 }
 
 fn check_name(check: &mut Check<'_>, document: &Document<'_>) {

@@ -259,6 +259,31 @@ fn a_carriage_return_alone_ends_a_line() {
     }
 }
 
+#[test]
+fn a_resource_whose_name_is_below_misspelt_keys_is_wrong_and_not_gone() {
+    let good = document("networking.istio.io/v1", "Gateway");
+    let was = "metadata: {name: a, namespace: n}";
+    for (line, kept) in [
+        ("Metadata: {name: a, namespace: n}", Some("n/a")),
+        ("metdata: {name: a, namespace: n}", Some("n/a")),
+        ("metadata: {Name: a, namespace: n}", Some("n/a")),
+        ("meta: {nmae: a, nameSpace: n}", Some("n/a")),
+        ("metadata: {labels: {a: b}, naem: a}", Some("default/a")),
+        ("metadata:\nname: a\nnamespace: n", Some("n/a")),
+        ("name: a\nnamespace: n", Some("n/a")),
+        ("metadata: {generateName: a, clusterName: b}", None),
+        ("metadata: {Name: {a: b}}", None),
+    ] {
+        let config = read(&good.replace(was, line));
+        let rejected: Vec<_> = config.rejected.iter().map(ToString::to_string).collect();
+        assert_eq!(rejected, Vec::from_iter(kept.map(|name| format!("Gateway {name}"))), "{line}");
+        // It is the last version's name alone: another resource may have it.
+        let config = read(&format!("{}---\n{good}", good.replace(was, line)));
+        let read = config.gateways.iter().map(|gateway| gateway.name_of("Gateway"));
+        assert_eq!(read.map(|name| config.rejected.contains(&name)).collect::<Vec<_>>(), [false], "{line}");
+    }
+}
+
 fn told_one(text: &str) -> String {
     let told = told(text);
     assert_eq!(told.len(), 1, "{told:#?}");
