@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use mesh_router::outcome::{Failure, FailureError};
-use mesh_router::service::{Admission, MeshRouter, RequestBody, ResponseBody, ResponseFlags, RouteInfo};
+use mesh_router::service::{Admission, MeshRouter, MirrorBody, RequestBody, ResponseBody, ResponseFlags, RouteInfo};
 use mesh_router::{BoxError, Mesh};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
@@ -36,6 +36,8 @@ struct Client {
     failing: Arc<AtomicBool>,
     /// How often it was called.
     called: Arc<AtomicUsize>,
+    /// How often it had a connection.
+    answered: Arc<AtomicUsize>,
 }
 
 impl Client {
@@ -45,6 +47,7 @@ impl Client {
             admits,
             failing: Arc::default(),
             called: Arc::default(),
+            answered: Arc::default(),
         }
     }
 
@@ -58,12 +61,17 @@ impl Client {
 
     fn over(&self, router: &MeshRouter) -> Rules {
         let client = self.clone();
-        BoxCloneService::new(router.layer(service_fn(move |mut request: Sent| {
-            client.called.fetch_add(1, Ordering::Relaxed);
-            let admission = request.body_mut().take_aim().filter(|_| client.admits).map(|aim| aim.admission);
-            admission.iter().for_each(Admission::claim);
-            client.clone().answer(admission)
-        })))
+        BoxCloneService::new(router.layer(service_fn(move |request: Sent| client.clone().call(request))))
+    }
+
+    fn call<B>(
+        self,
+        mut request: Request<RequestBody<B>>,
+    ) -> impl Future<Output = Result<Response<Full<Bytes>>, FailureError>> {
+        self.called.fetch_add(1, Ordering::Relaxed);
+        let admission = request.body_mut().take_aim().filter(|_| self.admits).map(|aim| aim.admission);
+        admission.iter().for_each(Admission::claim);
+        self.answer(admission)
     }
 
     async fn answer(self, admission: Option<Admission>) -> Result<Response<Full<Bytes>>, FailureError> {
@@ -75,6 +83,7 @@ impl Client {
         if admission.as_ref().is_some_and(|admission| !admission.acquire()) {
             return Err(FailureError::new(Failure::Overflow, "full"));
         }
+        self.answered.fetch_add(1, Ordering::Relaxed);
         sleep(Duration::from_secs(1)).await;
         // Before the next one has the connection.
         admission.iter().for_each(Admission::release);
@@ -203,4 +212,55 @@ async fn a_timeout_before_there_is_a_connection_is_nobodys_fault() {
     let (mesh, client) = (shop::mesh(1, "timeout: 300ms", STRICT), Client::new(0, false));
     assert_eq!(burst(&client.under(&mesh), 2).await, [504, 504]);
     assert_eq!(ejected(&mesh), 1);
+}
+
+/// The host `copy.test`, which admits one request at a time and gets a copy of what is sent to `shop.test`.
+const COPIED: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: both}
+spec:
+  hosts: [shop.test, copy.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.9}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: copy}
+spec: {host: copy.test, trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop.test]
+  gateways: [mesh, front]
+  http: [{route: [{destination: {host: shop.test}}], mirror: {host: copy.test}, retries: {attempts: 0}}]
+";
+
+/// An application that sends the copies of its requests through this client.
+fn copying(mesh: &Mesh, client: &Client) -> Rules {
+    let client = client.clone();
+    let mirrors = service_fn(move |copy: Request<RequestBody<MirrorBody>>| client.clone().call(copy));
+    let router = MeshRouter::inbound(mesh, "default/front").with_mirrors(mirrors);
+    let application = service_fn(async |_: Sent| Ok::<_, BoxError>(Response::new(Full::from("x"))));
+    BoxCloneService::new(router.layer(application))
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_wait_for_a_connection_or_are_not_sent_in_vain_either() {
+    for (inbound, admits) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (mesh, client) = (shop::published(COPIED), Client::new(1, admits));
+        let rules = if inbound { copying(&mesh, &client) } else { client.under(&mesh) };
+        let (copies, requests) = (if admits { 4 } else { 1 }, if inbound { 0 } else { 4 });
+        // What they are sent through is known after the first of them.
+        for round in 1..=2 {
+            assert_eq!(burst(&rules, 4).await, [200; 4]);
+            sleep(Duration::from_secs(9)).await;
+            let seen = [&client.called, &client.answered].map(|count| count.load(Ordering::Relaxed));
+            assert_eq!(seen, [round * (copies + requests); 2], "{inbound} {admits} {round}");
+            shop::nothing_is_left(&mesh);
+        }
+    }
 }

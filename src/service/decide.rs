@@ -258,7 +258,7 @@ impl Routing {
         let target = |choice: &ClusterChoice| {
             let cluster = snapshot.cluster(choice.for_port(port)?)?.clone();
             let (slot, published) = (self.mirrors.enter()?, self.mesh.subscribe());
-            Some(MirrorTarget { cluster, slot, suffixed, published, body: None })
+            Some(MirrorTarget { cluster, slot, suffixed, published, body: None, waits: Arc::clone(&self.waits) })
         };
         drawn.filter_map(|mirror| target(&mirror.destination)).collect()
     }

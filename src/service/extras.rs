@@ -7,6 +7,7 @@ use http::HeaderValue;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::admission::Waits;
 use super::classify::Classifier;
 use super::deadline::Expired;
 use super::exchange::Exchange;
@@ -47,6 +48,8 @@ pub(super) struct MirrorTarget {
     pub(super) published: watch::Receiver<u64>,
     /// Its copy of the body, if there is one.
     pub(super) body: Option<MirrorBody>,
+    /// Whether what it is sent through may have it wait where the cluster admits no more.
+    pub(super) waits: Arc<Waits>,
 }
 
 impl Exchange {

@@ -119,7 +119,8 @@ impl InboundRouter {
         C::Future: Send,
         R: Body + Send + 'static,
     {
-        Arc::make_mut(&mut self.routing).copies = Copies::through(client);
+        let routing = Arc::make_mut(&mut self.routing);
+        (routing.copies, routing.waits) = (Copies::through(client), Arc::default());
         self
     }
 

@@ -139,7 +139,7 @@ where
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
     let timeout = exchange.forward().and_then(|forward| forward.timeout).filter(|timeout| !timeout.is_zero());
     let timed = timeout.is_some() && target.cluster.settings().outlier.is_some();
-    let Some(admission) = Admission::of(target.cluster.limits(), timed, exchange.waits) else { return };
+    let Some(admission) = Admission::of(target.cluster.limits(), timed, target.waits.may()) else { return };
     let Some(aim) = exchange.point_at(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
@@ -217,8 +217,14 @@ impl Shadow {
     {
         let answer = async {
             std::future::poll_fn(|cx| service.poll_ready(cx)).await.map_err(Into::into)?;
+            let (admission, waits) = (&self.taken.admission, &self.target.waits);
+            // Others may have shown meanwhile that it would be called in vain.
+            if admission.is_refused() && !waits.may() {
+                return Ok(None);
+            }
             let call = service.call(request);
-            if self.taken.admission.is_refused() {
+            waits.shown_by(admission);
+            if admission.is_refused() {
                 return Ok(None);
             }
             call.await.map(Some).map_err(Into::into)

@@ -53,7 +53,7 @@ pub(super) struct Routing {
     pub(super) settings: Settings,
     pub(super) mirrors: Arc<MirrorLoad>,
     pub(super) copies: Copies,
-    /// Whether the inner service has requests wait where a cluster admits no more.
+    /// Whether the inner service, or the client beside it, has requests wait where a cluster admits no more.
     pub(super) waits: Arc<Waits>,
 }
 
