@@ -16,6 +16,10 @@ use crate::upstream::{Limits, Permit};
 /// place is taken: where no connection is idle they wait for both. Over a client that does nothing of this a request
 /// without a place is refused, and the timeout runs from the start.
 ///
+/// Which of the two a client is shows when it is called, be it with a request without a place: if it does not look
+/// after that, its future is dropped without being polled, and the request is refused. Once that is known, it is not
+/// called with such requests. One that sends when it is called, not when its future is polled, may have sent the first.
+///
 /// Clones are the same place. Without a limit, and as long as nothing asks when a request has its connection, there is
 /// nothing to hold and nothing is allocated.
 #[derive(Clone, Debug, Default)]
