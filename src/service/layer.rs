@@ -124,9 +124,10 @@ impl MeshRouter {
         self
     }
 
-    /// Chooses among weighted destinations by what their `consistentHash` finds in the request, so that a client which
-    /// is sticky to an endpoint stays with its subset too. Requests without it, and rules whose destinations do not
-    /// hash, are drawn as ever; Envoy draws all.
+    /// Chooses among weighted destinations by what their `consistentHash` finds in the request, or by the
+    /// [`hash_key`](super::RequestPolicy::hash_key) that it has in place of that, so that a client which is sticky to
+    /// an endpoint stays with its subset too. Requests without either, and rules whose destinations do not hash, are
+    /// drawn as ever; Envoy draws all.
     #[must_use]
     pub fn with_sticky_weights(mut self) -> Self {
         Arc::make_mut(&mut self.routing).settings.sticky_weights = true;
