@@ -144,8 +144,8 @@ impl<S> Layer<S> for InboundRouter {
 /// An application behind the rules of a gateway; made by [`InboundRouter`].
 ///
 /// Requests for hosts that no rule names reach the application as they are, with the cookies of HTTP/2 in one line. A
-/// host with rules of which none matches gets 404, as at a gateway. Errors are the application's own, untouched: what fails here is answered, whatever
-/// [`ErrorMode`](super::ErrorMode) its clients are used in.
+/// host with rules of which none matches gets 404, as at a gateway. Errors are the application's own, untouched: what
+/// fails here is answered, whatever [`ErrorMode`](super::ErrorMode) its clients are used in.
 #[derive(Clone, Debug)]
 pub struct InboundService<S> {
     inner: S,
