@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::clusters::Clusters;
 use super::names;
+use super::owners::Owners;
 use super::routes::{self, Scope};
 use super::services::{KnownService, Services};
-use super::tables::{Owners, TableBuilder};
+use super::tables::TableBuilder;
 use super::virtual_services::MeantVirtualService;
 use crate::options::{MeshOptions, Workload};
 use crate::request::GatewayOrigin;

@@ -35,6 +35,7 @@ mod matches;
 mod mesh_options;
 mod names;
 mod outlier;
+mod owners;
 mod path;
 mod pods;
 mod policies;
