@@ -334,6 +334,134 @@ spec:
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_rules_of_the_mesh_for_one_host_those_hold_that_hold_for_callers() {
+    for host in ["reviews", "'*.default.svc.cluster.local'"] {
+        let rule = |name: &str, gateways: &str, path: &str, code: u16| {
+            format!(
+                "
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [{host}]
+  gateways: [{gateways}]
+  http:
+  - match: [{{uri: {{prefix: {path}}}}}]
+    directResponse: {{status: {code}}}
+  - match: [{{uri: {{prefix: /m{path}}}, gateways: [mesh]}}]
+    directResponse: {{status: {code}}}"
+            )
+        };
+        let rules = [("a", "mesh", "/a", 291), ("b", "mesh", "/b", 292), ("c", "front", "/c", 293)];
+        let rules = rules.into_iter().chain([("d", "mesh, front", "/d", 294)]);
+        let rules = rules.map(|(name, gateways, path, code)| rule(name, gateways, path, code));
+        let service =
+            "apiVersion: v1\nkind: Service\nmetadata: {name: reviews}\nspec: {ports: [{name: http, port: 80}]}";
+        let mesh = shop::published(&format!("{service}{}", rules.collect::<String>()));
+        let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+        for (path, by_name, by_host) in [
+            ("/a", 291, 291),
+            ("/m/a", 291, 291),
+            // Of a host that an older rule has there is nothing for callers.
+            ("/b", 404, 404),
+            ("/m/b", 404, 404),
+            // Those of the gateway are joined, but not by a short name.
+            ("/c", 404, 293),
+            ("/d", 404, 294),
+            ("/m/d", 404, 404),
+        ] {
+            let (name, full) = ("reviews", "reviews.default.svc.cluster.local");
+            for (name, expected, of_caller) in [(name, by_name, by_name), (full, by_host, by_name)] {
+                let uri = format!("http://{name}{path}");
+                assert_eq!(ask(&router, &uri).await.status().as_u16(), expected, "{host} {uri}");
+                assert_eq!(ask_as_caller(&mesh, &uri).await, of_caller, "{host} {uri}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_of_the_mesh_for_one_host_are_those_of_the_first_with_some_for_the_port() {
+    for (host, otherwise, by_80) in [("reviews", 298, 298), ("'*.default.svc.cluster.local'", 200, 200)] {
+        let mesh = shop::published(&format!(
+            "
+apiVersion: v1
+kind: Service
+metadata: {{name: reviews}}
+spec: {{ports: [{{name: http, port: 80}}, {{name: http-more, port: 81}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: a}}
+spec: {{hosts: [{host}], http: [{{match: [{{port: 81}}], directResponse: {{status: 299}}}}]}}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: b}}
+spec: {{hosts: [{host}], http: [{{directResponse: {{status: 298}}}}]}}
+"
+        ));
+        let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+        for name in ["reviews", "reviews.default.svc.cluster.local"] {
+            for (port, expected) in [(80, by_80), (81, 299), (9080, otherwise)] {
+                let uri = format!("http://{name}:{port}/");
+                assert_eq!(ask(&router, &uri).await.status().as_u16(), expected, "{host} {uri}");
+            }
+            // 200 is the service itself, of which no rule speaks.
+            assert_eq!(ask_as_caller(&mesh, &format!("http://{name}/")).await, by_80, "{host} {name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_of_two_services_is_the_ones_on_ports_that_the_other_has_not() {
+    let mesh = shop::published(
+        "
+apiVersion: v1
+kind: Service
+metadata: {name: reviews}
+spec: {ports: [{name: http, port: 80}, {name: http-more, port: 81}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: short}
+spec: {hosts: [reviews.default], resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews}
+spec: {hosts: [reviews], http: [{directResponse: {status: 299}}]}
+",
+    );
+    let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+    for (authority, expected) in [
+        ("reviews:80", 299),
+        ("reviews:81", 299),
+        ("reviews.default.svc:81", 299),
+        ("reviews.default:80", 200),
+        ("reviews.default:81", 299),
+        ("reviews.default:9080", 200),
+    ] {
+        let uri = format!("http://{authority}/");
+        assert_eq!(ask(&router, &uri).await.status().as_u16(), expected, "{uri}");
+        assert_eq!(ask_as_caller(&mesh, &uri).await, expected, "{uri}");
+    }
+}
+
+/// The status of what rules answer to those who call; 200 where none does, whether the service has endpoints or not.
+async fn ask_as_caller(mesh: &Mesh, uri: &str) -> u16 {
+    let called = service_fn(async |_: Request<RequestBody<Full<Bytes>>>| {
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+    });
+    let request = Request::get(uri).body(Full::default()).unwrap();
+    match MeshRouter::new(mesh).layer(called).oneshot(request).await.unwrap().status() {
+        StatusCode::SERVICE_UNAVAILABLE => 200,
+        status => status.as_u16(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_application_has_the_time_of_the_rule() {
     let mesh = shop::published(RULES);
     let router = MeshRouter::inbound(&mesh, "web/front");

@@ -88,16 +88,16 @@ pub(crate) fn mesh_https(
         let Some(claim) = owners.of(&service.host).map(Claim::of_service) else { continue };
         let ports = service.ports.iter().filter(|port| port.protocol.is_tls());
         let ruled = |port: &KnownPort| Some((port.number, table.first_set(claim, Some(port.number))?));
-        let named: Vec<_> = ports.filter_map(ruled).collect();
+        let named: Box<[_]> = ports.filter_map(ruled).collect();
         if !named.is_empty() {
-            table.domains(service, &named, options);
+            table.domains(service, Ports { named, other: None }, options, |_| true);
         }
     }
     table.builder.build()
 }
 
-struct MeshTable<'t, 'c> {
-    builder: TableBuilder,
+pub(super) struct MeshTable<'t, 'c> {
+    pub(super) builder: TableBuilder,
     meant: &'t [&'t MeantVirtualService<'t>],
     /// By host.
     services: HashMap<&'t str, &'t KnownService>,
@@ -105,13 +105,13 @@ struct MeshTable<'t, 'c> {
     reached: Vec<BTreeSet<u16>>,
     /// The rules of a VirtualService for a port; `None`: none is left for it.
     sets: HashMap<(usize, Option<u16>), Option<RuleSetIndex>>,
-    clusters: &'t mut Clusters<'c>,
-    workload: &'t Workload,
+    pub(super) clusters: &'t mut Clusters<'c>,
+    pub(super) workload: &'t Workload,
     winners: &'t mut Winners,
 }
 
 impl<'t, 'c> MeshTable<'t, 'c> {
-    fn new(
+    pub(super) fn new(
         builder: TableBuilder,
         meant: &'t [&'t MeantVirtualService<'t>],
         services: &[&'t KnownService],
@@ -163,21 +163,30 @@ impl<'t, 'c> MeshTable<'t, 'c> {
                 self.builder.virtual_host(&service.host, [&*service.host], Ports { named, other: None });
             }
         }
-        self.domains(service, &ports, options);
+        self.domains(service, Ports { named: ports.into(), other: None }, options, |_| true);
     }
 
-    /// Gives a service's names to the rules for its ports.
-    fn domains(&mut self, service: &KnownService, ports: &[(u16, RuleSetIndex)], options: &MeshOptions) {
+    /// Gives those of a service's names that are `wanted` to its rules. One that is another service's host is that
+    /// one's on the ports that it has.
+    pub(super) fn domains(
+        &mut self,
+        service: &KnownService,
+        ports: Ports,
+        options: &MeshOptions,
+        wanted: impl Fn(&str) -> bool,
+    ) {
         let (others, all): (Vec<_>, Vec<_>) = service
             .domains(&self.workload.namespace, &options.domain)
             .into_iter()
+            .filter(|domain| wanted(&domain.name))
             .partition(|domain| domain.is_derived && self.services.contains_key(domain.name.as_str()));
         let all = all.iter().map(|domain| domain.name.as_str());
-        self.builder.virtual_host(&service.host, all, Ports { named: ports.into(), other: None });
+        self.builder.virtual_host(&service.host, all, ports.clone());
         for domain in others {
             let Some(namesake) = self.services.get(domain.name.as_str()) else { continue };
-            let left = ports.iter().filter(|(port, _)| namesake.port(*port).is_none()).copied().collect();
-            self.builder.virtual_host(&service.host, [&*domain.name], Ports { named: left, other: None });
+            let left = service.ports.iter().map(|port| port.number).filter(|port| namesake.port(*port).is_none());
+            let named = left.filter_map(|port| Some((port, ports.get(port)?))).collect();
+            self.builder.virtual_host(&service.host, [&*domain.name], Ports { named, other: None });
         }
     }
 
@@ -188,14 +197,19 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         let ports = if is_alias || names::is_wildcard(claim.host) && self.services.values().any(meets) {
             Ports { named: self.beside(claim, |_| false), other: None }
         } else {
-            let meant = self.meant;
-            let owners = claim.owners.iter().filter_map(|&owner| meant.get(owner));
-            let numbers: BTreeSet<u16> = owners.flat_map(|meant| meant.named_ports.iter().copied()).collect();
-            let other = self.first_set(claim, None);
-            let named = numbers.into_iter().filter_map(|number| Some((number, self.first_set(claim, Some(number))?)));
-            Ports { named: named.collect(), other }
+            self.everywhere(claim)
         };
         self.builder.virtual_host(claim.host, [claim.host], ports);
+    }
+
+    /// The rules of a host on every port.
+    pub(super) fn everywhere(&mut self, claim: Claim<'_>) -> Ports {
+        let meant = self.meant;
+        let owners = claim.owners.iter().filter_map(|&owner| meant.get(owner));
+        let numbers: BTreeSet<u16> = owners.flat_map(|meant| meant.named_ports.iter().copied()).collect();
+        let other = self.first_set(claim, None);
+        let named = numbers.into_iter().filter_map(|number| Some((number, self.first_set(claim, Some(number))?)));
+        Ports { named: named.collect(), other }
     }
 
     /// The rules of a host where it is no service: on port 80, and where its VirtualService has another service.
@@ -207,23 +221,29 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         }
         let rules = |port: u16| {
             let is_there = |table: &Self, owner: usize| port == PLAIN || table.reached[owner].contains(&port);
-            Some((port, self.first_of(claim, Some(port), is_there)?))
+            Some((port, self.first_of(claim, Some(port), is_there)?.1))
         };
         numbers.into_iter().filter_map(rules).collect()
     }
 
     /// The rules of the first owner that has some for a port.
     fn first_set(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<RuleSetIndex> {
-        self.first_of(claim, port, |_, _| true)
+        self.first_of(claim, port, |_, _| true).map(|(_, set)| set)
     }
 
-    /// The same of those owners that `can` have them.
+    /// The VirtualService whose rules these are.
+    pub(super) fn owner(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<&'t MeantVirtualService<'t>> {
+        let (owner, _) = self.first_of(claim, port, |_, _| true)?;
+        self.meant.get(owner).copied()
+    }
+
+    /// The first owner that `can` have rules for a port and has some, and those.
     fn first_of(
         &mut self,
         claim: Claim<'_>,
         port: Option<u16>,
         can: impl Fn(&Self, usize) -> bool,
-    ) -> Option<RuleSetIndex> {
+    ) -> Option<(usize, RuleSetIndex)> {
         let mut owners = claim.owners.iter().copied();
         let (owner, set) = owners.find_map(|owner| match can(self, owner) {
             true => Some((owner, self.set(owner, port)?)),
@@ -233,7 +253,7 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         if claim.owners.len() > 1 || names::is_wildcard(claim.host) {
             self.winners.note(claim.host, owner);
         }
-        Some(set)
+        Some((owner, set))
     }
 
     fn set(&mut self, owner: usize, port: Option<u16>) -> Option<RuleSetIndex> {
