@@ -26,9 +26,9 @@ pub(super) fn is_of_grpc(content_type: &[u8]) -> bool {
 }
 
 /// A trailers-only response: all of it is in the headers.
-pub(crate) fn grpc_headers(headers: &mut HeaderMap, status: u16, message: &[u8]) {
+pub(crate) fn grpc_headers(headers: &mut HeaderMap, status: impl Into<HeaderValue>, message: &[u8]) {
     headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
-    headers.insert(GRPC_STATUS, HeaderValue::from(status));
+    headers.insert(GRPC_STATUS, status.into());
     if !message.is_empty()
         && let Ok(message) = HeaderValue::try_from(percent_encoded(message))
     {

@@ -36,14 +36,14 @@ use super::classify::{self, NoConnection};
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::grpc::{APPLICATION_GRPC, ToldInPlain, grpc_headers, is_grpc};
+use super::grpc::{ToldInPlain, grpc_headers, is_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
 use super::names::OVERLOADED;
 use super::response_body::ResponseBody;
 use super::route_info::RouteInfo;
 use super::upload::Lost;
 use crate::error::BoxError;
-use crate::outcome::{Failure, grpc_status};
+use crate::outcome::{Failure, GRPC_STATUS, grpc_status};
 use crate::telemetry::ResponseFlags;
 use crate::upstream::{Address, Endpoint};
 
@@ -305,10 +305,6 @@ impl LocalReply {
         let mut info = RouteInfo { endpoint, cause, ..exchange.outcome(flags, details) };
         let told_as = if by_grpc { StatusCode::OK } else { status };
         let mut record = exchange.answered(told_as, info.flags);
-        if by_grpc {
-            let message = if head { &[] } else { &*body };
-            grpc_headers(&mut headers, grpc.unwrap_or_else(|| grpc_status(status)), message);
-        }
         if !finished && !untouched {
             // Said after the rule's word: no rule hides it.
             let overloaded = headers.remove(&OVERLOADED);
@@ -318,8 +314,10 @@ impl LocalReply {
             }
         }
         let body = if by_grpc {
-            // Whatever the rule says it is.
-            headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
+            // Whatever the rule says it is: of that only a status stays.
+            let said = headers.remove(&GRPC_STATUS).filter(|said| !said.is_empty());
+            let said = said.unwrap_or_else(|| grpc.unwrap_or_else(|| grpc_status(status)).into());
+            grpc_headers(&mut headers, said, if head { &[] } else { &body });
             headers.remove(CONTENT_LENGTH);
             Bytes::new()
         } else {
