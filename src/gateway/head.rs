@@ -56,6 +56,8 @@ const STEERING: [&str; 22] = [
 
 /// Prepares the head of a request that was admitted for the next hop.
 pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Session) {
+    // What is one line to Envoy is judged as one.
+    one_line::join(headers, Side::Request);
     // One look at the names, since most requests have none of these.
     if headers.keys().any(is_ours) {
         if asks_to_close(headers) {
@@ -63,7 +65,6 @@ pub(super) fn forward(headers: &mut HeaderMap, admitted: Admitted, session: &Ses
         }
         clean(headers, admitted);
     }
-    one_line::join(headers, Side::Request);
     if let Some(client_cert) = &session.client_cert {
         headers.insert(X_FORWARDED_CLIENT_CERT, client_cert.clone());
     }
@@ -102,7 +103,7 @@ fn clean(headers: &mut HeaderMap, admitted: Admitted) {
         // The promise is between the client and us: hyper answers it when the body is asked for.
         headers.remove(EXPECT);
     }
-    if headers.get_all(REFERER).iter().any(|referer| !referer::is_sound(referer.as_bytes())) {
+    if headers.get(REFERER).is_some_and(|referer| !referer::is_sound(referer.as_bytes())) {
         headers.remove(REFERER);
     }
     drop_steering(headers);
