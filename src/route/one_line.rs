@@ -27,12 +27,13 @@ const OF_BOTH: [&str; 10] = [
     "x-request-id",
 ];
 
-const OF_REQUESTS: [&str; 45] = [
+const OF_REQUESTS: [&str; 47] = [
     "accept",
     "accept-encoding",
     "access-control-request-headers",
     "access-control-request-method",
     "authorization",
+    "cdn-loop",
     "expect",
     "grpc-accept-encoding",
     "grpc-timeout",
@@ -56,6 +57,7 @@ const OF_REQUESTS: [&str; 45] = [
     "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-internal",
     "x-envoy-ip-tags",
+    "x-envoy-is-timeout-retry",
     "x-envoy-max-retries",
     "x-envoy-original-host",
     "x-envoy-original-path",
