@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use http_body::Body;
 use tokio::time::Instant;
 use tower_service::Service;
@@ -140,6 +140,10 @@ where
     let timeout = exchange.forward().and_then(|forward| forward.timeout).filter(|timeout| !timeout.is_zero());
     let timed = timeout.is_some() && target.cluster.settings().outlier.is_some();
     let Some(admission) = Admission::of(target.cluster.limits(), timed, target.waits.may()) else { return };
+    if exchange.listener.is_some() {
+        // To whom it is sent the gateway is its client, in whatever version the request came.
+        head.version = Version::HTTP_11;
+    }
     let Some(aim) = exchange.point_at(&mut head, picked.endpoint()) else { return };
     let aim = aim.with_admission(admission.clone());
     let taken = Taken { picked, admission };
