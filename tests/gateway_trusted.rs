@@ -5,13 +5,16 @@
 #[path = "support/gateway.rs"]
 mod support;
 
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use http_body_util::Empty;
+use http::{Request, Response};
+use http_body_util::{Empty, Full};
 use hyper::client::conn::http2;
+use hyper::server::conn::http2 as served;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mesh_router::Mesh;
 use mesh_router::config::Config;
@@ -173,4 +176,46 @@ spec:
     let request = Request::get("http://a.test/").header("x-forwarded-proto", "https");
     let answer = sender.send_request(request.body(Empty::<Bytes>::new()).unwrap()).await.unwrap();
     assert_eq!(answer.headers()["x-told"], "http http");
+}
+
+/// Answers whoever speaks HTTP/2 with the `:scheme` that it was told.
+async fn endpoint_of_http2() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tell = service_fn(async |request: Request<hyper::body::Incoming>| {
+        let scheme = request.uri().scheme_str().unwrap_or("none");
+        Ok::<_, Infallible>(Response::builder().header("x-told", scheme).body(Full::<Bytes>::from("ok")).unwrap())
+    });
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(served::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), tell));
+        }
+    });
+    port
+}
+
+/// What it is asked by, and not what the connection to the endpoint is.
+#[tokio::test]
+async fn an_endpoint_of_http2_is_told_the_scheme_of_the_request() {
+    let rule = "
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: a}
+spec:
+  host: a.test
+  trafficPolicy: {connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}
+";
+    let (_server, port) = start(endpoint_of_http2().await, rule).await;
+    let connect = async || TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let mut stream = connect().await;
+    for scheme in ["https", "http"] {
+        let answer = ask(&mut stream, &format!("X-Forwarded-Proto: {scheme}")).await;
+        assert_eq!(value(&answer, "x-told"), scheme);
+    }
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    for scheme in ["http", "https"] {
+        let request = Request::get(format!("{scheme}://a.test/")).body(Empty::<Bytes>::new()).unwrap();
+        assert_eq!(sender.send_request(request).await.unwrap().headers()["x-told"], scheme);
+    }
 }

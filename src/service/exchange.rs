@@ -279,7 +279,9 @@ impl Exchange {
         {
             head.version = Version::HTTP_11;
         }
-        self.secured.aim(head, endpoint)
+        let mut aim = self.secured.aim(head, endpoint)?;
+        aim.says_https = self.https;
+        Some(aim)
     }
 
     /// Operations on the response: the destination's, then the rule's, then what CORS allows, which wins.

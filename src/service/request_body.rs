@@ -41,6 +41,8 @@ pub struct Aim {
     pub endpoint: Arc<Endpoint>,
     /// What `:authority` must say. `None`: what the `Host` header says.
     pub authority: Option<Authority>,
+    /// Whether `:scheme` must say `https`, as a gateway was asked. If not: what the URI says.
+    pub says_https: bool,
     /// The request's place among those that the cluster admits.
     pub admission: Admission,
     /// On whose connection it came, for a PROXY header: the client and the address that it dialed. `None`: this process'
@@ -85,7 +87,15 @@ impl Https {
 impl Aim {
     /// An aim at `endpoint`, under the name `authority`.
     pub fn new(endpoint: Arc<Endpoint>, authority: Option<Authority>) -> Self {
-        Self { endpoint, authority, admission: Admission::default(), client: None, client_open: None, https: None }
+        Self {
+            endpoint,
+            authority,
+            says_https: false,
+            admission: Admission::default(),
+            client: None,
+            client_open: None,
+            https: None,
+        }
     }
 
     /// The same aim of a request that was admitted.

@@ -63,10 +63,10 @@ pub(super) fn answer_by_upgrade<B>(response: &mut Response<B>) {
 
 /// HTTP/2: the authority in `:authority` and nowhere else, no header that is about the connection.
 ///
-/// `authority` wins over the `Host` header, and that over `fallback`. A `Host` that no URI has a place for stays there,
-/// in front of a request of HTTP/1.1 that h2 translates (RFC 9113, 8.3.1). A wish to upgrade is lost, unless it was asked
-/// for with [`ask_by_stream`] before.
-pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority) {
+/// `authority` wins over the `Host` header, and that over `fallback`; `https` wins over the scheme of the URI. A `Host`
+/// that no URI has a place for stays there, in front of a request of HTTP/1.1 that h2 translates (RFC 9113, 8.3.1). A wish
+/// to upgrade is lost, unless it was asked for with [`ask_by_stream`] before.
+pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority>, fallback: &Authority, https: bool) {
     let authority = match (authority, request.headers().get(HOST)) {
         (Some(authority), _) => Some(authority.clone()),
         (None, Some(host)) => Authority::try_from(host.as_bytes()).ok(),
@@ -87,7 +87,8 @@ pub(super) fn to_http2<B>(request: &mut Request<B>, authority: Option<&Authority
         return;
     }
     let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(uri.scheme().cloned().unwrap_or(Scheme::HTTP));
+    let scheme = if https { Scheme::HTTPS } else { uri.scheme().cloned().unwrap_or(Scheme::HTTP) };
+    parts.scheme = Some(scheme);
     parts.authority = Some(authority);
     parts.path_and_query = Some(path_of(uri));
     // With all three of them it cannot fail.
@@ -243,7 +244,7 @@ mod tests {
             .header("x-other", "1")
             .body(())
             .unwrap();
-        to_http2(&mut request, None, &fallback());
+        to_http2(&mut request, None, &fallback(), false);
         assert_eq!(request.uri(), "http://a.test:8080/a");
         let mut headers: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         headers.sort_unstable();
@@ -266,7 +267,7 @@ mod tests {
         let mut request = Request::connect("10.0.0.1:80").body(()).unwrap();
         to_http1(&mut request, Some(&Authority::from_static("a.test:443")), &fallback());
         assert_eq!(request.uri(), "a.test:443");
-        to_http2(&mut request, Some(&Authority::from_static("a.test:443")), &fallback());
+        to_http2(&mut request, Some(&Authority::from_static("a.test:443")), &fallback(), false);
         assert_eq!((request.uri().authority().unwrap().as_str(), request.uri().scheme()), ("a.test:443", None));
     }
 }

@@ -247,7 +247,7 @@ where
 
     fn call(&mut self, mut request: Request<RequestBody<B>>) -> TransportFuture<B> {
         match request.body_mut().take_aim() {
-            Some(Aim { endpoint, authority, admission, client, client_open, https }) => {
+            Some(Aim { endpoint, authority, says_https, admission, client, client_open, https }) => {
                 admission.claim();
                 let is_whole = https.as_ref().is_some_and(|https| https.is_whole);
                 let http2 = match endpoint.connection().protocol {
@@ -258,13 +258,15 @@ where
                 };
                 let variant = variant(endpoint.connection(), authority.as_ref(), &request, client, https);
                 let pool = self.inner.of_endpoint(&endpoint, variant, client_open);
-                send(pool, Target::Endpoint(endpoint), authority.as_ref(), http2, request, admission)
+                let name = (authority.as_ref(), says_https);
+                send(pool, Target::Endpoint(endpoint), name, http2, request, admission)
             }
             None => match self_named(&request) {
                 Ok((host, authority)) => {
                     let pool = self.inner.of_host(&host);
                     let http2 = request.version() == Version::HTTP_2;
-                    send(pool, Target::Host(Arc::new(host), authority), None, http2, request, Admission::default())
+                    let target = Target::Host(Arc::new(host), authority);
+                    send(pool, target, (None, false), http2, request, Admission::default())
                 }
                 Err(error) => TransportFuture::failed(error),
             },
@@ -275,14 +277,14 @@ where
 fn send<B: Upload>(
     pool: Arc<Pool<B>>,
     target: Target,
-    authority: Option<&Authority>,
+    (authority, https): (Option<&Authority>, bool),
     http2: bool,
     mut request: Request<RequestBody<B>>,
     admission: Admission,
 ) -> TransportFuture<B> {
     if http2 {
         let tunnel = head::ask_by_stream(&mut request);
-        head::to_http2(&mut request, authority, target.authority());
+        head::to_http2(&mut request, authority, target.authority(), https);
         let answer = pool.send_shared(target, request.map(Payload::new), admission);
         if tunnel {
             return TransportFuture::story(async {
