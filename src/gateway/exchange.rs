@@ -28,7 +28,7 @@ use super::session::Session;
 use super::tunnel;
 use crate::error::BoxError;
 use crate::service::RouteInfo;
-use crate::service::grpc::ToldInPlain;
+use crate::service::grpc::OfWeb;
 use crate::service::https::UnservedUpgrade;
 use crate::service::refusal::Refusal;
 
@@ -92,9 +92,9 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Exchange<S> {
         forwarded::believe(&mut request, &self.session);
         let comes_unasked = !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
-        let asked = self.session.grpc_web.then(|| Asked::admit(request.headers_mut())).flatten();
+        let asked = self.session.grpc_web.then(|| Asked::of(request.headers())).flatten();
         if asked.is_some() {
-            request.extensions_mut().insert(ToldInPlain);
+            request.extensions_mut().insert(OfWeb);
         }
         let (decoder, web) = asked.map(|asked| (Box::new(asked.decoder), asked.answer)).unzip();
         let busy = Busy::new(&self.session);

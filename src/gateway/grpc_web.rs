@@ -9,22 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, TE};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 
 use crate::outcome::grpc_status;
-use crate::service::grpc::{APPLICATION_GRPC, grpc_headers, is_grpc};
+use crate::service::grpc::{grpc_headers, is_grpc};
 use crate::service::hop::is;
 use crate::service::refusal::Refusal;
 
-const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const PROTO: HeaderValue = HeaderValue::from_static("application/grpc-web+proto");
 const TEXT_PROTO: HeaderValue = HeaderValue::from_static("application/grpc-web-text+proto");
 /// What stands in front of trailers, where a message has 0 or 1.
 const TRAILERS: u8 = 0x80;
 
-/// A request of gRPC-Web whose head is one of gRPC now.
+/// What a request of gRPC-Web asks for. Its head becomes one of gRPC where its rule is found ([`OfWeb`]).
+///
+/// [`OfWeb`]: crate::service::grpc::OfWeb
 pub(super) struct Asked {
     /// For its body.
     pub(super) decoder: Decoder,
@@ -32,14 +33,10 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// Makes a request of gRPC-Web one of gRPC; `None`: it is none.
-    pub(super) fn admit(headers: &mut HeaderMap) -> Option<Self> {
+    /// `None`: it is none.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let in_text = is_text(headers.get(CONTENT_TYPE)?)?;
         let answer_in_text = headers.get(ACCEPT).and_then(is_text) == Some(true);
-        headers.remove(CONTENT_LENGTH);
-        headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
-        headers.insert(TE, HeaderValue::from_static("trailers"));
-        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
         let broken = Arc::default();
         let decoder = Decoder { in_text, rest: BytesMut::new(), broken: Arc::clone(&broken) };
         Some(Self { decoder, answer: Answer { in_text: answer_in_text, broken } })
@@ -184,6 +181,7 @@ fn last_message(trailers: &HeaderMap) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderName;
     use http_body_util::Full;
 
     use super::*;
@@ -194,18 +192,12 @@ mod tests {
     }
 
     fn asked(kind: &'static str, accept: &'static str) -> Option<Asked> {
-        Asked::admit(&mut headers(&[("content-type", kind), ("accept", accept)]))
+        Asked::of(&headers(&[("content-type", kind), ("accept", accept)]))
     }
 
     #[test]
-    fn a_head_of_grpc_web_is_one_of_grpc() {
-        let mut head = headers(&[("content-type", "application/grpc-web+proto"), ("content-length", "9"), ("te", "x")]);
-        assert!(Asked::admit(&mut head).is_some());
-        let expected = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-accept-encoding", "identity")];
-        assert_eq!(head, headers(&expected));
-        let mut head = headers(&[("content-type", "application/grpc-web"), ("grpc-accept-encoding", "gzip")]);
-        assert!(Asked::admit(&mut head).is_some());
-        assert_eq!(head[ACCEPT_ENCODING], "gzip");
+    fn grpc_web_is_told_by_its_type() {
+        assert!(asked("application/grpc-web+proto", "*/*").is_some());
         for other in ["application/grpc", "application/grpc-web+json", "application/grpc-web; a=b", "text/plain", ""] {
             assert!(asked(other, "*/*").is_none(), "{other}");
         }

@@ -77,9 +77,8 @@ mod tests {
     use crate::gateway::grpc_web::Asked;
 
     fn answer() -> Answer {
-        let mut headers =
-            [("content-type".parse().unwrap(), HeaderValue::from_static("application/grpc-web"))].into_iter();
-        Asked::admit(&mut headers.by_ref().collect()).unwrap().answer
+        let headers = [("content-type".parse().unwrap(), HeaderValue::from_static("application/grpc-web"))];
+        Asked::of(&headers.into_iter().collect()).unwrap().answer
     }
 
     async fn told<B: Body<Data = Bytes> + Unpin>(status: u16, body: B) -> (u16, String, String) {

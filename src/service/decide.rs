@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode, Uri, Version};
 use super::exchange::Exchange;
 use super::extras::MirrorTarget;
 use super::filters::hashed;
+use super::grpc;
 use super::hop::join_cookies;
 use super::https::{self, OpaqueRules, Secured, is_unserved};
 use super::local_reply::{Asked, LocalReply};
@@ -87,6 +88,9 @@ impl Routing {
             && with_path(head, path).is_none()
         {
             return refuse(LocalReply::bad_path(), &self.metrics.no_route);
+        }
+        if asked.is_of_web() {
+            grpc::from_web(&mut head.headers);
         }
         match &route.action {
             Action::Forward(forward) => {

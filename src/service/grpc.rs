@@ -1,18 +1,28 @@
 //! gRPC as a local reply has to know it: who speaks it, and how it is answered.
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::outcome::{GRPC_STATUS, grpc_number, grpc_status};
 
-pub(crate) const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+const APPLICATION_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// In the extensions of a request that came in another form of gRPC: an answer made here is plain, for whoever took the
-/// request in to tell it in that form.
+/// In the extensions of a request of gRPC-Web, as which rules see it. It becomes one of gRPC once it has its rule. An
+/// answer made here is plain, for whoever took the request in to tell it in that form.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ToldInPlain;
+pub(crate) struct OfWeb;
+
+/// Makes the head of a request of gRPC-Web one of gRPC. Its length is that of another body.
+pub(super) fn from_web(headers: &mut HeaderMap) {
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, APPLICATION_GRPC);
+    headers.insert(TE, HeaderValue::from_static("trailers"));
+    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+}
 
 /// `application/grpc` or `application/grpc+...`; `application/grpc-web` is none.
+#[cfg(feature = "gateway")]
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     headers.get(CONTENT_TYPE).is_some_and(|of| is_of_grpc(of.as_bytes()))
 }
@@ -68,9 +78,22 @@ mod tests {
             ("application/grpc-web", false),
             ("application/json", false),
         ] {
-            let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]);
-            assert_eq!(is_grpc(&headers), expected, "{value}");
+            assert_eq!(is_of_grpc(value.as_bytes()), expected, "{value}");
         }
+    }
+
+    #[test]
+    fn a_head_of_grpc_web_is_one_of_grpc() {
+        fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+            lines.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        }
+        let mut head = headers(&[("content-type", "application/grpc-web+proto"), ("content-length", "9"), ("te", "x")]);
+        from_web(&mut head);
+        let expected = [("content-type", "application/grpc"), ("te", "trailers"), ("grpc-accept-encoding", "identity")];
+        assert_eq!(head, headers(&expected));
+        let mut head = headers(&[("content-type", "application/grpc-web"), ("grpc-accept-encoding", "gzip")]);
+        from_web(&mut head);
+        assert_eq!(head[ACCEPT_ENCODING], "gzip");
     }
 
     #[test]

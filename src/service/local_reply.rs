@@ -36,7 +36,7 @@ use super::classify::{self, NoConnection};
 use super::completion::Completion;
 use super::deadline::Expired;
 use super::exchange::Exchange;
-use super::grpc::{ToldInPlain, grpc_headers, is_grpc};
+use super::grpc::{OfWeb, grpc_headers, is_of_grpc};
 use super::mesh_error::{ErrorMode, MeshError};
 use super::names::OVERLOADED;
 use super::response_body::ResponseBody;
@@ -67,9 +67,16 @@ pub(super) struct Asked {
 
 impl Asked {
     pub(super) fn new(head: &Parts, mode: ErrorMode) -> Self {
-        let grpc = is_grpc(&head.headers);
-        let told_in_grpc = grpc && head.extensions.get::<ToldInPlain>().is_none();
+        let kind = head.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+        let told_in_grpc = is_of_grpc(kind);
+        let grpc =
+            told_in_grpc || kind.starts_with(b"application/grpc-web") && head.extensions.get::<OfWeb>().is_some();
         Self { head: head.method == Method::HEAD, grpc, told_in_grpc, mode }
+    }
+
+    /// Whether it is gRPC that came as gRPC-Web.
+    pub(super) fn is_of_web(self) -> bool {
+        self.grpc && !self.told_in_grpc
     }
 }
 
