@@ -30,6 +30,7 @@
 //! ```
 
 mod admission;
+mod asked;
 mod body;
 pub(crate) mod bounds;
 mod connect;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Upload;
 use super::admission::Gate;
+use super::asked::Asked;
 use super::body::TransportBody;
 use super::connect::{Spoken, Target};
 use super::failure;
@@ -41,8 +42,7 @@ pub(super) struct Pool<B> {
     pub(super) multiplex: Multiplex<B>,
     /// Tasks with connections that have yet to come to rest for those who wait. They end with the pool.
     resting: Mutex<JoinSet<()>>,
-    /// Since the last sweep.
-    used: AtomicBool,
+    pub(super) asked: Asked,
     /// Whether connections are for those alone who wait for them, and not kept for others.
     retired: AtomicBool,
 }
@@ -85,15 +85,8 @@ impl<B: Upload> Pool<B> {
             queue: Queue::new(),
             multiplex: Multiplex::new(),
             resting: Mutex::default(),
-            used: AtomicBool::new(true),
+            asked: Asked::now(),
             retired: AtomicBool::new(false),
-        }
-    }
-
-    /// Marks the pool as one whose endpoint is still asked for.
-    pub(super) fn touch(&self) {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
         }
     }
 
@@ -354,8 +347,10 @@ pub(super) fn answered<B: Upload>(
 
 /// A [`Pool`] whose type of body is forgotten.
 pub(super) trait Kept: Any + Send + Sync {
-    /// Drops what is closed or too long idle; whether the pool was used since the last sweep.
-    fn sweep(&self, now: Instant) -> bool;
+    /// Drops what is closed or too long idle.
+    fn sweep(&self, now: Instant);
+
+    fn asked(&self) -> &Asked;
 
     /// Closes what is idle.
     fn clear(&self);
@@ -363,15 +358,22 @@ pub(super) trait Kept: Any + Send + Sync {
     /// Whether it keeps connections from now on; if not, those that it has are to be cleared.
     fn keep(&self, keeps: bool);
 
+    /// Whether requests have to do with it now. Not told of bodies over HTTP/2.
+    fn is_busy(&self) -> bool;
+
     /// Whether it holds no connection, lent ones included.
     fn is_unused(&self) -> bool;
 }
 
 impl<B: Upload> Kept for Arc<Pool<B>> {
-    fn sweep(&self, now: Instant) -> bool {
+    fn sweep(&self, now: Instant) {
         self.stack.sweep(&self.terms, now);
         self.multiplex.sweep(&self.terms, now);
-        self.used.swap(false, Ordering::Relaxed)
+        self.asked.sweep();
+    }
+
+    fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     fn clear(&self) {
@@ -384,8 +386,12 @@ impl<B: Upload> Kept for Arc<Pool<B>> {
         self.retired.store(!keeps, Ordering::Release);
     }
 
+    fn is_busy(&self) -> bool {
+        Arc::strong_count(self) > 1
+    }
+
     fn is_unused(&self) -> bool {
-        Arc::strong_count(self) == 1
+        !self.is_busy()
             && self.stack.is_empty()
             && self.multiplex.is_empty()
             && self.with_resting(|resting| resting.is_empty())

@@ -5,11 +5,12 @@
 //! connections. Once its endpoint has left its cluster, or other settings or another limit of connections hold for it, a
 //! pool closes what is idle in it at once and finishes the rest: those connections count in the cluster's limit. The
 //! usual pool of an endpoint stays until then; the others, of which clients can make any number, as long as they are of
-//! use: those for one client until its connection ends, and of the rest, where there are many, those asked for lately.
+//! use: those for one client until its connection ends, and where there are too many, those asked for most steadily.
 //!
 //! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
 use std::any::{Any, TypeId};
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,8 +37,11 @@ const SWEEPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long after its client a pool goes at most.
 const AFTER_CLIENT: Duration = Duration::from_secs(1);
 
-/// Of pools that clients had made, how many are kept though nobody asked for them lately.
+/// Of pools that clients had made by the hosts they ask for, how many are kept beside those in use.
 pub(super) const KEPT: usize = 1024;
+
+/// The same of those for one client, which go with it.
+pub(super) const KEPT_FOR_CLIENT: usize = 128;
 
 /// The endpoint, the type of body, and the hash of the [`Variant`], which the usual one has none of.
 type Key = (EndpointId, TypeId, Option<u64>);
@@ -54,6 +58,8 @@ struct Entry {
     variant: Variant,
     /// Gone when its client's connection is, if that is known.
     client_open: Option<Weak<()>>,
+    /// The later the higher.
+    number: u64,
 }
 
 impl Entry {
@@ -62,16 +68,17 @@ impl Entry {
         endpoint: &Arc<Endpoint>,
         variant: Variant,
         client_open: Option<Weak<()>>,
+        number: u64,
     ) -> Arc<Self> {
         let terms = Terms::of_endpoint(settings, endpoint.connection(), &variant);
         let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), terms)));
         let endpoint = Some((endpoint.basis().clone(), endpoint.standing().clone()));
-        Arc::new(Self { pool, endpoint, variant, client_open })
+        Arc::new(Self { pool, endpoint, variant, client_open, number })
     }
 
     fn of_host<B: Upload>(settings: &Arc<Settings>, host: &Host) -> Arc<Self> {
         let pool = Box::new(Arc::new(Pool::<B>::new(settings.clone(), host.terms(settings))));
-        Arc::new(Self { pool, endpoint: None, variant: Variant::default(), client_open: None })
+        Arc::new(Self { pool, endpoint: None, variant: Variant::default(), client_open: None, number: 0 })
     }
 
     /// Whether it is what is looked for, one of the same [`Key`].
@@ -85,9 +92,13 @@ impl Entry {
         self.client_open.as_ref().is_none_or(|open| open.strong_count() > 0)
     }
 
-    /// Whether clients may have made any number of its like.
-    fn is_of_many(&self) -> bool {
-        !self.variant.is_usual() && self.client_open.is_none()
+    /// Among whom it is counted, if clients can make any number of its like: those for one client, or all others.
+    fn crowd(&self) -> Option<Crowd> {
+        let by_host = self.variant.name.is_some() || self.variant.https.is_some();
+        match &self.client_open {
+            None => (!self.variant.is_usual()).then_some(Crowd(0)),
+            Some(open) => by_host.then(|| Crowd(open.as_ptr().addr())),
+        }
     }
 
     /// Lets go of its connections if others are published now, or none; whether it may keep them.
@@ -104,8 +115,18 @@ impl Entry {
     fn pool<B: Upload>(&self) -> Option<Arc<Pool<B>>> {
         let pool: &dyn Any = &*self.pool;
         let pool = pool.downcast_ref::<Arc<Pool<B>>>()?;
-        pool.touch();
+        pool.asked.again();
         Some(pool.clone())
+    }
+}
+
+/// Where the token of a client's connection is; 0: there is none.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Crowd(usize);
+
+impl Crowd {
+    fn kept(self) -> usize {
+        if self == Self(0) { KEPT } else { KEPT_FOR_CLIENT }
     }
 }
 
@@ -115,10 +136,13 @@ pub(super) struct Inner {
     endpoints: ArcSwap<Map>,
     hosts: ArcSwap<HashMap<Box<str>, Ports, RandomState>>,
     hasher: RandomState,
+    /// The number of the next pool.
+    next: AtomicU64,
     sweeper: OnceLock<AbortHandle>,
     /// Milliseconds between two looks.
     period: AtomicU64,
-    /// Notified when that becomes shorter, and when other endpoints or settings are published.
+    /// Notified when that becomes shorter, when other endpoints or settings are published, and when there are too many
+    /// pools.
     hurry: Arc<Notify>,
 }
 
@@ -129,6 +153,7 @@ impl Inner {
             endpoints: ArcSwap::default(),
             hosts: ArcSwap::default(),
             hasher: RandomState::default(),
+            next: AtomicU64::new(0),
             sweeper: OnceLock::new(),
             period: AtomicU64::new(u64::MAX),
             hurry: Arc::default(),
@@ -149,7 +174,8 @@ impl Inner {
         }
         endpoint.standing().watch(&self.hurry);
         let looks = client_open.as_ref().map(|_| AFTER_CLIENT);
-        let entry = Entry::of_endpoint::<B>(&self.settings, endpoint, variant.clone(), client_open);
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry::of_endpoint::<B>(&self.settings, endpoint, variant.clone(), client_open, number);
         self.endpoints.rcu(|map| {
             let mut map = Map::clone(map);
             let entries = map.entry(key).or_default();
@@ -166,15 +192,17 @@ impl Inner {
             Arc::new(Pool::new(self.settings.clone(), terms))
         });
         self.start_sweeper(pool.terms.period().into_iter().chain(looks).min());
-        if entry.is_of_many() && self.is_crowded() {
+        if entry.crowd().is_some_and(|crowd| self.is_crowded(crowd)) {
             self.hurry.notify_one();
         }
         pool
     }
 
-    /// Whether there are more pools that clients had made than are kept.
-    fn is_crowded(&self) -> bool {
-        self.endpoints.load().values().flatten().filter(|entry| entry.is_of_many()).nth(KEPT).is_some()
+    /// Whether there are more pools than are kept.
+    fn is_crowded(&self, crowd: Crowd) -> bool {
+        let endpoints = self.endpoints.load();
+        let idle = endpoints.values().flatten().filter(|entry| entry.crowd() == Some(crowd) && !entry.pool.is_busy());
+        idle.count() > crowd.kept()
     }
 
     fn find<B: Upload>(&self, key: &Key, endpoint: &Endpoint, variant: &Variant) -> Option<Arc<Pool<B>>> {
@@ -234,14 +262,18 @@ impl Inner {
         let Ok(runtime) = Handle::try_current() else { return };
         let (inner, hurry) = (Arc::downgrade(self), self.hurry.clone());
         let task = runtime.spawn(async move {
-            let mut period = period;
+            let (mut period, mut last) = (period, Instant::now());
             loop {
-                tokio::select! {
-                    () = tokio::time::sleep(Duration::from_millis(period)) => {}
-                    () = hurry.notified() => {}
-                }
+                let is_due = tokio::select! {
+                    () = tokio::time::sleep_until(last + Duration::from_millis(period)) => true,
+                    () = hurry.notified() => false,
+                };
                 let Some(inner) = inner.upgrade() else { return };
-                inner.sweep();
+                if is_due {
+                    last = Instant::now();
+                    inner.sweep(last);
+                }
+                inner.drop_gone();
                 period = inner.period.load(Ordering::Relaxed);
             }
         });
@@ -250,14 +282,21 @@ impl Inner {
         }
     }
 
-    fn sweep(&self) {
-        let (now, is_crowded) = (Instant::now(), self.is_crowded());
+    /// Lets go of connections that nobody needs.
+    fn sweep(&self, now: Instant) {
+        self.endpoints.load().values().flatten().for_each(|entry| entry.pool.sweep(now));
+        self.sweep_hosts(now);
+    }
+
+    /// Lets go of the pools that are no longer published or of use, and of those that are too many.
+    fn drop_gone(&self) {
         let stays = |entry: &Arc<Entry>| {
-            let keeps = entry.look() && !(is_crowded && entry.is_of_many());
-            let used = entry.pool.sweep(now);
-            used || keeps && (entry.variant.is_usual() || !entry.pool.is_unused())
+            let keeps = entry.look();
+            entry.pool.asked().is_lately() || keeps && (entry.variant.is_usual() || !entry.pool.is_unused())
         };
-        let gone: Vec<_> = self.endpoints.load().values().flatten().filter(|entry| !stays(entry)).cloned().collect();
+        let endpoints = self.endpoints.load_full();
+        let mut gone: Vec<_> = endpoints.values().flatten().filter(|entry| !stays(entry)).cloned().collect();
+        gone.extend(excess(endpoints.values().flatten()));
         if !gone.is_empty() {
             let gone = Gone::new(&gone);
             self.endpoints.rcu(|map| {
@@ -269,11 +308,13 @@ impl Inner {
                 map
             });
         }
-        self.sweep_hosts(now);
     }
 
     fn sweep_hosts(&self, now: Instant) {
-        let stays = |entry: &Entry| entry.pool.sweep(now) || !entry.pool.is_unused();
+        let stays = |entry: &Entry| {
+            entry.pool.sweep(now);
+            entry.pool.asked().is_lately() || !entry.pool.is_unused()
+        };
         let gone: Vec<_> = self.hosts.load().values().flatten().map(|(.., entry)| entry.clone()).collect();
         let gone: Vec<_> = gone.into_iter().filter(|entry| !stays(entry)).collect();
         if !gone.is_empty() {
@@ -288,6 +329,19 @@ impl Inner {
             });
         }
     }
+}
+
+/// Of the pools of which there are too many those that go: of those that nobody uses now the ones that were asked for
+/// between the fewest sweeps, of these the newest. Who asks for ever other hosts closes their own.
+fn excess<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<Arc<Entry>> {
+    let rank = |entry: &Entry| Some((entry.crowd()?, Reverse(entry.pool.asked().times()), entry.number));
+    let idle = entries.filter(|entry| !entry.pool.is_busy());
+    // Read once: requests go on asking.
+    let mut ranked: Vec<_> = idle.filter_map(|entry| Some((rank(entry)?, entry))).collect();
+    ranked.sort_unstable_by_key(|(rank, _)| *rank);
+    let crowds = ranked.chunk_by(|((one, ..), _), ((other, ..), _)| one == other);
+    let over = crowds.flat_map(|crowd| crowd.iter().skip(crowd.first().map_or(0, |((of, ..), _)| of.kept())));
+    over.map(|(_, entry)| Arc::clone(entry)).collect()
 }
 
 /// Entries that are to go, found by where they are: there may be as many as clients.

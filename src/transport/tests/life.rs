@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::pools::KEPT;
 use super::tunnels::read_head;
 use super::*;
 use crate::upstream::{LimitSettings, ProxyVersion};
@@ -269,12 +268,12 @@ async fn a_connection_that_is_waited_for_goes_with_its_transport() {
 }
 
 /// How many pools `transport` has: each holds its settings.
-fn pools(transport: &Transport) -> usize {
+pub(super) fn pools(transport: &Transport) -> usize {
     Arc::strong_count(&transport.inner.settings) - 1
 }
 
 /// An endpoint that is told who asks.
-fn told_of_clients() -> (Arc<Cluster>, Arc<Endpoint>) {
+pub(super) fn told_of_clients() -> (Arc<Cluster>, Arc<Endpoint>) {
     let connection = ConnectionSettings { proxy_protocol: Some(ProxyVersion::V1), ..ConnectionSettings::default() };
     let cluster = cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection);
     let endpoint = endpoint_of(&cluster);
@@ -318,23 +317,6 @@ async fn a_connection_for_a_client_stays_as_long_as_that_does() {
     assert_eq!(ended.expect("it is closed soon").unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(pools(&transport), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn of_many_pools_that_clients_had_made_those_in_use_are_kept() {
-    let net = Net::new();
-    let transport = net.transport();
-    let (_cluster, endpoint) = told_of_clients();
-    let mut kept = Vec::new();
-    for port in 0..=KEPT {
-        kept.push(asked_by(port.try_into().unwrap(), None, &net, &transport, &endpoint).await);
-    }
-    tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(pools(&transport), KEPT + 1);
-    let one_more = (KEPT + 1).try_into().unwrap();
-    kept.push(asked_by(one_more, None, &net, &transport, &endpoint).await);
-    settle().await;
-    assert_eq!(pools(&transport), 2, "the usual one, and the last");
 }
 
 #[tokio::test(start_paused = true)]

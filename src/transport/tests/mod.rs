@@ -2,6 +2,7 @@
 
 mod bounds;
 mod connecting;
+mod crowds;
 mod http1;
 mod http2;
 mod life;

@@ -1,0 +1,108 @@
+//! More pools than are kept.
+
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use super::life::{pools, told_of_clients};
+use super::pools::{KEPT, KEPT_FOR_CLIENT};
+use super::*;
+
+/// A transport to an endpoint that is told who asks, with connections for each of them.
+struct Told {
+    net: Net,
+    transport: Transport,
+    endpoint: Arc<Endpoint>,
+    _cluster: Arc<Cluster>,
+}
+
+impl Told {
+    fn new() -> Self {
+        let net = Net::new();
+        tokio::spawn(serve(net.clone()));
+        let (_cluster, endpoint) = told_of_clients();
+        Self { transport: net.transport(), net, endpoint, _cluster }
+    }
+
+    /// Asks for each of them; how many connections that took.
+    async fn ask_for(&self, clients: impl IntoIterator<Item = usize>) -> usize {
+        let before = self.net.opened();
+        for client in clients {
+            let client = ([10, 0, 0, 2], client.try_into().unwrap()).into();
+            let aim = Aim::new(self.endpoint.clone(), None).with_client(client, ([10, 0, 0, 3], 80).into());
+            let request = get("/").map(|body| RequestBody::new(body).with_aim(aim));
+            text(self.transport.clone().oneshot(request).await.unwrap()).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.net.opened() - before
+    }
+}
+
+/// Serves every connection after its PROXY header.
+async fn serve(net: Net) {
+    let service = service_fn(async |_: Request<Incoming>| Answer::Ok(Response::new(empty())));
+    loop {
+        let mut pipe = net.accept().await;
+        while pipe.read_u8().await.unwrap() != b'\n' {}
+        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(pipe), service));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_those_over_the_bound_are_connected_again() {
+    let (told, all) = (Told::new(), KEPT + 36);
+    assert_eq!(told.ask_for(0..all).await, all);
+    for _ in 0..3 {
+        assert_eq!(told.ask_for(0..all).await, 36);
+        assert_eq!(pools(&told.transport), KEPT + 1, "the last was in use");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_asked_for_steadily_are_kept() {
+    let told = Told::new();
+    let (once, steady) = (0..KEPT - 100, KEPT - 100..KEPT);
+    told.ask_for(once).await;
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert!(told.ask_for(steady.clone()).await <= 100);
+    }
+    // Somebody comes with ever other names, more than are kept.
+    for round in 1..=5 {
+        let others = (2 * round) * KEPT..;
+        assert_eq!(told.ask_for(others.take(KEPT / 4)).await, KEPT / 4);
+        assert_eq!(told.ask_for(steady.clone()).await, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_nobody_asks_for_any_more_make_room() {
+    let told = Told::new();
+    for _ in 0..3 {
+        told.ask_for(0..KEPT).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3 * 60)).await;
+    let others = KEPT..KEPT + 100;
+    told.ask_for(others.clone()).await;
+    assert_eq!(told.ask_for(others).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_has_so_many_pools_by_host() {
+    let transport = Net::new().transport();
+    let (_cluster, endpoint) = told_of_clients();
+    let clients = [Arc::new(()), Arc::new(())];
+    for number in 0..2 * KEPT_FOR_CLIENT {
+        for (port, open) in (1..).zip(&clients) {
+            let https = Https::new(&format!("{number}.test"), false);
+            let aim = Aim::new(endpoint.clone(), None).with_https(https);
+            let mut aim = aim.with_client(([10, 0, 0, 2], port).into(), ([10, 0, 0, 3], 80).into());
+            aim.client_open = Some(Arc::downgrade(open));
+            let request = get("/").map(|body| RequestBody::new(body).with_aim(aim));
+            assert_eq!(failure_of(transport.clone().oneshot(request).await), Failure::ConnectRefused);
+        }
+    }
+    settle().await;
+    assert_eq!(pools(&transport), 2 * (KEPT_FOR_CLIENT + 1), "the last was in use");
+}
