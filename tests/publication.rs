@@ -343,36 +343,45 @@ fn of_a_last_good_version_the_report_names_no_places() {
     assert_eq!(warning, "of the last good version, which serves: not yet honored");
 }
 
-/// A VirtualService with this many matches that leads to a delegate with so many.
-fn multiplied(roots: usize, own: usize) -> String {
-    let matches = |header: &str, count: usize| {
-        let entries: Vec<_> = (0..count).map(|n| format!("{{headers: {{{header}{n}: {{exact: a}}}}}}")).collect();
-        entries.join(", ")
-    };
-    let rule = |name: &str, fields: &str| {
-        format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {fields}\n"
-        )
-    };
-    let root = format!("{{match: [{}], delegate: {{name: own}}}}", matches("r", roots));
-    let own = format!("{{match: [{}], directResponse: {{status: 200}}}}", matches("o", own));
+fn rule(name: &str, fields: &str) -> String {
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec: {fields}\n"
+    )
+}
+
+fn headers(name: &str, count: usize) -> String {
+    let entries: Vec<_> = (0..count).map(|n| format!("{{headers: {{{name}{n}: {{exact: a}}}}}}")).collect();
+    entries.join(", ")
+}
+
+/// A VirtualService with this many matches that leads to a delegate with so many, and `more` rules of it.
+fn multiplied_and(roots: usize, own: usize, more: &str) -> String {
+    let root = format!("{{match: [{}], delegate: {{name: own}}}}{more}", headers("r", roots));
+    let own = format!("{{match: [{}], directResponse: {{status: 200}}}}", headers("o", own));
     rule("root", &format!("{{hosts: [a.test], http: [{root}]}}")) + &rule("own", &format!("{{http: [{own}]}}"))
+}
+
+fn multiplied(roots: usize, own: usize) -> String {
+    multiplied_and(roots, own, "")
+}
+
+fn merged_rule_answers(mesh: &Mesh) -> bool {
+    let (snapshot, request) = (mesh.snapshot(), Request::get("http://a.test/"));
+    let request = request.header("r0", "a").header("o0", "a").body(()).unwrap();
+    let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+    matches!(snapshot.resolve(&Origin::Mesh, &view), Resolution::Route(_))
+}
+
+fn quarantined(report: &Report) -> Vec<(String, bool)> {
+    let each = report.quarantined().iter().map(|kept| (kept.resource.name.to_string(), kept.last_good_serves));
+    each.collect()
 }
 
 #[test]
 fn rules_that_multiply_too_much_are_kept_back() {
     let mesh = Mesh::new();
-    let quarantined = |report: &Report| {
-        let each = report.quarantined().iter().map(|kept| (kept.resource.name.to_string(), kept.last_good_serves));
-        each.collect::<Vec<_>>()
-    };
     let both = |serve| [("root".to_owned(), serve), ("own".to_owned(), serve)];
-    let answers = || {
-        let (snapshot, request) = (mesh.snapshot(), Request::get("http://a.test/"));
-        let request = request.header("r0", "a").header("o0", "a").body(()).unwrap();
-        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
-        matches!(snapshot.resolve(&Origin::Mesh, &view), Resolution::Route(_))
-    };
+    let answers = || merged_rule_answers(&mesh);
     assert!(mesh.apply_strict(config(&multiplied(101, 100))).unwrap_err().is_invalid());
     let report = mesh.apply(config(&multiplied(101, 100))).unwrap();
     assert_eq!((report.errors().count(), quarantined(&report), answers()), (1, both(false).into(), false), "{report}");
@@ -391,4 +400,22 @@ fn rules_that_multiply_too_much_are_kept_back() {
     let report = mesh.apply(config(&text)).unwrap();
     let kept = [("own".to_owned(), true), ("root".to_owned(), true)];
     assert_eq!((report.errors().count(), quarantined(&report), answers()), (2, kept.into(), true), "{report}");
+}
+
+#[test]
+fn a_delegate_that_goes_takes_no_other_with_it() {
+    let mesh = Mesh::new();
+    // As many rules as this are written, and multiply with none: more may be merged of the others.
+    let rules = (0..10_000).map(|n| format!("{{match: [{{uri: {{exact: /{n}}}}}], directResponse: {{status: 200}}}}"));
+    let more = rule("more", &format!("{{http: [{}]}}", rules.collect::<Vec<_>>().join(", ")));
+    let without = multiplied_and(51, 200, ", {match: [{uri: {exact: /q}}], delegate: {name: more}}");
+    assert_eq!(mesh.apply(config(&format!("{without}{more}"))).unwrap().errors().next(), None);
+    assert!(merged_rule_answers(&mesh));
+    for _ in 0..2 {
+        let report = mesh.apply(config(&without)).unwrap();
+        let kept = vec![("root".to_owned(), true), ("own".to_owned(), true)];
+        assert_eq!((quarantined(&report), merged_rule_answers(&mesh)), (kept, true), "{report}");
+        let told = report.errors().filter(|problem| problem.message.contains("merged matches"));
+        assert_eq!(told.count(), 1, "{report}");
+    }
 }

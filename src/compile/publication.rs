@@ -71,13 +71,15 @@ impl Publication {
         let Judged { mut good, mut bad, mut report, mut regexes } = judged;
         let mut kept = HashSet::new();
         let mut kept_back = Vec::new();
-        // What serves of one may be too much for another. What served together was not: this ends.
+        // What serves of one may be too much for another. What served together is not: this ends.
         while bad.iter().any(|resource| !kept_back.contains(resource)) {
             kept.extend(keep_last_good(&mut good, &self.serving, &bad));
             bad.retain(|resource| !kept_back.contains(resource));
             kept_back.append(&mut bad);
-            delegate::keep_back(&mut good, &mut report, &mut bad);
+            delegate::keep_back(&mut good, &mut report, &mut bad, &kept);
         }
+        // A program may have given a new one of the same name, with which it is too much.
+        kept.retain(|resource| !bad.contains(resource));
         report.quarantined.extend(kept_back.into_iter().map(|resource| {
             let last_good_serves = kept.contains(&resource);
             Quarantined { resource, last_good_serves }
@@ -167,7 +169,7 @@ impl Judged {
         }
         let mut bad = std::mem::take(&mut config.rejected);
         let regexes = validate::keep_good(&mut config, &mut report, &mut bad);
-        delegate::keep_back(&mut config, &mut report, &mut bad);
+        delegate::keep_back(&mut config, &mut report, &mut bad, &HashSet::new());
         Self { good: config, bad, report, regexes }
     }
 
@@ -176,7 +178,7 @@ impl Judged {
         certificate_paths::resolve(&mut config);
         (config.problems, config.half_read) = (Vec::new(), None);
         let (mut report, mut bad) = (Report::default(), Vec::new());
-        delegate::keep_back(&mut config, &mut report, &mut bad);
+        delegate::keep_back(&mut config, &mut report, &mut bad, &HashSet::new());
         Self { good: config, bad, report, regexes: RegexCache::new() }
     }
 

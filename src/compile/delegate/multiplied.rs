@@ -1,6 +1,6 @@
 //! How many matches merged rules come to: two lists of rules multiply.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::super::{names, path::Path, report::Report, review};
 use super::exclude;
@@ -13,8 +13,13 @@ const MOST: usize = 10_000;
 type Written = Resource<VirtualService>;
 
 /// Keeps the VirtualServices back whose merged rules would be too many, and the delegates of each: it may be these that
-/// have grown.
-pub(in super::super) fn keep_back(config: &mut Config, report: &mut Report, bad: &mut Vec<ResourceName>) {
+/// have grown. Those that all `served` together may do so again.
+pub(in super::super) fn keep_back(
+    config: &mut Config,
+    report: &mut Report,
+    bad: &mut Vec<ResourceName>,
+    served: &HashSet<ResourceName>,
+) {
     const KIND: &str = "VirtualService";
     let all = config.virtual_services.iter();
     let by_name: HashMap<_, _> = all.clone().map(|each| ((each.namespace(), &*each.meta.name), each)).collect();
@@ -22,14 +27,18 @@ pub(in super::super) fn keep_back(config: &mut Config, report: &mut Report, bad:
     for root in all.filter(|root| !root.spec.hosts.is_empty()) {
         let led = led(root, &by_name);
         let Some((most, number)) = excess(root, &led) else { continue };
+        let names = std::iter::once(root).chain(led.iter().map(|&(.., delegate)| delegate));
+        let names: Vec<_> = names.map(|each| each.name_of(KIND)).collect();
+        if names.iter().all(|name| served.contains(name)) {
+            continue;
+        }
         review::of(root, root.name_of(KIND), report, |review| {
             let path = Path::root("spec");
             let message =
                 format!("with the rules of its delegates this VirtualService has more than {most} merged matches");
             review.error(&path.field("http").index(number).field("delegate"), message);
         });
-        found.push(root.name_of(KIND));
-        found.extend(led.iter().map(|(.., delegate)| delegate.name_of(KIND)));
+        found.extend(names);
     }
     config.virtual_services.retain(|each| !found.contains(&each.name_of(KIND)));
     found.retain(|name| !bad.contains(name));
