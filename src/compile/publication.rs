@@ -120,8 +120,8 @@ impl Publication {
         Some(self.compile(&self.serving, &self.judged, version, &mut RegexCache::new()))
     }
 
-    /// Changes what endpoints the program gives for a port of a host (`None`: nothing is given). A snapshot where that needs one: endpoints that
-    /// were discovered make way, or come back. Otherwise `current` has what is new.
+    /// Changes what endpoints the program gives for a port of a host (`None`: nothing is given). A snapshot where that
+    /// needs one: endpoints that were discovered make way, or come back. Otherwise `current` has what is new.
     pub(crate) fn give(
         &mut self,
         host: &str,
