@@ -306,6 +306,39 @@ fn no_more_of_a_file_is_read_than_a_file_may_have() {
     assert!(told.ends_with(expected), "{told}");
 }
 
+/// How much of a pipe without an end is read, up to what the system keeps of it, and what is said of it.
+fn read_of_a_pipe(folder: &Folder, source: FileSource) -> (usize, Error) {
+    let path = folder.path("pipe");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let source = source.with_path(&path);
+    let reading = thread::spawn(move || source.config().unwrap_err());
+    let (mut pipe, mut taken) = (fs::File::options().write(true).open(&path).unwrap(), 0);
+    let part = [b'#'; 1 << 16];
+    while let Ok(written) = pipe.write(&part)
+        && taken < 64 << 20
+    {
+        taken += written;
+    }
+    drop(pipe);
+    (taken, reading.join().unwrap())
+}
+
+#[test]
+fn the_rest_of_a_file_that_is_too_long_is_not_read() {
+    let folder = Folder::new();
+    let (taken, error) = read_of_a_pipe(&folder, FileSource::new(folder.path("pipe")));
+    assert!(error.to_string().contains("the file has more than 16777216 bytes"), "{error}");
+    assert!((16 << 20..20 << 20).contains(&taken), "{taken}");
+    let full = Folder::new();
+    for name in ["a.yaml", "b.yaml", "c.yaml", "d.yaml"] {
+        fs::write(full.path(name), vec![b'#'; 16 << 20]).unwrap();
+    }
+    fs::remove_file(folder.path("pipe")).unwrap();
+    let (taken, error) = read_of_a_pipe(&folder, FileSource::new(&full.0));
+    assert!(error.to_string().contains("the files have more than 67108864 bytes together"), "{error}");
+    assert!(taken < 4 << 20, "{taken}");
+}
+
 #[tokio::test]
 async fn a_pipe_in_a_folder_holds_up_no_change() {
     let folder = Folder::new();
