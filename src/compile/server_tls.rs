@@ -291,4 +291,16 @@ mod tests {
             assert_eq!((pin_of_hexadecimal(bad), pin_of_base64(bad)), ([0; 32], [0; 32]), "{bad}");
         }
     }
+
+    #[cfg(feature = "gateway")]
+    #[test]
+    fn cipher_suites_that_are_used_are_those_that_can_be() {
+        let provider = crate::tls::provider();
+        let of_tls12 = provider.cipher_suites.iter().filter(|suite| suite.tls13().is_none());
+        let mut used: Vec<_> = of_tls12.filter_map(|suite| crate::tls::openssl_name(suite.suite())).collect();
+        let mut known = CIPHER_SUITES;
+        used.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(used, known);
+    }
 }
