@@ -125,14 +125,10 @@ impl Written<'_> {
                 return Ok(Piece::Text(cut_text(&value, self.longest).into()));
             }
             // There are none yet when headers are written.
-            "TRAILER" => return self.needed_argument().map(|_| Piece::Text("".into())),
+            "TRAILER" => return self.header(false, false).map(|_| Piece::Text("".into())),
             name => match fixed::not_known(name) {
-                Some(name) => {
-                    if fixed::needs_argument(name) {
-                        self.needed_argument()?;
-                    }
-                    Command::NotKnown(name)
-                }
+                Some(name) if fixed::takes(name, self.argument.unwrap_or_default()) => Command::NotKnown(name),
+                Some(_) => return Err(self.wrong_argument()),
                 None => return self.without_argument(),
             },
         };
@@ -141,7 +137,7 @@ impl Written<'_> {
 
     fn without_argument(self) -> Result<Piece, FormatError> {
         let piece = match self.name {
-            "HOSTNAME" => return Ok(Piece::Text(hostname().into())),
+            "HOSTNAME" => Piece::Text(hostname().into()),
             name => Command::named(name)
                 .map(Piece::Command)
                 .or_else(|| fixed::value(name).map(|value| Piece::Text(value.into())))
@@ -216,7 +212,7 @@ fn hostname() -> String {
 
 impl Field {
     fn named(name: &str, request: bool) -> Option<Self> {
-        let name = name.trim().to_ascii_lowercase();
+        let name = name.to_ascii_lowercase();
         Some(match (name.as_str(), request) {
             (":method", true) => Field::Method,
             (":path", true) => Field::Path,

@@ -1,6 +1,8 @@
 //! Commands that come out the same for every request: because headers are written before what they tell of, because
 //! Istio sets up nothing that they could tell of, or because it is not known here.
 
+use super::time::TimeFormat;
+
 /// What commands are that tell of what follows the headers, or of what no rule sets up.
 const FIXED: [(&str, &str); 19] = [
     ("ACCESS_LOG_TYPE", "NotSet"),
@@ -22,19 +24,6 @@ const FIXED: [(&str, &str); 19] = [
     ("TLS_JA4_FINGERPRINT", ""),
     ("UPSTREAM_LOCAL_CLOSE_REASON", ""),
     ("VIRTUAL_CLUSTER_NAME", ""),
-];
-
-/// What takes an argument of those that are not known, and says nothing without one.
-const OF_SOMETHING: [&str; 9] = [
-    "CEL",
-    "CLUSTER_METADATA",
-    "COMMON_DURATION",
-    "DYNAMIC_METADATA",
-    "FILTER_STATE",
-    "METADATA",
-    "PER_REQUEST_STATE",
-    "UPSTREAM_FILTER_STATE",
-    "UPSTREAM_METADATA",
 ];
 
 /// What Envoy could tell, and nothing here can.
@@ -117,14 +106,34 @@ const NOT_KNOWN: [&str; 76] = [
     "UPSTREAM_WIRE_BYTES_SENT",
 ];
 
+/// Whose metadata Envoy tells.
+const METADATA: [&str; 7] =
+    ["CLUSTER", "DYNAMIC", "LISTENER", "LISTENER_FILTER_CHAIN", "ROUTE", "UPSTREAM_HOST", "VIRTUAL_HOST"];
+
 /// What the command of this name comes out as, if that is always the same.
 pub(super) fn value(name: &str) -> Option<&'static str> {
     FIXED.iter().find(|(fixed, _)| *fixed == name).map(|(_, value)| *value)
 }
 
-/// Whether the command says nothing without an argument.
-pub(super) fn needs_argument(name: &str) -> bool {
-    OF_SOMETHING.contains(&name)
+/// Whether Envoy takes this argument of a command of which nothing is known here; none is an empty one.
+pub(super) fn takes(name: &str, argument: &str) -> bool {
+    let parts: Vec<_> = argument.split(':').collect();
+    match name {
+        "CEL" | "CLUSTER_METADATA" | "DYNAMIC_METADATA" | "PER_REQUEST_STATE" | "UPSTREAM_METADATA" => {
+            !argument.is_empty()
+        }
+        "COMMON_DURATION" => matches!(parts[..], [_, _] | [_, _, "ms" | "us" | "ns"]),
+        "FILTER_STATE" | "UPSTREAM_FILTER_STATE" => match parts[..] {
+            [key] | [key, "" | "PLAIN" | "TYPED"] => !key.is_empty(),
+            [key, "FIELD", field, ..] => !key.is_empty() && !field.is_empty(),
+            _ => false,
+        },
+        "METADATA" => METADATA.contains(&parts[0]),
+        "EMIT_TIME_LOCAL" | "START_TIME_LOCAL" | "UPSTREAM_PEER_CERT_V_END" | "UPSTREAM_PEER_CERT_V_START" => {
+            TimeFormat::parse(argument).is_some()
+        }
+        _ => argument.is_empty(),
+    }
 }
 
 /// The command of this name, if it is one of which nothing is known here.

@@ -286,3 +286,25 @@ fn h4_what_is_not_known_here_comes_out_as_nothing_and_is_named() {
         assert!(Format::parse(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn h4_commands_take_the_arguments_that_envoy_takes() {
+    for right in ["%METADATA(ROUTE:ns:key)%", "%METADATA(CLUSTER)%", "%UPSTREAM_METADATA(ns)%"]
+        .into_iter()
+        .chain(["%COMMON_DURATION(DS_RX_BEG:US_TX_BEG)%", "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%"])
+        .chain(["%FILTER_STATE(k)%", "%FILTER_STATE(k:PLAIN)%", "%UPSTREAM_FILTER_STATE(k:FIELD:f)%"])
+        .chain(["%START_TIME_LOCAL%", "%EMIT_TIME_LOCAL(%Y)%", "%UPSTREAM_PEER_CERT_V_START(%s)%"])
+    {
+        assert_eq!(Format::parse(right).unwrap().render(&FormatContext::default()), b"", "{right}");
+    }
+    for wrong in ["%CONNECTION_ID(a)%", "%UPSTREAM_TLS_VERSION(a)%", "%TRACE_ID(a)%", "%HOSTNAME(a)%", "%HOSTNAME:3%"]
+        .into_iter()
+        .chain(["%METADATA(a)%", "%METADATA(:a)%", "%COMMON_DURATION(a)%", "%COMMON_DURATION(a:b:s)%"])
+        .chain(["%COMMON_DURATION(a:b:)%", "%COMMON_DURATION(a:b:ns:c)%"])
+        .chain(["%FILTER_STATE%", "%FILTER_STATE(:PLAIN)%", "%FILTER_STATE(k:X)%", "%FILTER_STATE(k:FIELD)%"])
+        .chain(["%START_TIME_LOCAL(%n)%", "%EMIT_TIME_LOCAL(%-n)%", "%UPSTREAM_PEER_CERT_V_END(%n)%"])
+        .chain(["%REQ( x)%", "%REQ(x )%", "%RESP(a? b)%", "%TRAILER(a/b)%"])
+    {
+        assert!(matches!(Format::parse(wrong), Err(FormatError::Argument { .. })), "{wrong}");
+    }
+}
