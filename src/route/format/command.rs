@@ -102,9 +102,8 @@ pub(super) fn split(text: &str) -> Result<(Written<'_>, &str), FormatError> {
 impl Written<'_> {
     pub(super) fn understand(self) -> Result<Piece, FormatError> {
         let command = match self.name {
-            "REQ" => self.header(true, false)?,
-            "REQ_WITHOUT_QUERY" => self.header(true, true)?,
-            "RESP" => self.header(false, false)?,
+            "REQ" => self.header(true)?,
+            "RESP" => self.header(false)?,
             "PATH" => self.path()?,
             "QUERY_PARAM" => self.query(QueryPart::Parameter(self.needed_argument()?.into())),
             "QUERY_PARAMS" => match self.argument {
@@ -125,7 +124,7 @@ impl Written<'_> {
                 return Ok(Piece::Text(cut_text(&value, self.longest).into()));
             }
             // There are none yet when headers are written.
-            "TRAILER" => return self.header(false, false).map(|_| Piece::Text("".into())),
+            "TRAILER" => return self.header(false).map(|_| Piece::Text("".into())),
             name => match fixed::not_known(name) {
                 Some(name) if fixed::takes(name, self.argument.unwrap_or_default()) => Command::NotKnown(name),
                 Some(_) => return Err(self.wrong_argument()),
@@ -182,7 +181,7 @@ impl Written<'_> {
         Ok(Command::Header(Header { request: true, without_query, field, otherwise, longest: self.longest }))
     }
 
-    fn header(&self, request: bool, without_query: bool) -> Result<Command, FormatError> {
+    fn header(&self, request: bool) -> Result<Command, FormatError> {
         let wrong = || self.wrong_argument();
         let (first, second) = match self.argument.ok_or_else(wrong)?.split_once('?') {
             Some((first, second)) => (first, Some(second)),
@@ -191,7 +190,7 @@ impl Written<'_> {
         let field = |name| Field::named(name, request).ok_or_else(wrong);
         let otherwise = second.map(field).transpose()?;
         let longest = self.longest;
-        Ok(Command::Header(Header { request, without_query, field: field(first)?, otherwise, longest }))
+        Ok(Command::Header(Header { request, without_query: false, field: field(first)?, otherwise, longest }))
     }
 
     fn wrong_argument(&self) -> FormatError {

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | `%%` | a percent sign |
 //! | `%REQ(A?B):9%` | the first line of the request header `A`, else of `B`, cut off after 9 bytes; `:method`, `:path`, `:authority` and `:scheme` too |
-//! | `%REQ_WITHOUT_QUERY(A?B):9%` | the same without what follows a `?` |
 //! | `%RESP(A?B):9%` | the same of the response |
 //! | `%PROTOCOL%` | `HTTP/1.1` or `HTTP/2` |
 //! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%`, `%RESPONSE_FLAGS_LONG%` | of the response so far: `0`, nothing, `-` and `-` before there is one (`DI` if a fault delayed the request); the code of an answer made here is `0` |

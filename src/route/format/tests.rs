@@ -51,7 +51,6 @@ fn h4_headers_of_the_request_and_of_the_response() {
             "%REQ(:METHOD)% %REQ(:path)% %REQ(:authority)% %REQ(host)% %REQ(:scheme)%",
             "GET /a?b=1 a.test:80 a.test:80 http",
         ),
-        ("%REQ_WITHOUT_QUERY(x-original?:path)%", "/a"),
         ("%RESP(x-user)%", "response"),
         ("%RESP(x-none)%", ""),
     ] {
@@ -249,7 +248,8 @@ fn h4_what_is_no_command_is_refused() {
     for text in ["%REQ(x) %", "%PROTOCOL  %", "%START_TIME(%Y) %"] {
         assert!(matches!(Format::parse(text), Err(FormatError::Blank(_))), "{text}");
     }
-    for text in ["%NO_SUCH_COMMAND(a)%", "%CONNECTION%", "%DOWNSTREAM_LOCAL_SERIAL%"] {
+    // The last one is that of an extension of Envoy, which nobody sets up for headers.
+    for text in ["%NO_SUCH_COMMAND(a)%", "%CONNECTION%", "%DOWNSTREAM_LOCAL_SERIAL%", "%REQ_WITHOUT_QUERY(a)%"] {
         assert!(matches!(Format::parse(text), Err(FormatError::Unknown(_))), "{text}");
     }
     for text in
