@@ -8,10 +8,11 @@ use http::header::HeaderName;
 use super::address::Address;
 use super::fixed;
 use super::grpc_status::GrpcStatus;
+use super::header::{Field, Header};
 use super::query::{Query, QueryPart};
 use super::time::{self, TimeFormat};
 use super::tls_fact::TlsFact;
-use super::{FormatContext, FormatError, HeaderSource, Piece};
+use super::{FormatContext, FormatError, Piece};
 use crate::route::ORIGINAL_PATH;
 
 /// What a gateway names a request by, and so the stream that it is.
@@ -41,27 +42,6 @@ pub(super) enum Command {
     GrpcStatus(GrpcStatus),
     /// What is not known here, by its name.
     NotKnown(&'static str),
-}
-
-/// A header of the request or of the response, or else another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    request: bool,
-    without_query: bool,
-    field: Field,
-    otherwise: Option<Field>,
-    longest: Option<usize>,
-}
-
-/// A header, or what HTTP/2 writes like one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Field {
-    Name(HeaderName),
-    Method,
-    Path,
-    Authority,
-    Scheme,
-    Status,
 }
 
 /// A command as it is written: `NAME(argument):length`.
@@ -209,20 +189,6 @@ fn hostname() -> String {
     name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "-".to_owned())
 }
 
-impl Field {
-    fn named(name: &str, request: bool) -> Option<Self> {
-        let name = name.to_ascii_lowercase();
-        Some(match (name.as_str(), request) {
-            (":method", true) => Field::Method,
-            (":path", true) => Field::Path,
-            (":authority" | "host", true) => Field::Authority,
-            (":scheme", true) => Field::Scheme,
-            (":status", false) => Field::Status,
-            (name, _) => Field::Name(HeaderName::from_bytes(name.as_bytes()).ok()?),
-        })
-    }
-}
-
 impl Command {
     /// A command that takes no argument.
     fn named(name: &str) -> Option<Self> {
@@ -315,47 +281,6 @@ fn protocol(version: Option<Version>) -> &'static [u8] {
         Some(Version::HTTP_2) => b"HTTP/2",
         Some(Version::HTTP_3) => b"HTTP/3",
         _ => b"",
-    }
-}
-
-impl Header {
-    fn render(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
-        let start = out.len();
-        if !self.field.write(self.request, context, out)
-            && let Some(otherwise) = &self.otherwise
-        {
-            otherwise.write(self.request, context, out);
-        }
-        let Some(written) = out.get(start..) else { return };
-        let query = written.iter().position(|byte| *byte == b'?').filter(|_| self.without_query);
-        let length = query.unwrap_or(written.len()).min(self.longest.unwrap_or(usize::MAX));
-        out.truncate(start + length);
-    }
-}
-
-impl Field {
-    /// Writes the value; `false` if there is none.
-    fn write(&self, request: bool, context: &FormatContext<'_>, out: &mut Vec<u8>) -> bool {
-        let source: &dyn HeaderSource = if request { context.request } else { context.response };
-        let value = match self {
-            Field::Name(name) => source.first(name),
-            Field::Method => Some(context.method.as_bytes()),
-            Field::Path => Some(context.path_and_query.as_bytes()),
-            Field::Authority => Some(context.authority.as_bytes()),
-            Field::Scheme => Some(context.scheme.as_bytes()),
-            Field::Status => {
-                return context.status.is_some_and(|status| {
-                    out.extend_from_slice(status.as_str().as_bytes());
-                    true
-                });
-            }
-        };
-        // A header may be there and empty; of the others, empty is unknown.
-        let Some(value) = value.filter(|value| !value.is_empty() || matches!(self, Field::Name(_))) else {
-            return false;
-        };
-        out.extend_from_slice(value);
-        true
     }
 }
 

@@ -33,6 +33,7 @@ mod address;
 mod command;
 mod fixed;
 mod grpc_status;
+mod header;
 mod query;
 mod time;
 mod tls_fact;
