@@ -60,7 +60,7 @@ pub use percent::Percent;
 pub use redirect::{Redirect, RedirectPort, RedirectScheme};
 pub use regex::{RegexCache, RegexError};
 pub use retry::{RetryOn, RetryPolicy};
-pub(crate) use rewrite::ORIGINAL_PATH;
+pub(crate) use rewrite::{ORIGINAL_HOST, ORIGINAL_PATH};
 pub use rewrite::{PathRewrite, PathRewriteError, Rewrite};
 pub use rule::{RouteMatch, RouteMatchBuilder, Subject};
 pub use server_names::ServerNameTable;

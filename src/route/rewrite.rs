@@ -10,6 +10,9 @@ use super::regex::{RegexError, SearchRegex};
 /// Where the upstream is told the path that a rewrite took away.
 pub(crate) const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
 
+/// The same of the authority.
+pub(crate) const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+
 /// What becomes of path and authority before a request is sent; once, whatever the tries.
 #[derive(Clone, Debug, Default)]
 pub struct Rewrite {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
@@ -17,11 +17,10 @@ use super::saved_head::SavedHead;
 use crate::dice::Draws;
 use crate::request::{Origin, RequestView};
 use crate::route::{
-    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_PATH, PathRewrite, Rewrite, Route, Steering,
+    Abort, Action, Client, CorsVerdict, Fault, Forward, Hashed, ORIGINAL_HOST, ORIGINAL_PATH, PathRewrite, Rewrite,
+    Route, Steering,
 };
 use crate::upstream::{Cluster, Original};
-
-const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
 
 /// What is hashed of a request as its head stands.
 pub(super) fn hashed(forward: &Forward, head: &Parts, origin: &Origin, draws: &mut Draws) -> Hashed {

@@ -1,7 +1,7 @@
 //! Commands that write addresses: [`Address`].
 
 use std::io::{Result, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::FormatContext;
 
@@ -24,6 +24,8 @@ enum Side {
 enum Part {
     All,
     WithoutPort,
+    /// The network of so many bits that it is in.
+    Network(i32),
     Port,
 }
 
@@ -45,6 +47,13 @@ impl Address {
             _ => return None,
         };
         Some(Self { side, part })
+    }
+
+    /// The same as the network of so many bits that the address is in. `None` if it has a port.
+    pub(super) fn within(self, bits: &str) -> Option<Self> {
+        // What is no number says nothing to Envoy.
+        let part = bits.trim().parse().map_or(Part::WithoutPort, Part::Network);
+        (self.part == Part::WithoutPort).then_some(Self { part, ..self })
     }
 
     pub(super) fn render(self, context: &FormatContext<'_>, out: &mut Vec<u8>) -> Result<()> {
@@ -71,7 +80,23 @@ impl Part {
         match self {
             Part::All => write!(out, "{address}"),
             Part::WithoutPort => write!(out, "{}", address.ip()),
+            Part::Network(bits) => u32::try_from(bits).map_or(Ok(()), |bits| write_network(address.ip(), bits, out)),
             Part::Port => write!(out, "{}", address.port()),
+        }
+    }
+}
+
+fn write_network(address: IpAddr, bits: u32, out: &mut Vec<u8>) -> Result<()> {
+    match address {
+        IpAddr::V4(address) => {
+            let bits = bits.min(Ipv4Addr::BITS);
+            let mask = u32::MAX.checked_shl(Ipv4Addr::BITS - bits).unwrap_or(0);
+            write!(out, "{}/{bits}", Ipv4Addr::from_bits(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => {
+            let bits = bits.min(Ipv6Addr::BITS);
+            let mask = u128::MAX.checked_shl(Ipv6Addr::BITS - bits).unwrap_or(0);
+            write!(out, "{}/{bits}", Ipv6Addr::from_bits(address.to_bits() & mask))
         }
     }
 }

@@ -10,10 +10,11 @@ use super::fixed;
 use super::grpc_status::GrpcStatus;
 use super::header::{Field, Header};
 use super::query::{Query, QueryPart};
+use super::server_name::ServerName;
 use super::time::{self, TimeFormat};
 use super::tls_fact::TlsFact;
 use super::{FormatContext, FormatError, Piece};
-use crate::route::ORIGINAL_PATH;
+use crate::route::{ORIGINAL_HOST, ORIGINAL_PATH};
 
 /// What a gateway names a request by, and so the stream that it is.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -30,6 +31,7 @@ pub(super) enum Command {
     ResponseFlagsLong,
     Address(Address),
     Tls(TlsFact),
+    ServerName(ServerName),
     UpstreamHost,
     UpstreamCluster,
     RouteName,
@@ -82,18 +84,20 @@ pub(super) fn split(text: &str) -> Result<(Written<'_>, &str), FormatError> {
 impl Written<'_> {
     pub(super) fn understand(self) -> Result<Piece, FormatError> {
         let command = match self.name {
-            "REQ" => self.header(true)?,
-            "RESP" => self.header(false)?,
+            "REQ" | "REQUEST_HEADER" | "STREAM_INFO_REQ" => self.header(true)?,
+            "RESP" | "RESPONSE_HEADER" => self.header(false)?,
             "PATH" => self.path()?,
             "QUERY_PARAM" => self.query(QueryPart::Parameter(self.needed_argument()?.into())),
             "QUERY_PARAMS" => match self.argument {
                 None | Some("" | "ORIG") => self.query(QueryPart::Whole),
+                Some("DECODED") => self.query(QueryPart::Decoded),
                 Some(_) => return Err(self.wrong_argument()),
             },
             "GRPC_STATUS" => {
                 let status = GrpcStatus::written_as(self.argument.unwrap_or_default());
                 Command::GrpcStatus(status.filter(|_| self.longest.is_none()).ok_or_else(|| self.wrong_argument())?)
             }
+            "REQUESTED_SERVER_NAME" => self.server_name()?,
             "START_TIME" => Command::StartTime(self.time_format()?),
             "EMIT_TIME" => Command::EmitTime(self.time_format()?),
             "DOWNSTREAM_PEER_CERT_V_START" => Command::Tls(TlsFact::NotBefore(self.time_format()?)),
@@ -104,7 +108,7 @@ impl Written<'_> {
                 return Ok(Piece::Text(cut_text(&value, self.longest).into()));
             }
             // There are none yet when headers are written.
-            "TRAILER" => return self.header(false).map(|_| Piece::Text("".into())),
+            "TRAILER" | "RESPONSE_TRAILER" => return self.header(false).map(|_| Piece::Text("".into())),
             name => match fixed::not_known(name) {
                 Some(name) if fixed::takes(name, self.argument.unwrap_or_default()) => Command::NotKnown(name),
                 Some(_) => return Err(self.wrong_argument()),
@@ -114,6 +118,7 @@ impl Written<'_> {
         Ok(Piece::Command(command))
     }
 
+    /// What takes no argument, or one that says how an address is written.
     fn without_argument(self) -> Result<Piece, FormatError> {
         let piece = match self.name {
             "HOSTNAME" => Piece::Text(hostname().into()),
@@ -122,8 +127,13 @@ impl Written<'_> {
                 .or_else(|| fixed::value(name).map(|value| Piece::Text(value.into())))
                 .ok_or_else(|| FormatError::Unknown(name.to_owned()))?,
         };
-        match (self.argument, self.longest) {
-            (None, None) => Ok(piece),
+        match (&piece, self.argument, self.longest) {
+            // Whether whitespace may be in the details: there is none.
+            (_, None, None) | (Piece::Command(Command::ResponseCodeDetails), _, None) => Ok(piece),
+            (Piece::Command(Command::Address(address)), Some(bits), None) => {
+                let network = address.within(bits).ok_or_else(|| self.wrong_argument())?;
+                Ok(Piece::Command(Command::Address(network)))
+            }
             _ => Err(self.wrong_argument()),
         }
     }
@@ -142,35 +152,56 @@ impl Written<'_> {
         format.filter(|_| self.longest.is_none()).ok_or_else(|| self.wrong_argument())
     }
 
+    /// The two words of the argument; what follows them says nothing.
+    fn words(&self) -> [&str; 2] {
+        let mut words = self.argument.unwrap_or_default().split(':');
+        [(); 2].map(|()| words.next().unwrap_or_default())
+    }
+
     /// The path with its query or without (`WQ`, `NQ`), as it came, as it is sent, or the first of both that is known.
     fn path(&self) -> Result<Command, FormatError> {
-        let argument = self.argument.unwrap_or_default();
-        let (query, which) = argument.split_once(':').unwrap_or((argument, ""));
+        let [query, which] = self.words();
         let without_query = match query {
             "" | "WQ" => false,
             "NQ" => true,
             _ => return Err(self.wrong_argument()),
         };
-        let original = Field::Name(ORIGINAL_PATH);
-        let (field, otherwise) = match which {
-            "" | "ORIG_OR_PATH" => (original, Some(Field::Path)),
-            "ORIG" => (original, None),
-            "PATH" => (Field::Path, None),
+        let original = Some(Field::Name(ORIGINAL_PATH));
+        let either = match which {
+            "" | "ORIG_OR_PATH" => [original, Some(Field::Path)],
+            "ORIG" => [original, None],
+            "PATH" => [Some(Field::Path), None],
             _ => return Err(self.wrong_argument()),
         };
-        Ok(Command::Header(Header { request: true, without_query, field, otherwise, longest: self.longest }))
+        Ok(Command::Header(Header { without_query, longest: self.longest, ..Header::of_request(either) }))
+    }
+
+    /// The name that TLS asked for, or the host of the request: as it came, as it is sent, or the first of both.
+    fn server_name(&self) -> Result<Command, FormatError> {
+        let [order, which] = self.words();
+        let original = Some(Field::Name(ORIGINAL_HOST));
+        let either = match which {
+            "" | "ORIG_OR_HOST" => [original, Some(Field::Authority)],
+            "ORIG" => [original, None],
+            "HOST" => [Some(Field::Authority), None],
+            _ => return Err(self.wrong_argument()),
+        };
+        let host = Header::of_request(either);
+        match order {
+            _ if self.longest.is_some() => Err(self.wrong_argument()),
+            "" | "SNI_ONLY" => Ok(Command::Tls(TlsFact::ServerName)),
+            "SNI_FIRST" => Ok(Command::ServerName(ServerName { host, host_first: false })),
+            "HOST_FIRST" => Ok(Command::ServerName(ServerName { host, host_first: true })),
+            _ => Err(self.wrong_argument()),
+        }
     }
 
     fn header(&self, request: bool) -> Result<Command, FormatError> {
-        let wrong = || self.wrong_argument();
-        let (first, second) = match self.argument.ok_or_else(wrong)?.split_once('?') {
-            Some((first, second)) => (first, Some(second)),
-            None => (self.argument.unwrap_or_default(), None),
-        };
-        let field = |name| Field::named(name, request).ok_or_else(wrong);
-        let otherwise = second.map(field).transpose()?;
-        let longest = self.longest;
-        Ok(Command::Header(Header { request, without_query: false, field: field(first)?, otherwise, longest }))
+        let names = self.needed_argument()?;
+        let (first, second) = names.split_once('?').unwrap_or((names, ""));
+        let field = |name| Field::named(name, request).map_err(|_| self.wrong_argument());
+        let either = [field(first)?, field(second)?];
+        Ok(Command::Header(Header { request, longest: self.longest, ..Header::of_request(either) }))
     }
 
     fn wrong_argument(&self) -> FormatError {
@@ -198,13 +229,7 @@ impl Command {
             "RESPONSE_CODE_DETAILS" => Command::ResponseCodeDetails,
             "RESPONSE_FLAGS" => Command::ResponseFlags,
             "RESPONSE_FLAGS_LONG" => Command::ResponseFlagsLong,
-            "STREAM_ID" => Command::Header(Header {
-                request: true,
-                without_query: false,
-                field: Field::Name(REQUEST_ID),
-                otherwise: None,
-                longest: None,
-            }),
+            "STREAM_ID" => Command::Header(Header::of_request([Some(Field::Name(REQUEST_ID)), None])),
             "UPSTREAM_HOST" => Command::UpstreamHost,
             "UPSTREAM_CLUSTER" | "UPSTREAM_CLUSTER_RAW" => Command::UpstreamCluster,
             "UPSTREAM_REQUEST_ATTEMPT_COUNT" => Command::Attempts,
@@ -218,8 +243,12 @@ impl Command {
     }
 
     pub(super) fn names_request(&self) -> bool {
-        // The status of gRPC is that of a request of gRPC, as the rule has made it.
-        matches!(self, Command::Header(Header { request: true, .. }) | Command::Query(_) | Command::GrpcStatus(_))
+        match self {
+            Command::Header(header) => header.request,
+            // The status of gRPC is that of a request of gRPC, as the rule has made it.
+            Command::Query(_) | Command::GrpcStatus(_) | Command::ServerName(_) => true,
+            _ => false,
+        }
     }
 
     pub(super) fn names_start(&self) -> bool {
@@ -243,6 +272,10 @@ impl Command {
             }
             Command::Query(query) => {
                 query.render(context, out);
+                Ok(())
+            }
+            Command::ServerName(name) => {
+                name.render(context, out);
                 Ok(())
             }
             Command::Protocol => out.write_all(protocol(context.version)),

@@ -4,7 +4,7 @@
 use super::time::TimeFormat;
 
 /// What commands are that tell of what follows the headers, or of what no rule sets up.
-const FIXED: [(&str, &str); 19] = [
+const FIXED: [(&str, &str); 20] = [
     ("ACCESS_LOG_TYPE", "NotSet"),
     ("BYTES_RETRANSMITTED", "0"),
     ("BYTES_SENT", "0"),
@@ -20,6 +20,7 @@ const FIXED: [(&str, &str); 19] = [
     ("RESPONSE_TRAILERS_BYTES", "0"),
     ("RESPONSE_TX_DURATION", ""),
     ("ROUNDTRIP_DURATION", ""),
+    ("ROUTE_RESOLUTION_COUNT", "1"),
     ("TLS_JA3_FINGERPRINT", ""),
     ("TLS_JA4_FINGERPRINT", ""),
     ("UPSTREAM_LOCAL_CLOSE_REASON", ""),
@@ -27,7 +28,7 @@ const FIXED: [(&str, &str); 19] = [
 ];
 
 /// What Envoy could tell, and nothing here can.
-const NOT_KNOWN: [&str; 76] = [
+const NOT_KNOWN: [&str; 78] = [
     "BYTES_RECEIVED",
     "CEL",
     "CLUSTER_METADATA",
@@ -61,6 +62,7 @@ const NOT_KNOWN: [&str; 76] = [
     "REQUEST_HEADERS_BYTES",
     "REQUEST_TX_DURATION",
     "RESPONSE_HEADERS_BYTES",
+    "ROUTE_RESOLUTION_TIME_US",
     "SPAN_ID",
     "START_TIME_LOCAL",
     "TRACE_ID",
@@ -104,11 +106,15 @@ const NOT_KNOWN: [&str; 76] = [
     "UPSTREAM_TRANSPORT_FAILURE_REASON",
     "UPSTREAM_WIRE_BYTES_RECEIVED",
     "UPSTREAM_WIRE_BYTES_SENT",
+    "XFCC_VALUE",
 ];
 
 /// Whose metadata Envoy tells.
 const METADATA: [&str; 7] =
     ["CLUSTER", "DYNAMIC", "LISTENER", "LISTENER_FILTER_CHAIN", "ROUTE", "UPSTREAM_HOST", "VIRTUAL_HOST"];
+
+/// What a proxy may say of its client in `x-forwarded-client-cert`.
+const XFCC: [&str; 7] = ["by", "hash", "cert", "chain", "subject", "uri", "dns"];
 
 /// What the command of this name comes out as, if that is always the same.
 pub(super) fn value(name: &str) -> Option<&'static str> {
@@ -132,6 +138,8 @@ pub(super) fn takes(name: &str, argument: &str) -> bool {
         "EMIT_TIME_LOCAL" | "START_TIME_LOCAL" | "UPSTREAM_PEER_CERT_V_END" | "UPSTREAM_PEER_CERT_V_START" => {
             TimeFormat::parse(argument).is_some()
         }
+        "UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT" => true,
+        "XFCC_VALUE" => XFCC.iter().any(|key| key.eq_ignore_ascii_case(argument)),
         _ => argument.is_empty(),
     }
 }

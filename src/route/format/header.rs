@@ -1,16 +1,15 @@
 //! Commands that write headers: [`Header`].
 
-use http::header::HeaderName;
+use http::header::{HeaderName, InvalidHeaderName};
 
 use super::{FormatContext, HeaderSource};
 
-/// A header of the request or of the response, or else another.
+/// The first of two headers of the request or of the response that there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) request: bool,
     pub(super) without_query: bool,
-    pub(super) field: Field,
-    pub(super) otherwise: Option<Field>,
+    pub(super) either: [Option<Field>; 2],
     pub(super) longest: Option<usize>,
 }
 
@@ -26,13 +25,13 @@ pub(super) enum Field {
 }
 
 impl Header {
+    pub(super) fn of_request(either: [Option<Field>; 2]) -> Self {
+        Self { request: true, without_query: false, either, longest: None }
+    }
+
     pub(super) fn render(&self, context: &FormatContext<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        if !self.field.write(self.request, context, out)
-            && let Some(otherwise) = &self.otherwise
-        {
-            otherwise.write(self.request, context, out);
-        }
+        self.either.iter().flatten().any(|field| field.write(self.request, context, out));
         let Some(written) = out.get(start..) else { return };
         let query = written.iter().position(|byte| *byte == b'?').filter(|_| self.without_query);
         let length = query.unwrap_or(written.len()).min(self.longest.unwrap_or(usize::MAX));
@@ -41,16 +40,21 @@ impl Header {
 }
 
 impl Field {
-    pub(super) fn named(name: &str, request: bool) -> Option<Self> {
+    /// `None` for no name, and for one that no such head has: `:status` of a request.
+    pub(super) fn named(name: &str, request: bool) -> Result<Option<Self>, InvalidHeaderName> {
         let name = name.to_ascii_lowercase();
-        Some(match (name.as_str(), request) {
+        Ok(Some(match (name.as_str(), request) {
+            ("", _) => return Ok(None),
             (":method", true) => Field::Method,
             (":path", true) => Field::Path,
             (":authority" | "host", true) => Field::Authority,
             (":scheme", true) => Field::Scheme,
             (":status", false) => Field::Status,
-            (name, _) => Field::Name(HeaderName::from_bytes(name.as_bytes()).ok()?),
-        })
+            (name, _) => match name.strip_prefix(':') {
+                Some(other) => return HeaderName::from_bytes(other.as_bytes()).map(|_| None),
+                None => Field::Name(HeaderName::from_bytes(name.as_bytes())?),
+            },
+        }))
     }
 
     /// Writes the value; `false` if there is none.

@@ -3,17 +3,18 @@
 //! | command | what it stands for |
 //! |---|---|
 //! | `%%` | a percent sign |
-//! | `%REQ(A?B):9%` | the first line of the request header `A`, else of `B`, cut off after 9 bytes; `:method`, `:path`, `:authority` and `:scheme` too |
-//! | `%RESP(A?B):9%` | the same of the response |
+//! | `%REQ(A?B):9%` | the first line of the request header `A`, else of `B`, cut off after 9 bytes; `:method`, `:path`, `:authority` and `:scheme` too; `REQUEST_HEADER` and `STREAM_INFO_REQ` are the same |
+//! | `%RESP(A?B):9%`, `RESPONSE_HEADER` | the same of the response |
 //! | `%PROTOCOL%` | `HTTP/1.1` or `HTTP/2` |
 //! | `%RESPONSE_CODE%`, `%RESPONSE_CODE_DETAILS%`, `%RESPONSE_FLAGS%`, `%RESPONSE_FLAGS_LONG%` | of the response so far: `0`, nothing, `-` and `-` before there is one (`DI` if a fault delayed the request); the code of an answer made here is `0` |
-//! | `%DOWNSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_REMOTE_PORT%` | the client, `DOWNSTREAM_DIRECT_REMOTE_...` too |
+//! | `%DOWNSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_REMOTE_PORT%` | the client, `DOWNSTREAM_DIRECT_REMOTE_...` too; `_WITHOUT_PORT(24)` of any address is the network of 24 bits that it is in |
 //! | `%DOWNSTREAM_LOCAL_ADDRESS%` and `_WITHOUT_PORT`, `%DOWNSTREAM_LOCAL_PORT%` | this side of its connection, `DOWNSTREAM_DIRECT_LOCAL_...` too |
 //! | `%DOWNSTREAM_TLS_VERSION%`, `%DOWNSTREAM_TLS_CIPHER%`, `%REQUESTED_SERVER_NAME%` | its TLS |
+//! | `%REQUESTED_SERVER_NAME(SNI_FIRST)%`, `%REQUESTED_SERVER_NAME(HOST_FIRST:ORIG)%` | the name that its TLS asked for, or the host of the request: as it came (`ORIG`, only if it was rewritten), as it is sent (`HOST`), or the first of both |
 //! | `%DOWNSTREAM_PEER_SUBJECT%`, `_ISSUER`, `_SERIAL`, `_FINGERPRINT_256`, `_FINGERPRINT_1`, `_CERT`, `_CERT_V_START`, `_CERT_V_END`, `_URI_SAN`, `_DNS_SAN`, `_IP_SAN`, `_EMAIL_SAN` | the certificate that the client showed; the two times take formats as `%START_TIME%` does |
 //! | `%DOWNSTREAM_LOCAL_SUBJECT%`, `_URI_SAN`, `_DNS_SAN`, `_IP_SAN`, `_EMAIL_SAN` | the one that it was shown |
 //! | `%PATH%`, `%PATH(NQ)%`, `%PATH(WQ:PATH):9%` | the path with its query or without (`NQ`): as it came (`ORIG`, only if it was rewritten), as it is sent (`PATH`), or the first of both |
-//! | `%QUERY_PARAM(A):9%`, `%QUERY_PARAMS%` | the first parameter `A` of the query, decoded; the query as it came |
+//! | `%QUERY_PARAM(A):9%`, `%QUERY_PARAMS%`, `%QUERY_PARAMS(DECODED)%` | the first parameter `A` of the query, decoded; the query as it came, or decoded as far as Envoy takes that for harmless |
 //! | `%STREAM_ID%` | the request header `x-request-id` |
 //! | `%UPSTREAM_HOST%`, `%UPSTREAM_CLUSTER%`, `%ROUTE_NAME%` | where the request goes, `UPSTREAM_CLUSTER_RAW` too |
 //! | `%UPSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%UPSTREAM_REMOTE_PORT%` | the endpoint |
@@ -35,6 +36,7 @@ mod fixed;
 mod grpc_status;
 mod header;
 mod query;
+mod server_name;
 mod time;
 mod tls_fact;
 

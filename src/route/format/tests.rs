@@ -53,6 +53,9 @@ fn h4_headers_of_the_request_and_of_the_response() {
         ),
         ("%RESP(x-user)%", "response"),
         ("%RESP(x-none)%", ""),
+        ("%REQUEST_HEADER(x-none?x-user)% %STREAM_INFO_REQ(x-user):1% %RESPONSE_HEADER(x-user)%", "jo j response"),
+        ("%REQ(x-user?)% %REQ(?x-user)% %REQ(:foo?x-user)%", "jo jo jo"),
+        ("[%REQ(?)%%REQ(:status)%%REQ(:protocol)%%RESP(:path)%%RESPONSE_TRAILER(x-user)%]", "[]"),
     ] {
         assert_eq!(rendered(format, &context), expected, "{format}");
     }
@@ -104,6 +107,7 @@ fn h4_addresses_versions_and_the_rest() {
         ("%GRPC_STATUS% %GRPC_STATUS(CAMEL_STRING)%", "Canceled Canceled", " "),
         ("%GRPC_STATUS(SNAKE_STRING)%", "CANCELLED", ""),
         ("%GRPC_STATUS(NUMBER)%%GRPC_STATUS_NUMBER%", "11", ""),
+        ("%ROUTE_RESOLUTION_COUNT%", "1", "1"),
         ("%ACCESS_LOG_TYPE% %DOWNSTREAM_WIRE_BYTES_SENT% %TRAILER(a)%", "NotSet 0 ", "NotSet 0 "),
     ] {
         assert_eq!(rendered(format, &context), expected, "{format}");
@@ -117,6 +121,55 @@ fn h4_a_proxy_that_says_who_the_client_is_stays_the_direct_one() {
     let context = FormatContext { peer, direct_peer: Some("10.0.0.1:99".parse().unwrap()), ..FormatContext::default() };
     let addresses = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS%";
     assert_eq!(rendered(addresses, &context), "192.0.2.1 10.0.0.1:99");
+}
+
+#[test]
+fn h4_addresses_may_be_told_as_networks() {
+    let of = |peer: &str, bits| {
+        let context = FormatContext { peer: Some(peer.parse().unwrap()), ..FormatContext::default() };
+        rendered(&format!("%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT({bits})%"), &context)
+    };
+    for (bits, network) in [("16", "127.1.0.0/16"), ("23", "127.1.2.0/23"), ("0", "0.0.0.0/0"), ("+08", "127.0.0.0/8")]
+        .into_iter()
+        .chain([("32", "127.1.3.7/32"), ("99", "127.1.3.7/32"), ("x", "127.1.3.7"), ("4294967304", "127.1.3.7")])
+        .chain([("-1", ""), ("8x", "127.1.3.7")])
+    {
+        assert_eq!(of("127.1.3.7:80", bits), network, "{bits}");
+    }
+    assert_eq!(
+        ["0", "16", "128", "129"].map(|bits| of("[2001:db8::1]:80", bits)),
+        ["::/0", "2001::/16", "2001:db8::1/128", "2001:db8::1/128"]
+    );
+    let context = FormatContext { local: Some("10.9.8.7:80".parse().unwrap()), ..FormatContext::default() };
+    assert_eq!(rendered("%DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT(8)%", &context), "10.0.0.0/8");
+    for wrong in ["%DOWNSTREAM_LOCAL_ADDRESS(8)%", "%DOWNSTREAM_LOCAL_PORT(8)%", "%UPSTREAM_REMOTE_PORT(8)%"] {
+        assert!(Format::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn h4_whom_the_client_asked_for_by_name() {
+    let rewritten = headers(&[("x-envoy-original-host", "old.test")]);
+    let tls = DownstreamTls { server_name: "sni.test".into(), ..DownstreamTls::default() };
+    for (argument, expected) in [
+        // In plain text, in TLS, and where the host was rewritten.
+        ("SNI_ONLY", ["", "sni.test", "sni.test"]),
+        (":ORIG", ["", "sni.test", "sni.test"]),
+        ("SNI_FIRST", ["new.test:80", "sni.test", "sni.test"]),
+        ("HOST_FIRST", ["new.test:80", "new.test:80", "old.test"]),
+        ("HOST_FIRST:HOST", ["new.test:80", "new.test:80", "new.test:80"]),
+        ("HOST_FIRST:ORIG:x", ["", "sni.test", "old.test"]),
+    ] {
+        let format = format!("%REQUESTED_SERVER_NAME({argument})%");
+        let plain = FormatContext { authority: "new.test:80", ..FormatContext::default() };
+        let secured = FormatContext { tls: Some(&tls), ..plain };
+        let contexts = [plain, secured, FormatContext { request: &rewritten, ..secured }];
+        assert_eq!(contexts.map(|context| rendered(&format, &context)), expected, "{argument}");
+    }
+    assert!(Format::parse("%REQUESTED_SERVER_NAME(HOST_FIRST)%").unwrap().names_request());
+    for wrong in ["(x)", "(HOST_FIRST:x)", "(SNI_ONLY:x)", ":9"] {
+        assert!(Format::parse(&format!("%REQUESTED_SERVER_NAME{wrong}%")).is_err(), "{wrong}");
+    }
 }
 
 #[test]
@@ -137,6 +190,7 @@ fn h4_the_path_as_it_came_and_as_it_is_sent() {
         ("%PATH(WQ:PATH)%", "/new?b=1", "/new?b=1"),
         ("%PATH(NQ:PATH):2%", "/n", "/n"),
         ("%PATH(:ORIG)%", "/old?b=1", ""),
+        ("%PATH(WQ:ORIG:x)%", "/old?b=1", ""),
         ("%PATH(NQ:ORIG_OR_PATH)%", "/old", "/new"),
     ] {
         assert_eq!((of(&rewritten, format), of(&HeaderMap::new(), format)), (after.into(), before.into()), "{format}");
@@ -162,9 +216,12 @@ fn h4_the_query_and_its_parameters() {
         assert_eq!(of(query, format), expected, "{format}");
     }
     assert_eq!(of("/a%20b?c%20d", "%QUERY_PARAMS% %QUERY_PARAMS(ORIG)%"), "c%20d c%20d");
+    let harmless = ["?a=%3D%26%7e+", "?a=%zz%%41%5A%", "?%20%0a%22%3c%5C%7f%c3%A9%e"];
+    let decoded = ["a==&~+", "a=zzAZ%", "%20%0a%22%3c%5C%7f%c3%A9%e"];
+    assert_eq!(harmless.map(|query| of(query, "%QUERY_PARAMS(DECODED)%")), decoded);
     assert_eq!(of("/a", "[%QUERY_PARAMS%%QUERY_PARAM(a)%]"), "[]");
     assert!(Format::parse("%QUERY_PARAM(a)%").unwrap().names_request());
-    for wrong in ["%QUERY_PARAM%", "%QUERY_PARAM()%", "%QUERY_PARAMS(DECODED)%", "%TRAILER()%", "%STREAM_ID:3%"] {
+    for wrong in ["%QUERY_PARAM%", "%QUERY_PARAM()%", "%QUERY_PARAMS(decoded)%", "%TRAILER()%", "%STREAM_ID:3%"] {
         assert!(Format::parse(wrong).is_err(), "{wrong}");
     }
 }
@@ -252,10 +309,9 @@ fn h4_what_is_no_command_is_refused() {
     for text in ["%NO_SUCH_COMMAND(a)%", "%CONNECTION%", "%DOWNSTREAM_LOCAL_SERIAL%", "%REQ_WITHOUT_QUERY(a)%"] {
         assert!(matches!(Format::parse(text), Err(FormatError::Unknown(_))), "{text}");
     }
-    for text in
-        ["%REQ%", "%REQ()%", "%REQ(a b)%", "%REQ(:status)%", "%START_TIME(%n)%", "%PROTOCOL(x)%", "%ENVIRONMENT%"]
-            .into_iter()
-            .chain(["%PATH(X)%", "%PATH(WQ:X)%", "%START_TIME:3%", "%DOWNSTREAM_TLS_VERSION:3%"])
+    for text in ["%REQ%", "%REQ()%", "%REQ(a b)%", "%REQ(:)%", "%START_TIME(%n)%", "%PROTOCOL(x)%", "%ENVIRONMENT%"]
+        .into_iter()
+        .chain(["%PATH(X)%", "%PATH(WQ:X)%", "%START_TIME:3%", "%DOWNSTREAM_TLS_VERSION:3%"])
     {
         assert!(matches!(Format::parse(text), Err(FormatError::Argument { .. })), "{text}");
     }
@@ -293,12 +349,15 @@ fn h4_commands_take_the_arguments_that_envoy_takes() {
         .into_iter()
         .chain(["%COMMON_DURATION(DS_RX_BEG:US_TX_BEG)%", "%COMMON_DURATION(DS_RX_BEG:US_TX_BEG:us)%"])
         .chain(["%FILTER_STATE(k)%", "%FILTER_STATE(k:PLAIN)%", "%UPSTREAM_FILTER_STATE(k:FIELD:f)%"])
+        .chain(["%XFCC_VALUE(URI)%", "%ROUTE_RESOLUTION_TIME_US%", "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(8)%"])
+        .chain(["%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%", "%RESPONSE_CODE_DETAILS(a)%"])
         .chain(["%START_TIME_LOCAL%", "%EMIT_TIME_LOCAL(%Y)%", "%UPSTREAM_PEER_CERT_V_START(%s)%"])
     {
         assert_eq!(Format::parse(right).unwrap().render(&FormatContext::default()), b"", "{right}");
     }
     for wrong in ["%CONNECTION_ID(a)%", "%UPSTREAM_TLS_VERSION(a)%", "%TRACE_ID(a)%", "%HOSTNAME(a)%", "%HOSTNAME:3%"]
         .into_iter()
+        .chain(["%XFCC_VALUE%", "%XFCC_VALUE(x)%", "%ROUTE_RESOLUTION_COUNT(a)%", "%RESPONSE_CODE_DETAILS:9%"])
         .chain(["%METADATA(a)%", "%METADATA(:a)%", "%COMMON_DURATION(a)%", "%COMMON_DURATION(a:b:s)%"])
         .chain(["%COMMON_DURATION(a:b:)%", "%COMMON_DURATION(a:b:ns:c)%"])
         .chain(["%FILTER_STATE%", "%FILTER_STATE(:PLAIN)%", "%FILTER_STATE(k:X)%", "%FILTER_STATE(k:FIELD)%"])
