@@ -144,7 +144,7 @@ fn client_tls(tls: Option<&ClientTlsSettings>, path: &Path<'_>, review: &mut Rev
         ClientTlsMode::IstioMutual => {
             let why = "ISTIO_MUTUAL needs a Transport that was built with the mesh's certificates, and is plain text \
                        without, for a sidecar to secure";
-            review.value_not_honored(&path.field("mode"), why);
+            review.warning(&path.field("mode"), why);
             review.all_without_effect(path, &identity, "ISTIO_MUTUAL has the certificates of the mesh");
             review.all_without_effect(path, &others, "ISTIO_MUTUAL has the certificates of the mesh");
         }

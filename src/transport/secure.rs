@@ -37,10 +37,10 @@ impl Secure {
 
     /// What cannot be secured is not sent, unless somebody else may secure it.
     #[cfg(not(feature = "tls"))]
-    pub(super) fn new(_: &Settings, tls: &TlsSettings, _: Option<&str>) -> Option<Self> {
+    pub(super) fn new(settings: &Settings, tls: &TlsSettings, _: Option<&str>) -> Option<Self> {
         let mesh = tls.mode == TlsMode::IstioMutual;
         if mesh {
-            tracing::debug!("ISTIO_MUTUAL is not honored: it needs the feature `tls`, which this build has not");
+            settings.leave_to_sidecar("it needs the feature `tls`, which this build has not");
         }
         (!mesh).then_some(Self {})
     }
@@ -102,7 +102,7 @@ mod with_tls {
                 return Some(Self::with(tls.clone(), names(tls, host), host, [HTTP1, HTTP2, &[]]));
             }
             let Some(mesh) = &settings.mesh_certificates else {
-                tracing::debug!("ISTIO_MUTUAL is not honored: the transport has no certificates of the mesh");
+                settings.leave_to_sidecar("the transport has no certificates of the mesh");
                 return None;
             };
             let mut tls = tls.clone();

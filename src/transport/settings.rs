@@ -34,6 +34,8 @@ pub(super) struct Settings {
     /// Shards of a stack of idle connections.
     pub(super) shards: usize,
     closed: AtomicBool,
+    /// Whether it was said that connections of the mesh are left in plain text.
+    said: AtomicBool,
 }
 
 impl Settings {
@@ -43,6 +45,13 @@ impl Settings {
 
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
+    }
+
+    /// Says once that the mesh's TLS is not opened here.
+    pub(super) fn leave_to_sidecar(&self, why: &str) {
+        if !self.said.swap(true, Ordering::Relaxed) {
+            tracing::warn!("ISTIO_MUTUAL is plain text, for a sidecar to secure: {why}");
+        }
     }
 }
 
@@ -178,7 +187,7 @@ impl TransportBuilder {
     }
 
     /// The certificates of this workload in the mesh, for clusters whose `tls.mode` is `ISTIO_MUTUAL`: none, and
-    /// connections to those clusters are left in plain text, for a sidecar to secure, with a warning in the log.
+    /// connections to those clusters are left in plain text, for a sidecar to secure, with one warning in the log.
     #[cfg(feature = "tls")]
     pub fn mesh_certificates(mut self, certificates: MeshCertificates) -> Self {
         self.mesh_certificates = Some(certificates);
@@ -210,6 +219,7 @@ impl TransportBuilder {
             https_roots: self.https_roots,
             shards: threads.next_power_of_two().min(16),
             closed: AtomicBool::new(false),
+            said: AtomicBool::new(false),
         };
         Transport { inner: Arc::new(Inner::new(settings)) }
     }

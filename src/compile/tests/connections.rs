@@ -257,6 +257,7 @@ fn the_mesh_has_names_of_its_own() {
     assert_eq!(subset.tls.as_deref(), Some(&named("outbound_.80_.v1_.up.test")));
     let [problem] = problems(&report)[..] else { panic!("{report}") };
     assert_eq!(problem.path, "spec.trafficPolicy.tls.mode");
+    assert!(problem.message.starts_with("ISTIO_MUTUAL needs a Transport"), "who knows whether it has one: {problem}");
 }
 
 #[test]

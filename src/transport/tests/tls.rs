@@ -5,6 +5,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use super::*;
 use crate::tls::tests::{Authority as Signer, Folder, inline};
@@ -216,8 +217,19 @@ async fn the_certificates_of_the_mesh_are_the_transports() {
 async fn without_certificates_of_the_mesh_the_connection_is_left_to_a_sidecar() {
     let net = Net::new();
     net.clone().serve(|_, _| async { Ok(Response::new(full("plain"))) });
-    let tls = TlsSettings::new(TlsMode::IstioMutual);
-    assert_eq!(ask(&net.transport(), &secured(tls, Protocol::Http1)).await, "plain");
+    let endpoint = secured(TlsSettings::new(TlsMode::IstioMutual), Protocol::Http1);
+    let (transports, warned) = ([net.transport(), net.transport()], Arc::new(AtomicUsize::new(0)));
+    let count = warned.clone();
+    let heard = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        io::sink()
+    });
+    let _heard = heard.set_default();
+    for transport in transports {
+        assert_eq!(ask(&transport, &endpoint).await, "plain");
+        drop(transport.connect(&endpoint, "a.test", None, None).await.unwrap());
+    }
+    assert_eq!(warned.load(Ordering::SeqCst), 2, "once each");
 }
 
 #[tokio::test]
