@@ -120,7 +120,8 @@ pub enum Failure {
     LocalReset,
     /// The upstream did not speak HTTP (flag `UPE`).
     ProtocolError,
-    /// A limit of `connectionPool` was reached (flag `UO`).
+    /// A limit of `connectionPool` was reached, or too many names were being looked up (flag `UO`). It says nothing of the
+    /// endpoint.
     Overflow,
     /// One try took longer than `retries.perTryTimeout` (flag `UT`).
     PerTryTimeout,

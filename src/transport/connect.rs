@@ -13,11 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::failure;
-use super::lookups::by_system;
+use super::lookups::{Turns, by_system};
 use super::proxy_header;
 use super::secure::Secure;
 use super::settings::Settings;
@@ -202,13 +201,11 @@ impl Target {
     /// Opens a connection, announces and secures it, within the connect timeout.
     pub(super) async fn reach(&self, settings: &Settings, terms: &Terms, spoken: Spoken) -> Result<Wire, FailureError> {
         let limit = terms.connect_timeout;
+        let turns = self.limits().map(|limits| Turns::new(limits.lookups()));
         let reached = tokio::time::timeout(limit, async {
             let wire = match self {
                 Target::Endpoint(endpoint) => match &endpoint.address {
-                    Address::Named(name) => {
-                        let turns = Some(endpoint.limits().lookups());
-                        open_host(settings, name.name(), name.port(), terms, turns).await
-                    }
+                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms, turns.as_ref()).await,
                     address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
                 },
                 Target::Host(host, _) => open_host(settings, &host.name, host.port, terms, None).await,
@@ -217,6 +214,7 @@ impl Target {
         });
         match reached.await {
             Ok(reached) => reached.map_err(|error| failure::of_connect(self, error)),
+            Err(_) if turns.is_some_and(|turns| turns.waited()) => Err(failure::of_late_turn(self, limit)),
             Err(_) => Err(failure::of_connect_timeout(self, limit)),
         }
     }
@@ -307,7 +305,7 @@ async fn open_host(
     host: &str,
     port: u16,
     terms: &Terms,
-    turns: Option<&Arc<Semaphore>>,
+    turns: Option<&Turns<'_>>,
 ) -> io::Result<Wire> {
     let addresses: Vec<Address> = match host.parse::<IpAddr>() {
         Ok(address) => vec![Address::Tcp(SocketAddr::new(address, port))],

@@ -87,6 +87,13 @@ pub(super) fn of_connect_timeout(target: &Target, limit: Duration) -> FailureErr
     FailureError::new(Failure::ConnectTimeout, ConnectError { target: target.to_string().into(), source })
 }
 
+/// The same, where the name of `target` had to wait for its turn to be looked up: that says nothing of it.
+pub(super) fn of_late_turn(target: &Target, limit: Duration) -> FailureError {
+    let why = format!("not open within {limit:?}, for too many names are being looked up");
+    let source = io::Error::new(ErrorKind::TimedOut, why);
+    FailureError::new(Failure::Overflow, ConnectError { target: target.to_string().into(), source })
+}
+
 /// The proxy `target` was reached, and what it was asked to lead to was not within `limit`: that says nothing of it.
 pub(super) fn of_unanswered_tunnel(target: &Target, limit: Duration) -> FailureError {
     let source = io::Error::new(ErrorKind::TimedOut, format!("it did not lead on within {limit:?}"));

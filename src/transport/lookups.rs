@@ -3,12 +3,39 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 type Found = Result<Vec<SocketAddr>, Arc<io::Error>>;
 type Answer = watch::Receiver<Option<Found>>;
+
+/// Where a connection that is opened gets its turn to look a name up.
+pub(super) struct Turns<'a> {
+    turns: &'a Arc<Semaphore>,
+    waited: AtomicBool,
+}
+
+impl<'a> Turns<'a> {
+    pub(super) fn new(turns: &'a Arc<Semaphore>) -> Self {
+        Self { turns, waited: AtomicBool::new(false) }
+    }
+
+    /// Whether it had to wait for that.
+    pub(super) fn waited(&self) -> bool {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let free = self.turns.clone().try_acquire_owned().ok();
+        if free.is_some() {
+            return free;
+        }
+        self.waited.store(true, Ordering::Relaxed);
+        self.turns.clone().acquire_owned().await.ok()
+    }
+}
 
 /// The look-ups under way, by name. The system's resolver has a thread for each until it is over, however early whoever
 /// asked gives up: who asks for the same name meanwhile waits for the same answer.
@@ -22,13 +49,13 @@ impl Lookups {
     pub(super) async fn ask(
         self: &Arc<Self>,
         host: &str,
-        turns: Option<&Arc<Semaphore>>,
+        turns: Option<&Turns<'_>>,
         look_up: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
     ) -> io::Result<Vec<SocketAddr>> {
         let known = of(&self.lock(), host);
         let mut answer = match (known, turns) {
             (Some(answer), _) => answer,
-            (None, Some(turns)) => self.begin(host, turns.clone().acquire_owned().await.ok(), look_up),
+            (None, Some(turns)) => self.begin(host, turns.take().await, look_up),
             (None, None) => self.begin(host, None, look_up),
         };
         let found = answer.wait_for(Option::is_some).await.map_err(io::Error::other)?;
@@ -147,15 +174,16 @@ mod tests {
     async fn a_look_up_keeps_its_turn_when_nobody_waits_for_it() {
         let (lookups, system) = (Arc::<Lookups>::default(), System::new());
         let (turns, others) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        let (own, further, other) = (Turns::new(&turns), Turns::new(&turns), Turns::new(&others));
         let ask = |host, turns| task::spawn(lookups.ask(host, Some(turns), system.look_up()));
-        let mut given_up = ask("a.test", &turns);
+        let mut given_up = ask("a.test", &own);
         assert_pending!(given_up.poll());
         drop(given_up);
         assert_eq!(turns.available_permits(), 0);
-        let mut waiting = ask("b.test", &turns);
+        let mut waiting = ask("b.test", &further);
         assert_pending!(waiting.poll());
         assert_eq!(lookups.lock().len(), 1);
-        let mut elsewhere = ask("c.test", &others);
+        let mut elsewhere = ask("c.test", &other);
         assert_pending!(elsewhere.poll());
         assert_eq!(lookups.lock().len(), 2, "names of other clusters do not wait for it");
         for _ in 0..3 {
@@ -164,5 +192,6 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), [address()]);
         assert_eq!(elsewhere.await.unwrap(), [address()]);
         assert_eq!((turns.available_permits(), others.available_permits()), (1, 1));
+        assert_eq!([own, further, other].map(|turns| turns.waited()), [false, true, false]);
     }
 }

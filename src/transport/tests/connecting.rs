@@ -169,6 +169,17 @@ async fn names_are_the_affair_of_an_own_connector() {
     assert_eq!(*dialed.lock().unwrap(), expected);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_name_is_not_to_blame_for_those_that_are_looked_up_before_it() {
+    let endpoint = endpoint_at(Address::Named(NamedAddress::new("name.invalid", 80)), Protocol::Http1);
+    let turns = endpoint.limits().lookups();
+    let all = turns.available_permits().try_into().unwrap();
+    let _others = turns.acquire_many(all).await.unwrap();
+    let started = tokio::time::Instant::now();
+    assert_eq!(failure_of(send(&Transport::new(), &endpoint, get("/")).await), Failure::Overflow);
+    assert_eq!(started.elapsed(), endpoint.connection().connect_timeout);
+}
+
 #[tokio::test]
 async fn hosts_have_pools_too() {
     let net = Net::new();
