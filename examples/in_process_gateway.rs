@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::error_handling::HandleError;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request, connect_info::Connected};
 use axum::http::StatusCode;
+use axum::serve::IncomingStream;
 use axum::{Router, ServiceExt, routing::get};
 use mesh_router::config::Config;
 use mesh_router::request::{ListenerOrigin, Origin};
@@ -17,6 +18,7 @@ use mesh_router::service::RequestBody;
 use mesh_router::upstream::Address;
 use mesh_router::{BoxError, Mesh, MeshRouter, Transport};
 use tokio::net::TcpListener;
+use tower::util::MapRequest;
 use tower::{Layer, ServiceExt as _, service_fn};
 
 const RULES: &str = "
@@ -55,6 +57,20 @@ spec:
   - {route: [{destination: {host: shop.test}}]}
 ";
 
+/// What the rules and the endpoints may know of a client's connection.
+#[derive(Clone)]
+struct Came(Origin);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Came {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        let mut origin = ListenerOrigin::new("http.80", 80);
+        (origin.peer, origin.local) = (Some(*stream.remote_addr()), stream.io().local_addr().ok());
+        // Goes with the connection, and what was opened for this client alone (`proxyProtocol`) with it.
+        origin.open = Some(Arc::default());
+        Self(Origin::Listener(Arc::new(origin)))
+    }
+}
+
 pub(crate) async fn run() -> Result<Vec<String>, BoxError> {
     let (front, other) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
     let address = front.local_addr()?;
@@ -77,11 +93,16 @@ pub(crate) async fn run() -> Result<Vec<String>, BoxError> {
             }
         }
     });
-    let origin = Origin::Listener(Arc::new(ListenerOrigin::new("http.80", 80)));
-    let gateway = MeshRouter::new(&mesh).with_origin(origin).layer(inner);
+    let gateway = MapRequest::new(MeshRouter::new(&mesh).layer(inner), |mut request: Request| {
+        if let Some(ConnectInfo(Came(origin))) = request.extensions_mut().remove() {
+            request.extensions_mut().insert(origin);
+        }
+        request
+    });
     // Errors come only from hosts without rules, which a gateway does not have.
     let gateway = HandleError::new(gateway, |_: BoxError| async { StatusCode::BAD_GATEWAY });
-    tokio::spawn(async move { axum::serve(front, ServiceExt::<Request>::into_make_service(gateway)).await });
+    let gateway = ServiceExt::<Request>::into_make_service_with_connect_info::<Came>(gateway);
+    tokio::spawn(async move { axum::serve(front, gateway).await });
     // To this machine, whatever proxy leads to others.
     let client = reqwest::Client::builder().no_proxy().build()?;
     let mut answers = Vec::new();

@@ -77,8 +77,9 @@ pub struct ListenerOrigin {
     pub local: Option<SocketAddr>,
     /// What is known of the TLS of the connection, for header values that tell it.
     pub secured: Option<Arc<DownstreamTls>>,
-    /// Held for as long as the connection is open. `None`: nobody says.
-    pub(crate) open: Option<Arc<()>>,
+    /// One of its own for each connection, let go of with it: upstream connections that are for this client alone
+    /// (`proxyProtocol`) are closed then. `None`: nobody says, and up to 1,024 of them stay for their idle time.
+    pub open: Option<Arc<()>>,
 }
 
 impl ListenerOrigin {

@@ -7,23 +7,26 @@ mod support;
 
 use std::convert::Infallible;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::{Empty, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http2;
 use hyper::server::conn::http2 as served;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::gateway::Server;
 use mesh_router::options::MeshOptions;
+use mesh_router::request::{ListenerOrigin, Origin};
+use mesh_router::{Mesh, MeshRouter, Transport};
 use support::{free_port, rules};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tower::{Layer, ServiceExt};
 
 /// An endpoint that answers every request with `ok`, and what came before each answer.
 async fn endpoint() -> (u16, mpsc::UnboundedReceiver<String>) {
@@ -111,10 +114,7 @@ spec:
     assert_ne!(cookies[0], cookies[2], "of another connection");
 }
 
-#[tokio::test]
-async fn a_connection_that_speaks_of_a_client_ends_with_it() {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let rule = "
+const SPOKEN_FOR: &str = "
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: a}
@@ -122,7 +122,16 @@ spec:
   host: a.test
   trafficPolicy: {proxyProtocol: {version: V1}}
 ";
-    let (_server, port) = start(listener.local_addr().unwrap().port(), rule).await;
+
+async fn has_ended(mut stream: TcpStream) {
+    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_u8()).await;
+    assert_eq!(ended.expect("it ends").unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn a_connection_that_speaks_of_a_client_ends_with_it() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (_server, port) = start(listener.local_addr().unwrap().port(), SPOKEN_FOR).await;
     let serve = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         for _ in 0..2 {
@@ -137,9 +146,34 @@ spec:
             ask(&mut client, &format!("X-Forwarded-For: {forwarded}")).await;
         }
     };
-    let (mut stream, ()) = tokio::join!(serve, visit);
-    let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_u8()).await;
-    assert_eq!(ended.expect("it ends").unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
+    let (stream, ()) = tokio::join!(serve, visit);
+    has_ended(stream).await;
+}
+
+#[tokio::test]
+async fn so_it_does_where_a_gateway_of_ones_own_tells_of_that() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (mesh, transport) = (Mesh::new(), Transport::new());
+    let mut config = rules(&[80], listener.local_addr().unwrap().port());
+    config.destination_rules = Config::from_yaml(SPOKEN_FOR, "more.yaml").unwrap().destination_rules;
+    assert!(!mesh.apply_strict(config).unwrap().fails_check());
+    let mut origin = ListenerOrigin::new("http.80.127.0.0.1", 80);
+    (origin.peer, origin.local) = (Some(([192, 0, 2, 1], 1).into()), Some(([192, 0, 2, 2], 80).into()));
+    origin.open = Some(Arc::default());
+    let gateway = MeshRouter::new(&mesh).with_origin(Origin::Listener(Arc::new(origin))).layer(transport.clone());
+    let serve = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert!(head.starts_with("PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n"), "{head}");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
+        stream
+    };
+    // The gateway goes with its client, and the transport stays.
+    let request = Request::get("/").header("host", "a.test").body(Empty::<Bytes>::new()).unwrap();
+    let (stream, answer) = tokio::join!(serve, gateway.oneshot(request));
+    assert_eq!(answer.unwrap().into_body().collect().await.unwrap().to_bytes(), "ok");
+    has_ended(stream).await;
+    drop(transport);
 }
 
 /// HTTP/2 and a whole URL say the scheme themselves, and a trusted proxy changes that for nobody: rules and header values see the same.

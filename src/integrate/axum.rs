@@ -102,4 +102,5 @@
 //! # }
 //! ```
 //!
-//! Here retries, balancing, mirrors and DestinationRules apply. `examples/in_process_gateway.rs` is the whole of it.
+//! Here retries, balancing, mirrors and DestinationRules apply. `examples/in_process_gateway.rs` is the whole of it,
+//! with a [`ListenerOrigin`](crate::request::ListenerOrigin) for each connection, which tells of its client.
