@@ -126,7 +126,14 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// Connections with other settings, and those for another name in the TLS handshake or another client in a PROXY
 /// header, are others: after a change of settings new requests get new ones, and the old ones finish what is under way.
 /// The same is true after a change of `maxConnections`, and of the connections to endpoints that leave their cluster:
-/// what of these is idle is closed at once. A connection for another client goes with that client's own, at a gateway.
+/// what of these is idle is closed at once. A connection for another client goes with that client's own, where
+/// [`ListenerOrigin::open`](crate::request::ListenerOrigin::open) tells of it.
+///
+/// Who calls can bring any number of hosts. Where these set connections apart, as the name in the TLS handshake does,
+/// those for 1,024 hosts and endpoints are kept beside those in use, and 128 for each client with connections of its own;
+/// of more, those asked for most steadily. Of the names that requests bring (`resolution: DYNAMIC_DNS`) 64 are looked up
+/// at a time for each cluster: a connection that waits for its turn, and is not open in time, has met a limit
+/// ([`Failure::Overflow`]), and its endpoint is not blamed.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
