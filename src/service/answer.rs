@@ -25,7 +25,7 @@ pub(super) fn answer<R: Body>(
     let (mut head, body) = response.into_parts();
     let mut info = exchange.outcome(ResponseFlags::NONE, RouteInfo::VIA_UPSTREAM);
     info.endpoint = taken.as_ref().map(|taken| taken.picked.endpoint().clone());
-    exchange.answered_in = Some(head.version);
+    exchange.spoken = Some(head.version);
     exchange.service_time(&mut head.headers);
     if exchange.listener.is_some() {
         // Of the connection to the endpoint; of that to the client only the rule may speak.

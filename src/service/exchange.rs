@@ -24,7 +24,7 @@ use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use super::spares::Spares;
 use crate::dice::Draws;
-use crate::outcome::Failure;
+use crate::outcome::{Failure, Outcome};
 use crate::request::ListenerOrigin;
 use crate::route::{Action, Forward, HeaderOps, RetryPolicy, Route, WeightedCluster};
 use crate::telemetry::{RequestRecord, ResponseFlags};
@@ -57,8 +57,8 @@ pub(super) struct Exchange {
     pub(super) longest_pause: Option<Duration>,
     /// What the client speaks.
     pub(super) version: Option<Version>,
-    /// What the endpoint answered in.
-    pub(super) answered_in: Option<Version>,
+    /// What was spoken with the endpoint of the last try; `None` if there was no connection to it.
+    pub(super) spoken: Option<Version>,
     pub(super) secured: Secured,
     pub(super) flags: ResponseFlags,
     pub(super) attempts: u32,
@@ -114,7 +114,7 @@ impl Exchange {
             repeats: true,
             longest_pause: None,
             version: None,
-            answered_in: None,
+            spoken: None,
             secured: Secured::No,
             flags: ResponseFlags::NONE,
             attempts: 0,
@@ -237,9 +237,7 @@ impl Exchange {
             }
             picked = pick()?;
         }
-        // Outlier detection asks whether a timeout was that of an endpoint.
-        let timed = self.deadline.bounds_tries() || !self.deadline.is_none() && cluster.settings().outlier.is_some();
-        let admission = Admission::of(cluster.limits(), timed, self.waits)
+        let admission = Admission::of(cluster.limits(), self.is_timed(cluster), self.waits)
             .ok_or_else(|| LocalReply::overflow(self.attempts > 0))?;
         self.attempts += 1;
         self.begin_copies();
@@ -260,6 +258,31 @@ impl Exchange {
         }
         self.deadline.begin_try(&admission);
         Ok((Taken { picked, admission }, aim))
+    }
+
+    /// Whether somebody asks when a try gets its connection: its own time, or, of one that the request's time may end
+    /// before that, outlier detection and what the rule tells of the response.
+    fn is_timed(&self, cluster: &Cluster) -> bool {
+        let tells = |operations: &HeaderOps| !operations.is_literal();
+        let asked = cluster.settings().outlier.is_some()
+            || self.route.as_ref().is_some_and(|route| tells(&route.response_headers))
+            || self.destination().is_some_and(|destination| tells(&destination.response_headers));
+        self.deadline.bounds_tries() || !self.deadline.is_none() && asked
+    }
+
+    /// Remembers what was spoken in a try that is over.
+    pub(super) fn note_spoken(&mut self, endpoint: &Endpoint, outcome: Option<Outcome>) {
+        let connected = match outcome {
+            Some(Outcome::Failure(failure)) => !failure.is_before_request(),
+            outcome => outcome.is_some(),
+        };
+        let of_client = self.version.filter(|version| *version == Version::HTTP_2).unwrap_or(Version::HTTP_11);
+        self.spoken = connected.then(|| match endpoint.connection().protocol {
+            Protocol::Http2 => Version::HTTP_2,
+            Protocol::SameAsDownstream => of_client,
+            Protocol::Sniffed if self.listener.is_none() => of_client,
+            Protocol::Http1 | Protocol::Sniffed => Version::HTTP_11,
+        });
     }
 
     /// Tells the upstream which try it gets and how long that may take. Of the first try the rule may say otherwise.

@@ -64,7 +64,7 @@ pub(super) fn of_response(
         path_and_query: saved.map_or("", SavedHead::path_and_query),
         authority: saved.and_then(SavedHead::authority).or(host).unwrap_or(""),
         version: exchange.version,
-        upstream_version: exchange.answered_in,
+        upstream_version: exchange.spoken,
         grpc_status: grpc.then(|| grpc::status_of(status, headers)),
         status: Some(status),
         code: info.is_by_upstream().then_some(status),

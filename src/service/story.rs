@@ -255,6 +255,9 @@ where
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let outcome = self.taken.as_ref().and_then(|taken| self.report(taken, ended));
         self.note(outcome);
+        if let Some(taken) = &self.taken {
+            self.exchange.note_spoken(taken.picked.endpoint(), outcome);
+        }
         // The place of a retry is free once that has ended.
         self.exchange.retry_place = None;
         if !self.wants_more(ended, outcome) || !self.may_go_on() {

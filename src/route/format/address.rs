@@ -62,7 +62,10 @@ impl Address {
             Side::DirectPeer => context.direct_peer.or(context.peer),
             Side::Local => context.local,
             Side::Upstream => {
-                let Some(upstream) = context.upstream else { return Ok(()) };
+                // Of a connection that did not come about it is not known.
+                let Some(upstream) = context.upstream.filter(|_| context.upstream_version.is_some()) else {
+                    return Ok(());
+                };
                 match upstream.to_string().parse() {
                     Ok(address) => Some(address),
                     // A path has no port.

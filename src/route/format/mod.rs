@@ -17,12 +17,12 @@
 //! | `%QUERY_PARAM(A):9%`, `%QUERY_PARAMS%`, `%QUERY_PARAMS(DECODED)%` | the first parameter `A` of the query, decoded; the query as it came, or decoded as far as Envoy takes that for harmless |
 //! | `%STREAM_ID%` | the request header `x-request-id` |
 //! | `%UPSTREAM_HOST%`, `%UPSTREAM_CLUSTER%`, `%ROUTE_NAME%` | where the request goes, `UPSTREAM_CLUSTER_RAW` too |
-//! | `%UPSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%UPSTREAM_REMOTE_PORT%` | the endpoint |
+//! | `%UPSTREAM_REMOTE_ADDRESS%` and `_WITHOUT_PORT`, `%UPSTREAM_REMOTE_PORT%` | the endpoint, if there was a connection to it |
 //! | `%UPSTREAM_REQUEST_ATTEMPT_COUNT%` | how many tries there were |
 //! | `%START_TIME%`, `%START_TIME(%Y-%m-%d)%`, `%EMIT_TIME%` | when it came, in UTC; now |
 //! | `%DURATION%` | milliseconds since it came |
 //! | `%HOSTNAME%`, `%ENVIRONMENT(NAME):9%` | of this process when the rule was read |
-//! | `%UPSTREAM_PROTOCOL%`, `%RESPONSE_DURATION%` | what the endpoint answered in; milliseconds from the request to that answer |
+//! | `%UPSTREAM_PROTOCOL%`, `%RESPONSE_DURATION%` | what was spoken with the endpoint, also where it did not answer; milliseconds from the request to that answer |
 //! | `%GRPC_STATUS%`, `%GRPC_STATUS(SNAKE_STRING)%`, `%GRPC_STATUS(NUMBER)%`, `%GRPC_STATUS_NUMBER%` | of a call of gRPC: `NotFound`, `NOT_FOUND`, `5` |
 //! | `%BYTES_SENT%`, `%TRAILER(A)%`, `%ACCESS_LOG_TYPE%` and others that tell of what follows the headers, or of what Istio does not set up | what they are in Envoy when headers are written: `0`, `NotSet`, `Normal` or nothing |
 //! | the other commands of Envoy (`%CONNECTION_ID%`, `%UPSTREAM_LOCAL_ADDRESS%`, `%CEL(..)%`..., see [`Format::not_honored`]) | nothing |
@@ -144,7 +144,7 @@ pub struct FormatContext<'a> {
     pub tls: Option<&'a DownstreamTls>,
     /// The headers of the response. Operations on a response read those that they change.
     pub response: &'a dyn HeaderSource,
-    /// The version that the endpoint answered in.
+    /// The version that was spoken with the endpoint; `None` if there was no connection to it.
     pub upstream_version: Option<Version>,
     /// The status of gRPC that the response has, if it is for a call of gRPC.
     pub grpc_status: Option<u32>,

@@ -174,8 +174,17 @@ fn h4_whom_the_client_asked_for_by_name() {
 
 #[test]
 fn h4_an_endpoint_that_is_a_path_has_no_port() {
-    let context = FormatContext { upstream: Some(&"/run/a.sock"), ..FormatContext::default() };
+    let upstream_version = Some(Version::HTTP_11);
+    let context = FormatContext { upstream: Some(&"/run/a.sock"), upstream_version, ..FormatContext::default() };
     assert_eq!(rendered("%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%[%UPSTREAM_REMOTE_PORT%]", &context), "/run/a.sock[]");
+}
+
+#[test]
+fn h4_an_endpoint_without_a_connection_has_no_address() {
+    let context = FormatContext { upstream: Some(&"10.0.0.7:9080"), ..FormatContext::default() };
+    let told =
+        "%UPSTREAM_HOST%[%UPSTREAM_REMOTE_ADDRESS%%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT(8)%%UPSTREAM_REMOTE_PORT%]";
+    assert_eq!(rendered(told, &context), "10.0.0.7:9080[]");
 }
 
 #[test]
