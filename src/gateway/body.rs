@@ -26,7 +26,7 @@ use crate::error::BoxError;
 pub(super) struct InboundBody {
     body: Option<Incoming>,
     trailers: bool,
-    /// Whether the client sends without being asked to.
+    /// Whether the client sends without being asked to, or has nothing to send.
     comes_unasked: bool,
     /// Reads it, if it is one of gRPC-Web.
     decoder: Option<Box<Decoder>>,

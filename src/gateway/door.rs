@@ -91,6 +91,10 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, may_be_https: b
     if !matches!(path.as_bytes().first(), Some(b'/' | b'*')) || begins_with_query(request.uri()) {
         return Err(Refused::with(StatusCode::NOT_FOUND));
     }
+    // Most requests have none, and then they ask for no upgrade either.
+    if !headers.contains_key(CONNECTION) {
+        return Ok(Admitted::Plain);
+    }
     match upgrade(headers).filter(|protocol| !is(protocol, b"h2c")) {
         None => check_connection(headers).map(|()| Admitted::Plain),
         Some(protocol) => Protocol::of(protocol, path).map(Admitted::Upgrade),

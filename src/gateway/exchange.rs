@@ -90,7 +90,7 @@ impl<S: Serve> hyper::service::Service<Request<Incoming>> for Exchange<S> {
             request.extensions_mut().insert(UnservedUpgrade);
         }
         forwarded::believe(&mut request, &self.session);
-        let comes_unasked = !request.headers().contains_key(EXPECT);
+        let comes_unasked = request.body().is_end_stream() || !request.headers().contains_key(EXPECT);
         head::forward(request.headers_mut(), admitted, &self.session);
         let asked = self.session.grpc_web.then(|| Asked::of(request.headers())).flatten();
         if asked.is_some() {

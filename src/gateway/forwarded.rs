@@ -6,6 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use super::session::Session;
@@ -34,7 +35,10 @@ pub(super) fn announce(headers: &mut HeaderMap, session: &Session) {
         trusted => client(headers, trusted).and_then(|ip| HeaderValue::try_from(ip.to_string()).ok()),
     };
     if let Some(peer) = &session.peer {
-        one_line::append(headers, &X_FORWARDED_FOR, peer.clone(), Side::Request);
+        match headers.entry(X_FORWARDED_FOR) {
+            Entry::Vacant(none) => drop(none.insert(peer.clone())),
+            Entry::Occupied(_) => one_line::append(headers, &X_FORWARDED_FOR, peer.clone(), Side::Request),
+        }
     }
     if let Some(client) = client.or_else(|| session.peer.clone()) {
         headers.insert(EXTERNAL_ADDRESS, client);

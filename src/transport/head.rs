@@ -103,7 +103,7 @@ fn path_of(uri: Uri) -> PathAndQuery {
 
 /// Whether an answer says its length once at most: as by Envoy, two lines are one too many even if they say the same.
 pub(super) fn says_length_once(headers: &HeaderMap) -> bool {
-    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none()
+    headers.len() == headers.keys_len() || headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none()
 }
 
 /// Whether an answer of HTTP/1 says its length in one way only, and one that has no content says none: where another
