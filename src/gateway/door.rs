@@ -1,6 +1,6 @@
 //! Who is let in: [`admit`] refuses what Envoy refuses before any rule is asked.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
+use http::header::{CONNECTION, TE, UPGRADE};
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper::ext;
@@ -11,6 +11,7 @@ use super::target;
 use crate::request::begins_with_query;
 use crate::service::hop::{is, tokens};
 use crate::transport::bounds::{MAX_HEAD, MAX_LINES};
+use crate::transport::head::says_length_once;
 
 /// The most words that `Connection` may have, all its lines together.
 const MAX_NAMED: usize = 9;
@@ -76,7 +77,7 @@ pub(super) fn admit<B>(request: &Request<B>, flaw: Option<Flaw>, may_be_https: b
         return Err(Refused::TOO_LARGE);
     }
     target::check_host(request)?;
-    if headers.len() != headers.keys_len() && headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some() {
+    if !says_length_once(headers) {
         return Err(Refused::BY_CODEC);
     }
     if request.method() == Method::CONNECT {

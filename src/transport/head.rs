@@ -101,8 +101,8 @@ fn path_of(uri: Uri) -> PathAndQuery {
     path.unwrap_or_else(|| PathAndQuery::from_static("/"))
 }
 
-/// Whether an answer says its length once at most: as by Envoy, two lines are one too many even if they say the same.
-pub(super) fn says_length_once(headers: &HeaderMap) -> bool {
+/// Whether a head says its length once at most: as by Envoy, two lines are one too many even if they say the same.
+pub(crate) fn says_length_once(headers: &HeaderMap) -> bool {
     headers.len() == headers.keys_len() || headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none()
 }
 

@@ -37,7 +37,7 @@ mod connect;
 pub(crate) mod executor;
 mod failure;
 mod future;
-mod head;
+pub(crate) mod head;
 mod joined;
 mod line;
 mod lookups;
