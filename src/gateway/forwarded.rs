@@ -6,7 +6,6 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 
 use super::session::Session;
@@ -35,10 +34,7 @@ pub(super) fn announce(headers: &mut HeaderMap, session: &Session) {
         trusted => client(headers, trusted).and_then(|ip| HeaderValue::try_from(ip.to_string()).ok()),
     };
     if let Some(peer) = &session.peer {
-        match headers.entry(X_FORWARDED_FOR) {
-            Entry::Vacant(none) => drop(none.insert(peer.clone())),
-            Entry::Occupied(_) => one_line::append(headers, &X_FORWARDED_FOR, peer.clone(), Side::Request),
-        }
+        one_line::append(headers, &X_FORWARDED_FOR, peer.clone(), Side::Request);
     }
     if let Some(client) = client.or_else(|| session.peer.clone()) {
         headers.insert(EXTERNAL_ADDRESS, client);

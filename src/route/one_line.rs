@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use http::HeaderMap;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{Entry, HeaderName, HeaderValue};
 
 /// Which head a header stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,10 +126,16 @@ pub(crate) fn join(headers: &mut HeaderMap, side: Side) {
 
 /// Adds a line, which is a part of the one there is where only one can be.
 pub(crate) fn append(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, side: Side) {
-    if !headers.contains_key(name) || !is_one_line(name, side) {
-        headers.append(name.clone(), value);
-    } else if let Some(line) = joined(headers.get_all(name).iter().chain([&value])) {
-        headers.insert(name.clone(), line);
+    match headers.entry(name) {
+        Entry::Vacant(none) => {
+            none.insert(value);
+        }
+        Entry::Occupied(mut lines) if !is_one_line(name, side) => lines.append(value),
+        Entry::Occupied(mut lines) => {
+            if let Some(line) = joined(lines.iter().chain([&value])) {
+                lines.insert(line);
+            }
+        }
     }
 }
 
