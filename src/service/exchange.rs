@@ -24,7 +24,7 @@ use super::route_info::RouteInfo;
 use super::saved_head::SavedHead;
 use super::spares::Spares;
 use crate::dice::Draws;
-use crate::outcome::{Failure, Outcome};
+use crate::outcome::Failure;
 use crate::request::ListenerOrigin;
 use crate::route::{Action, Forward, HeaderOps, RetryPolicy, Route, WeightedCluster};
 use crate::telemetry::{RequestRecord, ResponseFlags};
@@ -268,21 +268,6 @@ impl Exchange {
             || self.route.as_ref().is_some_and(|route| tells(&route.response_headers))
             || self.destination().is_some_and(|destination| tells(&destination.response_headers));
         self.deadline.bounds_tries() || !self.deadline.is_none() && asked
-    }
-
-    /// Remembers what was spoken in a try that is over.
-    pub(super) fn note_spoken(&mut self, endpoint: &Endpoint, outcome: Option<Outcome>) {
-        let connected = match outcome {
-            Some(Outcome::Failure(failure)) => !failure.is_before_request(),
-            outcome => outcome.is_some(),
-        };
-        let of_client = self.version.filter(|version| *version == Version::HTTP_2).unwrap_or(Version::HTTP_11);
-        self.spoken = connected.then(|| match endpoint.connection().protocol {
-            Protocol::Http2 => Version::HTTP_2,
-            Protocol::SameAsDownstream => of_client,
-            Protocol::Sniffed if self.listener.is_none() => of_client,
-            Protocol::Http1 | Protocol::Sniffed => Version::HTTP_11,
-        });
     }
 
     /// Tells the upstream which try it gets and how long that may take. Of the first try the rule may say otherwise.

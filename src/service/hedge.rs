@@ -289,7 +289,7 @@ impl<F> Hedge<F> {
         };
         if let Some(given_up) = given_up {
             let outcome = story.report(&given_up, &ended);
-            story.note(outcome);
+            story.exchange.note(outcome);
             story.exchange.tried.push(given_up.picked.endpoint().id);
         }
         None

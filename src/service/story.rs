@@ -254,13 +254,15 @@ where
     /// Judges what came of a try: whether another follows, after a pause that begins now.
     pub(super) fn goes_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let outcome = self.taken.as_ref().and_then(|taken| self.report(taken, ended));
-        self.note(outcome);
-        if let Some(taken) = &self.taken {
-            self.exchange.note_spoken(taken.picked.endpoint(), outcome);
-        }
+        self.exchange.note(outcome);
         // The place of a retry is free once that has ended.
         self.exchange.retry_place = None;
-        if !self.wants_more(ended, outcome) || !self.may_go_on() {
+        let more = self.wants_more(ended, outcome) && self.may_go_on();
+        // The answer that is the client's says it itself.
+        if let Some(taken) = self.taken.as_ref().filter(|_| more || !matches!(ended, Ended::Answer(_))) {
+            self.exchange.note_spoken(taken.picked.endpoint(), outcome);
+        }
+        if !more {
             return false;
         }
         self.phase = Phase::BackOff(Instant::now() + self.pause(ended));
@@ -273,13 +275,6 @@ where
             upload.give_up();
         }
         true
-    }
-
-    /// Remembers of a try that failed whether an endpoint may have had some of the request.
-    pub(super) fn note(&mut self, outcome: Option<Outcome>) {
-        if let Some(Outcome::Failure(failure)) = outcome {
-            self.exchange.request_sent |= !failure.is_before_request();
-        }
     }
 
     /// Tells outlier detection what came of a try.
