@@ -11,8 +11,9 @@ use super::leaf::Fault;
 use super::message::Word;
 use super::places::Places;
 use super::resource::{Metadata, Resource};
-use super::scan::{Refusal, Scanned, scan};
+use super::scan::{Scanned, scan};
 use super::schema::Schema;
+use super::syntax::Refusal;
 use super::yaml::{self, Map, Value};
 use super::{
     Condition, Config, DestinationRule, EndpointSlice, Gateway, Node, Pod, Secret, Service, ServiceEntry,

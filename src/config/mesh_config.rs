@@ -22,8 +22,9 @@ use super::load_balancer::{LocalityLoadBalancerSetting, ZoneAwareLoadBalancerSet
 use super::message::{Word, enumeration, message};
 use super::places::Places;
 use super::resource::{Metadata, Resource};
-use super::scan::{Refusal, Scanned, scan};
+use super::scan::{Scanned, scan};
 use super::schema::{Message, Schema};
+use super::syntax::Refusal;
 use super::units::Duration;
 use super::yaml::{self, Map, Value};
 use crate::error::{Error, ErrorKind, Place, Problem, Severity};

@@ -44,9 +44,11 @@ mod places;
 mod resource;
 mod scan;
 mod schema;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod timestamp;
+mod white_space;
 mod yaml;
 
 pub mod destination_rule;

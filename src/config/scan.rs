@@ -6,12 +6,14 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use saphyr_parser::{Event, Marker, ScalarStyle, Tag};
+use saphyr_parser::{Event, ScalarStyle, ScanError, Tag};
 
 use super::bounds::Bounds;
 use super::events::Events;
 use super::leaf::Fault;
 use super::places::{Places, PlacesBuilder};
+use super::syntax::{self, Refusal};
+use super::white_space::Mended;
 use super::yaml::{self, Value, ValueBuilder};
 
 /// The most mappings and lists within each other whatever the bounds are: a value is read by recursion.
@@ -24,14 +26,6 @@ pub(crate) struct Scanned {
     pub(crate) places: Arc<Places>,
 }
 
-/// Why a file is refused, and where: line and column count from 1.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) fault: Fault,
-    pub(crate) line: u32,
-    pub(crate) column: u32,
-}
-
 /// Looks at all documents of a file. Each is given away at its end, whatever follows it.
 pub(crate) fn scan(
     text: &str,
@@ -40,37 +34,61 @@ pub(crate) fn scan(
     document: &mut dyn FnMut(Scanned),
 ) -> Result<(), Refusal> {
     let text = without_last_blanks(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let mut given = 0;
+    let error = match pass(text, file, bounds, &|_, column| column, |scanned| {
+        given += 1;
+        document(scanned);
+    }) {
+        Ok(()) => return Ok(()),
+        Err(Ended::Meaning(refusal)) => return Err(refusal),
+        Err(Ended::Syntax(error)) => error,
+    };
+    let Some(mended) = Mended::of(text) else { return Err(syntax::refusal(&error, text, &|_, column| column)) };
+    let written = |line, column| mended.column(line, column);
+    let mut again = 0;
+    let ended = pass(&mended.text, file, bounds, &written, |scanned| {
+        again += 1;
+        if again > given {
+            document(scanned);
+        }
+    });
+    ended.map_err(|ended| match ended {
+        Ended::Meaning(refusal) => refusal,
+        Ended::Syntax(error) => syntax::refusal(&error, text, &written),
+    })
+}
+
+/// Why a text was not looked at to its end.
+enum Ended {
+    Syntax(ScanError),
+    Meaning(Refusal),
+}
+
+/// Looks at `text`, of which `written` says the columns.
+fn pass(
+    text: &str,
+    file: &Arc<str>,
+    bounds: &Bounds,
+    written: &impl Fn(u32, u32) -> u32,
+    mut document: impl FnMut(Scanned),
+) -> Result<(), Ended> {
     let mut scan = Scan { bounds, document: Document::default(), nodes: 0, expanded: 0, anchored: 0 };
     let end = (!text.ends_with(['\n', '\r'])).then(|| text.chars().count());
     for next in Events::new(text) {
-        let (mut event, span) = next.map_err(|error| {
-            let (line, column) = within(text, position(error.marker()));
-            elided(text, line).or_else(|| tabbed(error.info(), text, line)).unwrap_or_else(|| Refusal {
-                fault: syntax(error.info(), text, line, column),
-                line,
-                column,
-            })
-        })?;
+        let (mut event, span) = next.map_err(Ended::Syntax)?;
         if end.is_some_and(|end| span.end.index() >= end) {
             unbreak(&mut event);
         }
-        let (line, column) = position(&span.start);
+        let (line, column) = syntax::position(&span.start);
+        let column = written(line, column);
         if matches!(event, Event::DocumentEnd) {
-            document(std::mem::take(&mut scan.document).finish(file, bounds.depth)?);
+            document(std::mem::take(&mut scan.document).finish(file, bounds.depth).map_err(Ended::Meaning)?);
         } else if let Err(fault) = scan.event(event, line, column) {
-            return Err(Refusal { fault: with_template_help(fault, text, line), line, column });
+            let fault = syntax::with_template_help(fault, text, line);
+            return Err(Ended::Meaning(Refusal { fault, line, column }));
         }
     }
     Ok(())
-}
-
-fn counted(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// The parser counts lines from 1 and columns, in characters, from 0.
-fn position(marker: &Marker) -> (u32, u32) {
-    (counted(marker.line().max(1)), counted(marker.col().saturating_add(1)))
 }
 
 /// A last line that is blank and not ended is no line of a block scalar, but the parser takes it for one.
@@ -85,72 +103,6 @@ fn unbreak(event: &mut Event<'_>) {
         && text.ends_with('\n')
     {
         text.to_mut().pop();
-    }
-}
-
-/// The lines as the parser counts them: a carriage return ends one by itself too.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.strip_suffix('\r').unwrap_or(text).lines().flat_map(|line| line.split('\r'))
-}
-
-/// A text that ends too soon is said to be wrong after its last line; we say at its end.
-fn within(text: &str, (line, column): (u32, u32)) -> (u32, u32) {
-    let last = counted(lines(text).count().max(1));
-    match lines(text).last() {
-        Some(end) if line > last => (last, counted(end.chars().count() + 1)),
-        _ => (line.min(last), column),
-    }
-}
-
-/// An indented `...` a little before `line`: it stands for something left out, and ends no document.
-fn elided(text: &str, line: u32) -> Option<Refusal> {
-    let last = line as usize;
-    let first = last.saturating_sub(3);
-    let near = lines(text).enumerate().skip(first).take(last - first);
-    let (number, indented) = near.filter(|(_, text)| text.starts_with(' ') && text.trim() == "...").last()?;
-    let fault = Fault::new("not valid YAML: an indented `...`").help("remove the ellipsis");
-    let column = counted(indented.len() - indented.trim_start().len() + 1);
-    Some(Refusal { fault, line: counted(number + 1), column })
-}
-
-/// A tab among the spaces before a line, which is found only once the value before it has ended.
-fn tabbed(info: &str, text: &str, line: u32) -> Option<Refusal> {
-    if !info.contains("tab") {
-        return None;
-    }
-    let mut near = lines(text).enumerate().skip(line as usize - 1).take(3);
-    let indent = |text: &str| text.find(|c: char| !matches!(c, ' ' | '\t')).unwrap_or(text.len());
-    let (line, column) = near.find_map(|(number, text)| Some((number + 1, text[..indent(text)].find('\t')? + 1)))?;
-    let fault = Fault::new("not valid YAML: a tab in the indentation").help("indent with spaces, not with tabs");
-    Some(Refusal { fault, line: counted(line), column: counted(column) })
-}
-
-fn syntax(info: &str, text: &str, line: u32, column: u32) -> Fault {
-    let fault = Fault::new(format!("not valid YAML: {info}"));
-    if ends_value(text, line, column).unwrap_or(false) {
-        return fault.help("put the value in quotes: the colon at its end makes it a key");
-    }
-    with_template_help(fault, text, line)
-}
-
-/// Whether what stands there is the colon at the end of a value in braces, as in `{address: 2001:db8::}`.
-fn ends_value(text: &str, line: u32, column: u32) -> Option<bool> {
-    let line = lines(text).nth((line as usize).checked_sub(1)?)?;
-    let (before, _) = line.char_indices().nth((column as usize).checked_sub(2)?)?;
-    let mut rest = line[before..].chars();
-    let last = rest.next()?;
-    let plain = !last.is_whitespace() && !matches!(last, '"' | '\'');
-    Some(plain && rest.next()? == ':' && rest.as_str().trim_start().starts_with([',', '}']))
-}
-
-/// Braces in pairs are the mark of a template.
-fn with_template_help(fault: Fault, text: &str, line: u32) -> Fault {
-    let braces = |line: &str| line.contains("{{") && line.contains("}}");
-    match lines(text).nth(line as usize - 1) {
-        Some(line) if fault.help.is_none() && braces(line) => {
-            fault.help("this looks like a template: render it first, for example with `helm template`")
-        }
-        _ => fault,
     }
 }
 

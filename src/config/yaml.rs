@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_yaml::Mapping;
 use serde_yaml::value::{Tag, TaggedValue};
 
@@ -204,6 +204,11 @@ fn has_merge(value: &Value) -> bool {
         Value::Sequence(entries) => entries.iter().any(has_merge),
         _ => false,
     }
+}
+
+/// Whether libyaml, of which Go's readers are ports, takes `text`.
+pub(crate) fn is_taken_by_libyaml(text: &str) -> bool {
+    serde_yaml::Deserializer::from_str(text).all(|document| IgnoredAny::deserialize(document).is_ok())
 }
 
 /// Reads a word.

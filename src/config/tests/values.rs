@@ -101,6 +101,103 @@ fn documents_are_what_serde_yaml_makes_of_them() {
     assert_eq!(values("").unwrap(), [] as [Value; 0]);
 }
 
+/// What stands in brackets and quotes may begin anywhere in its line for Go's reader and for `serde_yaml`.
+#[test]
+fn indentation_within_brackets_and_quotes_says_nothing() {
+    let text = "\
+a:
+  - b: [
+      \"c\",  # d
+      'e
+      f', g: [h,
+        i
+      ],
+    ]
+    j: {k: l, \"m\": {
+        n: 'it''s
+
+        one', o: p }, q: \"r \\
+      \\\"s\\\" t
+      u\"}
+    v: w
+x: [
+  y
+  ]
+";
+    let lines = text.lines().collect::<Vec<_>>();
+    let (mut read, mut refused) = (0, 0);
+    for first in 1..lines.len() {
+        for (last, column, end) in [(first, 0, "\n"), (first, 1, "\r\n"), (first + 1, 2, "\n"), (first + 6, 0, "\r")] {
+            let moved = lines.iter().enumerate().map(|(number, line)| {
+                let indent =
+                    if (first..=last).contains(&number) { column } else { line.len() - line.trim_start().len() };
+                format!("{}{}{end}", " ".repeat(indent), line.trim_start())
+            });
+            let moved = moved.collect::<String>();
+            match expected(&moved) {
+                Ok(expected) => {
+                    assert_eq!(values(&moved).as_ref(), Ok(&expected), "{moved}");
+                    read += 1;
+                }
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert!(read >= 30 && refused >= 10, "{read} {refused}");
+}
+
+#[test]
+fn tabs_may_stand_behind_colons_and_within_brackets_and_quotes() {
+    for text in [
+        "a:\tb",
+        "a: \tb\nc:\t1\nd:\t\t- 1",
+        "{a:\t201, b:\t'c'}",
+        "a:\t-1",
+        "- a:\t\t5s # b\n  c:\td",
+        "a:\tb: c",
+        "{\n\ta: b}",
+        "a:\n - [\n\tb\n ]",
+        "a:\n  b: 'x\n\ty\nz'",
+        "a:\n  b: [c,\n\t'd']",
+    ] {
+        assert_eq!(values(text).ok(), expected(text).ok(), "{text:?}");
+    }
+    assert_eq!(values("a:\tb").unwrap(), [serde_yaml::from_str::<Value>("a: b").unwrap()]);
+}
+
+/// What is said of a line is said of it as it was written.
+#[test]
+fn places_in_lines_that_stand_too_far_left_are_those_of_the_file() {
+    let text = "---\na: 1\n---\nb:\n  c: [\n\"d\", {e: 1, e: 2}\n  ]\n";
+    assert!(values(text).unwrap_err().starts_with("6:13: the key \"e\" stands here twice"), "{:?}", values(text));
+    let text = "b:\n  c: 'd\n e'\n  f: ['g\n\nh', {i: 1, i: 2}]\n";
+    assert!(values(text).unwrap_err().starts_with("6:12: the key \"i\" stands here twice"), "{:?}", values(text));
+}
+
+/// What Go does not take either is told where it was found first, and not what is made of it.
+#[test]
+fn what_is_wrong_elsewhere_is_not_mended() {
+    for (text, place) in [
+        ("a:\n  b: 'c\nd: e\nf: 'g'\n", "2:6: not valid YAML"),
+        ("b:\n  c: [\n\"d\",\n\"e\" \"f\"]\n", "3:1: not valid YAML"),
+        ("a:\n\tb: c\n", "2:1: not valid YAML: a tab"),
+    ] {
+        assert!(expected(text).is_err() && values(text).unwrap_err().starts_with(place), "{:?}", values(text));
+    }
+}
+
+#[test]
+fn what_is_mended_is_bounded() {
+    // A text that is all lines, and one that would be all blanks.
+    let breaks = format!("a: 'b{}c'\n", "\n".repeat(1 << 20));
+    assert!(values(&breaks).unwrap_or_default()[0]["a"].as_str().unwrap().ends_with("\nc"));
+    let column = " ".repeat(50_000);
+    let wide = format!("{{a:{column}'b\n{}'}}\n", "c\n".repeat(100));
+    assert!(values(&format!("k:\n - {wide}")).unwrap_err().contains("invalid indentation"));
+    let tabs = "- a:\tb\n".repeat(1000);
+    assert_eq!(values(&tabs), expected(&tabs));
+}
+
 /// `serde_yaml` takes none of these.
 #[test]
 fn a_colon_at_the_end_of_an_entry_in_brackets_is_text() {
