@@ -71,9 +71,24 @@ struct Document<'a> {
     mapping: &'a Map,
     places: &'a Arc<Places>,
     root: u32,
+    kind: Option<&'a str>,
+    api_version: Option<&'a str>,
 }
 
 impl<'a> Document<'a> {
+    /// As for kubectl, an item that names neither key has those of its typed list, for example a `VirtualServiceList`.
+    fn new(value: &'a Value, mapping: &'a Map, at: (&'a Arc<Places>, u32), list: Option<&Document<'a>>) -> Self {
+        let (places, root) = at;
+        let text = |name| yaml::get(mapping, name).and_then(Value::as_str);
+        let named = ["kind", "apiVersion"].iter().any(|key| yaml::get(mapping, key).is_some());
+        let of_list = list.and_then(|list| Some((list.kind?.strip_suffix("List")?, list.api_version)));
+        let (kind, api_version) = match of_list.filter(|(kind, _)| !named && !kind.is_empty()) {
+            Some((kind, api_version)) => (Some(kind), api_version),
+            None => (text("kind"), text("apiVersion")),
+        };
+        Document { value, mapping, places, root, kind, api_version }
+    }
+
     fn text(&self, name: &str) -> Option<&'a str> {
         yaml::get(self.mapping, name).and_then(Value::as_str)
     }
@@ -100,7 +115,7 @@ impl Load {
     fn file(&mut self, text: &str, file: &Arc<str>, bounds: &Bounds) -> Result<(), Refusal> {
         // What was read of a file that is refused later on is thrown away with all the others.
         scan(text, file, bounds, &mut |Scanned { value, places }| {
-            self.node(&value, &places, places.root(), bounds.depth);
+            self.node(&value, &places, places.root(), bounds.depth, None);
         })
     }
 
@@ -111,10 +126,19 @@ impl Load {
     }
 
     /// A document, or an item of a list of them.
-    fn node(&mut self, value: &Value, places: &Arc<Places>, root: u32, depth: usize) {
+    fn node<'a>(
+        &mut self,
+        value: &'a Value,
+        places: &'a Arc<Places>,
+        root: u32,
+        depth: usize,
+        list: Option<&Document<'a>>,
+    ) {
         let fault = match value {
             Value::Null => return,
-            Value::Mapping(mapping) => return self.document(&Document { value, mapping, places, root }, depth),
+            Value::Mapping(mapping) => {
+                return self.document(&Document::new(value, mapping, (places, root), list), depth);
+            }
             Value::Sequence(entries) => kinds::list_fragment(entries),
             other => Fault::new(format!("expected a resource, found {}", yaml::describe(other)))
                 .help("a resource is a mapping with apiVersion, kind, metadata and spec"),
@@ -123,18 +147,18 @@ impl Load {
     }
 
     fn document(&mut self, document: &Document<'_>, depth: usize) {
-        let Some(kind) = document.text("kind") else { return self.no_kind(document) };
+        let Some(kind) = document.kind else { return self.no_kind(document) };
         let items = yaml::get(document.mapping, "items").and_then(Value::as_sequence);
         if let (true, Some(items), Some(depth)) = (kind.ends_with("List"), items, depth.checked_sub(1)) {
             for (index, item) in items.iter().enumerate() {
                 let mut path = "items".to_owned();
                 yaml::push_index(&mut path, index);
                 let (root, _) = document.places.find(document.root, &path);
-                self.node(item, document.places, root, depth);
+                self.node(item, document.places, root, depth, Some(document));
             }
             return;
         }
-        match kinds::entry(document.text("apiVersion"), kind) {
+        match kinds::entry(document.api_version, kind) {
             Entry::Ours(kind, version) => self.ours(kind, document, version),
             Entry::Skipped => *self.config.skipped.entry(kind.to_owned()).or_default() += 1,
             Entry::NotEnforced(fault) => self.about(document, kind, "kind", Severity::Warning, fault),
@@ -168,7 +192,7 @@ impl Load {
             let mut path = String::new();
             yaml::push_key(&mut path, &key);
             let fault = Fault::new(format!("unknown field {key:?}")).help("did you mean \"kind\"?");
-            let kind = document.text(&key).map(|kind| (kind, kinds::entry(document.text("apiVersion"), kind)));
+            let kind = document.text(&key).map(|kind| (kind, kinds::entry(document.api_version, kind)));
             let Some((kind, Entry::Ours(..))) = kind else {
                 return self.tell(Severity::Error, &path, document.place(&path), fault);
             };

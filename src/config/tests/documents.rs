@@ -56,6 +56,32 @@ items:
 }
 
 #[test]
+fn items_of_typed_lists_that_name_no_kind() {
+    let item = "- metadata: {name: a}\n  spec: {hosts: [a]}\n";
+    let list = |head: &str, items: &str| format!("{head}items:\n{items}");
+    let services = "apiVersion: networking.istio.io/v1\nkind: VirtualServiceList\n";
+    let config = read(&list(services, item));
+    assert_eq!(config.problems, []);
+    assert_eq!(config.virtual_services[0].place("spec.hosts[0]").unwrap().line, 5);
+    let skipped = read(&list("apiVersion: v1\nkind: ConfigMapList\n", "- {metadata: {name: a}}\n"));
+    assert_eq!((skipped.problems.len(), skipped.skipped["ConfigMap"]), (0, 1));
+
+    let one = |text: String, part: &str| {
+        let told = told(&text);
+        assert!(told.len() == 1 && told[0].contains(part), "{told:#?}");
+    };
+    one(
+        list("kind: VirtualServiceList\n", item),
+        "a.yaml:3:3: error: VirtualService default/a: apiVersion: there is no",
+    );
+    one(list(&services.replace("v1", "v2"), item), "unknown version \"v2\" of VirtualService");
+    // What names one of the two has to name both, and a list of anything says neither.
+    one(list(services, &item.replace("- ", "- kind: VirtualService\n  ")), "there is no apiVersion");
+    one(list(services, &item.replace("- ", "- apiVersion: networking.istio.io/v1\n  ")), "there is no kind");
+    one(list("apiVersion: v1\nkind: List\n", item), "there is no apiVersion and no kind");
+}
+
+#[test]
 fn versions_and_groups() {
     for version in ["v1", "v1beta1", "v1alpha3"] {
         let config = read(&document(&format!("networking.istio.io/{version}"), "Gateway"));
