@@ -110,7 +110,9 @@ impl Written<'_> {
             // There are none yet when headers are written.
             "TRAILER" | "RESPONSE_TRAILER" => return self.header(false).map(|_| Piece::Text("".into())),
             name => match fixed::not_known(name) {
-                Some(name) if fixed::takes(name, self.argument.unwrap_or_default()) => Command::NotKnown(name),
+                Some(name) if fixed::takes(name, self.argument.unwrap_or_default(), self.longest) => {
+                    Command::NotKnown(name)
+                }
                 Some(_) => return Err(self.wrong_argument()),
                 None => return self.without_argument(),
             },

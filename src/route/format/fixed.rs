@@ -109,6 +109,9 @@ const NOT_KNOWN: [&str; 78] = [
     "XFCC_VALUE",
 ];
 
+/// Those of them that take a length.
+const CUT: [&str; 6] = ["CEL", "DYNAMIC_METADATA", "FILTER_STATE", "METADATA", "UPSTREAM_FILTER_STATE", "XFCC_VALUE"];
+
 /// Whose metadata Envoy tells.
 const METADATA: [&str; 7] =
     ["CLUSTER", "DYNAMIC", "LISTENER", "LISTENER_FILTER_CHAIN", "ROUTE", "UPSTREAM_HOST", "VIRTUAL_HOST"];
@@ -121,8 +124,11 @@ pub(super) fn value(name: &str) -> Option<&'static str> {
     FIXED.iter().find(|(fixed, _)| *fixed == name).map(|(_, value)| *value)
 }
 
-/// Whether Envoy takes this argument of a command of which nothing is known here; none is an empty one.
-pub(super) fn takes(name: &str, argument: &str) -> bool {
+/// Whether Envoy takes this argument of a command of which nothing is known here, none being an empty one, and this length.
+pub(super) fn takes(name: &str, argument: &str, longest: Option<usize>) -> bool {
+    if longest.is_some() && !CUT.contains(&name) {
+        return false;
+    }
     let parts: Vec<_> = argument.split(':').collect();
     match name {
         "CEL" | "CLUSTER_METADATA" | "DYNAMIC_METADATA" | "PER_REQUEST_STATE" | "UPSTREAM_METADATA" => {

@@ -361,6 +361,8 @@ fn h4_commands_take_the_arguments_that_envoy_takes() {
         .chain(["%XFCC_VALUE(URI)%", "%ROUTE_RESOLUTION_TIME_US%", "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(8)%"])
         .chain(["%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%", "%RESPONSE_CODE_DETAILS(a)%"])
         .chain(["%START_TIME_LOCAL%", "%EMIT_TIME_LOCAL(%Y)%", "%UPSTREAM_PEER_CERT_V_START(%s)%"])
+        .chain(["%CEL(a):5%", "%DYNAMIC_METADATA(a):5%", "%FILTER_STATE(k):5%", "%UPSTREAM_FILTER_STATE(k):5%"])
+        .chain(["%METADATA(ROUTE):5%", "%XFCC_VALUE(uri):5%"])
     {
         assert_eq!(Format::parse(right).unwrap().render(&FormatContext::default()), b"", "{right}");
     }
@@ -372,6 +374,10 @@ fn h4_commands_take_the_arguments_that_envoy_takes() {
         .chain(["%FILTER_STATE%", "%FILTER_STATE(:PLAIN)%", "%FILTER_STATE(k:X)%", "%FILTER_STATE(k:FIELD)%"])
         .chain(["%START_TIME_LOCAL(%n)%", "%EMIT_TIME_LOCAL(%-n)%", "%UPSTREAM_PEER_CERT_V_END(%n)%"])
         .chain(["%REQ( x)%", "%REQ(x )%", "%RESP(a? b)%", "%TRAILER(a/b)%"])
+        .chain(["%CONNECTION_ID:5%", "%CONNECTION_ID():5%", "%UPSTREAM_TRANSPORT_FAILURE_REASON:5%", "%SPAN_ID:0%"])
+        .chain(["%CLUSTER_METADATA(a):5%", "%UPSTREAM_METADATA(a):5%", "%PER_REQUEST_STATE(k):5%"])
+        .chain(["%COMMON_DURATION(a:b):5%", "%START_TIME_LOCAL:5%", "%EMIT_TIME_LOCAL(%Y):5%"])
+        .chain(["%UPSTREAM_PEER_CERT_V_END:5%", "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT(8):5%"])
     {
         assert!(matches!(Format::parse(wrong), Err(FormatError::Argument { .. })), "{wrong}");
     }
