@@ -1,34 +1,40 @@
-//! How steadily a pool is asked for: [`Asked`].
+//! How often a pool is asked for: [`Asked`].
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Between which of the last sweeps something was asked for, a bit each; the lowest: since the last one.
-pub(super) struct Asked(AtomicU16);
+/// How often something was asked for, each time worth half as much after each sweep.
+pub(super) struct Asked(AtomicU8);
+
+/// What the first time is worth, which two sweeps leave nothing of.
+const FIRST: u8 = 2;
+
+/// What each further time is worth: many hosts are asked for once.
+const AGAIN: u8 = 8;
+
+/// As much as counts: nothing is left of it after five sweeps, however often it was.
+const MOST: u8 = 31;
 
 impl Asked {
     /// For the first time.
     pub(super) fn now() -> Self {
-        Self(AtomicU16::new(1))
+        Self(AtomicU8::new(FIRST))
     }
 
+    /// A time that another thread counts at once may be lost.
     pub(super) fn again(&self) {
-        if self.0.load(Ordering::Relaxed) & 1 == 0 {
-            self.0.fetch_or(1, Ordering::Relaxed);
+        let asked = self.0.load(Ordering::Relaxed);
+        if asked < MOST {
+            self.0.store(MOST.min(asked + AGAIN), Ordering::Relaxed);
         }
     }
 
     /// There is a sweep.
     pub(super) fn sweep(&self) {
-        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |asked| Some(asked << 1));
+        self.0.store(self.often() / 2, Ordering::Relaxed);
     }
 
-    /// Whether that was since the last sweep but one.
-    pub(super) fn is_lately(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & 0b11 != 0
-    }
-
-    /// Between how many of the last 16 sweeps it was.
-    pub(super) fn times(&self) -> u32 {
-        self.0.load(Ordering::Relaxed).count_ones()
+    /// The more the more often; 0: not lately.
+    pub(super) fn often(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
     }
 }

@@ -130,8 +130,8 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// [`ListenerOrigin::open`](crate::request::ListenerOrigin::open) tells of it.
 ///
 /// Who calls can bring any number of hosts. Where these set connections apart, as the name in the TLS handshake does,
-/// those for 1,024 hosts and endpoints are kept beside those in use, and 128 for each client with connections of its own;
-/// of more, those asked for most steadily. Of the names that requests bring (`resolution: DYNAMIC_DNS`) 64 are looked up
+/// those for 1,024 hosts and endpoints are kept beside those in use, and 128 for each client with connections of its own.
+/// Of more, one of the quarter that was asked for least often of late goes, whichever. Of the names that requests bring (`resolution: DYNAMIC_DNS`) 64 are looked up
 /// at a time for each cluster: a connection that waits for its turn, and is not open in time, has met a limit
 /// ([`Failure::Overflow`]), and its endpoint is not blamed.
 ///

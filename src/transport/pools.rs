@@ -5,7 +5,7 @@
 //! connections. Once its endpoint has left its cluster, or other settings or another limit of connections hold for it, a
 //! pool closes what is idle in it at once and finishes the rest: those connections count in the cluster's limit. The
 //! usual pool of an endpoint stays until then; the others, of which clients can make any number, as long as they are of
-//! use: those for one client until its connection ends, and where there are too many, those asked for most steadily.
+//! use: those for one client until its connection ends, and where there are too many, those asked for most often of late.
 //!
 //! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
@@ -29,6 +29,7 @@ use super::connect::Host;
 use super::pool::{Kept, Pool};
 use super::settings::Settings;
 use super::terms::{Terms, Variant};
+use crate::dice::Draws;
 use crate::upstream::{Basis, Endpoint, EndpointId, Standing};
 
 /// Idle connections are looked at every eighth of the shortest time that they may have, within these.
@@ -262,7 +263,7 @@ impl Inner {
         let Ok(runtime) = Handle::try_current() else { return };
         let (inner, hurry) = (Arc::downgrade(self), self.hurry.clone());
         let task = runtime.spawn(async move {
-            let (mut period, mut last) = (period, Instant::now());
+            let (mut period, mut last, mut draws) = (period, Instant::now(), Draws::default());
             loop {
                 let is_due = tokio::select! {
                     () = tokio::time::sleep_until(last + Duration::from_millis(period)) => true,
@@ -273,7 +274,7 @@ impl Inner {
                     last = Instant::now();
                     inner.sweep(last);
                 }
-                inner.drop_gone();
+                inner.drop_gone(&mut draws);
                 period = inner.period.load(Ordering::Relaxed);
             }
         });
@@ -289,14 +290,15 @@ impl Inner {
     }
 
     /// Lets go of the pools that are no longer published or of use, and of those that are too many.
-    fn drop_gone(&self) {
+    fn drop_gone(&self, draws: &mut Draws) {
         let stays = |entry: &Arc<Entry>| {
             let keeps = entry.look();
-            entry.pool.asked().is_lately() || keeps && (entry.variant.is_usual() || !entry.pool.is_unused())
+            let is_of_use = || entry.variant.is_usual() || !entry.pool.is_unused();
+            entry.has_client() && entry.pool.asked().often() > 0 || keeps && is_of_use()
         };
         let endpoints = self.endpoints.load_full();
         let mut gone: Vec<_> = endpoints.values().flatten().filter(|entry| !stays(entry)).cloned().collect();
-        gone.extend(excess(endpoints.values().flatten()));
+        gone.extend(excess(endpoints.values().flatten(), draws));
         if !gone.is_empty() {
             let gone = Gone::new(&gone);
             self.endpoints.rcu(|map| {
@@ -313,7 +315,7 @@ impl Inner {
     fn sweep_hosts(&self, now: Instant) {
         let stays = |entry: &Entry| {
             entry.pool.sweep(now);
-            entry.pool.asked().is_lately() || !entry.pool.is_unused()
+            entry.pool.asked().often() > 0 || !entry.pool.is_unused()
         };
         let gone: Vec<_> = self.hosts.load().values().flatten().map(|(.., entry)| entry.clone()).collect();
         let gone: Vec<_> = gone.into_iter().filter(|entry| !stays(entry)).collect();
@@ -331,17 +333,29 @@ impl Inner {
     }
 }
 
-/// Of the pools of which there are too many those that go: of those that nobody uses now the ones that were asked for
-/// between the fewest sweeps, of these the newest. Who asks for ever other hosts closes their own.
-fn excess<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> Vec<Arc<Entry>> {
-    let rank = |entry: &Entry| Some((entry.crowd()?, Reverse(entry.pool.asked().times()), entry.number));
+/// Of the pools of which there are too many those that go: of those that nobody uses now any of the quarter that was
+/// asked for least often; among equals the newest are in it.
+///
+/// So nobody who asks for ever other hosts closes the other three quarters. A host that comes late has as long a chance
+/// as any in that quarter to be asked for again, which is what lifts it out. And of hosts that are asked for in turn, some
+/// more than are kept, most are still there: to drop the newest would let no other in, to drop the oldest would drop each
+/// before its turn.
+fn excess<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, draws: &mut Draws) -> Vec<Arc<Entry>> {
+    let rank = |entry: &Entry| Some((entry.crowd()?, Reverse(entry.pool.asked().often()), entry.number));
     let idle = entries.filter(|entry| !entry.pool.is_busy());
     // Read once: requests go on asking.
     let mut ranked: Vec<_> = idle.filter_map(|entry| Some((rank(entry)?, entry))).collect();
     ranked.sort_unstable_by_key(|(rank, _)| *rank);
-    let crowds = ranked.chunk_by(|((one, ..), _), ((other, ..), _)| one == other);
-    let over = crowds.flat_map(|crowd| crowd.iter().skip(crowd.first().map_or(0, |((of, ..), _)| of.kept())));
-    over.map(|(_, entry)| Arc::clone(entry)).collect()
+    let mut gone = Vec::new();
+    for crowd in ranked.chunk_by(|((one, ..), _), ((other, ..), _)| one == other) {
+        let kept = crowd.first().map_or(0, |((of, ..), _)| of.kept());
+        let mut least: Vec<_> = crowd.iter().skip(kept - kept / 4).collect();
+        for _ in kept..crowd.len() {
+            let (_, entry) = least.swap_remove(draws.below(least.len() as u64) as usize);
+            gone.push(Arc::clone(entry));
+        }
+    }
+    gone
 }
 
 /// Entries that are to go, found by where they are: there may be as many as clients.

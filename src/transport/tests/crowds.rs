@@ -49,12 +49,43 @@ async fn serve(net: Net) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_those_over_the_bound_are_connected_again() {
+async fn of_a_few_too_many_most_are_reused() {
     let (told, all) = (Told::new(), KEPT + 36);
     assert_eq!(told.ask_for(0..all).await, all);
-    for _ in 0..3 {
-        assert_eq!(told.ask_for(0..all).await, 36);
+    for _ in 0..10 {
+        assert!((36..all / 10).contains(&told.ask_for(0..all).await));
         assert_eq!(pools(&told.transport), KEPT + 1, "the last was in use");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_come_late_and_are_asked_for_often_are_kept() {
+    for late in [50, 300] {
+        let told = Told::new();
+        // Those of before are asked for once in three minutes each.
+        told.ask_for(0..KEPT).await;
+        let (mut before, mut opened) = ((0..KEPT).cycle(), Vec::new());
+        for _ in 0..10 {
+            let mut more = 0;
+            for _ in 0..6 {
+                more += told.ask_for(KEPT..KEPT + late).await;
+                told.ask_for(before.by_ref().take(2)).await;
+                tokio::time::sleep(Duration::from_millis(350) - Duration::from_millis(late as u64)).await;
+            }
+            opened.push(more);
+        }
+        let (first, then) = opened.split_first().unwrap();
+        assert!((late..2 * late).contains(first) && then.iter().all(|more| *more == 0), "of {late}: {opened:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_come_and_go_are_connected_once() {
+    let told = Told::new();
+    // Ten come in a second; each asks 20 times within two seconds and leaves for good.
+    for tick in 0..KEPT + 400 {
+        assert_eq!(told.ask_for(tick.saturating_sub(19)..=tick).await, 1, "{tick}");
+        tokio::time::sleep(Duration::from_millis(80)).await;
     }
 }
 
@@ -67,10 +98,11 @@ async fn those_asked_for_steadily_are_kept() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         assert!(told.ask_for(steady.clone()).await <= 100);
     }
-    // Somebody comes with ever other names, more than are kept.
+    // Somebody comes with ever other names, more than are kept, and asks for each of them more than once.
     for round in 1..=5 {
-        let others = (2 * round) * KEPT..;
-        assert_eq!(told.ask_for(others.take(KEPT / 4)).await, KEPT / 4);
+        for name in (2 * round * KEPT..).take(KEPT / 4) {
+            assert_eq!(told.ask_for([name; 2]).await, 1);
+        }
         assert_eq!(told.ask_for(steady.clone()).await, 0);
     }
 }
