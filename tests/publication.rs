@@ -7,6 +7,7 @@ use http::Request;
 use mesh_router::Mesh;
 use mesh_router::config::Config;
 use mesh_router::dice::Dice;
+use mesh_router::error::Severity;
 use mesh_router::mesh::Report;
 use mesh_router::request::{Origin, RequestView};
 use mesh_router::route::{Action, Resolution};
@@ -200,6 +201,24 @@ fn check_says_all_problems_of_a_resource_not_the_first_kind() {
     let report = Mesh::new().check(config(&reviews(rule)));
     let paths: Vec<_> = report.problems().iter().map(|problem| problem.path.as_str()).collect();
     assert_eq!(paths, ["spec.http[0].match[0].uri.regex", "spec.http[0].route[0].destination.subset"], "{report}");
+}
+
+#[test]
+fn check_says_once_that_a_destination_is_none() {
+    let route = |at: usize, field: &str| format!("spec.http[0].route[{at}]{field}");
+    let rule =
+        "  - route: [{weight: 1}, {destination: {}}, {destination: {host: a_b}}, {destination: {host: gone.test}}]
+    mirrors: [{percentage: {value: 1}}]\n";
+    let report = Mesh::new().check(config(&reviews(rule)));
+    let said: Vec<_> = report.problems().iter().map(|problem| (problem.path.clone(), problem.severity)).collect();
+    let expected = [
+        (route(0, ""), Severity::Error),
+        (route(1, ".destination.host"), Severity::Error),
+        (route(2, ".destination.host"), Severity::Error),
+        (route(3, ".destination.host"), Severity::Reference),
+        ("spec.http[0].mirrors[0]".to_owned(), Severity::Error),
+    ];
+    assert_eq!(said, expected, "{report}");
 }
 
 #[test]

@@ -113,7 +113,8 @@ impl<'a> Clusters<'a> {
 
     /// What is missing for a destination to have a cluster.
     pub(crate) fn dangling(&self, destination: &Target, asker: Asker<'_>) -> Option<Dangling> {
-        self.locate(destination, asker).err()
+        // A host that is missing is an error already.
+        self.locate(destination, asker).err().filter(|_| !destination.host.is_empty())
     }
 
     pub(crate) fn services(&self) -> &'a Services {

@@ -85,15 +85,15 @@ impl Report {
         self.problems.push(problem);
     }
 
-    /// Adds what `other` says, beside errors, that is not said yet: dangling references, and warnings of the resources
-    /// that are kept back here, but for what an error is about.
+    /// Adds what `other` says, beside errors, that is not said yet, but for what an error is about: dangling references,
+    /// and warnings of the resources that are kept back here.
     pub(crate) fn add_of_kept_back(&mut self, other: Report) {
         let kept_back: HashSet<_> = self.quarantined.iter().map(|quarantined| &quarantined.resource).collect();
         let about = |problem: &'_ Problem| Some((problem.resource.clone()?, problem.path.clone()));
         let wrong: HashSet<_> = self.errors().filter_map(about).collect();
         let is_told = |problem: &Problem| match problem.severity {
             Severity::Error => false,
-            Severity::Reference => true,
+            Severity::Reference => about(problem).is_none_or(|about| !wrong.contains(&about)),
             Severity::Warning | Severity::Unknown => about(problem)
                 .is_some_and(|(resource, path)| kept_back.contains(&resource) && !wrong.contains(&(resource, path))),
         };
