@@ -16,7 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::Instant;
 
 use super::failure;
-use super::lookups::{Turns, by_system};
+use super::lookups::{Answer, by_system, found};
 use super::proxy_header;
 use super::secure::Secure;
 use super::settings::Settings;
@@ -198,25 +198,44 @@ impl Target {
         }
     }
 
-    /// Opens a connection, announces and secures it, within the connect timeout.
-    pub(super) async fn reach(&self, settings: &Settings, terms: &Terms, spoken: Spoken) -> Result<Wire, FailureError> {
+    /// Opens a connection, announces and secures it, within the connect timeout, which begins when it is its turn; when
+    /// that was is said beside it.
+    pub(super) async fn reach(
+        &self,
+        settings: &Settings,
+        terms: &Terms,
+        spoken: Spoken,
+    ) -> Result<(Wire, Instant), FailureError> {
         let limit = terms.connect_timeout;
-        let turns = self.limits().map(|limits| Turns::new(limits.lookups()));
+        let turn = tokio::time::timeout(limit, self.look_up(settings)).await;
+        let answer = turn.map_err(|_| failure::of_late_turn(self, limit))?;
+        let began = Instant::now();
         let reached = tokio::time::timeout(limit, async {
             let wire = match self {
                 Target::Endpoint(endpoint) => match &endpoint.address {
-                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms, turns.as_ref()).await,
+                    Address::Named(name) => open_host(settings, name.name(), name.port(), terms, answer).await,
                     address => settings.connector.open(address, settings.nodelay, terms.keepalive).await,
                 },
-                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms, None).await,
+                Target::Host(host, _) => open_host(settings, &host.name, host.port, terms, answer).await,
             };
             prepare(wire?, terms, spoken).await
         });
-        match reached.await {
-            Ok(reached) => reached.map_err(|error| failure::of_connect(self, error)),
-            Err(_) if turns.is_some_and(|turns| turns.waited()) => Err(failure::of_late_turn(self, limit)),
-            Err(_) => Err(failure::of_connect_timeout(self, limit)),
-        }
+        let reached = reached.await.map_err(|_| failure::of_connect_timeout(self, limit))?;
+        reached.map(|wire| (wire, began)).map_err(|error| failure::of_connect(self, error))
+    }
+
+    /// Has its host looked up, when it is its turn; `None` if it needs not be, or that is for a connector of the
+    /// application's own.
+    async fn look_up(&self, settings: &Settings) -> Option<Answer> {
+        let (host, turns) = match self {
+            Target::Endpoint(endpoint) => match &endpoint.address {
+                Address::Named(name) => (name.name(), Some(endpoint.limits().lookups())),
+                _ => return None,
+            },
+            Target::Host(host, _) => (&*host.name, None),
+        };
+        let is_found = settings.connector.is_own() || host.parse::<IpAddr>().is_ok();
+        if is_found { None } else { Some(settings.lookups.ask(host, turns, by_system).await) }
     }
 
     /// Has a connection led on, where the terms say so. As in Envoy the connect timeout is not for the proxy's answer:
@@ -239,8 +258,7 @@ impl Target {
     where
         F: Future<Output = Result<T, FailureError>>,
     {
-        let began = Instant::now();
-        let wire = self.reach(settings, terms, spoken).await?;
+        let (wire, began) = self.reach(settings, terms, spoken).await?;
         let left = match terms.tunnel {
             None => terms.connect_timeout.saturating_sub(began.elapsed()),
             Some(_) => settings.connect_timeout,
@@ -296,8 +314,7 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// Looks `host` up, unless that is for a connector of the application's own, and tries its addresses in the resolver's
-/// order.
+/// Tries the addresses that `host` has by `answer`, else is, in the resolver's order.
 ///
 /// Each gets an equal share of the time, so that one that swallows packets does not use up that of the others.
 async fn open_host(
@@ -305,16 +322,16 @@ async fn open_host(
     host: &str,
     port: u16,
     terms: &Terms,
-    turns: Option<&Turns<'_>>,
+    answer: Option<Answer>,
 ) -> io::Result<Wire> {
-    let addresses: Vec<Address> = match host.parse::<IpAddr>() {
-        Ok(address) => vec![Address::Tcp(SocketAddr::new(address, port))],
-        Err(_) if settings.connector.is_own() => vec![Address::Named(NamedAddress::new(host, port))],
-        Err(_) => {
-            let mut found = settings.lookups.ask(host, turns, by_system).await?;
+    let addresses: Vec<Address> = match (answer, host.parse::<IpAddr>()) {
+        (Some(answer), _) => {
+            let mut found = found(answer).await?;
             found.iter_mut().for_each(|address| address.set_port(port));
             found.into_iter().map(Address::Tcp).collect()
         }
+        (None, Ok(address)) => vec![Address::Tcp(SocketAddr::new(address, port))],
+        (None, Err(_)) => vec![Address::Named(NamedAddress::new(host, port))],
     };
     let share = terms.connect_timeout / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");

@@ -87,9 +87,9 @@ pub(super) fn of_connect_timeout(target: &Target, limit: Duration) -> FailureErr
     FailureError::new(Failure::ConnectTimeout, ConnectError { target: target.to_string().into(), source })
 }
 
-/// The same, where the name of `target` had to wait for its turn to be looked up: that says nothing of it.
+/// The name of `target` had no turn to be looked up within `limit`: that says nothing of it.
 pub(super) fn of_late_turn(target: &Target, limit: Duration) -> FailureError {
-    let why = format!("not open within {limit:?}, for too many names are being looked up");
+    let why = format!("no turn to be looked up within {limit:?}, for too many names are");
     let source = io::Error::new(ErrorKind::TimedOut, why);
     FailureError::new(Failure::Overflow, ConnectError { target: target.to_string().into(), source })
 }

@@ -3,39 +3,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 type Found = Result<Vec<SocketAddr>, Arc<io::Error>>;
-type Answer = watch::Receiver<Option<Found>>;
-
-/// Where a connection that is opened gets its turn to look a name up.
-pub(super) struct Turns<'a> {
-    turns: &'a Arc<Semaphore>,
-    waited: AtomicBool,
-}
-
-impl<'a> Turns<'a> {
-    pub(super) fn new(turns: &'a Arc<Semaphore>) -> Self {
-        Self { turns, waited: AtomicBool::new(false) }
-    }
-
-    /// Whether it had to wait for that.
-    pub(super) fn waited(&self) -> bool {
-        self.waited.load(Ordering::Relaxed)
-    }
-
-    async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        let free = self.turns.clone().try_acquire_owned().ok();
-        if free.is_some() {
-            return free;
-        }
-        self.waited.store(true, Ordering::Relaxed);
-        self.turns.clone().acquire_owned().await.ok()
-    }
-}
+pub(super) type Answer = watch::Receiver<Option<Found>>;
 
 /// The look-ups under way, by name. The system's resolver has a thread for each until it is over, however early whoever
 /// asked gives up: who asks for the same name meanwhile waits for the same answer.
@@ -45,24 +18,18 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    /// The addresses of `host`, as `look_up` finds them when it is its turn, which it keeps until it is over.
+    /// Has `look_up` find the addresses of `host`, from when it is its turn, which it keeps until it is over.
     pub(super) async fn ask(
         self: &Arc<Self>,
         host: &str,
-        turns: Option<&Turns<'_>>,
+        turns: Option<&Arc<Semaphore>>,
         look_up: impl FnOnce(&str) -> io::Result<Vec<SocketAddr>> + Send + 'static,
-    ) -> io::Result<Vec<SocketAddr>> {
+    ) -> Answer {
         let known = of(&self.lock(), host);
-        let mut answer = match (known, turns) {
+        match (known, turns) {
             (Some(answer), _) => answer,
-            (None, Some(turns)) => self.begin(host, turns.take().await, look_up),
+            (None, Some(turns)) => self.begin(host, turns.clone().acquire_owned().await.ok(), look_up),
             (None, None) => self.begin(host, None, look_up),
-        };
-        let found = answer.wait_for(Option::is_some).await.map_err(io::Error::other)?;
-        match &*found {
-            Some(Ok(addresses)) => Ok(addresses.clone()),
-            Some(Err(error)) => Err(again(error)),
-            None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -97,6 +64,16 @@ impl Lookups {
 /// What becomes known of `host`. Nothing, if the look-up has ended without a word, as with its runtime.
 fn of(under_way: &HashMap<Box<str>, Answer>, host: &str) -> Option<Answer> {
     under_way.get(host).filter(|answer| answer.has_changed().is_ok()).cloned()
+}
+
+/// The addresses, when they are known.
+pub(super) async fn found(mut answer: Answer) -> io::Result<Vec<SocketAddr>> {
+    let found = answer.wait_for(Option::is_some).await.map_err(io::Error::other)?;
+    match &*found {
+        Some(Ok(addresses)) => Ok(addresses.clone()),
+        Some(Err(error)) => Err(again(error)),
+        None => Err(io::ErrorKind::NotFound.into()),
+    }
 }
 
 /// An error for one more who waited.
@@ -152,7 +129,7 @@ mod tests {
     async fn who_asks_for_a_name_that_is_looked_up_waits_for_that() {
         let (lookups, system) = (Arc::<Lookups>::default(), System::new());
         for (host, expected) in [("a.test", Ok(vec![address()])), ("none.test", Err(io::ErrorKind::HostUnreachable))] {
-            let ask = || task::spawn(lookups.ask(host, None, system.look_up()));
+            let ask = || task::spawn(async { found(lookups.ask(host, None, system.look_up()).await).await });
             let asked = system.asked.load(Ordering::SeqCst);
             let mut given_up = ask();
             assert_pending!(given_up.poll());
@@ -174,16 +151,18 @@ mod tests {
     async fn a_look_up_keeps_its_turn_when_nobody_waits_for_it() {
         let (lookups, system) = (Arc::<Lookups>::default(), System::new());
         let (turns, others) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
-        let (own, further, other) = (Turns::new(&turns), Turns::new(&turns), Turns::new(&others));
-        let ask = |host, turns| task::spawn(lookups.ask(host, Some(turns), system.look_up()));
-        let mut given_up = ask("a.test", &own);
+        let ask = |host, turns| {
+            let asked = lookups.ask(host, Some(turns), system.look_up());
+            task::spawn(async { found(asked.await).await })
+        };
+        let mut given_up = ask("a.test", &turns);
         assert_pending!(given_up.poll());
         drop(given_up);
         assert_eq!(turns.available_permits(), 0);
-        let mut waiting = ask("b.test", &further);
+        let mut waiting = ask("b.test", &turns);
         assert_pending!(waiting.poll());
         assert_eq!(lookups.lock().len(), 1);
-        let mut elsewhere = ask("c.test", &other);
+        let mut elsewhere = ask("c.test", &others);
         assert_pending!(elsewhere.poll());
         assert_eq!(lookups.lock().len(), 2, "names of other clusters do not wait for it");
         for _ in 0..3 {
@@ -192,6 +171,5 @@ mod tests {
         assert_eq!(waiting.await.unwrap(), [address()]);
         assert_eq!(elsewhere.await.unwrap(), [address()]);
         assert_eq!((turns.available_permits(), others.available_permits()), (1, 1));
-        assert_eq!([own, further, other].map(|turns| turns.waited()), [false, true, false]);
     }
 }

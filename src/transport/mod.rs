@@ -115,9 +115,9 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 ///
 /// A request that finds no connection waits, in the order of arrival, for the next one that is given back or opened: as
 /// many are opened as requests wait for, within the [`Limits`](crate::upstream::Limits) of the cluster. An attempt that
-/// fails fails all who wait for that endpoint, and so nobody waits longer than `connectTimeout` for one, and
-/// [`TransportBuilder::connect_timeout`] more where it leads through a tunnel. A request that is given up leaves the queue;
-/// the connection that was opened for it stays.
+/// fails fails all who wait for that endpoint, and so nobody waits longer than `connectTimeout` for one, as long again for
+/// the turn of a name that is looked up, and [`TransportBuilder::connect_timeout`] more where it leads through a tunnel. A
+/// request that is given up leaves the queue; the connection that was opened for it stays.
 ///
 /// An HTTP/1.1 connection whose answer is complete before its upload goes on with that. It is closed in the middle of it
 /// where that takes longer than it may be idle, where a request waits for its place for longer than a connection may
@@ -130,10 +130,11 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// [`ListenerOrigin::open`](crate::request::ListenerOrigin::open) tells of it.
 ///
 /// Who calls can bring any number of hosts. Where these set connections apart, as the name in the TLS handshake does,
-/// those for 1,024 hosts and endpoints are kept beside those in use, and 128 for each client with connections of its own.
-/// Of more, one of the quarter that was asked for least often of late goes, whichever. Of the names that requests bring (`resolution: DYNAMIC_DNS`) 64 are looked up
-/// at a time for each cluster: a connection that waits for its turn, and is not open in time, has met a limit
-/// ([`Failure::Overflow`]), and its endpoint is not blamed.
+/// those for 1,024 hosts and endpoints are kept beside those in use, and 128 for each client with connections of its
+/// own. Of more, one of the quarter that was asked for least often of late goes, whichever. Of the names that requests
+/// bring (`resolution: DYNAMIC_DNS`) 64 are looked up at a time for each cluster: a connection whose turn does not come
+/// within `connectTimeout` has met a limit ([`Failure::Overflow`]), and its endpoint is not blamed; from its turn on it
+/// has that time to open.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
@@ -221,7 +222,7 @@ impl Transport {
             }
         };
         let target = Target::Endpoint(endpoint.clone());
-        let wire = target.reach(settings, terms, Spoken::Bytes).await?;
+        let (wire, _) = target.reach(settings, terms, Spoken::Bytes).await?;
         drop(pending);
         target.lead_on(wire, terms).await
     }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use hyper_util::server::conn::auto;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -10,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::*;
 use crate::tls::tests::{Authority as Signer, Folder, inline};
 use crate::transport::MeshCertificates;
-use crate::upstream::{Identity, Pem, TlsMode, TlsSettings};
+use crate::upstream::{Identity, NamedAddress, Pem, TlsMode, TlsSettings};
 
 fn bytes(pem: &Pem) -> &[u8] {
     let Pem::Text(text) = pem else { panic!("a text") };
@@ -107,6 +109,30 @@ async fn the_host_of_the_request_is_named_and_verified() {
     let unnamed = RequestBody::new(empty()).with_aim(Aim::new(http1.clone(), None));
     let error = transport.clone().oneshot(Request::get("/").body(unnamed).unwrap()).await.unwrap_err();
     assert_eq!(error.downcast_ref::<FailureError>().unwrap().failure(), Failure::ConnectRefused);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_had_to_wait_to_be_looked_up_has_all_its_time_from_then_on() {
+    // It takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = NamedAddress::new("localhost", silent.local_addr().unwrap().port());
+    let connection = ConnectionSettings {
+        tls: Some(Arc::new(simple(Signer::new("ours").roots()))),
+        ..ConnectionSettings::default()
+    };
+    let endpoint = endpoint_of(&cluster_with(EndpointConfig::new(Address::Named(address)), connection));
+    let (turns, limit) = (endpoint.limits().lookups().clone(), endpoint.connection().connect_timeout);
+    let all = turns.available_permits().try_into().unwrap();
+    for wait in [Duration::from_millis(5), limit - Duration::from_millis(5)] {
+        let others = turns.clone().acquire_many_owned(all).await.unwrap();
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            drop(others);
+        });
+        let started = tokio::time::Instant::now();
+        assert_eq!(failure_of(send(&Transport::new(), &endpoint, get("/")).await), Failure::ConnectTimeout);
+        assert_eq!(started.elapsed(), wait + limit);
+    }
 }
 
 #[tokio::test]
