@@ -116,6 +116,11 @@ impl<B> Multiplex<B> {
         self.connections.store(Arc::default());
     }
 
+    /// Whether streams are open, be it for bodies alone.
+    pub(super) fn is_busy(&self) -> bool {
+        self.connections.load().iter().any(|connection| connection.streams.is_taken())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.connections.load().is_empty()
     }

@@ -358,7 +358,7 @@ pub(super) trait Kept: Any + Send + Sync {
     /// Whether it keeps connections from now on; if not, those that it has are to be cleared.
     fn keep(&self, keeps: bool);
 
-    /// Whether requests have to do with it now. Not told of bodies over HTTP/2.
+    /// Whether requests have to do with it now.
     fn is_busy(&self) -> bool;
 
     /// Whether it holds no connection, lent ones included.
@@ -387,7 +387,7 @@ impl<B: Upload> Kept for Arc<Pool<B>> {
     }
 
     fn is_busy(&self) -> bool {
-        Arc::strong_count(self) > 1
+        Arc::strong_count(self) > 1 || self.multiplex.is_busy()
     }
 
     fn is_unused(&self) -> bool {

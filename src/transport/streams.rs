@@ -64,11 +64,15 @@ impl Streams {
         }
     }
 
+    /// Whether it has a stream.
+    pub(super) fn is_taken(&self) -> bool {
+        self.active.load(Ordering::Acquire) > 0
+    }
+
     /// Whether it has been without a stream for too long.
     pub(super) fn is_idle(&self, terms: &Terms, now: Instant) -> bool {
         let since = self.opened + Duration::from_millis(self.idle_since.load(Ordering::Relaxed));
-        self.active.load(Ordering::Acquire) == 0
-            && terms.idle.is_some_and(|idle| now.saturating_duration_since(since) >= idle)
+        !self.is_taken() && terms.idle.is_some_and(|idle| now.saturating_duration_since(since) >= idle)
     }
 
     /// Whether it is too old or has had enough streams to begin another.

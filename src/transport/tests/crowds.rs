@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper_util::server::conn::auto;
 use tokio::io::AsyncReadExt;
 
 use super::life::{pools, told_of_clients};
@@ -18,33 +19,44 @@ struct Told {
 
 impl Told {
     fn new() -> Self {
+        Self::in_protocol(Protocol::Http1)
+    }
+
+    fn in_protocol(protocol: Protocol) -> Self {
         let net = Net::new();
         tokio::spawn(serve(net.clone()));
-        let (_cluster, endpoint) = told_of_clients();
+        let (_cluster, endpoint) = told_of_clients(protocol);
         Self { transport: net.transport(), net, endpoint, _cluster }
+    }
+
+    async fn send(&self, client: usize, body: TestBody) -> Response<TransportBody> {
+        let client = ([10, 0, 0, 2], client.try_into().unwrap()).into();
+        let aim = Aim::new(self.endpoint.clone(), None).with_client(client, ([10, 0, 0, 3], 80).into());
+        let request = Request::post("/").body(RequestBody::new(body).with_aim(aim)).unwrap();
+        self.transport.clone().oneshot(request).await.unwrap()
     }
 
     /// Asks for each of them; how many connections that took.
     async fn ask_for(&self, clients: impl IntoIterator<Item = usize>) -> usize {
         let before = self.net.opened();
         for client in clients {
-            let client = ([10, 0, 0, 2], client.try_into().unwrap()).into();
-            let aim = Aim::new(self.endpoint.clone(), None).with_client(client, ([10, 0, 0, 3], 80).into());
-            let request = get("/").map(|body| RequestBody::new(body).with_aim(aim));
-            text(self.transport.clone().oneshot(request).await.unwrap()).await;
+            text(self.send(client, empty()).await).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.net.opened() - before
     }
 }
 
-/// Serves every connection after its PROXY header.
+/// Sends back what is sent over every connection after its PROXY header.
 async fn serve(net: Net) {
-    let service = service_fn(async |_: Request<Incoming>| Answer::Ok(Response::new(empty())));
+    let echo = |request: Request<Incoming>| request.into_body().map_err(io::Error::other).boxed_unsync();
+    let service = service_fn(move |request| std::future::ready(Answer::Ok(Response::new(echo(request)))));
     loop {
         let mut pipe = net.accept().await;
         while pipe.read_u8().await.unwrap() != b'\n' {}
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(pipe), service));
+        tokio::spawn(async move {
+            auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(pipe), service).await
+        });
     }
 }
 
@@ -123,7 +135,7 @@ async fn those_that_nobody_asks_for_any_more_make_room() {
 #[tokio::test(start_paused = true)]
 async fn a_client_has_so_many_pools_by_host() {
     let transport = Net::new().transport();
-    let (_cluster, endpoint) = told_of_clients();
+    let (_cluster, endpoint) = told_of_clients(Protocol::Http1);
     let clients = [Arc::new(()), Arc::new(())];
     for number in 0..2 * KEPT_FOR_CLIENT {
         for (port, open) in (1..).zip(&clients) {
@@ -137,4 +149,17 @@ async fn a_client_has_so_many_pools_by_host() {
     }
     settle().await;
     assert_eq!(pools(&transport), 2 * (KEPT_FOR_CLIENT + 1), "the last was in use");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_with_bodies_alone_is_in_use() {
+    let told = Told::in_protocol(Protocol::Http2);
+    let (feed, upload) = fed();
+    let answer = told.send(0, upload).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(told.ask_for(1..3 * KEPT).await, 3 * KEPT - 1);
+    assert_eq!(told.ask_for([0]).await, 0);
+    feed.send(data("all the same")).await.unwrap();
+    drop(feed);
+    assert_eq!(text(answer).await, "all the same");
 }

@@ -273,8 +273,9 @@ pub(super) fn pools(transport: &Transport) -> usize {
 }
 
 /// An endpoint that is told who asks.
-pub(super) fn told_of_clients() -> (Arc<Cluster>, Arc<Endpoint>) {
-    let connection = ConnectionSettings { proxy_protocol: Some(ProxyVersion::V1), ..ConnectionSettings::default() };
+pub(super) fn told_of_clients(protocol: Protocol) -> (Arc<Cluster>, Arc<Endpoint>) {
+    let proxy_protocol = Some(ProxyVersion::V1);
+    let connection = ConnectionSettings { proxy_protocol, protocol, ..ConnectionSettings::default() };
     let cluster = cluster_with(EndpointConfig::new(([10, 0, 0, 1], 80)), connection);
     let endpoint = endpoint_of(&cluster);
     (cluster, endpoint)
@@ -305,7 +306,7 @@ async fn asked_by(
 async fn a_connection_for_a_client_stays_as_long_as_that_does() {
     let net = Net::new();
     let transport = net.transport();
-    let (_cluster, endpoint) = told_of_clients();
+    let (_cluster, endpoint) = told_of_clients(Protocol::Http1);
     let [one, other] = [Arc::new(()), Arc::new(())];
     let mut pipe = asked_by(1, Some(&one), &net, &transport, &endpoint).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -323,7 +324,7 @@ async fn a_connection_for_a_client_stays_as_long_as_that_does() {
 async fn a_pool_that_a_client_had_made_goes_when_it_is_of_no_use() {
     let net = Net::new();
     let transport = net.transport();
-    let (_cluster, endpoint) = told_of_clients();
+    let (_cluster, endpoint) = told_of_clients(Protocol::Http1);
     let mut kept = Vec::new();
     for port in 0..=100 {
         let pipe = asked_by(port, None, &net, &transport, &endpoint).await;
