@@ -19,7 +19,7 @@ pub(crate) fn review(config: &Config, services: &Services, options: &MeshOptions
         let ports: Vec<&KnownPort> = services.every(&host).flat_map(|service| &service.ports).collect();
         review::of(rule, rule.name_of("DestinationRule"), report, |review| {
             destination_rules::each_part(&rule.spec, |policy, wanted, path| {
-                let is_meant = |port: &&KnownPort| wanted.is_none_or(|wanted| wanted == port.number.into());
+                let is_meant = |port: &&KnownPort| wanted.is_none_or(|wanted| wanted == u32::from(port.number));
                 let ports: Vec<_> = ports.iter().copied().filter(is_meant).collect();
                 pool(policy.connection_pool, &ports, options, path, review);
             });
