@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
 use arc_swap::ArcSwap;
-use foldhash::{HashSet, HashSetExt};
 use tokio::time::Instant;
 
 use super::atomics::Alarm;
@@ -13,7 +12,7 @@ use super::balancer::{Balancing, Policy};
 use super::choice::Choice;
 use super::connection::ConnectionSettings;
 use super::endpoint::{Endpoint, EndpointConfig, EndpointView, Picked};
-use super::endpoint_set::EndpointSet;
+use super::endpoint_set::{EndpointSet, first_of_each_address};
 use super::lasting::{Lasting, Memory};
 use super::limits::{LimitSettings, Limits};
 use super::locality::Placement;
@@ -353,16 +352,6 @@ impl fmt::Debug for Cluster {
             .field("endpoints", &self.set.load().endpoints().len())
             .finish_non_exhaustive()
     }
-}
-
-/// One address is one host to Envoy: the first endpoint that names it stands.
-#[expect(clippy::mutable_key_type, reason = "addresses are compared by what never changes of them: name and port")]
-fn first_of_each_address(mut endpoints: Vec<EndpointConfig>) -> Vec<EndpointConfig> {
-    let mut seen = HashSet::with_capacity(endpoints.len());
-    let firsts: Vec<bool> = endpoints.iter().map(|endpoint| seen.insert(&endpoint.address)).collect();
-    let mut first = firsts.into_iter();
-    endpoints.retain(|_| first.next().unwrap_or(false));
-    endpoints
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use foldhash::{HashSet, HashSetExt};
+
 use super::balancer::{Balancing, Build, List};
 use super::choice::Choice;
 use super::endpoint::{Endpoint, EndpointConfig, EndpointId, Picked};
@@ -166,4 +168,14 @@ fn whole_weights(weights: Vec<f64>) -> Vec<u32> {
     }
     let greatest = weights.iter().copied().fold(0.0, f64::max);
     weights.iter().map(|weight| ((weight / greatest * 1e6).round() as u32).max(1)).collect()
+}
+
+/// One address is one host to Envoy: the first endpoint that names it stands.
+#[expect(clippy::mutable_key_type, reason = "addresses are compared by what never changes of them: name and port")]
+pub(super) fn first_of_each_address(mut endpoints: Vec<EndpointConfig>) -> Vec<EndpointConfig> {
+    let mut seen = HashSet::with_capacity(endpoints.len());
+    let firsts: Vec<bool> = endpoints.iter().map(|endpoint| seen.insert(&endpoint.address)).collect();
+    let mut first = firsts.into_iter();
+    endpoints.retain(|_| first.next().unwrap_or(false));
+    endpoints
 }
