@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::time::Instant;
 
-use crate::upstream::{Limits, Permit};
+use crate::upstream::{Endpoint, Permit};
 
 /// A request's place among the requests that a cluster admits at a time (`http2MaxRequests`).
 ///
@@ -29,7 +29,7 @@ pub struct Admission {
 
 #[derive(Debug)]
 struct Slot {
-    limits: Arc<Limits>,
+    endpoint: Arc<Endpoint>,
     /// Never waited for: the request's own tasks take it for a moment.
     place: Mutex<Place>,
 }
@@ -43,13 +43,16 @@ struct Place {
     claimed: bool,
     /// When the request got its connection, as far as is known; `None` while it waits for one.
     connected: Option<Instant>,
+    /// How many local failures its endpoint had had then, or when it was sent.
+    before: u32,
     waker: Option<Waker>,
 }
 
 impl Admission {
-    /// A place in `limits`. `None` if there is none, but where the request `waits` for one. `timed`: somebody asks when it
-    /// gets its connection.
-    pub(crate) fn of(limits: &Arc<Limits>, timed: bool, waits: bool) -> Option<Self> {
+    /// A place in the limits of `endpoint`. `None` if there is none, but where the request `waits` for one. `timed`:
+    /// somebody asks when it gets its connection.
+    pub(crate) fn of(endpoint: &Arc<Endpoint>, timed: bool, waits: bool) -> Option<Self> {
+        let limits = endpoint.limits();
         let settings = limits.settings();
         if settings.requests.is_none() && settings.retry_budget.is_none() && !timed {
             return Some(Self::default());
@@ -59,8 +62,8 @@ impl Admission {
             return None;
         }
         let (begun, claimed, connected) = (permit.is_some(), false, Some(Instant::now()));
-        let place = Place { permit, begun, claimed, connected, waker: None };
-        Some(Self { slot: Some(Arc::new(Slot { limits: Arc::clone(limits), place: Mutex::new(place) })) })
+        let place = Place { permit, begun, claimed, connected, before: endpoint.local_failures(), waker: None };
+        Some(Self { slot: Some(Arc::new(Slot { endpoint: Arc::clone(endpoint), place: Mutex::new(place) })) })
     }
 
     /// Says that whoever has it [acquires](Self::acquire) it before the request is on a connection. A transport does so
@@ -93,14 +96,18 @@ impl Admission {
         }
     }
 
-    /// Takes a place if it has none: the request has its connection. `false`: there is none, and the request has to fail
-    /// as an [overflow](crate::outcome::Failure::Overflow).
+    /// Takes a place if it has none: the request has its connection, which ends a run of local failures of its endpoint.
+    /// `false`: there is none, and the request has to fail as an [overflow](crate::outcome::Failure::Overflow).
     pub fn acquire(&self) -> bool {
         let Some(slot) = &self.slot else { return true };
         let mut place = slot.lock();
         if place.permit.is_none() {
-            place.permit = if place.begun { slot.limits.request_again() } else { slot.limits.request() };
+            let limits = slot.endpoint.limits();
+            place.permit = if place.begun { limits.request_again() } else { limits.request() };
             place.begun |= place.permit.is_some();
+        }
+        if place.permit.is_some() {
+            place.before = slot.endpoint.connected();
         }
         if place.connected.is_none() {
             place.connected = Some(Instant::now());
@@ -109,6 +116,12 @@ impl Admission {
             }
         }
         place.permit.is_some()
+    }
+
+    /// How many [local failures](Endpoint::local_failures) there were when the request got its connection, if somebody
+    /// asked. Over a client that does not look after it: when it was sent, for whether it got one shows at its end.
+    pub(super) fn before(&self) -> Option<u32> {
+        self.slot.as_ref().map(|slot| slot.lock().before)
     }
 
     /// When the request got its connection; otherwise the task is woken when it does.

@@ -21,6 +21,13 @@ pub(super) struct Taken {
     pub(super) admission: Admission,
 }
 
+impl Taken {
+    /// Tells outlier detection what the try came to.
+    pub(super) fn report(&self, cluster: &Cluster, outcome: Outcome) {
+        cluster.report_try(self.picked.endpoint(), outcome, self.admission.before());
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
         // A transport may still hold the other end of it.
@@ -85,7 +92,7 @@ impl Completion {
         });
         // A timeout here is the rule's, and says nothing of the endpoint once it has answered.
         if let Some((cluster, taken)) = self.cluster.as_ref().zip(self.taken.as_ref()).filter(|_| !error.is_timeout()) {
-            cluster.report(taken.picked.endpoint(), Outcome::Failure(failure));
+            taken.report(cluster, Outcome::Failure(failure));
         }
     }
 

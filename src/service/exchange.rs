@@ -237,7 +237,7 @@ impl Exchange {
             }
             picked = pick()?;
         }
-        let admission = Admission::of(cluster.limits(), self.is_timed(cluster), self.waits)
+        let admission = Admission::of(picked.endpoint(), self.is_timed(cluster), self.waits)
             .ok_or_else(|| LocalReply::overflow(self.attempts > 0))?;
         self.attempts += 1;
         self.begin_copies();
@@ -260,14 +260,16 @@ impl Exchange {
         Ok((Taken { picked, admission }, aim))
     }
 
-    /// Whether somebody asks when a try gets its connection: its own time, or, of one that the request's time may end
-    /// before that, outlier detection and what the rule tells of the response.
+    /// Whether somebody asks when a try gets its connection: its own time, outlier detection that counts local failures
+    /// apart, or, of one that the request's time may end before that, any, and what the rule tells of the response.
     fn is_timed(&self, cluster: &Cluster) -> bool {
         let tells = |operations: &HeaderOps| !operations.is_literal();
-        let asked = cluster.settings().outlier.is_some()
+        let outlier = cluster.settings().outlier.as_ref();
+        let asked = outlier.is_some()
             || self.route.as_ref().is_some_and(|route| tells(&route.response_headers))
             || self.destination().is_some_and(|destination| tells(&destination.response_headers));
-        self.deadline.bounds_tries() || !self.deadline.is_none() && asked
+        let apart = outlier.is_some_and(|outlier| outlier.local_failures.is_some());
+        apart || self.deadline.bounds_tries() || !self.deadline.is_none() && asked
     }
 
     /// Tells the upstream which try it gets and how long that may take. Of the first try the rule may say otherwise.

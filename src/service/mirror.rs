@@ -138,8 +138,9 @@ where
     let choice = Choice { original: exchange.original(), ..Choice::default() };
     let Some(picked) = target.cluster.pick(&mut draws, &choice) else { return };
     let timeout = exchange.forward().and_then(|forward| forward.timeout).filter(|timeout| !timeout.is_zero());
-    let timed = timeout.is_some() && target.cluster.settings().outlier.is_some();
-    let Some(admission) = Admission::of(target.cluster.limits(), timed, target.waits.may()) else { return };
+    let outlier = target.cluster.settings().outlier.as_ref();
+    let timed = outlier.is_some_and(|outlier| timeout.is_some() || outlier.local_failures.is_some());
+    let Some(admission) = Admission::of(picked.endpoint(), timed, target.waits.may()) else { return };
     if exchange.listener.is_some() {
         // To whom it is sent the gateway is its client, in whatever version the request came.
         head.version = Version::HTTP_11;
@@ -296,7 +297,7 @@ impl Shadow {
     /// Tells outlier detection, unless it was this side that broke the request off.
     fn report(&self, outcome: Outcome) {
         if !self.broke_off() {
-            self.target.cluster.report(self.taken.picked.endpoint(), outcome);
+            self.taken.report(&self.target.cluster, outcome);
         }
     }
 }

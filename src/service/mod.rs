@@ -48,7 +48,7 @@
 //! - `perTryTimeout` begins when the try has its connection only over a transport that says so through its
 //!   [`Admission`], as [`Transport`](crate::Transport) does; over another client it begins when the try is sent, and
 //!   `http2MaxRequests` counts those too that wait for a connection. A timeout is the endpoint's there, whatever it was
-//!   spent on.
+//!   spent on, and a run of local failures ends as it was then, once the try shows that it had a connection.
 //! - An informational answer (100, 102, 103) is no answer: where Envoy, which hands it to nobody either, neither tries
 //!   again nor minds `perTryTimeout` once one came, the try goes on as any other.
 //! - A connection that is upgraded counts as active until the head of the answer has been read.

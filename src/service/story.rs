@@ -281,7 +281,7 @@ where
     pub(super) fn report<R>(&self, taken: &Taken, ended: &Ended<R>) -> Option<Outcome> {
         let outcome = self.outcome(taken, ended);
         if let Some((outcome, cluster)) = outcome.zip(self.exchange.cluster.as_ref()) {
-            cluster.report(taken.picked.endpoint(), outcome);
+            taken.report(cluster, outcome);
         }
         outcome
     }

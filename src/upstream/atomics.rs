@@ -3,10 +3,10 @@
 
 use std::cmp;
 #[cfg(not(all(test, mesh_loom)))]
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(all(test, mesh_loom))]
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// How many there are of something that may have a limit.
 #[derive(Debug, Default)]
@@ -35,20 +35,40 @@ impl Gauge {
 }
 
 /// How many failures came in a row.
+///
+/// One word: how many came at all, above how many of them came before the run. Numbers begin again at 2^32.
 #[derive(Debug, Default)]
-pub(super) struct Streak(AtomicU32);
+pub(super) struct Streak(AtomicU64);
 
 impl Streak {
     /// Counts a failure, and says how its number stands to `threshold`: equal once in a run, however many threads count.
     pub(super) fn add(&self, threshold: u32) -> cmp::Ordering {
-        self.0.fetch_add(1, Ordering::Relaxed).wrapping_add(1).cmp(&threshold)
+        Self::run(self.0.fetch_add(1 << 32, Ordering::Relaxed).wrapping_add(1 << 32)).cmp(&threshold)
+    }
+
+    /// How many failures came so far, in a row or not.
+    pub(super) fn so_far(&self) -> u32 {
+        (self.0.load(Ordering::Relaxed) >> 32) as u32
     }
 
     /// Ends the run. Where there is none, as after most answers, nothing is written.
     pub(super) fn clear(&self) {
-        if self.0.load(Ordering::Relaxed) != 0 {
-            self.0.store(0, Ordering::Relaxed);
-        }
+        self.end(self.so_far());
+    }
+
+    /// Ends the run as it was when there were so many failures: those that came later are a run still.
+    pub(super) fn end(&self, failures: u32) {
+        let ended = |word: u64| {
+            let over = failures.wrapping_sub(word as u32);
+            // Else it ended later.
+            (over != 0 && over <= Self::run(word)).then_some(word >> 32 << 32 | u64::from(failures))
+        };
+        // Refused where there is nothing to end.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, ended);
+    }
+
+    fn run(word: u64) -> u32 {
+        ((word >> 32) as u32).wrapping_sub(word as u32)
     }
 }
 
@@ -134,6 +154,23 @@ mod tests {
         let run: Vec<bool> = (0..5).map(|_| streak.add(3).is_eq()).collect();
         assert_eq!(run, [false, false, true, false, false]);
         assert!(streak.add(3).is_gt());
+        streak.clear();
+        assert!(streak.add(1).is_eq());
+    }
+
+    #[test]
+    fn a_streak_ends_as_it_was_at_some_time() {
+        let streak = Streak(AtomicU64::new(u64::from(u32::MAX) << 32 | u64::from(u32::MAX)));
+        streak.add(9);
+        let early = streak.so_far();
+        streak.add(9);
+        let late = streak.so_far();
+        streak.add(9);
+        assert!(streak.add(4).is_eq(), "also where the numbers begin again");
+        streak.end(late);
+        assert!(streak.add(3).is_eq(), "the later two go on");
+        streak.end(early);
+        assert!(streak.add(4).is_eq(), "it had ended later than that");
         streak.clear();
         assert!(streak.add(1).is_eq());
     }

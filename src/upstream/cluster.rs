@@ -176,9 +176,15 @@ impl Cluster {
     /// Not reported is a try that was given up because the client went away, nor one that never had an endpoint. It
     /// costs nothing without outlier detection; with it a success writes nothing.
     pub fn report(&self, endpoint: &Endpoint, outcome: Outcome) {
+        self.report_try(endpoint, outcome, None);
+    }
+
+    /// The same of a try whose connection, if it had one, it had when there were so many
+    /// [local failures](Endpoint::local_failures).
+    pub(crate) fn report_try(&self, endpoint: &Endpoint, outcome: Outcome, before: Option<u32>) {
         let Some(settings) = &self.settings.outlier else { return };
         self.look_after();
-        if endpoint.state().health().count(settings, outcome) {
+        if endpoint.state().health().count(settings, outcome, before) {
             self.alarm.set(self.lasting.rest());
             self.look_after();
         }

@@ -282,6 +282,16 @@ impl Endpoint {
         &self.limits
     }
 
+    /// How many failures it had of those that are counted apart from answers, where they are.
+    pub(crate) fn local_failures(&self) -> u32 {
+        self.state.health.local_failures()
+    }
+
+    /// Ends the run of those: a try has its connection. How many there were.
+    pub(crate) fn connected(&self) -> u32 {
+        self.state.health.connected()
+    }
+
     /// What connections to it are opened by.
     pub(crate) fn basis(&self) -> &Basis {
         &self.basis

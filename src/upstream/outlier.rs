@@ -192,10 +192,23 @@ impl Health {
         self.ejected.load(atomic::Ordering::Relaxed)
     }
 
-    /// Counts what a try came to, and says whether a run has reached its threshold.
-    pub(super) fn count(&self, settings: &OutlierSettings, outcome: Outcome) -> bool {
-        let judgment = settings.judge(outcome);
-        let reached = match judgment {
+    /// How many failures there were of those that are counted apart.
+    pub(super) fn local_failures(&self) -> u32 {
+        self.local_failures.so_far()
+    }
+
+    /// Ends the run of those: a try has its connection. How many there were.
+    pub(super) fn connected(&self) -> u32 {
+        let failures = self.local_failures();
+        self.local_failures.end(failures);
+        failures
+    }
+
+    /// Counts what a try came to, and says whether a run has reached its threshold. If the try had a connection, it had
+    /// it after so many [local failures](Self::local_failures); `None`: only now, as far as is known.
+    pub(super) fn count(&self, settings: &OutlierSettings, outcome: Outcome, before: Option<u32>) -> bool {
+        let end_local = || self.local_failures.end(before.unwrap_or_else(|| self.local_failures()));
+        let reached = match settings.judge(outcome) {
             Judgment::Nothing => 0,
             Judgment::Success => {
                 self.gateway_errors.clear();
@@ -211,13 +224,13 @@ impl Health {
             }
             Judgment::LocalFailure { connected } => {
                 if connected {
-                    self.local_failures.clear();
+                    end_local();
                 }
                 self.add(EjectionReason::LocalFailures, settings)
             }
         };
         if settings.local_failures.is_some() && matches!(outcome, Outcome::Status(_) | Outcome::Grpc(_)) {
-            self.local_failures.clear();
+            end_local();
         }
         if reached != 0 {
             self.accused.fetch_or(reached, atomic::Ordering::Release);

@@ -235,7 +235,7 @@ fn admitted(
     endpoint: &Arc<Endpoint>,
     path: &str,
 ) -> Option<JoinHandle<Result<String, Failure>>> {
-    let admission = Admission::of(endpoint.limits(), false, true)?;
+    let admission = Admission::of(endpoint, false, true)?;
     let mut request = aimed(endpoint, get(path));
     let aim = request.body_mut().take_aim().unwrap().with_admission(admission);
     let request = request.map(|body| body.with_aim(aim));
