@@ -15,8 +15,8 @@ use super::servers::{Kind, ServedHost, Shared, SharedServer, share};
 use super::services::{KnownService, by_age, selects};
 use super::tables::TableBuilder;
 use super::virtual_services::MeantVirtualService;
-use crate::config::Config;
-use crate::error::{Problem, Severity};
+use crate::config::{Config, Gateway, Resource};
+use crate::error::{Problem, ResourceName, Severity};
 use crate::options::Workload;
 use crate::route::{Ports, Route, RouteMatch, RouteTable, RuleOrigin, StreamTable, Unknown};
 use crate::snapshot::{Bind, Listener, ListenerProtocol};
@@ -42,10 +42,10 @@ pub(crate) fn listeners(
     }
     let mut taken = HashMap::new();
     let listeners = shared.into_iter().filter_map(|shared| {
-        let (kind, path) = (shared.kind, shared.path.clone());
+        let (kind, path, written) = (shared.kind, shared.path.clone(), shared.written);
         let listener = listener(shared, meant, &mut taken, secrets, clusters, workload);
         if listener.protocol != ListenerProtocol::Http && listener.streams.is_empty() {
-            report.push(nothing_passed(kind, path, &listener));
+            report.push(nothing_passed(kind, &path, written, listener.gateway));
             return None;
         }
         Some(listener)
@@ -55,7 +55,7 @@ pub(crate) fn listeners(
 
 /// A server of connections is for `tcp` rules, or for `tls` rules if it leaves TLS to those behind it; what `http` rules
 /// look at it does not see. Without any it is not opened, as in Istio.
-fn nothing_passed(kind: Kind, server: String, listener: &Listener) -> Problem {
+fn nothing_passed(kind: Kind, server: &str, written: &Resource<Gateway>, gateway: ResourceName) -> Problem {
     let (what, field, help) = match kind {
         Kind::Passed => (
             "no `tls` rule of a VirtualService is",
@@ -70,10 +70,9 @@ fn nothing_passed(kind: Kind, server: String, listener: &Listener) -> Problem {
         ),
     };
     let message = format!("without effect: {what} for this server, which is not opened then");
-    Problem::new(Severity::Warning, format!("{server}.{field}"), message)
-        .with_resource(listener.gateway.clone())
-        .with_place(listener.place.clone())
-        .with_help(help)
+    let path = format!("{server}.{field}");
+    let place = written.place(&path);
+    Problem::new(Severity::Warning, path, message).with_resource(gateway).with_place(place).with_help(help)
 }
 
 fn listener(

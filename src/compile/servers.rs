@@ -18,6 +18,7 @@ pub(super) struct Shared<'a> {
     pub(super) port: u16,
     pub(super) kind: Kind,
     pub(super) gateway: ResourceName,
+    pub(super) written: &'a Resource<Gateway>,
     /// The first server's.
     pub(super) path: String,
     pub(super) place: Option<Place>,
@@ -104,6 +105,7 @@ pub(super) fn share<'a>(
                 port: number,
                 kind,
                 gateway: resource.clone(),
+                written: gateway,
                 place: gateway.place(&path.text()),
                 path: path.text(),
                 servers: vec![entry],

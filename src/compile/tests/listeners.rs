@@ -1,6 +1,7 @@
 //! What the servers of Gateways come to.
 
 use super::*;
+use crate::error::Problem;
 use crate::request::ListenerOrigin;
 use crate::snapshot::{Listener, ListenerProtocol};
 
@@ -259,8 +260,10 @@ fn a_server_of_connections_that_no_rule_is_for_is_named_and_not_opened() {
     let rules = rules + &virtual_service("connections", &connections);
     let (snapshot, report) = publish(&(gateway("gw", servers) + &rules));
     let named = report.problems().iter().filter(|problem| problem.message.contains("which is not opened then"));
-    let named: Vec<&str> = named.map(|problem| problem.path.as_str()).collect();
-    assert_eq!(named, ["spec.servers[1].tls.mode", "spec.servers[4].port.protocol"], "{report}");
+    let column = |problem: &Problem| problem.place.as_ref().map(|place| place.column);
+    let named: Vec<_> = named.map(|problem| (problem.path.as_str(), column(problem))).collect();
+    let expected = [("spec.servers[1].tls.mode", Some(76)), ("spec.servers[4].port.protocol", Some(35))];
+    assert_eq!(named, expected, "{report}");
     let opened: Vec<u16> = snapshot.listeners().iter().map(|listener| listener.port).collect();
     assert_eq!(opened, [443, 445, 446]);
 }
