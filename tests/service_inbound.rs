@@ -13,6 +13,7 @@ use http::{Request, Response, StatusCode, Version};
 use http_body_util::{BodyExt, Full};
 use mesh_router::Mesh;
 use mesh_router::config::Config;
+use mesh_router::dice::{Dice, Draws};
 use mesh_router::service::{InboundRouter, MeshRouter, RequestBody, ResponseFlags, RouteInfo};
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
@@ -447,6 +448,165 @@ spec: {hosts: [reviews], http: [{directResponse: {status: 299}}]}
         assert_eq!(ask(&router, &uri).await.status().as_u16(), expected, "{uri}");
         assert_eq!(ask_as_caller(&mesh, &uri).await, expected, "{uri}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wildcard_of_several_rules_is_for_those_who_call_what_it_is_for_an_application() {
+    let rules = [("a", "*.ext.test", "match: [{port: 81}], "), ("b", "*.ext.test", ""), ("c", "*.test", "")];
+    let rules = rules.map(|(name, host, ports)| {
+        format!(
+            "
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec: {{hosts: ['{host}'], http: [{{{ports}name: {name}, directResponse: {{status: 299}}}}]}}"
+        )
+    });
+    let service = |number: u16| {
+        format!(
+            "
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: short}}
+spec: {{hosts: [s.ext.test], resolution: DNS, ports: [{{number: {number}, name: http, protocol: HTTP}}]}}"
+        )
+    };
+    for (services, host, expected) in [
+        (String::new(), "x.ext.test", Some("b")),
+        (String::new(), "x.ext.test:81", Some("a")),
+        (service(9080), "x.ext.test", Some("b")),
+        (service(9080), "s.ext.test", Some("b")),
+        (service(81), "s.ext.test:81", Some("a")),
+        // A service is the first one's alone.
+        (service(9080), "s.ext.test:9080", None),
+        (service(80), "s.ext.test", None),
+    ] {
+        let mesh = shop::published(&format!("{}{services}", rules.concat()));
+        let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+        let uri = format!("http://{host}/");
+        let answer = ask(&router, &uri).await;
+        let rule = answer.extensions().get::<RouteInfo>().and_then(RouteInfo::route_name);
+        assert_eq!(rule, expected, "{services} {host}");
+        assert_eq!(ask_as_caller(&mesh, &uri).await == 299, expected.is_some(), "{services} {host}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_service_has_no_rules_of_the_mesh_those_of_a_gateway_hold() {
+    let rule = |name: &str, host: &str, gateways: &str, port: &str, code: u16| {
+        format!(
+            "
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec: {{hosts: ['{host}'], gateways: [{gateways}], http: [{{{port}directResponse: {{status: {code}}}}}]}}"
+        )
+    };
+    let ports = "[{name: http, port: 80}, {name: http-more, port: 81}]";
+    let service = format!("apiVersion: v1\nkind: Service\nmetadata: {{name: reviews}}\nspec: {{ports: {ports}}}");
+    let rules = [
+        rule("own", "reviews", "mesh", "match: [{port: 81}], ", 297),
+        rule("wide", "*.default.svc.cluster.local", "mesh", "", 298),
+        rule("wider", "*.cluster.local", "front", "", 299),
+    ];
+    let mesh = shop::published(&format!("{service}{}", rules.concat()));
+    let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+    for (host, of_caller, expected) in [
+        ("reviews:81", 297, 297),
+        ("reviews", 200, 200),
+        ("reviews.default.svc.cluster.local:81", 297, 297),
+        ("reviews.default.svc.cluster.local", 200, 299),
+    ] {
+        let uri = format!("http://{host}/");
+        assert_eq!(ask_as_caller(&mesh, &uri).await, of_caller, "{host}");
+        assert_eq!(ask(&router, &uri).await.status().as_u16(), expected, "{host}");
+    }
+}
+
+/// Services and rules of the mesh, as they were drawn.
+#[derive(Debug)]
+struct Drawn {
+    services: Vec<(&'static str, Vec<u16>)>,
+    /// The host of the rule that answers 290, and of the next.
+    hosts: Vec<&'static str>,
+    text: String,
+}
+
+impl Drawn {
+    fn new(draws: &mut Draws) -> Self {
+        let mut drawn = Self { services: Vec::new(), hosts: Vec::new(), text: String::new() };
+        for host in ["reviews", "s.ext.test", "*.ext.test"] {
+            let ports: Vec<_> = [80, 81, 9080].into_iter().filter(|_| draws.below(3) == 0).collect();
+            if ports.is_empty() {
+                continue;
+            }
+            let (kind, hosts) = match host {
+                "reviews" => ("v1, kind: Service", String::new()),
+                "s.ext.test" => {
+                    ("networking.istio.io/v1, kind: ServiceEntry", format!("hosts: [{host}], resolution: DNS,"))
+                }
+                _ => ("networking.istio.io/v1, kind: ServiceEntry", format!("hosts: ['{host}'],")),
+            };
+            let (number, protocol) = if host == "reviews" { ("port", "TCP") } else { ("number", "HTTP") };
+            let listed =
+                ports.iter().map(|port| format!("{{{number}: {port}, name: http-{port}, protocol: {protocol}}}"));
+            let (listed, name) =
+                (listed.collect::<Vec<_>>().join(", "), if host == "*.ext.test" { "wide" } else { host });
+            drawn.text += &format!(
+                "---\n{{apiVersion: {kind}, metadata: {{name: {name}}}, spec: {{{hosts} ports: [{listed}]}}}}\n"
+            );
+            drawn.services.push((host, ports));
+        }
+        const HOSTS: [&str; 6] =
+            ["reviews", "*.default.svc.cluster.local", "s.ext.test", "x.ext.test", "*.ext.test", "*.test"];
+        for number in 0..=draws.below(4) {
+            let host = HOSTS[usize::try_from(draws.below(6)).unwrap()];
+            let port =
+                ["", "", "match: [{port: 80}],", "match: [{port: 81}],"][usize::try_from(draws.below(4)).unwrap()];
+            drawn.text += &format!(
+                "---\n{{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {{name: v{number}}}, \
+                 spec: {{hosts: ['{host}'], http: [{{{port} directResponse: {{status: 29{number}}}}}]}}}}\n"
+            );
+            drawn.hosts.push(host);
+        }
+        drawn
+    }
+
+    /// Whether the service of a name has this port.
+    fn has(&self, name: &str, port: u16) -> bool {
+        let host = if name.starts_with("reviews") { "reviews" } else { name };
+        self.services.iter().any(|(service, ports)| *service == host && ports.contains(&port))
+    }
+
+    /// How narrow the host is whose rule answers.
+    fn narrow(&self, status: u16) -> usize {
+        let host = self.hosts.get(usize::from(status).wrapping_sub(290));
+        host.map_or(0, |host| if host.starts_with('*') { host.len() } else { 100 })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rules_of_the_mesh_that_callers_have_hold_in_front_of_an_application() {
+    let (mut draws, mut compared) = (Dice::seeded(1).draws(), 0);
+    for _ in 0..500 {
+        let drawn = Drawn::new(&mut draws);
+        let mesh = shop::published(&drawn.text);
+        let router = MeshRouter::inbound(&mesh, "default/front").with_mesh_rules();
+        for name in ["reviews", "reviews.default.svc.cluster.local", "s.ext.test", "x.ext.test"] {
+            for port in [80, 81, 9080] {
+                let uri = format!("http://{name}:{port}/");
+                let (caller, inbound) = (ask_as_caller(&mesh, &uri).await, ask(&router, &uri).await.status().as_u16());
+                // On a port that its service has not, a rule of a host holds even where it does not for callers.
+                let is_beside = !drawn.has(name, port) && drawn.narrow(inbound) > drawn.narrow(caller);
+                assert!(inbound == caller || is_beside, "{uri}: {caller} for callers, {inbound}\n{}", drawn.text);
+                compared += usize::from(caller != 200);
+            }
+        }
+    }
+    assert!(compared > 1000, "{compared}");
 }
 
 /// The status of what rules answer to those who call; 200 where none does, whether the service has endpoints or not.

@@ -1,6 +1,6 @@
 //! The rules of gateways that applications of this process stand for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::clusters::Clusters;
@@ -55,15 +55,6 @@ fn table(
     options: &MeshOptions,
     workload: &Workload,
 ) -> RouteTable {
-    let mut hosts: Vec<(&str, Vec<&Bound<'_>>)> = Vec::new();
-    for bound in bound {
-        for host in &bound.meant.hosts {
-            match hosts.iter_mut().find(|(known, _)| known == host) {
-                Some((_, joined)) => joined.push(bound),
-                None => hosts.push((host, vec![bound])),
-            }
-        }
-    }
     let of_mesh = bound.iter().filter(|bound| bound.gateways.contains(&names::MESH));
     let of_mesh: Vec<_> = of_mesh.map(|bound| bound.meant).collect();
     let (owners, visible) = (Owners::new(&of_mesh), services.visible());
@@ -71,8 +62,25 @@ fn table(
     let mut winners = Winners::default();
     let builder = TableBuilder::new(Unknown::PassThrough);
     let mut table = MeshTable::new(builder, &of_mesh, &visible, clusters, workload, &mut winners);
-    for (host, joined) in &hosts {
-        let claim = owners.of(host).map(Claim::of_service);
+    table.find_reached(&owners);
+    let mut hosts = Hosts::new(bound);
+    for service in &visible {
+        let claim = owners.of(&service.host).map(Claim::of_service);
+        for domain in service.domains(&workload.namespace, &options.domain) {
+            let name = &*domain.name;
+            let is_named = name != service.host && hosts.numbers.contains_key(name);
+            let by_claim = claim.is_some_and(|claim| names::is_wildcard(claim.host) && is_found(claim.host, name));
+            // On its ports a service has its own rules or none, not those of a wider host, nor those that another
+            // VirtualService of the same wildcard has beside it.
+            if !is_named && owners.wide(name) > usize::from(by_claim) {
+                let numbers = service.ports.iter().map(|port| port.number);
+                let named = numbers.map(|port| (port, hosts.rules(name, claim, port, &mut table))).collect();
+                table.domains(service, Ports { named, other: None }, options, |wanted| wanted == name);
+            }
+        }
+    }
+    for (host, joined) in &hosts.named {
+        let claim = owners.of(host).filter(|claim| claim.host == *host);
         if let Some(ports) = rules(joined, claim, &mut table) {
             table.builder.virtual_host(host, [*host], ports);
         }
@@ -81,16 +89,76 @@ fn table(
     for service in &visible {
         let Some(claim) = owners.of(&service.host).map(Claim::of_service) else { continue };
         let ports = table.everywhere(claim);
-        // What their host covers is found by it, maybe with rules of the gateway, unless its `*` stands for nothing.
-        let is_found = |name: &str| names::covers(claim.host, name) && claim.host.len() <= name.len();
-        table.domains(service, ports, options, |name| !is_found(name));
+        // What their host covers is found by it, maybe with rules of the gateway.
+        table.domains(service, ports, options, |name| !is_found(claim.host, name));
     }
     table.builder.build()
 }
 
+/// Whether a request for `name` finds `host`, unlike a service that its `*` covers where that stands for nothing.
+fn is_found(host: &str, name: &str) -> bool {
+    names::covers(host, name) && host.len() <= name.len()
+}
+
+/// The hosts that rules name.
+struct Hosts<'b> {
+    /// Each with the VirtualServices that name it, in order.
+    named: Vec<(&'b str, Vec<&'b Bound<'b>>)>,
+    numbers: HashMap<&'b str, usize>,
+    /// The narrower first.
+    wildcards: Vec<usize>,
+    /// The rules for a port, of the gateway or of both, that were asked for.
+    sets: HashMap<(usize, bool, u16), Option<RuleSetIndex>>,
+}
+
+impl<'b> Hosts<'b> {
+    fn new(bound: &'b [Bound<'b>]) -> Self {
+        let (mut named, mut numbers) = (Vec::<(&str, Vec<_>)>::new(), HashMap::new());
+        for bound in bound {
+            for host in &bound.meant.hosts {
+                let number = *numbers.entry(host.as_str()).or_insert_with(|| {
+                    named.push((host, Vec::new()));
+                    named.len() - 1
+                });
+                named[number].1.push(bound);
+            }
+        }
+        let mut wildcards: Vec<_> = (0..named.len()).filter(|number| names::is_wildcard(named[*number].0)).collect();
+        wildcards.sort_by(|one, other| names::by_specificity(named[*one].0, named[*other].0));
+        Self { named, numbers, wildcards, sets: HashMap::new() }
+    }
+
+    /// The rules that hold for a name of a service on one of its ports: of those of the mesh only what the service has
+    /// by the host that claims it.
+    fn rules(
+        &mut self,
+        name: &str,
+        claim: Option<Claim<'_>>,
+        port: u16,
+        table: &mut MeshTable<'_, '_>,
+    ) -> RuleSetIndex {
+        let (by_host, by_name) = match claim {
+            Some(claim) if is_found(claim.host, name) => (Some(claim), None),
+            claim => (None, claim.and_then(|claim| table.first_set(claim, Some(port)))),
+        };
+        let wide = self.wildcards.iter().filter(|number| is_found(self.named[**number].0, name));
+        let mut hosts = self.numbers.get(name).into_iter().chain(wide);
+        let (named, sets) = (&self.named, &mut self.sets);
+        let rules = |number: &usize| {
+            let (host, joined) = &named[*number];
+            let claim = by_host.filter(|claim| claim.host == *host);
+            let set = sets.entry((*number, claim.is_some(), port));
+            *set.or_insert_with(|| rule_set(joined, claim, Some(port), table))
+        };
+        by_name.or_else(|| hosts.find_map(rules)).unwrap_or(RuleSetIndex::NONE)
+    }
+}
+
 /// The rules for each port that some of them name, and for the others. `None`: none of them applies.
 fn rules(joined: &[&Bound<'_>], claim: Option<Claim<'_>>, table: &mut MeshTable<'_, '_>) -> Option<Ports> {
-    let ports: BTreeSet<u16> = joined.iter().flat_map(|bound| bound.meant.named_ports.iter().copied()).collect();
+    let mut ports: BTreeSet<u16> = joined.iter().flat_map(|bound| bound.meant.named_ports.iter().copied()).collect();
+    let beside = claim.filter(|claim| claim.owners.len() > 1).map(|claim| table.numbers_beside(claim));
+    ports.extend(beside.into_iter().flatten());
     let mut set = |port| rule_set(joined, claim, port, table);
     let named: Box<[_]> = ports.into_iter().filter_map(|port| Some((port, set(Some(port))?))).collect();
     let other = set(None);

@@ -55,4 +55,10 @@ impl<'a> Owners<'a> {
         let exact = self.hosts.get_key_value(service);
         exact.or_else(|| self.hosts.get_key_value(wildcard()?)).map(Claim::new)
     }
+
+    /// How many VirtualServices name wildcards that cover `name`.
+    pub(super) fn wide(&self, name: &str) -> usize {
+        let wide = self.wildcards.iter().filter(|wide| names::covers(wide, name));
+        wide.filter_map(|wide| self.hosts.get(wide)).map(Vec::len).sum()
+    }
 }

@@ -125,7 +125,7 @@ impl<'t, 'c> MeshTable<'t, 'c> {
     }
 
     /// Finds the ports on which VirtualServices have services.
-    fn find_reached(&mut self, owners: &Owners<'_>) {
+    pub(super) fn find_reached(&mut self, owners: &Owners<'_>) {
         for service in self.services.values() {
             for &owner in owners.of(&service.host).map_or(&[][..], |claim| claim.of_service().owners) {
                 self.reached[owner].extend(service.http_ports());
@@ -158,7 +158,7 @@ impl<'t, 'c> MeshTable<'t, 'c> {
         }
         if let Some(claim) = claim.filter(|claim| claim.host == service.host) {
             // On a port that the service has not, the host is one as of no service: by no other name.
-            let named = self.beside(claim, |port| service.port(port).is_some());
+            let named = self.beside(claim);
             if !named.is_empty() {
                 self.builder.virtual_host(&service.host, [&*service.host], Ports { named, other: None });
             }
@@ -193,9 +193,8 @@ impl<'t, 'c> MeshTable<'t, 'c> {
     /// A host that is no service: its rules hold on every port. One that is another name of a service, and a wildcard
     /// that covers services or that a service covers, has rules of its own where none of those is.
     fn foreign_host(&mut self, claim: Claim<'_>, is_alias: bool) {
-        let meets = |service: &&KnownService| names::intersection(claim.host, &service.host).is_some();
-        let ports = if is_alias || names::is_wildcard(claim.host) && self.services.values().any(meets) {
-            Ports { named: self.beside(claim, |_| false), other: None }
+        let ports = if is_alias || self.stands_beside(claim.host) {
+            Ports { named: self.beside(claim), other: None }
         } else {
             self.everywhere(claim)
         };
@@ -213,27 +212,43 @@ impl<'t, 'c> MeshTable<'t, 'c> {
     }
 
     /// The rules of a host where it is no service: on port 80, and where its VirtualService has another service.
-    fn beside(&mut self, claim: Claim<'_>, is_there: impl Fn(u16) -> bool) -> Box<[(u16, RuleSetIndex)]> {
-        let reached = claim.owners.iter().flat_map(|&owner| self.reached[owner].iter().copied());
-        let mut numbers: BTreeSet<u16> = reached.chain([PLAIN]).filter(|port| !is_there(*port)).collect();
-        if names::is_wildcard(claim.host) {
-            numbers.retain(|port| self.is_free(claim.host, *port));
+    fn beside(&mut self, claim: Claim<'_>) -> Box<[(u16, RuleSetIndex)]> {
+        let numbers = self.numbers_beside(claim).into_iter();
+        numbers.filter_map(|port| Some((port, self.first_beside(claim, port)?.1))).collect()
+    }
+
+    /// The ports on which a host may have such rules.
+    pub(super) fn numbers_beside(&self, claim: Claim<'_>) -> BTreeSet<u16> {
+        claim.owners.iter().flat_map(|&owner| self.reached[owner].iter().copied()).chain([PLAIN]).collect()
+    }
+
+    /// The owner that has such rules on a port, and those.
+    fn first_beside(&mut self, claim: Claim<'_>, port: u16) -> Option<(usize, RuleSetIndex)> {
+        let is_there = self.services.get(claim.host).is_some_and(|service| service.port(port).is_some());
+        if is_there || names::is_wildcard(claim.host) && !self.is_free(claim.host, port) {
+            return None;
         }
-        let rules = |port: u16| {
-            let is_there = |table: &Self, owner: usize| port == PLAIN || table.reached[owner].contains(&port);
-            Some((port, self.first_of(claim, Some(port), is_there)?.1))
-        };
-        numbers.into_iter().filter_map(rules).collect()
+        self.first_of(claim, Some(port), |table, owner| port == PLAIN || table.reached[owner].contains(&port))
+    }
+
+    /// Whether a host is a service, or a wildcard that covers services or that a service covers.
+    fn stands_beside(&self, host: &str) -> bool {
+        let meets = |service: &&KnownService| names::intersection(host, &service.host).is_some();
+        self.services.contains_key(host) || names::is_wildcard(host) && self.services.values().any(meets)
     }
 
     /// The rules of the first owner that has some for a port.
-    fn first_set(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<RuleSetIndex> {
+    pub(super) fn first_set(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<RuleSetIndex> {
         self.first_of(claim, port, |_, _| true).map(|(_, set)| set)
     }
 
-    /// The VirtualService whose rules these are.
+    /// The VirtualService whose rules a host has on a port: as for those who call, and where they have none, the one that
+    /// has its services.
     pub(super) fn owner(&mut self, claim: Claim<'_>, port: Option<u16>) -> Option<&'t MeantVirtualService<'t>> {
-        let (owner, _) = self.first_of(claim, port, |_, _| true)?;
+        let stands_beside = self.stands_beside(claim.host);
+        let beside = port.filter(|_| stands_beside).and_then(|port| self.first_beside(claim, port));
+        let claim = if stands_beside { claim.of_service() } else { claim };
+        let (owner, _) = beside.or_else(|| self.first_of(claim, port, |_, _| true))?;
         self.meant.get(owner).copied()
     }
 

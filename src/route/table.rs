@@ -15,6 +15,11 @@ pub struct RouteIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleSetIndex(pub u32);
 
+impl RuleSetIndex {
+    /// No rules, nor those of a wider host: on such a port the host is not known.
+    pub(crate) const NONE: Self = Self(u32::MAX);
+}
+
 /// Which virtual host of a [`RouteTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VirtualHostIndex(pub u32);
@@ -177,7 +182,7 @@ impl RouteTable {
             let rules = host.ports.get(request.port());
             (rules.is_some() || host.https_only).then_some((host, rules))
         });
-        let rules = found.and_then(|(_, rules)| rules);
+        let rules = found.and_then(|(_, rules)| rules).filter(|rules| *rules != RuleSetIndex::NONE);
         if T::RECORDS {
             trace.host(HostFound::new(request, found.map(|(host, _)| host).or_else(|| self.known(request)), rules));
         }
@@ -280,6 +285,15 @@ mod tests {
     fn a_port_without_rules_leaves_the_host_to_a_wider_one() {
         let route = Resolution::Route(RouteIndex(4));
         assert_eq!(resolve("http://reviews.default.svc.cluster.local:83/a"), route);
+    }
+
+    #[test]
+    fn a_port_that_is_to_have_no_rules_is_not_left_to_a_wider_host() {
+        let mut table = table();
+        table.virtual_hosts[0].ports.named = Box::new([(83, RuleSetIndex::NONE)]);
+        let request = Request::get("http://reviews.default.svc.cluster.local:83/a").body(()).unwrap();
+        let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
+        assert_eq!(table.resolve(&view, &mut ()), Resolution::Unknown(Unknown::Refuse));
     }
 
     #[test]
