@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
-use mesh_router::mesh::MeshBuilder;
+use mesh_router::mesh::{MeshBuilder, Report};
 use mesh_router::options::Workload;
 use mesh_router::source::FileSource;
 use mesh_router::{BoxError, Mesh};
@@ -98,8 +98,23 @@ pub(crate) struct Identity {
     pub(crate) node: String,
 }
 
-impl Identity {
+impl Serve {
+    /// The mesh to start with: what its config says amiss refuses that, as it does in rules.
     pub(crate) fn mesh(&self) -> Result<MeshBuilder, BoxError> {
+        let (builder, report) = self.identity.mesh()?;
+        if report.refuses_start() && !self.quarantine {
+            return Err(report.to_string().trim_end().into());
+        }
+        for problem in report.problems() {
+            tracing::warn!("{problem}");
+        }
+        Ok(builder)
+    }
+}
+
+impl Identity {
+    /// The mesh, and what there is to say of its config.
+    pub(crate) fn mesh(&self) -> Result<(MeshBuilder, Report), BoxError> {
         let workload = Workload {
             namespace: self.namespace.clone(),
             labels: self.labels.iter().cloned().collect(),
@@ -108,8 +123,11 @@ impl Identity {
         };
         let builder = Mesh::builder().workload(workload);
         Ok(match &self.mesh_config {
-            Some(path) => builder.options(mesh_config::read(path)?),
-            None => builder,
+            Some(path) => {
+                let (options, report) = mesh_config::read(path)?;
+                (builder.options(options), report)
+            }
+            None => (builder, Report::default()),
         })
     }
 }

@@ -10,15 +10,16 @@ use crate::args::{Check, source};
 /// Success if nothing is wrong but what a warning says.
 pub(crate) fn run(check: &Check) -> Result<ExitCode, BoxError> {
     let source = source(&check.files.paths)?;
-    let mesh = check.identity.mesh()?.build();
-    let report = mesh.check(source.config()?);
+    let (mesh, of_mesh_config) = check.identity.mesh()?;
+    let report = mesh.build().check(source.config()?);
+    let problems = || of_mesh_config.problems().iter().chain(report.problems());
     // What is wrong is told by the exit code as well, whether or not anybody reads the words.
     let mut out = stdout().lock();
-    for problem in report.problems() {
+    for problem in problems() {
         let _ = writeln!(out, "{problem}");
     }
-    let failing = report.problems().iter().filter(|problem| problem.fails_check()).count();
-    let warnings = report.problems().len() - failing;
+    let failing = problems().filter(|problem| problem.fails_check()).count();
+    let warnings = problems().count() - failing;
     let _ = writeln!(out, "errors: {failing}, warnings: {warnings}");
-    Ok(if report.fails_check() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failing > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -28,7 +28,7 @@ const REFRESH: Duration = Duration::from_secs(1);
 pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
     let mut ended = pin!(serve::ended());
     let render = args.admin.and_then(|_| serve::recorder());
-    let mesh = args.identity.mesh()?.build();
+    let mesh = args.mesh()?.build();
     let mut rules = RULES.to_owned();
     for service in Service::ALL {
         let address = service.start(&mesh).await?;

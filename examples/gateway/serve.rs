@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Serve) -> Result<ExitCode, BoxError> {
     let ended = ended();
     // Handles of metrics are made with the mesh, so the recorder comes first.
     let render = args.admin.and_then(|_| recorder());
-    let mesh = args.identity.mesh()?.build();
+    let mesh = args.mesh()?.build();
     let source = source(&args.paths)?;
     let source = if args.quarantine { source } else { source.strict() };
     let mut watch = source.open(&mesh).await?;

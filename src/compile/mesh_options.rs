@@ -238,7 +238,7 @@ defaultConfig: {gatewayTopology: {numTrustedProxies: 2}}
             "
 enableTracing: true
 accessLogFile: /dev/stdout
-trustDomain: example.org
+trust_domain: example.org
 defaultConfig: {concurrency: 2, gatewayTopology: {forwardClientCertDetails: SANITIZE}}
 outboundTraficPolicy: {mode: REGISTRY_ONLY}
 somethingElse: 1
@@ -252,16 +252,38 @@ defaultInboundHttpRetryPolicy: {}
             [
                 "m.yaml:2:1: warning: enableTracing: not yet honored",
                 "m.yaml:3:1: warning: accessLogFile: not yet honored",
-                "m.yaml:4:1: warning: trustDomain: not yet honored",
+                "m.yaml:4:1: warning: trust_domain: not yet honored",
                 "m.yaml:5:17: warning: defaultConfig.concurrency: not yet honored",
                 "m.yaml:5:51: warning: defaultConfig.gatewayTopology.forwardClientCertDetails: not yet honored",
-                "m.yaml:6:1: warning: outboundTraficPolicy: unknown field \"outboundTraficPolicy\" (did you mean \
+                "m.yaml:6:1: error: outboundTraficPolicy: unknown field \"outboundTraficPolicy\" (did you mean \
              \"outboundTrafficPolicy\"?)",
                 "m.yaml:7:1: warning: somethingElse: unknown field \"somethingElse\"",
                 "m.yaml:8:1: warning: serviceEntryVisibility: not yet honored",
                 "m.yaml:9:1: warning: defaultInboundHttpRetryPolicy: not yet honored",
             ]
         );
+    }
+
+    #[test]
+    fn unknown_fields_are_none_that_is_not_honored() {
+        for (text, path, meant) in [
+            ("defaultHttpRetryPolicy: {attempt: 1}", "defaultHttpRetryPolicy.attempt", Some("attempts")),
+            (
+                "localityLbSetting: {failover: [{from: a, to: b, frm: c}]}",
+                "localityLbSetting.failover[0].frm",
+                Some("from"),
+            ),
+            ("defaultConfig: {gatewayTopolgy: {}}", "defaultConfig.gatewayTopolgy", Some("gatewayTopology")),
+            ("outboundTrafficPolicy: {kind: ALLOW_ANY}", "outboundTrafficPolicy.kind", None),
+            ("sdsUdsPath: unix:/a", "sdsUdsPath", None),
+        ] {
+            let (_, report) = MeshOptions::from_yaml(text, "m.yaml").unwrap();
+            // What resembles none may be a field of another version of Istio.
+            assert_eq!((report.refuses_start(), report.fails_check()), (meant.is_some(), meant.is_some()), "{report}");
+            let help = meant.map(|name| format!("did you mean {name:?}?"));
+            let said = report.problems().iter().map(|problem| (&*problem.path, problem.help.clone()));
+            assert_eq!(said.collect::<Vec<_>>(), [(path, help)]);
+        }
     }
 
     #[test]
@@ -283,6 +305,21 @@ defaultInboundHttpRetryPolicy: {}
             ("defaultHttpRetryPolicy: {attempts: -1}", "m.yaml:1:26: error: defaultHttpRetryPolicy.attempts: "),
             ("{}\n---\n{}", "m.yaml:3:1: error: a second document: the mesh has one MeshConfig"),
             ("a: [", "m.yaml:1:"),
+            (
+                "apiVersion: v1\nkind: ConfigMap\ndata: {mesh: ''}",
+                "m.yaml:2:1: error: expected the fields of MeshConfig, found a ConfigMap (give the text of its \
+                 `data.mesh`)",
+            ),
+            (
+                "apiVersion: install.istio.io/v1alpha1\nkind: IstioOperator\nspec: {}",
+                "m.yaml:2:1: error: expected the fields of MeshConfig, found an IstioOperator (give what is below \
+                 its `spec.meshConfig`)",
+            ),
+            (
+                "pilot: {}\nmeshConfig: {enableTracing: true}",
+                "m.yaml:2:1: error: expected the fields of MeshConfig, found Helm's values (give what is below their \
+                 `meshConfig`)",
+            ),
         ] {
             let error = MeshOptions::from_yaml(text, "m.yaml").unwrap_err().to_string();
             assert!(error.contains(told), "{text}: {error}");

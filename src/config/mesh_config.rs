@@ -158,6 +158,7 @@ const OTHERS: &[&str] = &[
     "enablePrometheusMerge",
     "enableTracing",
     "extensionProviders",
+    "hboneIdleTimeout",
     "inboundClusterStatName",
     "inboundTrafficPolicy",
     "ingressClass",
@@ -181,7 +182,7 @@ const OTHERS: &[&str] = &[
 
 impl MeshConfig {
     /// Reads a file with the fields of MeshConfig, as they stand below `meshConfig` of an IstioOperator or below `mesh`
-    /// of Istio's ConfigMap. With it come warnings: fields that are not known, and fields that have no effect here.
+    /// of Istio's ConfigMap. With it come fields that are not known, and warnings of fields that have no effect here.
     ///
     /// # Errors
     /// The text is no YAML or over a [bound](Bounds), has more than one document, or a value is none of its field's.
@@ -217,6 +218,9 @@ fn read(Scanned { value, places }: Scanned) -> Result<(Resource<MeshConfig>, Vec
     let (Value::Mapping(mapping), Schema::Message(message)) = (&value, MeshConfig::SCHEMA) else {
         return Err(here(format!("expected the fields of MeshConfig, found {}", yaml::describe(&value))));
     };
+    if let Some((fault, key)) = around(mapping) {
+        return Err(refused(fault, places.place(root, key)));
+    }
     let mut problems = Vec::new();
     let mut check = Check::new(&places, root, None, &mut problems);
     check.strict = false;
@@ -224,43 +228,68 @@ fn read(Scanned { value, places }: Scanned) -> Result<(Resource<MeshConfig>, Vec
     if check.errors() > 0 {
         return Err(Error::new(ErrorKind::Invalid, problems));
     }
-    unheeded(message, mapping, "", &(&places, root), &mut problems);
+    unheeded(MeshConfig::SCHEMA, &value, "", &(&places, root), &mut problems);
     let config = yaml::decode(&value).map_err(here)?;
     Ok((Resource::read(Metadata::default(), config, Arc::clone(&places), root), problems))
 }
 
+/// What is said of what has a MeshConfig in it, and by which of its keys it is known.
+fn around(mapping: &Map) -> Option<(Fault, &'static str)> {
+    let (found, help, key) = match yaml::get(mapping, "kind").and_then(Value::as_str) {
+        Some("ConfigMap") => ("a ConfigMap", "give the text of its `data.mesh`", "kind"),
+        Some("IstioOperator") => ("an IstioOperator", "give what is below its `spec.meshConfig`", "kind"),
+        _ if yaml::get(mapping, "meshConfig").is_some() => {
+            ("Helm's values", "give what is below their `meshConfig`", "meshConfig")
+        }
+        _ => return None,
+    };
+    Some((Fault::new(format!("expected the fields of MeshConfig, found {found}")).help(help), key))
+}
+
 /// Names the fields that no word has.
-fn unheeded(
-    message: &'static Message,
-    mapping: &Map,
-    path: &str,
-    at: &(&Arc<Places>, u32),
-    problems: &mut Vec<Problem>,
-) {
-    for (key, value) in mapping.iter().filter(|(_, value)| !value.is_null()) {
-        let key = yaml::key_text(key);
-        let mut path = path.to_owned();
-        yaml::push_key(&mut path, &key);
-        match message.field(&key).map(|field| (field.schema)()) {
-            Some(Schema::Message(inner)) => {
-                if let Value::Mapping(mapping) = value {
-                    unheeded(inner, mapping, &path, at, problems);
+fn unheeded(schema: Schema, value: &Value, path: &str, at: &(&Arc<Places>, u32), problems: &mut Vec<Problem>) {
+    match (schema, value) {
+        (Schema::Message(message), Value::Mapping(mapping)) => {
+            for (key, value) in mapping.iter().filter(|(_, value)| !value.is_null()) {
+                let key = yaml::key_text(key);
+                let mut path = path.to_owned();
+                yaml::push_key(&mut path, &key);
+                match message.field(&key) {
+                    Some(field) => unheeded((field.schema)(), value, &path, at, problems),
+                    None => problems.push(other(message, &key, &path).with_place(at.0.place(at.1, &path))),
                 }
-            }
-            Some(_) => {}
-            None => {
-                let top = message.name == "MeshConfig";
-                let known = !top || OTHERS.contains(&&*key);
-                let text = if known { "not yet honored".to_owned() } else { format!("unknown field {key:?}") };
-                let mut problem = Problem::new(Severity::Warning, path.as_str(), text);
-                if !known {
-                    let fields = message.fields.iter().map(|field| field.name).chain(OTHERS.iter().copied());
-                    problem.help = nearest(&key, fields).map(|name| format!("did you mean {name:?}?"));
-                }
-                problems.push(problem.with_place(at.0.place(at.1, &path)));
             }
         }
+        (Schema::List(entry), Value::Sequence(entries)) => {
+            for (index, value) in entries.iter().enumerate() {
+                let mut path = path.to_owned();
+                yaml::push_index(&mut path, index);
+                unheeded(entry(), value, &path, at, problems);
+            }
+        }
+        _ => {}
     }
+}
+
+/// A field that no word has: one of Istio's others, or nobody's.
+fn other(message: &Message, key: &str, path: &str) -> Problem {
+    let others = if message.name == "MeshConfig" { OTHERS } else { &[] };
+    let fields = message.fields.iter().map(|field| field.name).chain(others.iter().copied());
+    let meant = nearest(key, fields);
+    let is_known = match message.name {
+        "MeshConfig" => others.iter().any(|other| other.eq_ignore_ascii_case(&key.replace('_', ""))),
+        // Of these only what is honored is listed.
+        "ProxyConfig" | "GatewayTopology" => meant.is_none(),
+        _ => false,
+    };
+    if is_known {
+        return Problem::new(Severity::Warning, path, "not yet honored");
+    }
+    // Istio passes over both; one that resembles none may be of another version.
+    let severity = if meant.is_some() { Severity::Unknown } else { Severity::Warning };
+    let mut problem = Problem::new(severity, path, format!("unknown field {key:?}"));
+    problem.help = meant.map(|name| format!("did you mean {name:?}?"));
+    problem
 }
 
 fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
