@@ -149,8 +149,8 @@ shapes! {
 pub(crate) enum Entry {
     /// It is read; its apiVersion may be wrong.
     Ours(Kind, Option<Fault>),
-    /// It is counted.
-    Skipped,
+    /// It is counted, and named if it may be taken for one that is read.
+    Skipped(Option<Fault>),
     /// It is one of Istio's that nothing here acts on.
     NotEnforced(Fault),
     /// Its kind is misspelt, perhaps one of ours.
@@ -183,7 +183,10 @@ pub(crate) fn entry(api_version: Option<&str>, kind: &str) -> Entry {
         let lost = lost.unwrap_or("it has NO effect here");
         return Entry::NotEnforced(Fault::new(format!("{kind} is not supported: {lost}")));
     }
-    if api_version.is_none() { Entry::NoVersion } else { Entry::Skipped }
+    if api_version.is_none() {
+        return Entry::NoVersion;
+    }
+    Entry::Skipped(None)
 }
 
 /// What is lost with the kinds of Istio's that are left out.
@@ -214,12 +217,14 @@ fn known(kind: Kind, api_version: Option<&str>, group: &str, version: &str) -> E
         return Entry::Ours(kind, (!fine).then(fault));
     }
     let foreign = !group.is_empty() && !means_ours(group);
-    let namesakes = match kind {
-        Kind::Gateway => foreign || group == GATEWAY_API,
-        _ => foreign && !kind.is_istio(),
-    };
-    if namesakes {
-        return Entry::Skipped;
+    if !kind.is_istio() && foreign || kind == Kind::Gateway && group == GATEWAY_API {
+        return Entry::Skipped(None);
+    }
+    // A group of Kubernetes may be a slip of the pen; those of others, as of Gloo and App Mesh, have domains of theirs.
+    if foreign && (kind == Kind::Gateway || group.contains('.') && !group.ends_with(".k8s.io")) {
+        let message = format!("this {} is none of Istio's, it is not read", kind.as_str());
+        let help = format!("Istio's has `apiVersion: {}`", kind.version());
+        return Entry::Skipped(Some(Fault::new(message).help(help)));
     }
     let fault = Fault::new(format!("{} is no kind of {api_version:?}", kind.as_str())).help(help);
     Entry::Ours(kind, Some(fault))

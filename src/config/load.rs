@@ -160,7 +160,12 @@ impl Load {
         }
         match kinds::entry(document.api_version, kind) {
             Entry::Ours(kind, version) => self.ours(kind, document, version),
-            Entry::Skipped => *self.config.skipped.entry(kind.to_owned()).or_default() += 1,
+            Entry::Skipped(named) => {
+                *self.config.skipped.entry(kind.to_owned()).or_default() += 1;
+                if let Some(fault) = named {
+                    self.about(document, kind, "kind", Severity::Warning, fault);
+                }
+            }
             Entry::NotEnforced(fault) => self.about(document, kind, "kind", Severity::Warning, fault),
             Entry::WrongKind(fault, canonical) => {
                 let canonical = canonical.unwrap_or(kind);

@@ -95,6 +95,7 @@ fn versions_and_groups() {
         ("networking.istio.i/v1", "Gateway"),
         ("security.istio.io/v1", "DestinationRule"),
         ("networking.istio.io/v1", "Service"),
+        ("networking.k8s.io/v1", "VirtualService"),
         ("v1", "EndpointSlice"),
         ("v2", "Pod"),
     ] {
@@ -113,6 +114,21 @@ fn versions_and_groups() {
     ] {
         let config = read(&document(version, kind));
         assert_eq!((config.problems.len(), config.skipped[kind]), (0, 1), "{version} {kind}");
+    }
+}
+
+#[test]
+fn skipped_kinds_that_may_be_taken_for_others_are_named() {
+    let istio = "Istio's has `apiVersion: networking.istio.io/v1`";
+    for (version, kind, message, help) in [
+        ("gateway.solo.io/v1", "VirtualService", "this VirtualService is none of Istio's, it is not read", istio),
+        ("appmesh.k8s.aws/v1beta2", "VirtualService", "this VirtualService is none of Istio's, it is not read", istio),
+        ("gateway.solo.io/v1", "Gateway", "this Gateway is none of Istio's, it is not read", istio),
+    ] {
+        let text = document(version, kind).replace("{}", "{virtualHost: {routes: 1}}");
+        let expected = format!("a.yaml:2:1: warning: {kind} n/a: kind: {message} ({help})");
+        assert_eq!(told(&text), [expected]);
+        assert_eq!(read(&text).skipped[kind], 1);
     }
 }
 
