@@ -186,7 +186,14 @@ pub(crate) fn entry(api_version: Option<&str>, kind: &str) -> Entry {
     if api_version.is_none() {
         return Entry::NoVersion;
     }
-    Entry::Skipped(None)
+    let fault = match (group, kind) {
+        ("", "Endpoints") => Some(Fault::new("Endpoints are not read").help("write an EndpointSlice")),
+        (GATEWAY_API, "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute") => {
+            Some(Fault::new(format!("{kind} is not supported: its rules do NOT apply")).help("write a VirtualService"))
+        }
+        _ => None,
+    };
+    Entry::Skipped(fault)
 }
 
 /// What is lost with the kinds of Istio's that are left out.

@@ -2,6 +2,8 @@ use super::{told, virtual_service};
 use crate::config::{Config, TargetPort};
 use crate::error::Severity;
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+
 fn read(text: &str) -> Config {
     Config::from_yaml(text, "a.yaml").unwrap()
 }
@@ -124,11 +126,19 @@ fn skipped_kinds_that_may_be_taken_for_others_are_named() {
         ("gateway.solo.io/v1", "VirtualService", "this VirtualService is none of Istio's, it is not read", istio),
         ("appmesh.k8s.aws/v1beta2", "VirtualService", "this VirtualService is none of Istio's, it is not read", istio),
         ("gateway.solo.io/v1", "Gateway", "this Gateway is none of Istio's, it is not read", istio),
+        ("v1", "Endpoints", "Endpoints are not read", "write an EndpointSlice"),
+        (GATEWAY_API, "HTTPRoute", "HTTPRoute is not supported: its rules do NOT apply", "write a VirtualService"),
+        (GATEWAY_API, "GRPCRoute", "GRPCRoute is not supported: its rules do NOT apply", "write a VirtualService"),
+        (GATEWAY_API, "TLSRoute", "TLSRoute is not supported: its rules do NOT apply", "write a VirtualService"),
+        (GATEWAY_API, "TCPRoute", "TCPRoute is not supported: its rules do NOT apply", "write a VirtualService"),
     ] {
         let text = document(version, kind).replace("{}", "{virtualHost: {routes: 1}}");
         let expected = format!("a.yaml:2:1: warning: {kind} n/a: kind: {message} ({help})");
         assert_eq!(told(&text), [expected]);
         assert_eq!(read(&text).skipped[kind], 1);
+    }
+    for (version, kind) in [("apps/v1", "Endpoints"), ("other.io/v1", "HTTPRoute"), (GATEWAY_API, "ReferenceGrant")] {
+        assert_eq!(told(&document(version, kind)), [""; 0], "{version} {kind}");
     }
 }
 
