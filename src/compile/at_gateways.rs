@@ -1,6 +1,6 @@
 //! What VirtualServices say in vain at gateways: hosts that no server is for, and rules that none of them asks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Purpose;
 use super::delegate::Delegates;
@@ -90,7 +90,7 @@ fn at(what: &str, bound: &[Bound<'_>]) -> String {
 }
 
 /// The gateways that there are.
-struct Gateways<'a> {
+pub(super) struct Gateways<'a> {
     /// By `namespace/name`. `None`: what comes there is not known here.
     servers: HashMap<String, Option<Vec<Opened<'a>>>>,
 }
@@ -100,6 +100,8 @@ struct Opened<'a> {
     kind: Kind,
     port: u16,
     hosts: Vec<ServedHost<'a>>,
+    /// Whether requests in plaintext are sent to https.
+    redirects: bool,
 }
 
 impl Opened<'_> {
@@ -115,10 +117,10 @@ impl Opened<'_> {
 }
 
 /// A gateway of a VirtualService.
-struct Bound<'g> {
+pub(super) struct Bound<'g> {
     /// Whose it is.
     meant: &'g MeantVirtualService<'g>,
-    gateway: &'g str,
+    pub(super) gateway: &'g str,
     /// `None`: any request may come, as in the mesh and at gateways that are those of others.
     servers: Option<&'g [Opened<'g>]>,
 }
@@ -126,16 +128,24 @@ struct Bound<'g> {
 impl Bound<'_> {
     /// The ports of its servers of some kinds that are for a host of the VirtualService; `None`: any.
     fn ports(&self, kinds: &[Kind]) -> Option<Vec<u16>> {
-        let Bound { meant, servers, .. } = self;
-        let serves = |server: &&Opened<'_>| {
-            meant.hosts.iter().any(|host| server.serves(host, &meant.name.namespace)) && kinds.contains(&server.kind)
-        };
-        servers.map(|servers| servers.iter().filter(serves).map(|server| server.port).collect())
+        Some(self.serving(self.servers?, kinds).map(|server| server.port).collect())
+    }
+
+    /// The ports where its `http` rules are asked, as far as they are known.
+    pub(super) fn http_ports(&self) -> BTreeSet<u16> {
+        let serving = self.serving(self.servers.unwrap_or_default(), HTTP.kinds);
+        serving.filter(|server| server.kind != Kind::Http || !server.redirects).map(|server| server.port).collect()
+    }
+
+    fn serving<'o>(&self, servers: &'o [Opened<'o>], kinds: &[Kind]) -> impl Iterator<Item = &'o Opened<'o>> {
+        let Self { meant, .. } = self;
+        let is_for = |server: &Opened<'_>| meant.hosts.iter().any(|host| server.serves(host, &meant.name.namespace));
+        servers.iter().filter(move |server| kinds.contains(&server.kind) && is_for(server))
     }
 }
 
 impl<'a> Gateways<'a> {
-    fn new(config: &'a Config, purpose: Purpose<'_>) -> Self {
+    pub(super) fn new(config: &'a Config, purpose: Purpose<'_>) -> Self {
         let mut servers: HashMap<String, Option<Vec<Opened<'a>>>> = HashMap::new();
         let labels = &purpose.workload.labels;
         for gateway in &config.gateways {
@@ -148,6 +158,7 @@ impl<'a> Gateways<'a> {
                     kind: kind(server, PortProtocol::named(&port.protocol))?,
                     port: address(server, port.number)?.1,
                     hosts: ServedHost::all(server, gateway.namespace()),
+                    redirects: server.tls.as_ref().is_some_and(|tls| tls.https_redirect),
                 })
             });
             servers.insert(name, (!is_of_others && !is_of_application).then(|| opened.collect()));
@@ -158,7 +169,7 @@ impl<'a> Gateways<'a> {
         Self { servers }
     }
 
-    fn bound<'g>(&'g self, meant: &'g MeantVirtualService<'g>) -> impl Iterator<Item = Bound<'g>> {
+    pub(super) fn bound<'g>(&'g self, meant: &'g MeantVirtualService<'g>) -> impl Iterator<Item = Bound<'g>> {
         meant.gateways.iter().map(move |gateway| {
             let servers = self.servers.get(gateway).and_then(|servers| servers.as_deref());
             Bound { meant, gateway, servers }

@@ -117,6 +117,12 @@ impl<'a> Clusters<'a> {
         self.locate(destination, asker).err().filter(|_| !destination.host.is_empty())
     }
 
+    /// The service that has ports but not the one which was addressed, if a destination asks for that.
+    pub(crate) fn lacking(&self, destination: &Target, asker: Asker<'_>, addressed: u16) -> Option<&'a KnownService> {
+        let Ok((service, None)) = self.locate(destination, asker) else { return None };
+        (!service.ports.is_empty() && service.port(addressed).is_none()).then_some(service)
+    }
+
     pub(crate) fn services(&self) -> &'a Services {
         self.services
     }

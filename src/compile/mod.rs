@@ -112,13 +112,13 @@ fn compile(
     let mut meant = understand(config, options, regexes, report);
     discovery::review_gateways(&meant, &services, &clusters, report);
     wildcards::review(&meant, &services, report);
-    called_ports::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, purpose, report);
     at_gateways::review(&meant, config, purpose, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes, report);
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
+    called_ports::review(&meant, &visible, config, &clusters, purpose, report);
     let of_mesh: Vec<_> = visible.iter().copied().filter(|meant| meant.is_of_mesh()).collect();
     let mut winners = Winners::default();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload, &mut winners);

@@ -41,7 +41,7 @@ impl Scope<'_> {
     }
 }
 
-/// The routes of one VirtualService for one scope, in order. Nothing after a catch-all is taken.
+/// The routes of one VirtualService for one scope, in order.
 pub(crate) fn routes(
     meant: &MeantVirtualService<'_>,
     scope: Scope<'_>,
@@ -51,20 +51,32 @@ pub(crate) fn routes(
         [names::MESH] => Asker::Other,
         _ => Asker::Gateway(&meant.name.namespace),
     };
-    let mut routes = Vec::new();
+    let routes = asked(meant, scope).into_iter().filter_map(|(rule, entry)| {
+        let matcher = entry.map_or_else(|| RouteMatch::builder().build(), |entry| entry.matcher.clone());
+        Some((matcher, route(rule, entry, asker, clusters)?))
+    });
+    routes.collect()
+}
+
+/// The rules that are asked there, each with one of its matches if it has any. None is after a catch-all.
+pub(crate) fn asked<'m, 'a>(
+    meant: &'m MeantVirtualService<'a>,
+    scope: Scope<'_>,
+) -> Vec<(&'m Rule<'a>, Option<&'m Match<'a>>)> {
+    let mut asked = Vec::new();
     for rule in &meant.rules {
         let Some(matches) = &rule.matches else {
-            routes.extend(route(rule, None, asker, clusters).map(|route| (RouteMatch::builder().build(), route)));
-            return routes;
+            asked.push((rule, None));
+            return asked;
         };
         for entry in matches.iter().filter(|entry| scope.admits(entry)) {
-            routes.extend(route(rule, Some(entry), asker, clusters).map(|route| (entry.matcher.clone(), route)));
+            asked.push((rule, Some(entry)));
             if entry.matcher.is_catch_all() {
-                return routes;
+                return asked;
             }
         }
     }
-    routes
+    asked
 }
 
 /// The route of a rule for one of its matches; `None` if the rule has no action that can be.

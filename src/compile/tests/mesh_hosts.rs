@@ -220,7 +220,9 @@ fn a_destination_without_a_port_is_at_the_only_one_else_at_the_one_that_was_call
         (
             "two.test",
             false,
-            "names no port, so that the one is asked for that was called: on 80 it is not there (write the port)",
+            // Where it is not at the gateway either, that is said.
+            "names no port, so that the one of the server is asked for, and two.test has no port 80: requests get 503 \
+             (write the port: two.test has 81, 82)",
         ),
     ] {
         let (snapshot, report) = published(&(all.concat() + &rule(to) + gateway), MeshOptions::default());

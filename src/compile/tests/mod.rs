@@ -2,6 +2,7 @@
 
 mod actions;
 mod at_gateways;
+mod called_ports;
 mod claims;
 mod connections;
 mod credentials;

@@ -1,0 +1,143 @@
+//! Destinations at gateways that name no port, and what is said where their services have not that of the server.
+
+use super::*;
+use crate::error::Severity;
+use crate::options::Workload;
+use crate::request::GatewayOrigin;
+
+/// Two services: of ports 80 and 90, and of port 90 only.
+const UPSTREAMS: &str = "
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: two}
+spec:
+  hosts: [two.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 90, name: other, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: sole}
+spec:
+  hosts: [sole.test]
+  resolution: STATIC
+  ports: [{number: 90, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.1}]
+---
+";
+
+const TO_TWO: &str = "route: [{destination: {host: two.test}}]";
+
+fn gateway(name: &str, servers: &str) -> String {
+    let selector = format!("selector: {{app: {name}}}, servers: [{servers}]");
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec: {{{selector}}}\n---\n"
+    )
+}
+
+fn server(port: u16, hosts: &str) -> String {
+    format!("{{port: {{number: {port}, name: p{port}, protocol: HTTP}}, hosts: [{hosts}]}}")
+}
+
+fn rules(gateways: &str, rules: &str) -> String {
+    virtual_service("it", &format!("hosts: [it.test]\ngateways: [{gateways}]\n{rules}"))
+}
+
+/// What dangles: of which resource, where, and what is said.
+fn dangling(report: &Report) -> Vec<(&str, &str, &str)> {
+    assert!(!report.refuses_start(), "{report}");
+    let dangling = report.problems().iter().filter(|problem| problem.severity == Severity::Reference);
+    dangling.map(|problem| (&*problem.resource.as_ref().unwrap().name, &*problem.path, &*problem.message)).collect()
+}
+
+fn report(documents: &str) -> Report {
+    published(&format!("{UPSTREAMS}{documents}"), MeshOptions::default()).1
+}
+
+/// The ports that are named for rules at gateways.
+fn missing(documents: &str) -> Option<String> {
+    let report = report(documents);
+    let found = dangling(&report);
+    assert!(found.len() < 2, "{report}");
+    let (_, path, message) = found.first()?;
+    assert!(path.ends_with(".destination"), "{report}");
+    Some(message.split_once("has no port ")?.1.split_once(':')?.0.to_owned())
+}
+
+#[test]
+fn a_destination_without_a_port_is_named_where_the_server_has_another() {
+    let web = gateway("web", &server(8080, "it.test"));
+    let report = report(&(web + &rules("web", &format!("http: [{{{TO_TWO}}}]"))));
+    let message = "names no port, so that the one of the server is asked for, and two.test has no port 8080: requests \
+                   get 503";
+    assert_eq!(dangling(&report), [("it", "spec.http[0].route[0].destination", message)]);
+    let problem = report.problems().iter().find(|problem| problem.severity == Severity::Reference).unwrap();
+    assert!(problem.place.is_some() && report.fails_check());
+    assert_eq!(problem.help.as_deref(), Some("write the port: two.test has 80, 90"));
+}
+
+#[test]
+fn ports_of_servers_that_ask_the_rule_count_and_no_others() {
+    let many = gateway("web", &[server(80, "'*'"), server(8080, "'*'"), server(8443, "'*'")].join(", "));
+    let of = |http: &str| missing(&(many.clone() + &rules("web", &format!("http: [{http}]"))));
+    assert_eq!(of(&format!("{{{TO_TWO}}}")).as_deref(), Some("8080, 8443"));
+    assert_eq!(of(&format!("{{match: [{{port: 8443}}], {TO_TWO}}}")).as_deref(), Some("8443"));
+    assert_eq!(of(&format!("{{match: [{{port: 80}}], {TO_TWO}}}")), None);
+    assert_eq!(of(&format!("{{match: [{{gateways: [mesh]}}], {TO_TWO}}}")), None, "it holds at none");
+    assert_eq!(of("{route: [{destination: {host: sole.test}}]}"), None, "there is only one port");
+    assert_eq!(of("{route: [{destination: {host: two.test, port: {number: 90}}}]}"), None);
+    let none =
+        "apiVersion: v1\nkind: Service\nmetadata: {name: none}\nspec: {ports: [{port: 53, protocol: UDP}]}\n---\n";
+    let to_none = rules("web", "http: [{route: [{destination: {host: none}}]}]");
+    assert_eq!(missing(&(none.to_owned() + &many + &to_none)), None, "no port would do");
+    let before = "{match: [{uri: {prefix: /}}], directResponse: {status: 200}}";
+    assert_eq!(of(&format!("{before}, {{{TO_TWO}}}")), None, "what comes before takes all");
+
+    let rules = rules("web", &format!("http: [{{{TO_TWO}}}]"));
+    let at = |servers: &[&str]| missing(&(gateway("web", &servers.join(", ")) + &rules));
+    assert_eq!(at(&[&server(80, "it.test"), &server(8080, "other.test")]), None);
+    assert_eq!(at(&[&server(80, "it.test"), &server(8080, "other/it.test")]), None);
+    let redirecting = "{port: {number: 8080, name: r, protocol: HTTP}, hosts: ['*'], tls: {httpsRedirect: true}}";
+    let passing = "{port: {number: 443, name: p, protocol: TLS}, hosts: ['*'], tls: {mode: PASSTHROUGH}}";
+    let secure =
+        "{port: {number: 8443, name: s, protocol: HTTPS}, hosts: ['*'], tls: {mode: SIMPLE, credentialName: c}}";
+    assert_eq!(at(&[&server(80, "it.test"), redirecting, passing]), None, "no rule of http is asked there");
+    let secured = report(&(gateway("web", secure) + &rules));
+    assert!(dangling(&secured).iter().any(|(.., message)| message.contains("has no port 8443")), "{secured}");
+}
+
+#[test]
+fn only_gateways_whose_requests_are_known_count() {
+    let rules = |gateways: &str| rules(gateways, &format!("http: [{{{TO_TWO}}}]"));
+    let (good, bad) = (gateway("good", &server(80, "'*'")), gateway("bad", &server(8080, "'*'")));
+    let both = good + &bad;
+    assert_eq!(missing(&(both.clone() + &rules("good"))), None);
+    assert_eq!(missing(&(both.clone() + &rules("good, mesh"))), None);
+    assert_eq!(missing(&(both.clone() + &rules("good, bad"))).as_deref(), Some("8080"));
+    assert_eq!(missing(&(both.clone() + &rules("mesh, bad"))).as_deref(), Some("8080"));
+    let seen_by = |labels: &[(&str, &str)], own: &[&str]| {
+        let labels = labels.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let mesh = Mesh::builder().workload(Workload { labels, ..Workload::default() }).build();
+        own.iter().for_each(|own| mesh.serve_gateway(&GatewayOrigin::new(*own)));
+        let text = format!("{SERVICES}{UPSTREAMS}{both}{}", rules("bad"));
+        dangling(&mesh.apply(Config::from_yaml(&text, "it.yaml").unwrap()).unwrap()).len()
+    };
+    assert_eq!(seen_by(&[("app", "bad")], &[]), 1);
+    assert_eq!(seen_by(&[("app", "good")], &[]), 0, "it is another process's");
+    assert_eq!(seen_by(&[], &["default/bad"]), 0, "the application is the destination");
+}
+
+#[test]
+fn of_a_delegate_the_ports_count_where_it_is_asked() {
+    let web = gateway("web", &[server(80, "'*'"), server(8080, "'*'")].join(", "));
+    let delegate = virtual_service("child", &format!("http: [{{{TO_TWO}}}]"));
+    let led = |matching: &str| {
+        let root = format!("http: [{{{matching}delegate: {{name: child}}}}]");
+        report(&(web.clone() + &rules("web", &root) + &delegate))
+    };
+    let of_all = led("");
+    assert_eq!(dangling(&of_all)[0].0, "child", "{of_all}");
+    assert!(of_all.problems()[0].place.as_ref().is_some_and(|place| place.line > 40), "{of_all}");
+    assert_eq!(dangling(&led("match: [{port: 80}], ")), []);
+}
