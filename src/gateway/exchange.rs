@@ -221,7 +221,7 @@ where
             tokio::spawn(tunnel::run(client, upstream, http2, (body, busy)));
             Response::from_parts(parts, OutboundBody::empty())
         }
-        // Nobody asked for it.
+        // A rule asked for it, and not the client.
         (true, None) => reply(StatusCode::BAD_GATEWAY, false),
     }
 }

@@ -105,6 +105,11 @@ pub(super) fn of_unsound_answer() -> FailureError {
     FailureError::new(Failure::ProtocolError, "the answer says its length in more than one way")
 }
 
+/// An answer came that changes the protocol of a connection, for which nobody had asked.
+pub(super) fn of_unasked_switch() -> FailureError {
+    FailureError::new(Failure::ProtocolError, "the answer switches protocols unasked")
+}
+
 /// An answer of HTTP/2 came with more lines than one may have: Envoy says no more of it than that its stream was reset.
 pub(super) fn of_long_head() -> FailureError {
     FailureError::new(Failure::RemoteReset, "the head of the answer has too many lines")

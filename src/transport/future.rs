@@ -10,6 +10,7 @@ use super::Upload;
 use super::body::TransportBody;
 use super::connect::Target;
 use super::failure;
+use super::head::Wish;
 use super::line::Line;
 use super::pool::answered;
 use crate::error::BoxError;
@@ -27,7 +28,7 @@ pub struct TransportFuture<B> {
 
 enum State<B> {
     /// On an idle connection: nothing is allocated for it.
-    Sending(Line<B>, Target, /* is it a CONNECT? */ bool, Admission),
+    Sending(Line<B>, Target, Wish, Admission),
     /// Everything with a connection to open, and HTTP/2.
     Story(Story),
     Failed(FailureError),
@@ -35,8 +36,8 @@ enum State<B> {
 }
 
 impl<B: Upload> TransportFuture<B> {
-    pub(super) fn sending(line: Line<B>, target: Target, tunnel: bool, admission: Admission) -> Self {
-        Self { state: State::Sending(line, target, tunnel, admission) }
+    pub(super) fn sending(line: Line<B>, target: Target, wish: Wish, admission: Admission) -> Self {
+        Self { state: State::Sending(line, target, wish, admission) }
     }
 
     pub(super) fn story(
@@ -64,11 +65,11 @@ impl<B: Upload> Future for TransportFuture<B> {
                 };
             }
         };
-        let State::Sending(line, target, tunnel, admission) = std::mem::replace(&mut self.state, State::Over) else {
+        let State::Sending(line, target, wish, admission) = std::mem::replace(&mut self.state, State::Over) else {
             return Poll::Pending;
         };
         match reply {
-            Ok(response) => Poll::Ready(answered(line, response, tunnel, admission).map_err(Into::into)),
+            Ok(response) => Poll::Ready(answered(line, response, wish, admission).map_err(Into::into)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => self.again(line, target, unsent, admission, cx),
                 None => Poll::Ready(Err(failure::of_answer(error.into_error(), line.has_heard()).into())),

@@ -6,9 +6,43 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body;
 use hyper::ext::Protocol;
 
+use super::failure;
+use crate::outcome::FailureError;
 use crate::service::hop::{drop_hop_by_hop, is, is_length, names_websocket};
 
 const WEBSOCKET: &str = "websocket";
+
+/// What a request wants its connection to become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    Nothing,
+    /// One of the protocol that `Upgrade` names.
+    Upgrade,
+    /// A tunnel, by `CONNECT`.
+    Tunnel,
+}
+
+impl Wish {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        if request.method() == Method::CONNECT {
+            Self::Tunnel
+        } else if request.headers().contains_key(UPGRADE) {
+            Self::Upgrade
+        } else {
+            Self::Nothing
+        }
+    }
+
+    /// Whether an answer with this status fulfills it. Nobody could read on who has not asked for another protocol.
+    pub(super) fn is_met(self, status: StatusCode) -> Result<bool, FailureError> {
+        match (self, status) {
+            (Self::Upgrade, _) => Ok(status == StatusCode::SWITCHING_PROTOCOLS),
+            (_, StatusCode::SWITCHING_PROTOCOLS) => Err(failure::of_unasked_switch()),
+            (Self::Tunnel, _) => Ok(status.is_success()),
+            (Self::Nothing, _) => Ok(false),
+        }
+    }
+}
 
 /// HTTP/1.1: the path alone in the request line, the authority in `Host`.
 ///
@@ -149,6 +183,17 @@ mod tests {
 
     fn fallback() -> Authority {
         Authority::from_static("10.0.0.1:80")
+    }
+
+    #[test]
+    fn who_asked_for_another_protocol_may_get_it() {
+        let wish = |method: &str, name: &str| {
+            Wish::of(&Request::builder().method(method).uri("a.test:80").header(name, "websocket").body(()).unwrap())
+        };
+        let met = |wish: Wish| [101, 200, 403].map(|status| wish.is_met(StatusCode::from_u16(status).unwrap()).ok());
+        assert_eq!(met(wish("GET", "upgrade")), [Some(true), Some(false), Some(false)]);
+        assert_eq!(met(wish("CONNECT", "x-a")), [None, Some(true), Some(false)]);
+        assert_eq!(met(wish("GET", "x-a")), [None, Some(false), Some(false)]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ use std::task::{Context, Poll};
 
 use http::header::HOST;
 use http::uri::{Authority, Scheme};
-use http::{Method, Request, Response, Version};
+use http::{Request, Response, Version};
 use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
@@ -87,6 +87,7 @@ pub use settings::TransportBuilder;
 pub(crate) use wire::Cut;
 
 use connect::{Host, Spoken, Target};
+use head::Wish;
 use payload::Payload;
 use pool::Pool;
 use pools::Inner;
@@ -306,7 +307,7 @@ fn send<B: Upload>(
     }
     head::to_http1(&mut request, authority, target.authority());
     head::say_body(&mut request);
-    let tunnel = request.method() == Method::CONNECT;
+    let wish = Wish::of(&request);
     match pool.checkout() {
         Some(line) if !admission.acquire() => {
             pool.park(line);
@@ -314,7 +315,7 @@ fn send<B: Upload>(
         }
         Some(mut line) => {
             line.as_mut().start(request, pool);
-            TransportFuture::sending(line, target, tunnel, admission)
+            TransportFuture::sending(line, target, wish, admission)
         }
         None => TransportFuture::story(pool.send(target, request, admission, false)),
     }

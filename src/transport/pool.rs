@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::runtime::Handle;
@@ -19,7 +19,7 @@ use super::asked::Asked;
 use super::body::TransportBody;
 use super::connect::{Spoken, Target};
 use super::failure;
-use super::head;
+use super::head::{self, Wish};
 use super::line::{self, Line, Rest};
 use super::multiplex::Multiplex;
 use super::place::{Place, Placed, Vacancy};
@@ -305,10 +305,10 @@ async fn exchange<B: Upload>(
     home: Arc<Pool<B>>,
     Gate(admission): &Gate,
 ) -> Result<Answered, Unsent<B>> {
-    let tunnel = request.method() == Method::CONNECT;
+    let wish = Wish::of(&request);
     line.as_mut().start(request, home);
     match poll_fn(|cx| line.as_mut().poll_reply(cx)).await {
-        Ok(response) => Ok(answered(line, response, tunnel, admission.clone())),
+        Ok(response) => Ok(answered(line, response, wish, admission.clone())),
         Err(mut error) => match error.take_message() {
             Some(request) => Err(Unsent { request, why: error.into_error() }),
             None => Ok(Err(failure::of_answer(error.into_error(), line.has_heard()))),
@@ -327,14 +327,13 @@ struct Unsent<B> {
 pub(super) fn answered<B: Upload>(
     mut line: Line<B>,
     response: Response<Incoming>,
-    tunnel: bool,
+    wish: Wish,
     admission: Admission,
 ) -> Answered {
     if !head::is_sound(response.status(), response.headers()) {
         return Err(failure::of_unsound_answer());
     }
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS || tunnel && status.is_success() {
+    if wish.is_met(response.status())? {
         line.as_mut().hand_over();
         return Ok(response.map(TransportBody::unbound));
     }

@@ -317,6 +317,31 @@ async fn an_upgrade_takes_its_connection_along() {
 }
 
 #[tokio::test]
+async fn another_protocol_that_nobody_asked_for_is_a_protocol_error() {
+    for is_idle in [false, true] {
+        let net = Net::new();
+        let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
+        let asking = async {
+            if is_idle {
+                send(&transport, &endpoint, get("/")).await.unwrap();
+            }
+            failure_of(send(&transport, &endpoint, get("/")).await)
+        };
+        let (failure, rest) = tokio::join!(asking, async {
+            let mut far = net.accept().await;
+            if is_idle {
+                let _ = far.read(&mut [0; 1024]).await.unwrap();
+                far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            }
+            let _ = far.read(&mut [0; 1024]).await.unwrap();
+            far.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
+            far.read(&mut [0; 1]).await.unwrap()
+        });
+        assert_eq!((failure, rest, net.opened()), (Failure::ProtocolError, 0, 1), "idle: {is_idle}");
+    }
+}
+
+#[tokio::test]
 async fn large_bodies_flow_both_ways_in_lock_step() {
     const PIECES: usize = 320;
     let piece = Bytes::from(vec![7; 64 * 1024]);
