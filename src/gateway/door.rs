@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, TE, UPGRADE};
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version};
 use hyper::ext;
 
 use super::framing::Flaw;
@@ -183,11 +183,15 @@ fn check_connection(headers: &HeaderMap) -> Result<(), Refused> {
     if names_host { Err(Refused::with(StatusCode::BAD_REQUEST)) } else { Ok(()) }
 }
 
-/// The protocol of an upgrade that is really asked for: `Upgrade` counts only if `Connection` names it.
+/// The protocol of an upgrade that is really asked for: `Upgrade` counts only if `Connection` names it. Several lines that
+/// say something are a list, by whose name nothing goes.
 fn upgrade(headers: &HeaderMap) -> Option<&[u8]> {
-    let protocol = headers.get(UPGRADE)?;
-    let named = headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| is(token, b"upgrade")));
-    named.then_some(protocol.as_bytes())
+    let named = || headers.get_all(CONNECTION).iter().any(|value| tokens(value).any(|token| is(token, b"upgrade")));
+    if !headers.contains_key(UPGRADE) || !named() {
+        return None;
+    }
+    let mut lines = headers.get_all(UPGRADE).iter().map(HeaderValue::as_bytes).filter(|line| !line.is_empty());
+    lines.next().filter(|_| lines.next().is_none()).or(Some(b""))
 }
 
 #[cfg(test)]
@@ -241,6 +245,8 @@ pub(super) mod tests {
         let many: Vec<_> = (0..100).map(|_| ("a", "b")).chain([("host", "a")]).collect();
         let big = "x".repeat(MAX_HEAD);
         let websocket = [("host", "a"), ("connection", "keep-alive, Upgrade"), ("upgrade", "WebSocket")];
+        let listed = |first, second| [&websocket[..2], &[("upgrade", first), ("upgrade", second)]].concat();
+        let other = Ok(Admitted::Upgrade(Protocol::Other));
         for (target, version, headers, expected) in [
             ("/", Version::HTTP_11, vec![("host", "a")], Ok(Admitted::Plain)),
             ("/", Version::HTTP_10, vec![("host", "a")], Err(426)),
@@ -259,6 +265,12 @@ pub(super) mod tests {
             ("/", Version::HTTP_11, many, Err(431)),
             ("/", Version::HTTP_11, vec![("host", "a"), ("b", &big)], Ok(Admitted::Plain)),
             ("/", Version::HTTP_11, websocket.to_vec(), Ok(Admitted::Upgrade(Protocol::WebSocket))),
+            ("/", Version::HTTP_11, listed("websocket", "websocket"), other),
+            ("/", Version::HTTP_11, listed("h2c", "websocket"), other),
+            ("/", Version::HTTP_11, listed("connect-udp", "h2c"), other),
+            ("/", Version::HTTP_11, listed("", ""), other),
+            ("/", Version::HTTP_11, listed("", "websocket"), Ok(Admitted::Upgrade(Protocol::WebSocket))),
+            ("/", Version::HTTP_11, listed("h2c", ""), Ok(Admitted::Plain)),
             ("/", Version::HTTP_11, vec![("host", "a"), ("upgrade", "foo")], Ok(Admitted::Plain)),
             (
                 "/",

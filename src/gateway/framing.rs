@@ -199,8 +199,11 @@ impl Framing {
             self.head.otherwise = self.head.encoded || !value.trim_ascii().eq_ignore_ascii_case(b"chunked");
             self.head.encoded = true;
         } else if name.eq_ignore_ascii_case(b"upgrade") {
-            // Of several the first counts, at the door as well.
-            self.head.websocket.get_or_insert(is(value.trim_ascii(), b"websocket"));
+            // Several that say something are none, at the door as well.
+            let protocol = value.trim_ascii();
+            if !protocol.is_empty() {
+                self.head.websocket = Some(self.head.websocket.is_none() && is(protocol, b"websocket"));
+            }
         } else if name.eq_ignore_ascii_case(b"connection") {
             self.head.upgrades |= value.split(|byte| *byte == b',').any(|word| is(word.trim_ascii(), b"upgrade"));
         }
@@ -438,7 +441,9 @@ mod tests {
     #[test]
     fn what_makes_no_tunnel_is_read_on() {
         let first = "Connection: upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket";
-        for lines in ["Upgrade: websocket", "Connection: upgrade\r\nUpgrade: h2c", "Connection: upgrade", first] {
+        let twice = "Connection: upgrade\r\nUpgrade: websocket\r\nUpgrade: websocket";
+        for lines in ["Upgrade: websocket", "Connection: upgrade\r\nUpgrade: h2c", "Connection: upgrade", first, twice]
+        {
             let text = format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n{TWO}");
             assert_eq!(at_once(&text), Some((1, Flaw::Ambiguous)), "{text}");
             assert_eq!(byte_by_byte(&text), Some((1, Flaw::Ambiguous)), "{text}");
@@ -464,6 +469,7 @@ mod tests {
     fn tunnels_and_nonsense_are_not_read() {
         for text in [
             format!("GET / HTTP/1.1\r\nUpgrade: WebSocket\r\nConnection: keep-alive, upgrade\r\n\r\n{TWO}"),
+            format!("GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade:\r\nUpgrade: websocket\r\n\r\n{TWO}"),
             format!("CONNECT a:1 HTTP/1.1\r\n\r\n{TWO}"),
             format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{TWO}"),
         ] {

@@ -14,13 +14,14 @@ pub(crate) enum Side {
     Response,
 }
 
-const OF_BOTH: [&str; 10] = [
+const OF_BOTH: [&str; 11] = [
     "cache-control",
     "connection",
     "content-encoding",
     "content-type",
     "keep-alive",
     "proxy-status",
+    "upgrade",
     "via",
     "x-envoy-attempt-count",
     "x-envoy-decorator-operation",
