@@ -38,8 +38,9 @@ pub(crate) fn of_hyper(error: &hyper::Error) -> Failure {
 }
 
 fn classify_http2(error: &h2::Error) -> Failure {
-    if let Some(error) = error.get_io() {
-        return classify_io(error);
+    // What carries HTTP/2 broke off. Of that h2 keeps no more than the kind; what is wrong with HTTP/2 it says itself.
+    if error.is_io() {
+        return Failure::ConnectionTermination;
     }
     // A stream beyond the last one that a GOAWAY names was not looked at, as with REFUSED_STREAM.
     let unprocessed = error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM));

@@ -134,7 +134,16 @@ pub(super) fn of_answer(error: hyper::Error, heard: bool) -> FailureError {
 /// The next request of a connection that is closing waits in hyper for a stream to be opened for it, and falls with the
 /// task that would have done it. No byte of it was written, as with those behind it, but it does not come back.
 pub(super) fn of_unopened(error: hyper::Error) -> FailureError {
-    if error.is_user() { FailureError::new(Failure::RefusedStream, error) } else { of_exchange(error) }
+    if error.is_user() { FailureError::new(Failure::RefusedStream, error) } else { of_stream(error) }
+}
+
+/// The same as of an exchange, of one over HTTP/2.
+pub(super) fn of_stream(error: hyper::Error) -> FailureError {
+    // What carries HTTP/2 broke off, whatever kind is left of its error: hyper has what h2 says in one of its own.
+    if error.source().is_some_and(|cause| cause.is::<io::Error>()) {
+        return FailureError::new(Failure::ConnectionTermination, error);
+    }
+    of_exchange(error)
 }
 
 /// A request was sent, or about to be, and no answer came.

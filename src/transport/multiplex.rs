@@ -168,7 +168,7 @@ impl<B: Upload> Pool<B> {
                     None if sender.is_closed() && !half.is_begun() => {
                         return Err(failure::of_unopened(error.into_error()).into());
                     }
-                    _ => return Err(failure::of_exchange(error.into_error()).into()),
+                    _ => return Err(failure::of_stream(error.into_error()).into()),
                 },
             }
         }
@@ -245,8 +245,7 @@ impl<B: Upload> Pool<B> {
     }
 
     async fn shake_hands(self: &Arc<Self>, wire: Placed) -> Result<Arc<Connection<B>>, FailureError> {
-        let (sender, connection) =
-            self.terms.http2.handshake(TokioIo::new(wire)).await.map_err(failure::of_exchange)?;
+        let (sender, connection) = self.terms.http2.handshake(TokioIo::new(wire)).await.map_err(failure::of_stream)?;
         let streams = Streams::new(&self.terms, self.multiplex.queue.waiting().clone(), self.vacancy());
         let connection = Arc::new(Driven(Mutex::new(Some(connection))));
         tokio::spawn(drive(Driving(connection.clone()), streams.clone()));

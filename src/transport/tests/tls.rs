@@ -225,6 +225,49 @@ async fn a_certificate_is_presented_where_there_is_one() {
 }
 
 #[tokio::test]
+async fn the_last_word_of_tls_ends_a_connection_whatever_is_spoken_over_it() {
+    let (signer, clients) = (Signer::new("ours"), Signer::new("clients"));
+    let acceptor = TlsAcceptor::from(server(&signer.issue(&["a.test"]), Some(&clients)));
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let net = Net::new();
+        let (transport, endpoint) = (net.transport(), secured(simple(signer.roots()), protocol));
+        let asking = tokio::spawn(async move { send(&transport, &endpoint, get("/")).await });
+        // It is not closed: what comes of the request is what was said.
+        let refused = acceptor.accept(net.accept().await).into_fallible().await.unwrap_err();
+        assert_eq!(failure_of(asking.await.unwrap()), Failure::ConnectionTermination, "{protocol:?}");
+        drop(refused);
+    }
+}
+
+#[tokio::test]
+async fn so_does_an_answer_whose_tls_is_broken() {
+    let signer = Signer::new("ours");
+    let net = Net::new();
+    let acceptor = TlsAcceptor::from(server(&signer.issue(&["a.test"]), None));
+    let (transport, endpoint) = (net.transport(), secured(simple(signer.roots()), Protocol::Http2));
+    let (mut near, pipe) = tokio::io::duplex(64 * 1024);
+    tokio::spawn(async move {
+        let mut server = h2::server::handshake(acceptor.accept(pipe).await.unwrap()).await.unwrap();
+        let (_, mut respond) = server.accept().await.unwrap().unwrap();
+        let _body = respond.send_response(Response::new(()), false).unwrap();
+        while server.accept().await.is_some() {}
+    });
+    let asking = tokio::spawn({
+        let transport = transport.clone();
+        async move { send(&transport, &endpoint, get("/")).await }
+    });
+    let mut far = net.accept().await;
+    let answer = tokio::select! {
+        answer = asking => answer.unwrap().unwrap(),
+        end = tokio::io::copy_bidirectional(&mut far, &mut near) => panic!("{end:?}"),
+    };
+    // A record that nobody sealed.
+    far.write_all(&[[23, 3, 3, 0, 32].as_slice(), &[0; 32]].concat()).await.unwrap();
+    let error = answer.into_body().collect().await.unwrap_err();
+    assert_eq!(error.failure(), Failure::ConnectionTermination);
+}
+
+#[tokio::test]
 async fn the_certificates_of_the_mesh_are_the_transports() {
     let mesh = Signer::new("mesh");
     let net = Net::new();
