@@ -66,7 +66,7 @@ pub(super) fn say_body<B: Body>(request: &mut Request<B>) {
         !matches!(*request.method(), Method::GET | Method::HEAD | Method::DELETE | Method::TRACE | Method::CONNECT);
     let ends = request.body().is_end_stream();
     let headers = request.headers();
-    if ends != likely || headers.contains_key(CONTENT_LENGTH) || headers.contains_key(UPGRADE) {
+    if ends != likely || headers.contains_key(CONTENT_LENGTH) || likely && headers.contains_key(UPGRADE) {
         return;
     }
     if likely {
@@ -244,8 +244,8 @@ mod tests {
 
     #[test]
     fn what_the_method_leaves_open_is_said() {
-        fn said<B: Body>(method: &str, body: B) -> Vec<&'static str> {
-            let mut request = Request::builder().method(method).body(body).unwrap();
+        fn said<B: Body>(name: &str, method: &str, body: B) -> Vec<&'static str> {
+            let mut request = Request::builder().method(method).header(name, "websocket").body(body).unwrap();
             say_body(&mut request);
             let names = [(CONTENT_LENGTH, "length"), (TRANSFER_ENCODING, "chunks")];
             names.iter().filter(|(name, _)| request.headers().contains_key(name)).map(|(_, word)| *word).collect()
@@ -257,9 +257,14 @@ mod tests {
             ("DELETE", "", "", "chunks"),
             ("CONNECT", "", "", ""),
         ] {
-            assert_eq!(said(method, Empty::<Bytes>::new()).concat(), empty, "{method}");
-            assert_eq!(said(method, Full::new(Bytes::from_static(b"x"))).concat(), whole, "{method}");
-            assert_eq!(said(method, unknown()).concat(), stream, "{method}");
+            assert_eq!(said("x-a", method, Empty::<Bytes>::new()).concat(), empty, "{method}");
+            assert_eq!(said("x-a", method, Full::new(Bytes::from_static(b"x"))).concat(), whole, "{method}");
+            assert_eq!(said("x-a", method, unknown()).concat(), stream, "{method}");
+        }
+        // Who asks for a tunnel has none unless it is there.
+        for (method, stream) in [("GET", "chunks"), ("POST", "")] {
+            assert_eq!(said("upgrade", method, Empty::<Bytes>::new()).concat(), "", "{method}");
+            assert_eq!(said("upgrade", method, unknown()).concat(), stream, "{method}");
         }
     }
 
