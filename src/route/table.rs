@@ -170,7 +170,7 @@ impl RouteTable {
     /// Whether the most specific domain that covers `host`, which is without a port, has rules for `port`.
     pub fn knows(&self, host: &str, port: u16) -> bool {
         let found = self.hosts.get(host).and_then(|index| self.virtual_hosts.get(index.0 as usize));
-        found.is_some_and(|host| host.ports.get(port).is_some())
+        found.and_then(|host| host.ports.get(port)).is_some_and(|rules| rules != RuleSetIndex::NONE)
     }
 
     /// Host, then port, then the first rule that matches. Pure; allocates nothing with the trace `()`.
@@ -294,6 +294,9 @@ mod tests {
         let request = Request::get("http://reviews.default.svc.cluster.local:83/a").body(()).unwrap();
         let view = RequestView::new(request.method(), request.uri(), request.headers(), &Origin::Mesh);
         assert_eq!(table.resolve(&view, &mut ()), Resolution::Unknown(Unknown::Refuse));
+        assert!(!table.knows(view.host(), 83));
+        table.virtual_hosts[0].ports.named = Box::new([(83, RuleSetIndex(0))]);
+        assert!(table.knows(view.host(), 83));
     }
 
     #[test]
