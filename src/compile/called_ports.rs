@@ -1,7 +1,7 @@
 //! Destinations that name no port, and the ports on which they are asked for: in the mesh by clients, at gateways by
 //! servers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Purpose;
 use super::at_gateways::Gateways;
@@ -13,6 +13,7 @@ use super::review;
 use super::routes::{self, Scope};
 use super::services::{KnownService, Services};
 use super::tables::PLAIN;
+use super::validate::Same;
 use super::virtual_services::{MeantVirtualService, Rule, Target};
 use crate::config::Config;
 use crate::error::{Problem, ResourceName, Severity};
@@ -61,9 +62,10 @@ fn at_gateways<'m>(
         for bound in gateways.bound(meant) {
             for port in bound.http_ports() {
                 let scope = Scope { gateways: &[bound.gateway], workload: purpose.workload, port: Some(port) };
-                for (rule, _) in routes::asked(meant, scope) {
-                    let targets = rule.destinations.iter().map(|destination| &destination.target);
-                    for target in targets.filter(|target| target.port.is_none()) {
+                let (mut asked, mut seen) = (routes::asked(meant, scope), HashSet::new());
+                asked.retain(|(_, entry)| entry.is_none_or(|entry| seen.insert(Same(&*entry.words))));
+                for (rule, _) in asked {
+                    for target in rule.reached().filter(|target| target.port.is_none()) {
                         let Some(service) = clusters.lacking(target, asker, port) else { continue };
                         let at = (&rule.origin.resource, target.path.as_str());
                         lacking.entry(at).or_insert_with(|| (service, BTreeSet::new())).1.insert(port);
@@ -87,7 +89,7 @@ fn of_mesh(
     for meant in virtual_services.iter().filter(|meant| meant.is_of_mesh()) {
         let called = called(meant, services, &all);
         let own = meant.rules.iter().filter(|rule| rule.origin.resource == meant.name);
-        let destinations = own.flat_map(|rule| rule.destinations.iter().map(move |to| (rule, &to.target)));
+        let destinations = own.flat_map(|rule| rule.reached().map(move |target| (rule, target)));
         let is_told = |target: &Target| lacking.contains_key(&(&meant.name, target.path.as_str()));
         for (rule, target) in destinations.filter(|(_, target)| target.port.is_none() && !is_told(target)) {
             // The ports of another name are its own.

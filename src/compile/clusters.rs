@@ -15,7 +15,7 @@ use super::outlier;
 use super::secrets::Secrets;
 use super::services::{KnownPort, KnownService, Services};
 use super::tunnels;
-use super::virtual_services::{RuleDestination, Target};
+use super::virtual_services::{RuleDestination, Target, drawn};
 use crate::config::{Subset, TcpSettings, TrafficPolicy, TunnelSettings};
 use crate::request::Tunnel;
 use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, HashPolicy, WeightedCluster};
@@ -149,8 +149,7 @@ impl<'a> Clusters<'a> {
             let Some(hash) = hash(sole) else { return HashPolicies::default() };
             return HashPolicies::new(load_balancing::hash_policy(hash)).of_sole_destination();
         }
-        let weighted = destinations.iter().filter(|destination| destination.weight > 0);
-        HashPolicies::new(weighted.filter_map(|destination| load_balancing::hash_policy(hash(destination)?)))
+        HashPolicies::new(drawn(destinations).filter_map(|destination| load_balancing::hash_policy(hash(destination)?)))
     }
 
     /// The same for a service that no rule speaks of, at one of its ports. Its retries avoid endpoints already tried,

@@ -16,7 +16,7 @@ use crate::config::{
 };
 use crate::error::ResourceName;
 use crate::options::MeshOptions;
-use crate::route::{DirectResponse, RegexCache, RouteMatch, RuleOrigin};
+use crate::route::{DirectResponse, Percent, RegexCache, RouteMatch, RuleOrigin};
 
 /// A VirtualService whose words are understood.
 pub(crate) struct MeantVirtualService<'a> {
@@ -56,6 +56,16 @@ pub(crate) struct Rule<'a> {
     pub(crate) origin: RuleOrigin,
 }
 
+impl Rule<'_> {
+    /// Where it sends requests: of several destinations those without a weight are left out, and of an abort of all
+    /// requests none is sent on.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = &Target> {
+        let abort = self.policies.fault.as_ref().and_then(|fault| fault.abort);
+        let aborted = abort.is_some_and(|(share, _)| share == Percent::ALWAYS);
+        drawn(&self.destinations).filter(move |_| !aborted).map(|destination| &destination.target)
+    }
+}
+
 /// One entry of `match`: what is asked of the request, and what is asked of where it comes from.
 #[derive(Clone)]
 pub(crate) struct Match<'a> {
@@ -72,6 +82,11 @@ pub(crate) struct RuleDestination {
     pub(crate) target: Target,
     pub(crate) weight: i32,
     pub(crate) headers: HeaderOperations,
+}
+
+/// The destinations that requests can be drawn for: a sole one whatever its weight, of several those that have some.
+pub(crate) fn drawn(destinations: &[RuleDestination]) -> impl Iterator<Item = &RuleDestination> {
+    destinations.iter().filter(|destination| destinations.len() == 1 || destination.weight > 0)
 }
 
 /// Where requests can be sent.

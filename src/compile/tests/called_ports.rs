@@ -93,6 +93,21 @@ fn ports_of_servers_that_ask_the_rule_count_and_no_others() {
     assert_eq!(missing(&(none.to_owned() + &many + &to_none)), None, "no port would do");
     let before = "{match: [{uri: {prefix: /}}], directResponse: {status: 200}}";
     assert_eq!(of(&format!("{before}, {{{TO_TWO}}}")), None, "what comes before takes all");
+    let (x, elsewhere) = ("match: [{uri: {prefix: /x}}]", "directResponse: {status: 200}");
+    assert_eq!(of(&format!("{{{x}, {elsewhere}}}, {{{x}, {TO_TWO}}}")), None, "what comes before has its match");
+    assert!(of(&format!("{{match: [{{port: 80}}], {elsewhere}}}, {{{x}, {TO_TWO}}}")).is_some());
+    let aborted =
+        |share: u8| format!("{{fault: {{abort: {{percentage: {{value: {share}}}, httpStatus: 418}}}}, {TO_TWO}}}");
+    assert_eq!(of(&aborted(100)), None, "none goes on");
+    assert!(of(&aborted(99)).is_some());
+    let weighing = |two: u8| {
+        let [one, two] = [("sole", 100), ("two", two)]
+            .map(|(host, weight)| format!("{{destination: {{host: {host}.test}}, weight: {weight}}}"));
+        format!("{{route: [{one}, {two}]}}")
+    };
+    assert_eq!(of(&weighing(0)), None, "it is left out");
+    assert!(of(&weighing(1)).is_some());
+    assert!(of("{route: [{destination: {host: two.test}, weight: 0}]}").is_some(), "a sole one is not");
 
     let rules = rules("web", &format!("http: [{{{TO_TWO}}}]"));
     let at = |servers: &[&str]| missing(&(gateway("web", &servers.join(", ")) + &rules));

@@ -185,13 +185,13 @@ impl<'a> Prefixes<'a> {
 }
 
 /// What two matches must have in common to be the same.
-trait Conditions {
+pub(crate) trait Conditions {
     fn feed(&self, state: &mut impl Hasher);
     fn same(&self, other: &Self) -> bool;
 }
 
 /// A match, compared by its conditions.
-struct Same<'a, M>(&'a M);
+pub(crate) struct Same<'a, M>(pub(crate) &'a M);
 
 impl<M: Conditions> Hash for Same<'_, M> {
     fn hash<H: Hasher>(&self, state: &mut H) {
