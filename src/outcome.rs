@@ -15,7 +15,7 @@ use std::str::FromStr;
 use http::{HeaderMap, HeaderName, StatusCode};
 
 #[cfg(any(feature = "client", feature = "reqwest"))]
-pub(crate) use of_hyper::of_hyper;
+pub(crate) use of_hyper::{of_hyper, of_unanswered};
 
 /// What a gRPC call came to: in the trailers, or in the headers of an answer that is over with them.
 pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");

@@ -87,7 +87,7 @@ use tower_service::Service;
 pub use middleware::MeshMiddleware;
 
 use crate::error::BoxError;
-use crate::outcome::{Failure, FailureError, is_local, of_hyper};
+use crate::outcome::{Failure, FailureError, is_local, of_hyper, of_unanswered};
 use crate::service::RequestBody;
 
 /// A builder of clients that make one try of one request and leave all else to the rules: no retries, no redirects, no
@@ -242,7 +242,8 @@ fn failure(error: &reqwest::Error) -> Failure {
         };
     }
     match sources(error).find_map(|error| error.downcast_ref()) {
-        Some(error) => of_hyper(error),
+        Some(cause) if error.is_request() => of_unanswered(cause),
+        Some(cause) => of_hyper(cause),
         // Its own timeout is that of one try.
         None if error.is_timeout() => Failure::PerTryTimeout,
         None => Failure::RemoteReset,

@@ -37,6 +37,15 @@ pub(crate) fn of_hyper(error: &hyper::Error) -> Failure {
     Failure::ProtocolError
 }
 
+/// The same of an exchange that came to no answer. An error of I/O is that of what carries it, whatever kind is left of
+/// it: those that hyper makes itself are of bodies, and what h2 says stands in one of its own.
+pub(crate) fn of_unanswered(error: &hyper::Error) -> Failure {
+    match error.source() {
+        Some(cause) if cause.is::<io::Error>() && !error.is_user() => Failure::ConnectionTermination,
+        _ => of_hyper(error),
+    }
+}
+
 fn classify_http2(error: &h2::Error) -> Failure {
     // What carries HTTP/2 broke off. Of that h2 keeps no more than the kind; what is wrong with HTTP/2 it says itself.
     if error.is_io() {

@@ -118,10 +118,13 @@ fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return Some(crate::outcome::of_hyper(error));
     }
-    // It does not send such a request, as one of HTTP/2 over HTTP/1.1.
     #[cfg(feature = "hyper-util-client")]
-    if error.downcast_ref().is_some_and(|error: &legacy::Error| !error.is_connect() && error.source().is_none()) {
-        return Some(Failure::LocalReset);
+    if let Some(error) = error.downcast_ref::<legacy::Error>().filter(|error| !error.is_connect()) {
+        return match error.source() {
+            // It does not send such a request, as one of HTTP/2 over HTTP/1.1.
+            None => Some(Failure::LocalReset),
+            Some(cause) => cause.downcast_ref().map(crate::outcome::of_unanswered),
+        };
     }
     error.downcast_ref::<io::Error>().and_then(io_failure)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::connect::Target;
-use crate::outcome::{Failure, FailureError, is_local, of_hyper};
+use crate::outcome::{Failure, FailureError, is_local, of_hyper, of_unanswered};
 
 /// No connection, and to where.
 #[derive(Debug)]
@@ -139,11 +139,7 @@ pub(super) fn of_unopened(error: hyper::Error) -> FailureError {
 
 /// The same as of an exchange, of one over HTTP/2.
 pub(super) fn of_stream(error: hyper::Error) -> FailureError {
-    // What carries HTTP/2 broke off, whatever kind is left of its error: hyper has what h2 says in one of its own.
-    if error.source().is_some_and(|cause| cause.is::<io::Error>()) {
-        return FailureError::new(Failure::ConnectionTermination, error);
-    }
-    of_exchange(error)
+    FailureError::new(of_unanswered(&error), error)
 }
 
 /// A request was sent, or about to be, and no answer came.

@@ -2,15 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use hyper::rt::{self, ReadBufCursor};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -84,6 +87,57 @@ async fn errors_of_hyper_are_told_apart() {
         let mesh = mesh(&[raw(answer).await], "", "");
         let response = ask(client(&mesh), "").await;
         assert_eq!((response.status().as_u16(), info(&response).flags()), (status, flags));
+    }
+}
+
+/// A connection that fails as TLS does once a body `hello` was written.
+#[derive(Default)]
+struct Alerted {
+    written: Vec<u8>,
+    reader: Option<Waker>,
+}
+
+impl rt::Read for Alerted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, _: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        if self.written.windows(5).any(|written| written == b"hello") {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "alert: certificate required")));
+        }
+        self.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl rt::Write for Alerted {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.written.extend_from_slice(bytes);
+        self.reader.take().into_iter().for_each(Waker::wake);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Connection for Alerted {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+#[tokio::test]
+async fn the_last_word_of_tls_before_an_answer_ends_the_connection() {
+    for http2 in [false, true] {
+        let mesh = mesh(&["10.1.2.3:8080".parse().unwrap()], "", "");
+        let connects = service_fn(|_: Uri| std::future::ready(Ok::<_, io::Error>(Alerted::default())));
+        let client = Client::builder(TokioExecutor::new()).http2_only(http2).build::<_, RequestBody<Body>>(connects);
+        let response = ask(MeshRouter::new(&mesh).layer(client), "hello").await;
+        let found = (response.status().as_u16(), info(&response).flags());
+        assert_eq!(found, (503, ResponseFlags::UPSTREAM_CONNECTION_TERMINATION), "{http2}");
     }
 }
 
