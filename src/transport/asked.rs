@@ -1,15 +1,22 @@
-//! How often a pool is asked for: [`Asked`].
+//! How often and how steadily a pool is asked for: [`Asked`].
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// How often something was asked for, each time worth half as much after each sweep.
+/// How often something was asked for, and above all after how many sweeps; worth half as much after each.
 pub(super) struct Asked(AtomicU8);
 
-/// What the first time is worth, which two sweeps leave nothing of.
+/// Set from the first time after a sweep until the next; the other bits count.
+const SINCE_SWEEP: u8 = 0x80;
+
+/// What the very first time is worth, which two sweeps leave nothing of.
 const FIRST: u8 = 2;
 
-/// What each further time is worth: many hosts are asked for once.
-const AGAIN: u8 = 8;
+/// What the first time after each later sweep is worth: who is asked for once after each stands at 7 or more in time,
+/// once after every second at 2 or more.
+const STEADILY: u8 = 8;
+
+/// What each further time is worth: who is new passes those with the fourth.
+const AGAIN: u8 = 2;
 
 /// As much as counts: nothing is left of it after five sweeps, however often it was.
 const MOST: u8 = 31;
@@ -17,14 +24,15 @@ const MOST: u8 = 31;
 impl Asked {
     /// For the first time.
     pub(super) fn now() -> Self {
-        Self(AtomicU8::new(FIRST))
+        Self(AtomicU8::new(SINCE_SWEEP | FIRST))
     }
 
     /// A time that another thread counts at once may be lost.
     pub(super) fn again(&self) {
         let asked = self.0.load(Ordering::Relaxed);
-        if asked < MOST {
-            self.0.store(MOST.min(asked + AGAIN), Ordering::Relaxed);
+        if asked != SINCE_SWEEP | MOST {
+            let more = if asked & SINCE_SWEEP == 0 { STEADILY } else { AGAIN };
+            self.0.store(SINCE_SWEEP | MOST.min((asked & !SINCE_SWEEP) + more), Ordering::Relaxed);
         }
     }
 
@@ -35,6 +43,6 @@ impl Asked {
 
     /// The more the more often; 0: not lately.
     pub(super) fn often(&self) -> u8 {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) & !SINCE_SWEEP
     }
 }

@@ -132,10 +132,10 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 ///
 /// Who calls can bring any number of hosts. Where these set connections apart, as the name in the TLS handshake does,
 /// those for 1,024 hosts and endpoints are kept beside those in use, and 128 for each client with connections of its
-/// own. Of more, one of the quarter that was asked for least often of late goes, whichever. Of the names that requests
-/// bring (`resolution: DYNAMIC_DNS`) 64 are looked up at a time for each cluster: a connection whose turn does not come
-/// within `connectTimeout` has met a limit ([`Failure::Overflow`]), and its endpoint is not blamed; from its turn on it
-/// has that time to open.
+/// own. Of more, one of the quarter that was asked for least of late goes, whichever; a request counts for more some
+/// seconds after the last than at once after it. Of the names that requests bring (`resolution: DYNAMIC_DNS`) 64 are
+/// looked up at a time for each cluster: a connection whose turn does not come within `connectTimeout` has met a limit
+/// ([`Failure::Overflow`]), and its endpoint is not blamed; from its turn on it has that time to open.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
 /// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be

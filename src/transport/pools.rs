@@ -5,7 +5,7 @@
 //! connections. Once its endpoint has left its cluster, or other settings or another limit of connections hold for it, a
 //! pool closes what is idle in it at once and finishes the rest: those connections count in the cluster's limit. The
 //! usual pool of an endpoint stays until then; the others, of which clients can make any number, as long as they are of
-//! use: those for one client until its connection ends, and where there are too many, those asked for most often of late.
+//! use: those for one client until its connection ends, and where there are too many, those asked for most of late.
 //!
 //! Both maps are replaced whole when a pool comes or goes, so a request only loads and looks up.
 
@@ -115,9 +115,7 @@ impl Entry {
 
     fn pool<B: Upload>(&self) -> Option<Arc<Pool<B>>> {
         let pool: &dyn Any = &*self.pool;
-        let pool = pool.downcast_ref::<Arc<Pool<B>>>()?;
-        pool.asked.again();
-        Some(pool.clone())
+        pool.downcast_ref::<Arc<Pool<B>>>().cloned()
     }
 }
 
@@ -171,6 +169,7 @@ impl Inner {
         let hash = (!variant.is_usual()).then(|| self.hasher.hash_one(&variant));
         let key = (endpoint.id, TypeId::of::<B>(), hash);
         if let Some(pool) = self.find(&key, endpoint, &variant) {
+            pool.asked.again();
             return pool;
         }
         endpoint.standing().watch(&self.hurry);
@@ -213,6 +212,7 @@ impl Inner {
 
     pub(super) fn of_host<B: Upload>(self: &Arc<Self>, host: &Host) -> Arc<Pool<B>> {
         if let Some(pool) = self.find_host(host) {
+            pool.asked.again();
             return pool;
         }
         let entry = Entry::of_host::<B>(&self.settings, host);
@@ -334,12 +334,14 @@ impl Inner {
 }
 
 /// Of the pools of which there are too many those that go: of those that nobody uses now any of the quarter that was
-/// asked for least often; among equals the newest are in it.
+/// asked for least, as [`Asked`](super::asked::Asked) counts; among equals the newest are in it.
 ///
-/// So nobody who asks for ever other hosts closes the other three quarters. A host that comes late has as long a chance
-/// as any in that quarter to be asked for again, which is what lifts it out. And of hosts that are asked for in turn, some
-/// more than are kept, most are still there: to drop the newest would let no other in, to drop the oldest would drop each
-/// before its turn.
+/// So of hosts that have long been asked for once after each sweep nobody closes the other three quarters who brings
+/// others, each for one moment and three requests at most; with one request each, nor of those asked for after every
+/// second sweep. A host that comes late has as long a chance as any in that quarter to be asked for again, which lifts
+/// it out: three times more before the next sweep, or then. And of hosts that are asked for in turn, some more than are
+/// kept, most are still there: to drop the newest would let no other in, to drop the oldest would drop each before its
+/// turn.
 fn excess<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, draws: &mut Draws) -> Vec<Arc<Entry>> {
     let rank = |entry: &Entry| Some((entry.crowd()?, Reverse(entry.pool.asked().often()), entry.number));
     let idle = entries.filter(|entry| !entry.pool.is_busy());

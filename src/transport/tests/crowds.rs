@@ -120,6 +120,25 @@ async fn those_asked_for_steadily_are_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn names_that_come_in_one_moment_close_a_quarter_at_most() {
+    // How often those of before are asked for, how many others come, and how often they ask.
+    for (seconds, others, times) in [(10, 768, 1), (10, 2 * KEPT, 1), (10, 2 * KEPT, 2), (10, KEPT, 3), (20, KEPT, 1)] {
+        let (told, steady) = (Told::new(), 0..KEPT);
+        let mut sweep = tokio::time::interval(Duration::from_secs(seconds));
+        for _ in 0..6 {
+            told.ask_for(steady.clone()).await;
+            sweep.tick().await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        for name in (KEPT..).take(others) {
+            assert_eq!(told.ask_for(std::iter::repeat_n(name, times)).await, 1);
+        }
+        let again = told.ask_for(steady).await;
+        assert!(again <= KEPT / 4, "{again} after {others} others, {times} times each, with {seconds} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn those_that_nobody_asks_for_any_more_make_room() {
     let told = Told::new();
     for _ in 0..3 {
