@@ -114,8 +114,8 @@ fn listener(
             ListenerProtocol::Tls
         }
         Kind::AutoPassed => {
-            let Shared { gateway, path, place, .. } = &shared;
-            let origin = RuleOrigin { resource: gateway.clone(), path: path.clone(), place: place.clone() };
+            let Shared { gateway, written, path, .. } = &shared;
+            let origin = RuleOrigin { resource: gateway.clone(), path: path.clone(), place: written.place(path) };
             let admits = |service: &KnownService| first.is_some_and(|first| first.covers(service));
             (streams, server_names) = auto_passthrough::streams(admits, &origin, clusters);
             ListenerProtocol::Tls
@@ -124,7 +124,8 @@ fn listener(
     let server_names = server_names.into();
     let named = first.and_then(|first| first.server.port.as_ref()).map_or("", |port| port.protocol.as_str());
     let grpc_web = shared.kind == Kind::Http && named.eq_ignore_ascii_case("GRPC-WEB");
-    let Shared { name, bind, port, gateway, place, .. } = shared;
+    let place = shared.written.place(&shared.path);
+    let Shared { name, bind, port, gateway, .. } = shared;
     Listener { name, bind, port, protocol, grpc_web, gateway, place, tls, server_names, table, streams }
 }
 

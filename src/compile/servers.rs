@@ -8,7 +8,7 @@ use super::report::Report;
 use super::review;
 use super::services::PortProtocol;
 use crate::config::{Gateway, Resource, Server, ServerTlsMode};
-use crate::error::{Place, ResourceName};
+use crate::error::ResourceName;
 use crate::snapshot::Bind;
 
 /// A listener in the making: the servers that it stands for.
@@ -21,7 +21,6 @@ pub(super) struct Shared<'a> {
     pub(super) written: &'a Resource<Gateway>,
     /// The first server's.
     pub(super) path: String,
-    pub(super) place: Option<Place>,
     /// Several only of HTTP in plaintext.
     pub(super) servers: Vec<SharedServer<'a>>,
 }
@@ -106,7 +105,6 @@ pub(super) fn share<'a>(
                 kind,
                 gateway: resource.clone(),
                 written: gateway,
-                place: gateway.place(&path.text()),
                 path: path.text(),
                 servers: vec![entry],
             }),
