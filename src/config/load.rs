@@ -79,18 +79,13 @@ impl<'a> Document<'a> {
     /// As for kubectl, an item that names neither key has those of its typed list, for example a `VirtualServiceList`.
     fn new(value: &'a Value, mapping: &'a Map, at: (&'a Arc<Places>, u32), list: Option<&Document<'a>>) -> Self {
         let (places, root) = at;
-        let text = |name| yaml::get(mapping, name).and_then(Value::as_str);
         let named = ["kind", "apiVersion"].iter().any(|key| yaml::get(mapping, key).is_some());
         let of_list = list.and_then(|list| Some((list.kind?.strip_suffix("List")?, list.api_version)));
         let (kind, api_version) = match of_list.filter(|(kind, _)| !named && !kind.is_empty()) {
             Some((kind, api_version)) => (Some(kind), api_version),
-            None => (text("kind"), text("apiVersion")),
+            None => (text(mapping, "kind"), text(mapping, "apiVersion")),
         };
         Document { value, mapping, places, root, kind, api_version }
-    }
-
-    fn text(&self, name: &str) -> Option<&'a str> {
-        yaml::get(self.mapping, name).and_then(Value::as_str)
     }
 
     fn place(&self, path: &str) -> Option<Place> {
@@ -109,6 +104,10 @@ impl<'a> Document<'a> {
         let metadata = metadata.unwrap_or(self.mapping);
         named(T::KIND.as_str(), |field| check::meant(Metadata::SCHEMA, metadata, field))
     }
+}
+
+fn text<'v>(mapping: &'v Map, name: &str) -> Option<&'v str> {
+    yaml::get(mapping, name).and_then(Value::as_str)
 }
 
 impl Load {
@@ -197,7 +196,7 @@ impl Load {
             let mut path = String::new();
             yaml::push_key(&mut path, &key);
             let fault = Fault::new(format!("unknown field {key:?}")).help("did you mean \"kind\"?");
-            let kind = document.text(&key).map(|kind| (kind, kinds::entry(document.api_version, kind)));
+            let kind = text(document.mapping, &key).map(|kind| (kind, kinds::entry(document.api_version, kind)));
             let Some((kind, Entry::Ours(..))) = kind else {
                 return self.tell(Severity::Error, &path, document.place(&path), fault);
             };
