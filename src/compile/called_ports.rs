@@ -57,7 +57,8 @@ fn at_gateways<'m>(
 ) -> Lacking<'m> {
     let gateways = Gateways::new(config, purpose);
     let mut lacking = Lacking::new();
-    for meant in visible {
+    let names_none = |rule: &Rule<'_>| rule.reached().any(|target| target.port.is_none());
+    for meant in visible.iter().filter(|meant| meant.rules.iter().any(names_none)) {
         let asker = Asker::Gateway(&meant.name.namespace);
         for bound in gateways.bound(meant) {
             for port in bound.http_ports() {
