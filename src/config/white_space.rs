@@ -80,7 +80,7 @@ impl Mended {
         let (mut line, most) = (marker.line(), self.text.len() + LONGEST);
         let mut rest = self.text[at..].chars().peekable();
         let quote = rest.next().filter(|quote| matches!(quote, '"' | '\''))?;
-        let mut padded = String::from(quote);
+        let (mut padded, mut pads) = (String::from(quote), Vec::new());
         while let Some(next) = rest.next() {
             padded.push(next);
             if next == '\n' || next == '\r' && rest.peek() != Some(&'\n') {
@@ -92,7 +92,7 @@ impl Mended {
                     return None;
                 }
                 padded.extend(std::iter::repeat_n(' ', blanks + pad));
-                *self.padded.entry(line).or_default() += pad;
+                pads.push((line, pad));
             } else if next == quote {
                 // Two are one of the text.
                 let Some(second) = rest.next_if(|&next| quote == '\'' && next == '\'') else { break };
@@ -104,6 +104,7 @@ impl Mended {
         padded.extend(rest);
         let changed = padded.len() != self.text.len() - at;
         self.text.replace_range(at.., &padded);
+        pads.into_iter().for_each(|(line, pad)| *self.padded.entry(line).or_default() += pad);
         changed.then_some(())
     }
 
