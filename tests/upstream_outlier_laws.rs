@@ -263,13 +263,17 @@ fn threads_eject_no_more_than_allowed() {
     let dice = Dice::seeded(7);
     let numbers: Vec<usize> = (0..TOTAL).collect();
     let cluster = load(&Registry::new(&dice), &outlier, &numbers, 1);
-    let done = AtomicBool::new(false);
+    let (seen, done) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut most = 0;
     thread::scope(|scope| {
         let reporters: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {
-                    for _ in 0..20_000 {
+                    // On a busy machine the views below may begin only when all this is over.
+                    for round in 0..2_000_000 {
+                        if round >= 20_000 && seen.load(Ordering::Relaxed) {
+                            break;
+                        }
                         let Some(picked) = cluster.pick(&mut dice.draws(), &Choice::default()) else { continue };
                         cluster.report(picked.endpoint(), Outcome::Status(StatusCode::SERVICE_UNAVAILABLE));
                     }
@@ -284,11 +288,12 @@ fn threads_eject_no_more_than_allowed() {
         });
         while !reporters.iter().all(|reporter| reporter.is_finished()) {
             let ejected = cluster.view().iter().filter(|view| view.ejected.is_some()).count();
-            assert!(ejected <= TOTAL * 30 / 100, "{ejected} are ejected");
             most = most.max(ejected);
+            seen.fetch_or(ejected > 0, Ordering::Relaxed);
         }
         done.store(true, Ordering::Relaxed);
     });
     assert!(most > 0, "threads did eject");
+    assert!(most <= TOTAL * 30 / 100, "{most} were ejected");
     assert_eq!(cluster.view().iter().map(|view| view.active).sum::<u32>(), 0);
 }
