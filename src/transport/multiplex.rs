@@ -183,8 +183,7 @@ impl<B: Upload> Pool<B> {
             gate.enter()?;
             return Ok(claimed);
         }
-        let pending = gate.wait(target)?;
-        let turn = queue.join(target);
+        let turn = queue.join(target, gate.wait(target)?);
         if !fresh {
             self.settle_shared();
         }
@@ -192,7 +191,6 @@ impl<B: Upload> Pool<B> {
             self.settle_shared();
         }
         let claimed = turn.await?;
-        drop(pending);
         gate.enter()?;
         Ok(claimed)
     }

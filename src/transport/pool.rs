@@ -213,8 +213,7 @@ impl<B: Upload> Pool<B> {
         gate: &Gate,
         fresh: bool,
     ) -> Result<(Line<B>, bool), FailureError> {
-        let pending = gate.wait(target)?;
-        let turn = self.queue.join(target);
+        let turn = self.queue.join(target, gate.wait(target)?);
         if !fresh {
             self.settle();
         }
@@ -223,7 +222,6 @@ impl<B: Upload> Pool<B> {
             self.settle_resting();
         }
         let loan = turn.await?;
-        drop(pending);
         gate.enter()?;
         let fresh = loan.fresh;
         loan.take().map(|line| (line, fresh)).ok_or_else(failure::of_lost_turn)

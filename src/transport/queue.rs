@@ -16,7 +16,8 @@ use super::failure;
 use crate::outcome::FailureError;
 use crate::upstream::Permit;
 
-type Outcome<T> = Result<T, Arc<FailureError>>;
+/// To a failure belongs the place among those who wait: until who waited knows of it, a budget of retries counts that.
+type Outcome<T> = Result<T, (Arc<FailureError>, Option<Permit>)>;
 
 /// Those who wait for a `T`, and how many connections there are for them.
 pub(super) struct Queue<T> {
@@ -39,6 +40,7 @@ struct Waiter<T> {
     number: u64,
     target: Target,
     turn: oneshot::Sender<Outcome<T>>,
+    pending: Option<Permit>,
 }
 
 /// An attempt to open a connection that has been allowed.
@@ -65,13 +67,13 @@ impl<T> Queue<T> {
         &self.waiting
     }
 
-    /// Waits at the end of the queue.
-    pub(super) fn join(&self, target: &Target) -> Turn<'_, T> {
+    /// Waits at the end of the queue; it has a place among those who wait in its cluster, if those are counted.
+    pub(super) fn join(&self, target: &Target, pending: Option<Permit>) -> Turn<'_, T> {
         let (turn, receiver) = oneshot::channel();
         let mut inner = self.lock();
         let number = inner.next;
         inner.next += 1;
-        inner.waiters.push_back(Waiter { number, target: target.clone(), turn });
+        inner.waiters.push_back(Waiter { number, target: target.clone(), turn, pending });
         self.count(&inner);
         Turn { queue: self, number, receiver }
     }
@@ -79,8 +81,10 @@ impl<T> Queue<T> {
     /// Gives `item` to the first who waits; returns it if nobody does.
     pub(super) fn serve(&self, mut item: T) -> Option<T> {
         while !self.is_empty() {
-            let Some(first) = self.pop() else { break };
-            match first.turn.send(Ok(item)) {
+            let Some(Waiter { turn, pending, .. }) = self.pop() else { break };
+            // Free for another, whenever its task gets to run.
+            drop(pending);
+            match turn.send(Ok(item)) {
                 Ok(()) => return None,
                 // Gave up this moment.
                 Err(Ok(returned)) => item = returned,
@@ -120,7 +124,7 @@ impl<T> Queue<T> {
         drop(inner);
         let error = Arc::new(error);
         for waiter in waiters {
-            let _ = waiter.turn.send(Err(error.clone()));
+            let _ = waiter.turn.send(Err((error.clone(), waiter.pending)));
         }
     }
 
@@ -195,7 +199,7 @@ impl<T> Future for Turn<'_, T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.receiver).poll(cx).map(|outcome| match outcome {
             Ok(Ok(item)) => Ok(item),
-            Ok(Err(error)) => Err(failure::shared(error)),
+            Ok(Err((error, _))) => Err(failure::shared(error)),
             Err(_) => Err(failure::of_lost_turn()),
         })
     }

@@ -248,11 +248,8 @@ fn admitted(
     }))
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_cold_burst_of_admitted_requests_is_limited_when_it_has_connections() {
-    let net = Net::new();
-    let limits = LimitSettings { requests: some(2), ..LimitSettings::default() };
-    let endpoint = limited(limits, over(Protocol::Http1));
+/// Each of its connections takes a second to open.
+fn slow_transport(net: &Net) -> Transport {
     let connector = Arc::new(net.connector());
     let slow = move |address: Address| {
         let connector = connector.clone();
@@ -261,7 +258,61 @@ async fn a_cold_burst_of_admitted_requests_is_limited_when_it_has_connections() 
             connector.connect(address).await
         }
     };
-    let transport = Transport::builder().connector(slow).build();
+    Transport::builder().connector(slow).build()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_given_a_connection_waits_no_more() {
+    for protocol in BOTH {
+        let net = Net::new();
+        let transport = slow_transport(&net);
+        let limits = LimitSettings { pending: some(1), ..LimitSettings::default() };
+        let endpoint = limited(limits, ConnectionSettings { max_concurrent_streams: some(1), ..over(protocol) });
+        serve_gated(&net, protocol).add_permits(2);
+        let first = asking(&transport, &endpoint, "/first");
+        settle().await;
+        // It runs between the connection and the first request, which gets that.
+        let second = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            match send(&transport, &endpoint, get("/second")).await {
+                Ok(_) => Ok(()),
+                refused => Err(failure_of(refused)),
+            }
+        });
+        assert_eq!(second.await.unwrap(), Ok(()), "{protocol:?}");
+        assert_eq!(first.await.unwrap().as_deref(), Ok("1/first"));
+    }
+}
+
+/// A budget of retries counts them.
+#[tokio::test(start_paused = true)]
+async fn who_has_yet_to_hear_of_a_failure_still_waits() {
+    for protocol in BOTH {
+        let silent = |_: Address| std::future::pending::<io::Result<DuplexStream>>();
+        let transport = Transport::builder().connector(silent).build();
+        let limits = LimitSettings { pending: some(9), ..LimitSettings::default() };
+        let endpoint = limited(limits, over(protocol));
+        let asks: Vec<_> = (0..3)
+            .map(|_| {
+                let (transport, endpoint) = (transport.clone(), endpoint.clone());
+                tokio::spawn(async move {
+                    let failure = failure_of(send(&transport, &endpoint, get("/")).await);
+                    (failure, endpoint.limits().in_use().pending)
+                })
+            })
+            .collect();
+        for (ask, waiting) in asks.into_iter().zip([2, 1, 0]) {
+            assert_eq!(ask.await.unwrap(), (Failure::ConnectTimeout, waiting), "{protocol:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cold_burst_of_admitted_requests_is_limited_when_it_has_connections() {
+    let net = Net::new();
+    let limits = LimitSettings { requests: some(2), ..LimitSettings::default() };
+    let endpoint = limited(limits, over(Protocol::Http1));
+    let transport = slow_transport(&net);
     let gate = serve_gated(&net, Protocol::Http1);
     // Each is admitted while those before it wait for their connections.
     let mut asks = Vec::new();
