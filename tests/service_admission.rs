@@ -264,3 +264,20 @@ async fn copies_wait_for_a_connection_or_are_not_sent_in_vain_either() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_a_request_there_is_no_copy_if_it_is_refused_at_once() {
+    let limited = COPIED.replace("spec: {host: copy.test,", "spec: {host: shop.test,");
+    for (waiting, copies) in [(false, 1), (true, 2)] {
+        let (mesh, client) = (shop::published(&limited), Client::new(if waiting { 0 } else { 9 }, true));
+        let later = client.connections.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            later.add_permits(9);
+        });
+        assert_eq!(burst(&client.under(&mesh), 2).await, [200, 503], "{waiting}");
+        assert_eq!(client.called(), 2 + copies, "{waiting}");
+        sleep(Duration::from_secs(9)).await;
+        shop::nothing_is_left(&mesh);
+    }
+}

@@ -23,6 +23,7 @@ use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::story::{Phase, Story};
 use crate::error::BoxError;
+use crate::outcome::Failure;
 use crate::telemetry::{RequestRecord, ResponseFlags};
 
 pin_project! {
@@ -179,10 +180,7 @@ where
                 Poll::Ready(Err(ended)) => ended,
                 Poll::Pending => ready!(poll_expiry(story, timer, false, cx)),
             },
-            Phase::Trying => ready!(match hedge {
-                Some(hedge) => hedge.poll(story, call, timer, cx),
-                None => poll_try(story, call, timer, cx),
-            }),
+            Phase::Trying => ready!(poll_try(story, call, timer, hedge, cx)),
         };
         // Whatever is left of a try that is over is given up, and the one beside it.
         call.set(None);
@@ -193,23 +191,33 @@ where
     }
 }
 
-/// Waits for what comes of a try, or for the end of its time.
-fn poll_try<S, B, F, R, E>(
+/// Waits for what comes of a try, or for the end of its time. As in Envoy, what meets a limit at once is not copied.
+fn poll_try<S, B, R>(
     story: &mut Story<S, B>,
-    call: &mut Pin<&mut Option<F>>,
+    call: &mut Pin<&mut Option<S::Future>>,
     timer: &mut Pin<&mut Option<Sleep>>,
+    hedge: &mut Option<Box<Hedge<S::Future>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Ended<R>>
 where
-    F: Future<Output = Result<Response<R>, E>>,
-    E: Into<BoxError>,
-    B: Body,
+    S: Service<Request<RequestBody<B>>, Response = Response<R>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body + Send + 'static,
     B::Error: Into<BoxError>,
+    R: Body + Send + 'static,
 {
-    match poll_call(story, call, cx) {
-        Poll::Pending => poll_expiry(story, timer, true, cx),
-        ended => ended,
+    let tried = match hedge {
+        Some(hedge) => hedge.poll(story, call, timer, cx),
+        None => match poll_call(story, call, cx) {
+            Poll::Pending => poll_expiry(story, timer, true, cx),
+            ended => ended,
+        },
+    };
+    if !matches!(tried, Poll::Ready(Ended::Error(_, Failure::Overflow))) {
+        story.send_mirrors();
     }
+    tried
 }
 
 /// Waits for the end of the time of a request, or of its try, which may begin with what there is of its body.
@@ -281,7 +289,6 @@ where
         call.set(None);
         return Poll::Ready(Err(Ended::Refused(reply)));
     }
-    story.send_mirrors();
     story.phase = Phase::Trying;
     Poll::Ready(Ok(()))
 }

@@ -116,7 +116,6 @@ where
                             // Nothing has been sent: nothing was polled.
                             return ResponseFuture::reply(Refusal { reply, exchange: story.exchange });
                         }
-                        story.send_mirrors();
                         ResponseFuture::forward(Some(call), story)
                     }
                     Err(reply) => {
