@@ -281,3 +281,43 @@ async fn of_a_request_there_is_no_copy_if_it_is_refused_at_once() {
         shop::nothing_is_left(&mesh);
     }
 }
+
+/// What a first try comes to, and whether it has given its place back by then.
+const FAILING: [(Option<Failure>, bool); 4] =
+    [(None, false), (None, true), (Some(Failure::RemoteReset), false), (Some(Failure::ConnectTimeout), true)];
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_counts_the_try_that_failed_but_for_a_stream_that_is_over() {
+    let rule = "retries: {attempts: 1, retryOn: '5xx,reset,connect-failure', backoff: 1ms}";
+    let budget = "retryBudget: {percent: 100, minRetryConcurrency: 1}";
+    for (protocol, statuses) in [("HTTP", [200, 200, 200, 200]), ("HTTP2", [200, 503, 503, 200])] {
+        for ((failure, released), status) in FAILING.into_iter().zip(statuses) {
+            let mesh = shop::mesh_of(protocol, &[([10, 0, 0, 1], 80).into()], rule, budget);
+            let calls = Arc::new(AtomicUsize::new(0));
+            let client = service_fn(move |mut request: Sent| {
+                let (number, aim) = (calls.fetch_add(1, Ordering::Relaxed), request.body_mut().take_aim());
+                let admission = aim.unwrap().admission;
+                admission.claim();
+                async move {
+                    sleep(Duration::from_secs(if number < 2 { 1 + number as u64 } else { 9 })).await;
+                    let response = Response::builder().status(if number < 2 { 503 } else { 200 });
+                    if released && number < 2 {
+                        admission.release();
+                    }
+                    match failure {
+                        Some(failure) if number < 2 => Err(FailureError::new(failure, "failed")),
+                        _ => Ok(response.body(Full::<Bytes>::default()).unwrap()),
+                    }
+                }
+            });
+            let rules = MeshRouter::new(&mesh).layer(client);
+            // The further try of the one is under way when the other fails.
+            let first = tokio::spawn(rules.clone().oneshot(get("/")));
+            tokio::task::yield_now().await;
+            let second = rules.oneshot(get("/")).await.unwrap();
+            assert_eq!(second.status(), status, "{protocol} {failure:?} {released}");
+            assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+            shop::nothing_is_left(&mesh);
+        }
+    }
+}

@@ -82,6 +82,11 @@ impl Admission {
         })
     }
 
+    /// Whether it holds a place, if those are counted.
+    pub(super) fn is_held(&self) -> bool {
+        self.slot.as_ref().is_none_or(|slot| slot.lock().permit.is_some())
+    }
+
     /// Whether the request has its connection, as far as is known.
     pub(crate) fn is_connected(&self) -> bool {
         self.slot.as_ref().is_none_or(|slot| slot.lock().connected.is_some())

@@ -2,12 +2,13 @@
 
 use http::{Response, Version};
 
+use super::completion::Taken;
 use super::deadline::Expired;
 use super::exchange::Exchange;
 use super::local_reply::LocalReply;
 use crate::error::BoxError;
 use crate::outcome::{Failure, Outcome};
-use crate::upstream::{Endpoint, Protocol};
+use crate::upstream::{Endpoint, Permit, Protocol};
 
 /// What came of a try.
 pub(super) enum Ended<R> {
@@ -33,12 +34,31 @@ impl Exchange {
             Some(Outcome::Failure(failure)) => !failure.is_before_request(),
             outcome => outcome.is_some(),
         };
+        self.spoken = connected.then(|| self.spoken_with(endpoint));
+    }
+
+    fn spoken_with(&self, endpoint: &Endpoint) -> Version {
         let of_client = self.version.filter(|version| *version == Version::HTTP_2).unwrap_or(Version::HTTP_11);
-        self.spoken = connected.then(|| match endpoint.connection().protocol {
+        match endpoint.connection().protocol {
             Protocol::Http2 => Version::HTTP_2,
             Protocol::SameAsDownstream => of_client,
             Protocol::Sniffed if self.listener.is_none() => of_client,
             Protocol::Http1 | Protocol::Sniffed => Version::HTTP_11,
-        });
+        }
+    }
+
+    /// A place for a retry after a try that came to this. As in Envoy a budget counts that try as well, though it may have
+    /// given its own place back, unless it was a stream of HTTP/2 that is over.
+    pub(super) fn place_for_retry<R>(&self, taken: Option<&Taken>, ended: &Ended<R>) -> Option<Permit> {
+        let limits = self.cluster.as_ref()?.limits();
+        let Some(Taken { picked, admission }) = taken else { return limits.retry() };
+        let is_stream = self.spoken_with(picked.endpoint()) == Version::HTTP_2;
+        // An answer whose body is yet to come holds it, and what has no connection does not.
+        let (is_held, is_answer) = (admission.is_held(), matches!(ended, Ended::Answer(_)));
+        let counts = !is_stream || is_held == is_answer;
+        if is_held && !counts {
+            admission.release();
+        }
+        limits.retry_beside(u64::from(counts && !is_held))
     }
 }

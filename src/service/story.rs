@@ -257,7 +257,7 @@ where
         self.exchange.note(outcome);
         // The place of a retry is free once that has ended.
         self.exchange.retry_place = None;
-        let more = self.wants_more(ended, outcome) && self.may_go_on();
+        let more = self.wants_more(ended, outcome) && self.may_go_on(ended);
         // The answer that is the client's says it itself.
         if let Some(taken) = self.taken.as_ref().filter(|_| more || !matches!(ended, Ended::Answer(_))) {
             self.exchange.note_spoken(taken.picked.endpoint(), outcome);
@@ -330,7 +330,7 @@ where
     }
 
     /// Whether another try can be made; a flag says why not.
-    fn may_go_on(&mut self) -> bool {
+    fn may_go_on<R>(&mut self, ended: &Ended<R>) -> bool {
         let attempts = self.exchange.retry().map_or(0, |policy| policy.attempts);
         // Nothing is kept of what is sent once.
         let whole = attempts == 0 || self.upload.as_ref().is_none_or(|upload| upload.is_whole());
@@ -345,7 +345,7 @@ where
         if self.again.is_none() || self.exchange.saved.is_none() {
             return false;
         }
-        self.exchange.retry_place = self.exchange.cluster.as_ref().and_then(|cluster| cluster.limits().retry());
+        self.exchange.retry_place = self.exchange.place_for_retry(self.taken.as_ref(), ended);
         if self.exchange.retry_place.is_none() {
             self.exchange.flags |= ResponseFlags::UPSTREAM_OVERFLOW;
             return false;

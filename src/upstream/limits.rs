@@ -145,10 +145,15 @@ impl Limits {
     ///
     /// The permit is taken when a retry is decided on, before its back-off, and dropped when that try is over.
     pub fn retry(self: &Arc<Self>) -> Option<Permit> {
+        self.retry_beside(0)
+    }
+
+    /// The same where a budget counts so many requests beside those in use.
+    pub(crate) fn retry_beside(self: &Arc<Self>, others: u64) -> Option<Permit> {
         let Some(budget) = &self.settings.retry_budget else { return self.take(Kind::Retry, self.settings.retries) };
         let requests = match &self.begun {
             Some(begun) => begun.count(),
-            None => self.counts.requests.count() + self.counts.pending.count(),
+            None => self.counts.requests.count() + self.counts.pending.count() + others,
         };
         self.counts.retries.try_add(budget.allows(requests)).then(|| self.permit(Kind::Retry))
     }
