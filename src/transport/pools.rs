@@ -38,10 +38,7 @@ const SWEEPS: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long after its client a pool goes at most.
 const AFTER_CLIENT: Duration = Duration::from_secs(1);
 
-/// Of pools that clients had made by the hosts they ask for, how many are kept beside those in use.
-pub(super) const KEPT: usize = 1024;
-
-/// The same of those for one client, which go with it.
+/// Of pools that one client had made by the hosts it asks for, how many are kept beside those in use; they go with it.
 pub(super) const KEPT_FOR_CLIENT: usize = 128;
 
 /// The endpoint, the type of body, and the hash of the [`Variant`], which the usual one has none of.
@@ -124,8 +121,8 @@ impl Entry {
 struct Crowd(usize);
 
 impl Crowd {
-    fn kept(self) -> usize {
-        if self == Self(0) { KEPT } else { KEPT_FOR_CLIENT }
+    fn kept(self, settings: &Settings) -> usize {
+        if self == Self(0) { settings.kept } else { KEPT_FOR_CLIENT }
     }
 }
 
@@ -202,7 +199,7 @@ impl Inner {
     fn is_crowded(&self, crowd: Crowd) -> bool {
         let endpoints = self.endpoints.load();
         let idle = endpoints.values().flatten().filter(|entry| entry.crowd() == Some(crowd) && !entry.pool.is_busy());
-        idle.count() > crowd.kept()
+        idle.count() > crowd.kept(&self.settings)
     }
 
     fn find<B: Upload>(&self, key: &Key, endpoint: &Endpoint, variant: &Variant) -> Option<Arc<Pool<B>>> {
@@ -298,7 +295,7 @@ impl Inner {
         };
         let endpoints = self.endpoints.load_full();
         let mut gone: Vec<_> = endpoints.values().flatten().filter(|entry| !stays(entry)).cloned().collect();
-        gone.extend(excess(endpoints.values().flatten(), draws));
+        gone.extend(excess(endpoints.values().flatten(), &self.settings, draws));
         if !gone.is_empty() {
             let gone = Gone::new(&gone);
             self.endpoints.rcu(|map| {
@@ -342,7 +339,11 @@ impl Inner {
 /// it out: three times more before the next sweep, or then. And of hosts that are asked for in turn, some more than are
 /// kept, most are still there: to drop the newest would let no other in, to drop the oldest would drop each before its
 /// turn.
-fn excess<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, draws: &mut Draws) -> Vec<Arc<Entry>> {
+fn excess<'a>(
+    entries: impl Iterator<Item = &'a Arc<Entry>>,
+    settings: &Settings,
+    draws: &mut Draws,
+) -> Vec<Arc<Entry>> {
     let rank = |entry: &Entry| Some((entry.crowd()?, Reverse(entry.pool.asked().often()), entry.number));
     let idle = entries.filter(|entry| !entry.pool.is_busy());
     // Read once: requests go on asking.
@@ -350,7 +351,7 @@ fn excess<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>, draws: &mut Draws) 
     ranked.sort_unstable_by_key(|(rank, _)| *rank);
     let mut gone = Vec::new();
     for crowd in ranked.chunk_by(|((one, ..), _), ((other, ..), _)| one == other) {
-        let kept = crowd.first().map_or(0, |((of, ..), _)| of.kept());
+        let kept = crowd.first().map_or(0, |((of, ..), _)| of.kept(settings));
         let mut least: Vec<_> = crowd.iter().skip(kept - kept / 4).collect();
         for _ in kept..crowd.len() {
             let (_, entry) = least.swap_remove(draws.below(least.len() as u64) as usize);

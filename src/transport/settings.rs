@@ -33,6 +33,8 @@ pub(super) struct Settings {
     pub(super) https_roots: Option<Pem>,
     /// Shards of a stack of idle connections.
     pub(super) shards: usize,
+    /// Of pools that clients had made by the hosts they ask for, how many are kept beside those in use.
+    pub(super) kept: usize,
     closed: AtomicBool,
     /// Whether it was said that connections of the mesh are left in plain text.
     said: AtomicBool,
@@ -83,6 +85,7 @@ pub struct TransportBuilder {
     connect_timeout: Duration,
     idle_timeout: Option<Duration>,
     max_concurrent_streams: usize,
+    kept: usize,
     #[cfg(feature = "tls")]
     mesh_certificates: Option<MeshCertificates>,
     #[cfg(feature = "tls")]
@@ -103,6 +106,7 @@ impl TransportBuilder {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Some(Duration::from_secs(60 * 60)),
             max_concurrent_streams: 1024,
+            kept: 1024,
             #[cfg(feature = "tls")]
             mesh_certificates: None,
             #[cfg(feature = "tls")]
@@ -186,6 +190,13 @@ impl TransportBuilder {
         self
     }
 
+    /// So few pools are crowded by far fewer requests.
+    #[cfg(test)]
+    pub(super) fn kept(mut self, kept: usize) -> Self {
+        self.kept = kept;
+        self
+    }
+
     /// The certificates of this workload in the mesh, for clusters whose `tls.mode` is `ISTIO_MUTUAL`: none, and
     /// connections to those clusters are left in plain text, for a sidecar to secure, with one warning in the log.
     #[cfg(feature = "tls")]
@@ -218,6 +229,7 @@ impl TransportBuilder {
             #[cfg(feature = "tls")]
             https_roots: self.https_roots,
             shards: threads.next_power_of_two().min(16),
+            kept: self.kept,
             closed: AtomicBool::new(false),
             said: AtomicBool::new(false),
         };
