@@ -107,7 +107,7 @@ async fn a_request_that_a_fault_holds_back_ends_with_its_client() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_read_while_a_fault_held_it_back_is_sent_copied_and_timed_as_ever() {
-    let rule = "timeout: 5s\nretries: {attempts: 1, retryOn: '503', backoff: 1ms}\nmirror: {host: shop.test}";
+    let rule = "timeout: 5s\nretries: {attempts: 1, retryOn: '503', backoff: 100ms}\nmirror: {host: shop.test}";
     let mesh = shop::at_gateway(&format!("{HELD}\n{rule}"));
     let lengths: Arc<Mutex<Vec<usize>>> = Arc::default();
     let kept = lengths.clone();

@@ -347,7 +347,7 @@ async fn grpc_requests_are_answered_in_grpc() {
 
 #[tokio::test(start_paused = true)]
 async fn mirrors_get_what_the_first_try_gets_and_nobody_waits_for_them() {
-    let rule = "mirror: {host: shop.test}\nretries: {attempts: 2, retryOn: 5xx, backoff: 1ms}\nheaders: {request: {set: {x-seen: yes}}}";
+    let rule = "mirror: {host: shop.test}\nretries: {attempts: 2, retryOn: 5xx, backoff: 100ms}\nheaders: {request: {set: {x-seen: yes}}}";
     let client = Client::new([Does::Answers(503), Does::AnswersLate(60_000, 503), Does::Answers(200)]);
     let request = Request::post("http://shop.test/").body(full(5000)).unwrap();
     let mesh = mesh(&rule.replace("yes", "'yes'"));

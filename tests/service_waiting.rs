@@ -26,7 +26,7 @@ use tower::{Layer, Service, ServiceExt, service_fn};
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 type Sent = Request<RequestBody<Body>>;
 
-const RETRIES: &str = "retries: {attempts: 1, retryOn: '503', backoff: 1ms}";
+const RETRIES: &str = "retries: {attempts: 1, retryOn: '503', backoff: 100ms}";
 
 /// Two parts of this size are more than is read ahead.
 const LARGE: usize = 600_000;

@@ -225,12 +225,12 @@ impl RetryPolicy {
         self.on.has(wanted)
     }
 
-    /// The pause before further try number `retry`, counted from 1: anything from nothing up to a bound that begins
-    /// at [`Self::backoff`], doubles each time and stays at ten times that.
+    /// The pause before further try number `retry`, counted from 1: any whole milliseconds from none up to below a bound
+    /// that begins at [`Self::backoff`], doubles each time and stays at ten times that.
     pub fn backoff(&self, retry: u32, draws: &mut Draws) -> Duration {
-        let base = u64::try_from(self.backoff.as_nanos()).unwrap_or(u64::MAX);
+        let base = u64::try_from(self.backoff.as_millis()).unwrap_or(u64::MAX);
         let factor = 1u64.checked_shl(retry.saturating_sub(1)).unwrap_or(u64::MAX).min(10);
-        Duration::from_nanos(draws.below(base.saturating_mul(factor)))
+        Duration::from_millis(draws.below(base.saturating_mul(factor)))
     }
 }
 
@@ -355,17 +355,20 @@ mod tests {
     fn rt8_pauses_are_uniform_below_a_bound_that_doubles() {
         let policy = RetryPolicy::default();
         let mut draws = Dice::seeded(23).draws();
-        for (retry, bound) in [(1, 25), (2, 50), (3, 100), (4, 200), (5, 250), (6, 250), (64, 250), (u32::MAX, 250)] {
-            let bound = f64::from(bound) / 1000.0;
+        for (retry, bound) in [(1, 25u32), (2, 50), (3, 100), (4, 200), (5, 250), (6, 250), (64, 250), (u32::MAX, 250)]
+        {
             let rounds = 100_000u32;
-            let pauses: Vec<f64> = (0..rounds).map(|_| policy.backoff(retry, &mut draws).as_secs_f64()).collect();
-            assert!(pauses.iter().all(|pause| *pause < bound), "{retry}");
-            let mean = pauses.iter().sum::<f64>() / f64::from(rounds);
-            let sigma = bound / f64::from(12 * rounds).sqrt();
-            assert!((mean - bound / 2.0).abs() < 5.0 * sigma, "{retry}: {mean}");
-            let low = pauses.iter().map(|pause| u32::from(*pause < bound / 10.0)).sum::<u32>();
-            let expected = f64::from(rounds) / 10.0;
-            assert!((f64::from(low) - expected).abs() < 5.0 * (expected * 0.9).sqrt(), "{retry}: {low}");
+            let pauses: Vec<_> = (0..rounds).map(|_| policy.backoff(retry, &mut draws)).collect();
+            let whole = |pause: &Duration| *pause == Duration::from_millis(pause.as_millis() as u64);
+            assert!(pauses.iter().all(|pause| whole(pause) && pause.as_millis() < bound.into()), "{retry}");
+            let mean = pauses.iter().map(Duration::as_secs_f64).sum::<f64>() * 1000.0 / f64::from(rounds);
+            let sigma = f64::from(bound) / f64::from(12 * rounds).sqrt();
+            assert!((mean - f64::from(bound - 1) / 2.0).abs() < 5.0 * sigma, "{retry}: {mean}");
+            let tenth = bound.div_ceil(10);
+            let low = pauses.iter().filter(|pause| pause.as_millis() < tenth.into()).count() as f64;
+            let share = f64::from(tenth) / f64::from(bound);
+            let expected = f64::from(rounds) * share;
+            assert!((low - expected).abs() < 5.0 * (expected * (1.0 - share)).sqrt(), "{retry}: {low}");
         }
     }
 
