@@ -11,15 +11,15 @@ const SINCE_SWEEP: u8 = 0x80;
 /// What the very first time is worth, which two sweeps leave nothing of.
 const FIRST: u8 = 2;
 
-/// What the first time after each later sweep is worth: who is asked for once after each stands at 7 or more in time,
-/// once after every second at 2 or more.
-const STEADILY: u8 = 8;
+/// What the first time after each later sweep is worth: who is asked for once after each stands at 15 or more in time,
+/// once after every second at 5 or more.
+const STEADILY: u8 = 16;
 
-/// What each further time is worth: who is new passes those with the fourth.
-const AGAIN: u8 = 2;
+/// What each further time is worth: who is new passes the former with the sixth, the latter with the third.
+const AGAIN: u8 = 3;
 
-/// As much as counts: nothing is left of it after five sweeps, however often it was.
-const MOST: u8 = 31;
+/// As much as counts: nothing is left of it after six sweeps, however often it was.
+const MOST: u8 = 63;
 
 impl Asked {
     /// For the first time.

@@ -334,9 +334,9 @@ impl Inner {
 /// asked for least, as [`Asked`](super::asked::Asked) counts; among equals the newest are in it.
 ///
 /// So of hosts that have long been asked for once after each sweep nobody closes the other three quarters who brings
-/// others, each for one moment and three requests at most; with one request each, nor of those asked for after every
+/// others, each for one moment and three requests at most; with two requests each, nor of those asked for after every
 /// second sweep. A host that comes late has as long a chance as any in that quarter to be asked for again, which lifts
-/// it out: three times more before the next sweep, or then. And of hosts that are asked for in turn, some more than are
+/// it out: five times more before the next sweep, or then. And of hosts that are asked for in turn, some more than are
 /// kept, most are still there: to drop the newest would let no other in, to drop the oldest would drop each before its
 /// turn.
 fn excess<'a>(

@@ -130,7 +130,7 @@ async fn those_asked_for_steadily_are_kept() {
 async fn names_that_come_in_one_moment_close_a_quarter_at_most() {
     // How often those of before are asked for, how many others come, and how often they ask.
     for (seconds, others, times) in
-        [(10, KEPT / 4 * 3, 1), (10, 2 * KEPT, 1), (10, 2 * KEPT, 2), (10, KEPT, 3), (20, KEPT, 1)]
+        [(10, KEPT / 4 * 3, 1), (10, 2 * KEPT, 1), (10, 2 * KEPT, 2), (10, KEPT, 3), (20, KEPT, 2)]
     {
         let (told, steady) = (Told::new(), 0..KEPT);
         let mut sweep = tokio::time::interval(Duration::from_secs(seconds));
