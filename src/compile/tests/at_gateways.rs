@@ -96,7 +96,7 @@ fn matches_that_hold_at_no_gateway_are_named() {
     let none = "it names no gateway of the VirtualService";
     let port = |port: u16| format!("no server of HTTP there has port {port}");
     for (gateways, matching, path, why) in [
-        ("web", "match: [{uri: {prefix: /}}, {gateways: [mesh]}], ", "spec.http[0].match[1].gateways", none),
+        ("web", "match: [{uri: {exact: /}}, {gateways: [mesh]}], ", "spec.http[0].match[1].gateways", none),
         ("mesh", "match: [{gateways: [web, two]}], ", "spec.http[0].match[0].gateways", none),
         ("web", "match: [{port: 81}], ", "spec.http[0].match[0].port", &*port(81)),
         ("web, two", "match: [{gateways: [two], port: 80}], ", "spec.http[0].match[0].port", &*port(80)),

@@ -1,10 +1,11 @@
 //! Rules and matches that can never win (VS10 to VS13).
 //!
-//! Each match is looked up among those before it by hash, and each prefix among the prefixes before it in a sorted map:
+//! Each match is looked up among those before it by hash, and each path among the prefixes before it in a sorted map:
 //! the cost grows with the number of matches, not with its square.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 
@@ -132,55 +133,117 @@ fn unreachable<'a, R: Rule>(rules: &'a [R], path: &Path<'_>, findings: &mut Find
     reachable
 }
 
-/// VS13: a prefix that a shorter one before it takes first, with the same other conditions or none.
+/// VS13: a match whose requests one before it takes all, with the same other conditions or none.
 fn covered(
     reachable: &[Reachable<'_, HttpMatchRequest>],
     rules: &[HttpRoute],
     path: &Path<'_>,
     findings: &mut Findings,
 ) {
-    let mut alike: Map<Beside<'_>, Prefixes<'_>> = Map::default();
-    let mut open = [Prefixes::default(), Prefixes::default()];
-    for candidate in reachable {
-        let Reachable { request, rule, index } = candidate;
-        let Some(StringMatch { exact: None, prefix: Some(prefix), regex: None }) = &request.uri else { continue };
-        let unconditional = is_unconditional(request);
-        let open = &mut open[usize::from(request.ignore_uri_case)];
-        let own = if unconditional { None } else { Some(alike.entry(Beside(request)).or_default()) };
-        if let Some((first, taken)) = open.find(prefix).or_else(|| own.as_ref()?.find(prefix)) {
-            let rule_path = path.index(*rule);
-            let match_path = rule_path.item("match", *index);
-            let first = title(rules, first);
-            let message = format!("never used: the prefix `{taken}` of {first} takes what begins with `{prefix}`");
-            findings.warning("VS13", &match_path.field("uri"), message).help("put the longer prefix first");
-        } else {
-            own.unwrap_or(open).insert(prefix, *rule);
+    let mut earlier = Earlier::default();
+    for &Reachable { request, rule, index } in reachable {
+        let Some((first, taken)) = earlier.takes(request, rule) else { continue };
+        let rule_path = path.index(rule);
+        let match_path = rule_path.item("match", index);
+        let path = if request.uri.is_some() { match_path.field("uri") } else { match_path };
+        let first = title(rules, first);
+        let message = match Uri::of(request) {
+            Uri::Prefix(prefix) => format!("never used: {taken} of {first} takes what begins with `{prefix}`"),
+            uri => format!("never used: {taken} of {first} takes {uri}"),
+        };
+        findings.warning("VS13", &path, message).help("put the narrower match first");
+    }
+}
+
+/// Matches in their order, as far as they may take all requests of later ones.
+#[derive(Default)]
+struct Earlier<'a> {
+    /// Those that ask for nothing but the uri: with its case, and without.
+    open: [Uris<'a>; 2],
+    alike: Map<Beside<'a>, Uris<'a>>,
+}
+
+impl<'a> Earlier<'a> {
+    /// The rule of an earlier match that takes all requests of this one, and the uri by which it does. If there is none
+    /// the match, of rule number `rule`, is one for later ones.
+    fn takes(&mut self, request: &'a HttpMatchRequest, rule: usize) -> Option<(usize, Uri<'a>)> {
+        let uri = Uri::of(request);
+        let open = &mut self.open[usize::from(request.ignore_uri_case)];
+        let own = if is_unconditional(request) { None } else { Some(self.alike.entry(Beside(request)).or_default()) };
+        let taken = open.find(uri).or_else(|| own.as_ref()?.find(uri));
+        if taken.is_none() {
+            own.unwrap_or(open).insert(uri, rule);
+        }
+        taken
+    }
+}
+
+/// What a match asks of the path.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Uri<'a> {
+    Exact(&'a str),
+    Prefix(&'a str),
+    Regex(&'a str),
+}
+
+impl<'a> Uri<'a> {
+    /// Without a condition it is every path.
+    fn of(request: &'a HttpMatchRequest) -> Self {
+        match &request.uri {
+            Some(StringMatch { exact: Some(exact), .. }) => Self::Exact(exact),
+            Some(StringMatch { prefix: Some(prefix), .. }) => Self::Prefix(prefix),
+            Some(StringMatch { regex: Some(regex), .. }) => Self::Regex(regex),
+            _ => Self::Prefix("/"),
         }
     }
 }
 
-/// Prefixes of which none begins with another, and the rules they are of.
-#[derive(Default)]
-struct Prefixes<'a>(BTreeMap<&'a str, usize>);
+impl fmt::Display for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(path) => write!(f, "the path `{path}`"),
+            Self::Prefix(prefix) => write!(f, "the prefix `{prefix}`"),
+            Self::Regex(regex) => write!(f, "the expression `{regex}`"),
+        }
+    }
+}
 
-impl<'a> Prefixes<'a> {
-    /// The one that `text` begins with. Between it and `text` in order only what begins with it could stand, so it is
-    /// the last one that is not greater.
-    fn find(&self, text: &str) -> Option<(usize, &'a str)> {
-        let (prefix, rule) = self.0.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
-        text.starts_with(prefix).then_some((*rule, *prefix))
+/// Conditions on the path, and the rules that they are of.
+#[derive(Default)]
+struct Uris<'a> {
+    /// Prefixes of which none begins with another.
+    prefixes: BTreeMap<&'a str, usize>,
+    others: Map<Uri<'a>, usize>,
+}
+
+impl<'a> Uris<'a> {
+    /// The one that takes all that `uri` does. Between the prefix of a text and that text in order only what begins with
+    /// the prefix could stand, so it is the last one that is not greater.
+    fn find(&self, uri: Uri<'a>) -> Option<(usize, Uri<'a>)> {
+        let same = self.others.get(&uri).map(|rule| (*rule, uri));
+        same.or_else(|| {
+            let (Uri::Exact(text) | Uri::Prefix(text)) = uri else { return None };
+            let (prefix, rule) =
+                self.prefixes.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
+            text.starts_with(prefix).then_some((*rule, Uri::Prefix(prefix)))
+        })
     }
 
-    /// Adds one that begins with none of them; those that begin with it are of no more use.
-    fn insert(&mut self, prefix: &'a str, rule: usize) {
-        while let Some((longer, _)) = self.0.range::<str, _>((Bound::Excluded(prefix), Bound::Unbounded)).next() {
+    /// Adds one of which none takes all; prefixes that begin with it are of no more use.
+    fn insert(&mut self, uri: Uri<'a>, rule: usize) {
+        let Uri::Prefix(prefix) = uri else {
+            self.others.insert(uri, rule);
+            return;
+        };
+        while let Some((longer, _)) = self.prefixes.range::<str, _>((Bound::Excluded(prefix), Bound::Unbounded)).next()
+        {
             if !longer.starts_with(prefix) {
                 break;
             }
             let longer = *longer;
-            self.0.remove(longer);
+            self.prefixes.remove(longer);
         }
-        self.0.insert(prefix, rule);
+        self.prefixes.insert(prefix, rule);
     }
 }
 

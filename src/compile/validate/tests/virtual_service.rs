@@ -168,7 +168,7 @@ fn vs12_the_same_match_twice_is_used_once() {
 }
 
 #[test]
-fn vs13_a_longer_prefix_behind_a_shorter_one_is_not_used() {
+fn vs13_a_narrower_match_behind_a_wider_one_is_not_used() {
     let rule = |request: &str| format!("{{match: [{request}], route: [{{destination: {{host: b}}}}]}}");
     let two = |one: &str, other: &str| rules(&format!("{}, {}", rule(one), rule(other)));
     let covered = &["warning VS13 spec.http[1].match[0].uri"];
@@ -183,6 +183,18 @@ fn vs13_a_longer_prefix_behind_a_shorter_one_is_not_used() {
     good(&two("{uri: {prefix: /a}, headers: {x: {}}}", "{uri: {prefix: /ab}, headers: {y: {}}}"));
     good(&two("{uri: {prefix: /a}, ignoreUriCase: true}", "{uri: {prefix: /ab}}"));
     good(&two("{uri: {exact: /a}}", "{uri: {prefix: /ab}}"));
+    says(&two("{uri: {prefix: /a}}", "{uri: {exact: /a}}"), covered);
+    says(&two("{uri: {prefix: /a}}", "{uri: {exact: /a/b}, method: {exact: POST}}"), covered);
+    says(&two("{uri: {exact: /a}}", "{uri: {exact: /a}, method: {exact: POST}}"), covered);
+    says(&two("{uri: {regex: /a.}}", "{uri: {regex: /a.}, method: {exact: POST}}"), covered);
+    says(&two("{headers: {x: {}}}", "{uri: {exact: /a}, headers: {x: {}}}"), covered);
+    says(&two("{uri: {prefix: /}, headers: {x: {}}}", "{headers: {x: {}}}"), &["warning VS13 spec.http[1].match[0]"]);
+    good(&two("{uri: {prefix: /a}, method: {exact: POST}}", "{uri: {exact: /a}}"));
+    good(&two("{uri: {exact: /a}}", "{uri: {exact: /a/b}}"));
+    good(&two("{uri: {prefix: /a}}", "{uri: {regex: /a}}"));
+    good(&two("{uri: {exact: /a.}}", "{uri: {regex: /a.}}"));
+    let took = lines(&two("{uri: {prefix: /a}}", "{uri: {exact: /ab}}"));
+    assert!(took.contains("the prefix `/a` of rule 0 takes the path `/ab`"), "{took}");
     // The shortest prefix stands for those that it covers.
     let three = format!(
         "{}, {}, {}",
