@@ -33,7 +33,8 @@ pub(crate) fn streams(
             for &subset in [""].iter().chain(&subsets) {
                 let (host, subset) = (host.to_owned(), subset.to_owned());
                 let name = server_name(&host, &subset, port.number);
-                let target = Target { host, subset, port: Some(port.number.into()), path: String::new() };
+                let (resource, path) = (origin.resource.clone(), String::new());
+                let target = Target { host, subset, port: Some(port.number.into()), resource, path };
                 table.named.insert(&name, route(&target, origin, clusters));
                 all.push(name.into());
             }

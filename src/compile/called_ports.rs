@@ -1,21 +1,19 @@
 //! Destinations that name no port, and the ports on which they are asked for: in the mesh by clients, at gateways by
 //! servers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Purpose;
 use super::at_gateways::Gateways;
 use super::clusters::{Asker, Clusters};
 use super::names;
-use super::path::Path;
 use super::report::Report;
-use super::review;
-use super::routes::{self, Scope};
+use super::routes::{self, Asked, Scope};
 use super::services::{KnownService, Services};
 use super::tables::PLAIN;
-use super::validate::Same;
-use super::virtual_services::{MeantVirtualService, Rule, Target};
-use crate::config::Config;
+use super::validate::Earlier;
+use super::virtual_services::{Match, MeantVirtualService, Rule, Target};
+use crate::config::{Config, HttpMatchRequest};
 use crate::error::{Problem, ResourceName, Severity};
 
 /// Names destinations without a port where their services have not the one that is asked for. Rules of delegates are by
@@ -28,27 +26,64 @@ pub(crate) fn review(
     purpose: Purpose<'_>,
     report: &mut Report,
 ) {
-    let lacking = at_gateways(visible, config, clusters, purpose);
-    of_mesh(virtual_services, clusters.services(), &lacking, report);
+    let at_gateways = at_gateways(visible, config, clusters, purpose);
+    let mut in_mesh = in_mesh(virtual_services, clusters.services());
+    in_mesh.retain(|at, _| !at_gateways.contains_key(at));
     let resources: HashMap<_, _> = virtual_services.iter().map(|meant| (&meant.name, meant.resource)).collect();
-    for ((name, path), (service, ports)) in lacking {
-        let (host, missing) = (&service.host, listed(ports));
-        let message = format!(
-            "names no port, so that the one of the server is asked for, and {host} has no port {missing}: requests get \
-             503"
-        );
-        let help = format!("write the port: {host} has {}", listed(service.ports.iter().map(|port| port.number)));
+    let told = at_gateways.iter().map(|(at, lack)| (at, Severity::Reference, lack.at_gateways()));
+    let told = told.chain(in_mesh.iter().map(|(at, lack)| (at, Severity::Warning, lack.in_mesh())));
+    for (&(name, path), severity, (message, help)) in told {
         let place = resources.get(name).and_then(|resource| resource.place(path));
-        let problem = Problem::new(Severity::Reference, path, message).with_resource(name.clone());
-        report.push(problem.with_place(place).with_help(help));
+        report
+            .push(Problem::new(severity, path, message).with_resource(name.clone()).with_place(place).with_help(help));
     }
 }
 
-/// By the VirtualService and the path of a destination its service, and the ports that this lacks.
-type Lacking<'m> = BTreeMap<(&'m ResourceName, &'m str), (&'m KnownService, BTreeSet<u16>)>;
+/// What destinations lack, by their VirtualServices and paths.
+type Lacking<'m> = BTreeMap<(&'m ResourceName, &'m str), Lack<'m>>;
 
-/// Of destinations without a port those that have not that of a server whose requests lead there: they get 503, as in
-/// Istio.
+/// The service of a destination, and the ports that it has not.
+struct Lack<'m> {
+    service: &'m KnownService,
+    ports: BTreeSet<u16>,
+}
+
+impl Lack<'_> {
+    /// Requests get 503, as in Istio.
+    fn at_gateways(&self) -> (String, String) {
+        let KnownService { host, ports, .. } = self.service;
+        let message = format!(
+            "names no port, so that the one of the server is asked for, and {host} has no port {}: requests get 503",
+            self.missing()
+        );
+        (message, format!("write the port: {host} has {}", listed(ports.iter().map(|port| port.number))))
+    }
+
+    /// In Istio a sidecar asks for the port that was called, whatever ports there are; here a sole port is known, as at
+    /// gateways.
+    fn in_mesh(&self) -> (String, String) {
+        let (KnownService { host, .. }, missing) = (self.service, self.missing());
+        match self.service.sole_port() {
+            Some(port) => (
+                format!(
+                    "names no port, and {host} has only {port}: a sidecar asks for the one that was called, and \
+                     answers 503 on {missing}"
+                ),
+                format!("write `port: {{number: {port}}}`"),
+            ),
+            None => (
+                format!("names no port, so that the one is asked for that was called: on {missing} it is not there"),
+                "write the port".to_owned(),
+            ),
+        }
+    }
+
+    fn missing(&self) -> String {
+        listed(self.ports.iter().copied())
+    }
+}
+
+/// What destinations lack of the servers whose requests lead there.
 fn at_gateways<'m>(
     visible: &[&'m MeantVirtualService<'_>],
     config: &Config,
@@ -57,71 +92,74 @@ fn at_gateways<'m>(
 ) -> Lacking<'m> {
     let gateways = Gateways::new(config, purpose);
     let mut lacking = Lacking::new();
-    let names_none = |rule: &Rule<'_>| rule.reached().any(|target| target.port.is_none());
-    for meant in visible.iter().filter(|meant| meant.rules.iter().any(names_none)) {
+    for meant in visible.iter().filter(|meant| is_portless(meant)) {
         let asker = Asker::Gateway(&meant.name.namespace);
         for bound in gateways.bound(meant) {
             for port in bound.http_ports() {
                 let scope = Scope { gateways: &[bound.gateway], workload: purpose.workload, port: Some(port) };
-                let (mut asked, mut seen) = (routes::asked(meant, scope), HashSet::new());
-                asked.retain(|(_, entry)| entry.is_none_or(|entry| seen.insert(Same(&*entry.words))));
-                for (rule, _) in asked {
-                    for target in rule.reached().filter(|target| target.port.is_none()) {
-                        let Some(service) = clusters.lacking(target, asker, port) else { continue };
-                        let at = (&rule.origin.resource, target.path.as_str());
-                        lacking.entry(at).or_insert_with(|| (service, BTreeSet::new())).1.insert(port);
-                    }
-                }
+                let lacks = |target: &Target| clusters.lacking(target, asker, port);
+                note(routes::asked(meant, |entry| scope.admits(entry)), port, lacks, &mut lacking);
             }
         }
     }
     lacking
 }
 
-/// Says where a destination without a port has not the port that clients call. In Istio a sidecar asks for the port that
-/// was called, whatever ports there are; here a sole port is known, as at gateways.
-fn of_mesh(
-    virtual_services: &[MeantVirtualService<'_>],
-    services: &Services,
-    lacking: &Lacking<'_>,
-    report: &mut Report,
-) {
+/// What destinations lack of the ports that clients call.
+fn in_mesh<'m>(virtual_services: &'m [MeantVirtualService<'_>], services: &'m Services) -> Lacking<'m> {
     let all = services.visible();
-    for meant in virtual_services.iter().filter(|meant| meant.is_of_mesh()) {
-        let called = called(meant, services, &all);
-        let own = meant.rules.iter().filter(|rule| rule.origin.resource == meant.name);
-        let destinations = own.flat_map(|rule| rule.reached().map(move |target| (rule, target)));
-        let is_told = |target: &Target| lacking.contains_key(&(&meant.name, target.path.as_str()));
-        for (rule, target) in destinations.filter(|(_, target)| target.port.is_none() && !is_told(target)) {
-            // The ports of another name are its own.
-            let service = services.find(&target.host).filter(|_| services.other_name(&target.host).is_none());
-            let Some(service) = service else { continue };
-            let missing = called.iter().filter(|port| service.port(**port).is_none() && holds_on(rule, **port));
-            let missing = listed(missing.copied());
-            if missing.is_empty() {
-                continue;
-            }
-            let host = &target.host;
-            let (message, help) = match service.sole_port() {
-                Some(port) => (
-                    format!(
-                        "names no port, and {host} has only {port}: a sidecar asks for the one that was called, and \
-                         answers 503 on {missing}"
-                    ),
-                    format!("write `port: {{number: {port}}}`"),
-                ),
-                None => (
-                    format!(
-                        "names no port, so that the one is asked for that was called: on {missing} it is not there"
-                    ),
-                    "write the port".to_owned(),
-                ),
-            };
-            review::of(meant.resource, meant.name.clone(), report, |review| {
-                review.warning_with_help(&Path::root(&target.path), message, help);
-            });
+    let mut lacking = Lacking::new();
+    let lacks = |target: &Target, port| {
+        // The ports of another name are its own.
+        let service = services.find(&target.host).filter(|_| services.other_name(&target.host).is_none());
+        service.filter(|service| service.port(port).is_none())
+    };
+    for meant in virtual_services.iter().filter(|meant| meant.is_of_mesh() && is_portless(meant)) {
+        for port in called(meant, services, &all) {
+            let asked = routes::asked(meant, |entry| holds_on(entry, port));
+            note(asked, port, |target| lacks(target, port), &mut lacking);
         }
     }
+    lacking
+}
+
+/// Notes what the destinations of rules lack that are asked on a port: each without one that `lacks` it in its service.
+fn note<'m>(
+    asked: Vec<Asked<'m, '_>>,
+    port: u16,
+    lacks: impl Fn(&Target) -> Option<&'m KnownService>,
+    lacking: &mut Lacking<'m>,
+) {
+    let lack = |rule: &'m Rule<'_>| portless(rule).filter_map(|target| Some((target, lacks(target)?)));
+    if !asked.iter().any(|(rule, _)| lack(rule).next().is_some()) {
+        return;
+    }
+    for (target, service) in reached(&asked).into_iter().flat_map(lack) {
+        let none = || Lack { service, ports: BTreeSet::new() };
+        lacking.entry((&target.resource, &target.path)).or_insert_with(none).ports.insert(port);
+    }
+}
+
+/// Where a rule sends requests without naming a port.
+fn portless<'r>(rule: &'r Rule<'_>) -> impl Iterator<Item = &'r Target> {
+    rule.reached().filter(|target| target.port.is_none())
+}
+
+fn is_portless(meant: &MeantVirtualService<'_>) -> bool {
+    meant.rules.iter().any(|rule| portless(rule).next().is_some())
+}
+
+/// Of rules that are asked those that requests reach, once for each match: earlier ones do not take all of them.
+fn reached<'m, 'a>(asked: &[Asked<'m, 'a>]) -> Vec<&'m Rule<'a>> {
+    // Which gateway and port is asked is settled.
+    let here = |entry: &Match<'_>| HttpMatchRequest { port: 0, gateways: Vec::new(), ..(*entry.words).clone() };
+    let matches: Vec<_> = asked.iter().map(|(_, entry)| entry.map(here)).collect();
+    let mut earlier = Earlier::default();
+    let reached = asked.iter().zip(&matches).filter_map(|((rule, _), request)| match request {
+        Some(request) if earlier.takes(request, 0).is_some() => None,
+        _ => Some(*rule),
+    });
+    reached.collect()
 }
 
 /// The ports on which clients call the hosts of a VirtualService: those of its services, and 80 for other hosts.
@@ -140,14 +178,10 @@ fn called(meant: &MeantVirtualService<'_>, services: &Services, all: &[&KnownSer
     called
 }
 
-/// Whether a rule can hold for requests of clients on a port.
-fn holds_on(rule: &Rule<'_>, port: u16) -> bool {
-    rule.matches.as_ref().is_none_or(|matches| {
-        matches.iter().any(|entry| {
-            let of_mesh = entry.gateways.is_empty() || entry.gateways.iter().any(|gateway| gateway == names::MESH);
-            of_mesh && (entry.words.port == 0 || entry.words.port == u32::from(port))
-        })
-    })
+/// Whether a match can hold for requests of clients on a port.
+fn holds_on(entry: &Match<'_>, port: u16) -> bool {
+    let of_mesh = entry.gateways.is_empty() || entry.gateways.iter().any(|gateway| gateway == names::MESH);
+    of_mesh && (entry.words.port == 0 || entry.words.port == u32::from(port))
 }
 
 fn listed(ports: impl IntoIterator<Item = u16>) -> String {

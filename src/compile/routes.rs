@@ -28,7 +28,7 @@ pub(crate) struct Scope<'a> {
 
 impl Scope<'_> {
     /// Whether a match can hold here at all. Gateways, where named, replace the conditions on the source.
-    fn admits(self, entry: &Match<'_>) -> bool {
+    pub(crate) fn admits(self, entry: &Match<'_>) -> bool {
         let words = &entry.words;
         if words.port != 0 && self.port.map(u32::from) != Some(words.port) {
             return false;
@@ -51,25 +51,28 @@ pub(crate) fn routes(
         [names::MESH] => Asker::Other,
         _ => Asker::Gateway(&meant.name.namespace),
     };
-    let routes = asked(meant, scope).into_iter().filter_map(|(rule, entry)| {
+    let routes = asked(meant, |entry| scope.admits(entry)).into_iter().filter_map(|(rule, entry)| {
         let matcher = entry.map_or_else(|| RouteMatch::builder().build(), |entry| entry.matcher.clone());
         Some((matcher, route(rule, entry, asker, clusters)?))
     });
     routes.collect()
 }
 
-/// The rules that are asked there, each with one of its matches if it has any. None is after a catch-all.
+/// A rule with one of its matches, if it has any.
+pub(crate) type Asked<'m, 'a> = (&'m Rule<'a>, Option<&'m Match<'a>>);
+
+/// The rules that are asked where their matches are admitted. None is after a catch-all.
 pub(crate) fn asked<'m, 'a>(
     meant: &'m MeantVirtualService<'a>,
-    scope: Scope<'_>,
-) -> Vec<(&'m Rule<'a>, Option<&'m Match<'a>>)> {
+    admits: impl Fn(&Match<'_>) -> bool,
+) -> Vec<Asked<'m, 'a>> {
     let mut asked = Vec::new();
     for rule in &meant.rules {
         let Some(matches) = &rule.matches else {
             asked.push((rule, None));
             return asked;
         };
-        for entry in matches.iter().filter(|entry| scope.admits(entry)) {
+        for entry in matches.iter().filter(|entry| admits(entry)) {
             asked.push((rule, Some(entry)));
             if entry.matcher.is_catch_all() {
                 return asked;

@@ -95,6 +95,8 @@ pub(crate) struct Target {
     pub(crate) host: String,
     pub(crate) subset: String,
     pub(crate) port: Option<u32>,
+    /// Where it is written: of a rule that has the policies of another, maybe there.
+    pub(crate) resource: ResourceName,
     /// The path of the field, for references that dangle.
     pub(crate) path: String,
 }
@@ -201,6 +203,7 @@ impl Understanding<'_, '_> {
             host: names::complete(host, self.namespace, &self.options.domain),
             subset: subset.clone(),
             port: port.as_ref().map(|port| port.number),
+            resource: self.review.resource().clone(),
             path: path.text(),
         }
     }

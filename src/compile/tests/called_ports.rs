@@ -96,6 +96,28 @@ fn ports_of_servers_that_ask_the_rule_count_and_no_others() {
     let (x, elsewhere) = ("match: [{uri: {prefix: /x}}]", "directResponse: {status: 200}");
     assert_eq!(of(&format!("{{{x}, {elsewhere}}}, {{{x}, {TO_TWO}}}")), None, "what comes before has its match");
     assert!(of(&format!("{{match: [{{port: 80}}], {elsewhere}}}, {{{x}, {TO_TWO}}}")).is_some());
+    let behind = |first: &str, second: &str| {
+        of(&format!("{{match: [{{{first}}}], {elsewhere}}}, {{match: [{{{second}}}], {TO_TWO}}}"))
+    };
+    let (prefix, header) = ("uri: {prefix: /x}", "headers: {x: {exact: y}}");
+    for (first, second) in [
+        (prefix, "uri: {prefix: /xy}"),
+        (prefix, "uri: {exact: /x}"),
+        (prefix, &*format!("uri: {{prefix: /x/y}}, {header}")),
+        (header, &*format!("uri: {{prefix: /x}}, {header}")),
+        ("uri: {regex: /x+}", &*format!("uri: {{regex: /x+}}, {header}")),
+    ] {
+        assert_eq!(behind(first, second), None, "{first} takes all of {second}");
+    }
+    assert_eq!(behind(&format!("{prefix}, gateways: [web], port: 8080"), prefix).as_deref(), Some("8443"));
+    for (first, second) in [
+        ("uri: {prefix: /x/}", prefix),
+        ("uri: {exact: /x}", prefix),
+        (&*format!("{prefix}, {header}"), prefix),
+        (&*format!("{prefix}, gateways: [mesh]"), prefix),
+    ] {
+        assert!(behind(first, second).is_some(), "{first} leaves some of {second}");
+    }
     let aborted =
         |share: u8| format!("{{fault: {{abort: {{percentage: {{value: {share}}}, httpStatus: 418}}}}, {TO_TWO}}}");
     assert_eq!(of(&aborted(100)), None, "none goes on");

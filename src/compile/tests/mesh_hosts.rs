@@ -239,12 +239,13 @@ fn a_destination_without_a_port_is_at_the_only_one_else_at_the_one_that_was_call
 #[test]
 fn a_destination_without_a_port_is_named_where_clients_call_another() {
     let services = [entry("it.test", &[81]), entry("*.wild.test", &[80, 82]), entry("up.test", &[81, 82])].concat();
-    let missing = |hosts: &str, rule: &str| {
-        let rules = virtual_service("it", &format!("hosts: [{hosts}]\nhttp: [{{{rule}}}]"));
+    let missing_of = |rules: &str| {
         let (_, report) = published(&format!("{services}{rules}"), MeshOptions::default());
         let said: Vec<_> = report.problems().iter().map(ToString::to_string).collect();
         said.iter().find_map(|said| Some(said.split_once("was called: on ")?.1.split_once(" it is not")?.0.to_owned()))
     };
+    let written = |hosts: &str, rule: &str| virtual_service("it", &format!("hosts: [{hosts}]\nhttp: [{{{rule}}}]"));
+    let missing = |hosts: &str, rule: &str| missing_of(&written(hosts, rule));
     let to = "route: [{destination: {host: up.test}}]";
     assert_eq!(missing("it.test", to), None);
     assert_eq!(missing("no.service", to).as_deref(), Some("80"));
@@ -255,6 +256,14 @@ fn a_destination_without_a_port_is_named_where_clients_call_another() {
         missing("no.service", "match: [{gateways: [elsewhere]}], route: [{destination: {host: up.test}}]"),
         None
     );
+    let behind = |first: &str| missing("no.service", &format!("{first}directResponse: {{status: 200}}}}, {{{to}"));
+    assert_eq!(behind(""), None, "no request comes so far");
+    assert_eq!(behind("match: [{uri: {prefix: /}}], "), None);
+    assert_eq!(behind("match: [{uri: {prefix: /x}}], ").as_deref(), Some("80"));
+    assert_eq!(behind("match: [{uri: {prefix: /}, port: 82}], ").as_deref(), Some("80"));
+    let child = virtual_service("child", &format!("http: [{{{to}}}]"));
+    let led = written("no.service", "delegate: {name: child}") + &child;
+    assert_eq!(missing_of(&led).as_deref(), Some("80"), "clients of what leads to a delegate are its own");
 }
 
 #[test]

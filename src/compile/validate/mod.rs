@@ -44,7 +44,7 @@ pub(crate) use http_policy::retries;
 pub(crate) use locality::{judge as locality, zone_aware};
 pub(crate) use numbers::duration;
 pub(crate) use service_entry::service_entry;
-pub(crate) use shadow::Same;
+pub(crate) use shadow::Earlier;
 pub(crate) use virtual_service::virtual_service;
 pub(crate) use workload_entry::workload_entry;
 

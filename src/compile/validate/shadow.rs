@@ -157,7 +157,7 @@ fn covered(
 
 /// Matches in their order, as far as they may take all requests of later ones.
 #[derive(Default)]
-struct Earlier<'a> {
+pub(crate) struct Earlier<'a> {
     /// Those that ask for nothing but the uri: with its case, and without.
     open: [Uris<'a>; 2],
     alike: Map<Beside<'a>, Uris<'a>>,
@@ -166,7 +166,7 @@ struct Earlier<'a> {
 impl<'a> Earlier<'a> {
     /// The rule of an earlier match that takes all requests of this one, and the uri by which it does. If there is none
     /// the match, of rule number `rule`, is one for later ones.
-    fn takes(&mut self, request: &'a HttpMatchRequest, rule: usize) -> Option<(usize, Uri<'a>)> {
+    pub(crate) fn takes(&mut self, request: &'a HttpMatchRequest, rule: usize) -> Option<(usize, Uri<'a>)> {
         let uri = Uri::of(request);
         let open = &mut self.open[usize::from(request.ignore_uri_case)];
         let own = if is_unconditional(request) { None } else { Some(self.alike.entry(Beside(request)).or_default()) };
@@ -180,7 +180,7 @@ impl<'a> Earlier<'a> {
 
 /// What a match asks of the path.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Uri<'a> {
+pub(crate) enum Uri<'a> {
     Exact(&'a str),
     Prefix(&'a str),
     Regex(&'a str),
@@ -248,13 +248,13 @@ impl<'a> Uris<'a> {
 }
 
 /// What two matches must have in common to be the same.
-pub(crate) trait Conditions {
+trait Conditions {
     fn feed(&self, state: &mut impl Hasher);
     fn same(&self, other: &Self) -> bool;
 }
 
 /// A match, compared by its conditions.
-pub(crate) struct Same<'a, M>(pub(crate) &'a M);
+struct Same<'a, M>(&'a M);
 
 impl<M: Conditions> Hash for Same<'_, M> {
     fn hash<H: Hasher>(&self, state: &mut H) {
