@@ -42,19 +42,30 @@ pub(crate) fn review(
 /// What destinations lack, by their VirtualServices and paths.
 type Lacking<'m> = BTreeMap<(&'m ResourceName, &'m str), Lack<'m>>;
 
+/// What is sent to a destination.
+#[derive(Clone, Copy)]
+enum Sent {
+    Requests,
+    Copies,
+}
+
 /// The service of a destination, and the ports that it has not.
 struct Lack<'m> {
+    sent: Sent,
     service: &'m KnownService,
     ports: BTreeSet<u16>,
 }
 
 impl Lack<'_> {
-    /// Requests get 503, as in Istio.
+    /// It goes nowhere, as in Istio.
     fn at_gateways(&self) -> (String, String) {
-        let KnownService { host, ports, .. } = self.service;
+        let (KnownService { host, ports, .. }, missing) = (self.service, self.missing());
+        let effect = match self.sent {
+            Sent::Requests => "requests get 503",
+            Sent::Copies => "no copy is sent",
+        };
         let message = format!(
-            "names no port, so that the one of the server is asked for, and {host} has no port {}: requests get 503",
-            self.missing()
+            "names no port, so that the one of the server is asked for, and {host} has no port {missing}: {effect}"
         );
         (message, format!("write the port: {host} has {}", listed(ports.iter().map(|port| port.number))))
     }
@@ -63,11 +74,15 @@ impl Lack<'_> {
     /// gateways.
     fn in_mesh(&self) -> (String, String) {
         let (KnownService { host, .. }, missing) = (self.service, self.missing());
+        let effect = match self.sent {
+            Sent::Requests => "answers 503",
+            Sent::Copies => "sends no copy",
+        };
         match self.service.sole_port() {
             Some(port) => (
                 format!(
                     "names no port, and {host} has only {port}: a sidecar asks for the one that was called, and \
-                     answers 503 on {missing}"
+                     {effect} on {missing}"
                 ),
                 format!("write `port: {{number: {port}}}`"),
             ),
@@ -130,19 +145,20 @@ fn note<'m>(
     lacks: impl Fn(&Target) -> Option<&'m KnownService>,
     lacking: &mut Lacking<'m>,
 ) {
-    let lack = |rule: &'m Rule<'_>| portless(rule).filter_map(|target| Some((target, lacks(target)?)));
+    let lack = |rule: &'m Rule<'_>| portless(rule).filter_map(|(target, sent)| Some((target, sent, lacks(target)?)));
     if !asked.iter().any(|(rule, _)| lack(rule).next().is_some()) {
         return;
     }
-    for (target, service) in reached(&asked).into_iter().flat_map(lack) {
-        let none = || Lack { service, ports: BTreeSet::new() };
+    for (target, sent, service) in reached(&asked).into_iter().flat_map(lack) {
+        let none = || Lack { sent, service, ports: BTreeSet::new() };
         lacking.entry((&target.resource, &target.path)).or_insert_with(none).ports.insert(port);
     }
 }
 
-/// Where a rule sends requests without naming a port.
-fn portless<'r>(rule: &'r Rule<'_>) -> impl Iterator<Item = &'r Target> {
-    rule.reached().filter(|target| target.port.is_none())
+/// What a rule sends where without naming a port.
+fn portless<'r>(rule: &'r Rule<'_>) -> impl Iterator<Item = (&'r Target, Sent)> {
+    let requests = rule.reached().map(|target| (target, Sent::Requests));
+    requests.chain(rule.copied().map(|target| (target, Sent::Copies))).filter(|(target, _)| target.port.is_none())
 }
 
 fn is_portless(meant: &MeantVirtualService<'_>) -> bool {

@@ -60,9 +60,19 @@ impl Rule<'_> {
     /// Where it sends requests: of several destinations those without a weight are left out, and of an abort of all
     /// requests none is sent on.
     pub(crate) fn reached(&self) -> impl Iterator<Item = &Target> {
+        let goes_on = !self.aborts_all();
+        drawn(&self.destinations).filter(move |_| goes_on).map(|destination| &destination.target)
+    }
+
+    /// Where it sends copies: beside requests that are sent on.
+    pub(crate) fn copied(&self) -> impl Iterator<Item = &Target> {
+        let goes_on = !self.destinations.is_empty() && !self.aborts_all();
+        self.policies.mirrors().filter(move |(_, percent)| goes_on && !percent.is_never()).map(|(target, _)| target)
+    }
+
+    fn aborts_all(&self) -> bool {
         let abort = self.policies.fault.as_ref().and_then(|fault| fault.abort);
-        let aborted = abort.is_some_and(|(share, _)| share == Percent::ALWAYS);
-        drawn(&self.destinations).filter(move |_| !aborted).map(|destination| &destination.target)
+        abort.is_some_and(|(share, _)| share == Percent::ALWAYS)
     }
 }
 

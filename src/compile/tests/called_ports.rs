@@ -145,6 +145,39 @@ fn ports_of_servers_that_ask_the_rule_count_and_no_others() {
 }
 
 #[test]
+fn mirrors_without_a_port_are_named_as_destinations_are() {
+    let web = gateway("web", &server(8080, "'*'"));
+    let said = |mirrors: &str| {
+        let rule = format!("http: [{{{mirrors}, route: [{{destination: {{host: sole.test}}}}]}}]");
+        let report = report(&(web.clone() + &rules("web", &rule)));
+        let said = dangling(&report).into_iter().map(|(_, path, message)| {
+            assert!(message.ends_with("two.test has no port 8080: no copy is sent"), "{report}");
+            path.to_owned()
+        });
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(said("mirror: {host: two.test}"), ["spec.http[0].mirror"]);
+    let two = "{destination: {host: two.test}";
+    assert_eq!(
+        said(&format!("mirrors: [{two}}}, {two}, percentage: {{value: 0.01}}}}]")),
+        ["spec.http[0].mirrors[0].destination", "spec.http[0].mirrors[1].destination"]
+    );
+    let none = [""; 0];
+    assert_eq!(said("mirror: {host: sole.test}"), none);
+    assert_eq!(said("mirror: {host: two.test, port: {number: 90}}"), none);
+    assert_eq!(said("mirror: {host: two.test}, mirrorPercentage: {value: 0}"), none, "there are no copies");
+    let aborted = "fault: {abort: {percentage: {value: 100}, httpStatus: 418}}, mirror: {host: two.test}";
+    assert_eq!(said(aborted), none, "nor are there of what is aborted");
+
+    // A delegate has the mirror of the rule that leads to it: it is written there.
+    let root = "http: [{delegate: {name: child}, mirror: {host: two.test}}]";
+    let child = virtual_service("child", "http: [{route: [{destination: {host: sole.test}}]}]");
+    let report = report(&(web.clone() + &rules("web", root) + &child));
+    assert_eq!(dangling(&report)[0].0, "it", "{report}");
+    assert!(report.problems().iter().any(|problem| problem.path == "spec.http[0].mirror" && problem.place.is_some()));
+}
+
+#[test]
 fn only_gateways_whose_requests_are_known_count() {
     let rules = |gateways: &str| rules(gateways, &format!("http: [{{{TO_TWO}}}]"));
     let (good, bad) = (gateway("good", &server(80, "'*'")), gateway("bad", &server(8080, "'*'")));
