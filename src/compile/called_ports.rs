@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Purpose;
 use super::at_gateways::Gateways;
-use super::clusters::{Asker, Clusters};
+use super::clusters::{Asker, Clusters, Unserved};
 use super::names;
 use super::report::Report;
 use super::routes::{self, Asked, Scope};
@@ -26,8 +26,12 @@ pub(crate) fn review(
     purpose: Purpose<'_>,
     report: &mut Report,
 ) {
-    let at_gateways = at_gateways(visible, config, clusters, purpose);
+    let mut at_gateways = at_gateways(visible, config, clusters, purpose);
     let mut in_mesh = in_mesh(virtual_services, clusters.services());
+    for Unserved { resource, path, service, port, in_mesh: is_of_mesh } in &clusters.unserved {
+        let lacking = if *is_of_mesh { &mut in_mesh } else { &mut at_gateways };
+        Lack::note(lacking, (resource, path), (Sent::Connections, service), *port);
+    }
     in_mesh.retain(|at, _| !at_gateways.contains_key(at));
     let resources: HashMap<_, _> = virtual_services.iter().map(|meant| (&meant.name, meant.resource)).collect();
     let told = at_gateways.iter().map(|(at, lack)| (at, Severity::Reference, lack.at_gateways()));
@@ -47,6 +51,7 @@ type Lacking<'m> = BTreeMap<(&'m ResourceName, &'m str), Lack<'m>>;
 enum Sent {
     Requests,
     Copies,
+    Connections,
 }
 
 /// The service of a destination, and the ports that it has not.
@@ -56,13 +61,23 @@ struct Lack<'m> {
     ports: BTreeSet<u16>,
 }
 
-impl Lack<'_> {
+impl<'m> Lack<'m> {
+    fn note(
+        lacking: &mut Lacking<'m>,
+        at: (&'m ResourceName, &'m str),
+        (sent, service): (Sent, &'m KnownService),
+        port: u16,
+    ) {
+        lacking.entry(at).or_insert_with(|| Lack { sent, service, ports: BTreeSet::new() }).ports.insert(port);
+    }
+
     /// It goes nowhere, as in Istio.
     fn at_gateways(&self) -> (String, String) {
         let (KnownService { host, ports, .. }, missing) = (self.service, self.missing());
         let effect = match self.sent {
             Sent::Requests => "requests get 503",
             Sent::Copies => "no copy is sent",
+            Sent::Connections => "connections are closed",
         };
         let message = format!(
             "names no port, so that the one of the server is asked for, and {host} has no port {missing}: {effect}"
@@ -77,6 +92,7 @@ impl Lack<'_> {
         let effect = match self.sent {
             Sent::Requests => "answers 503",
             Sent::Copies => "sends no copy",
+            Sent::Connections => "closes connections",
         };
         match self.service.sole_port() {
             Some(port) => (
@@ -150,8 +166,7 @@ fn note<'m>(
         return;
     }
     for (target, sent, service) in reached(&asked).into_iter().flat_map(lack) {
-        let none = || Lack { sent, service, ports: BTreeSet::new() };
-        lacking.entry((&target.resource, &target.path)).or_insert_with(none).ports.insert(port);
+        Lack::note(lacking, (&target.resource, &target.path), (sent, service), port);
     }
 }
 

@@ -17,6 +17,7 @@ use super::services::{KnownPort, KnownService, Services};
 use super::tunnels;
 use super::virtual_services::{RuleDestination, Target, drawn};
 use crate::config::{Subset, TcpSettings, TrafficPolicy, TunnelSettings};
+use crate::error::ResourceName;
 use crate::request::Tunnel;
 use crate::route::{ClusterChoice, ClusterIndex, DestinationName, HashPolicies, HashPolicy, WeightedCluster};
 use crate::snapshot::ClusterEntry;
@@ -36,6 +37,18 @@ pub(crate) struct Clusters<'a> {
     pub(crate) entries: Vec<ClusterEntry>,
     /// Those that a rule leads through.
     pub(crate) tunnels: Vec<&'a TunnelSettings>,
+    /// Where connections lead that are closed then.
+    pub(crate) unserved: Vec<Unserved<'a>>,
+}
+
+/// A destination of a `tcp` or `tls` rule that names no port, of a service that has not the one which is addressed.
+pub(crate) struct Unserved<'a> {
+    pub(crate) resource: ResourceName,
+    pub(crate) path: String,
+    pub(crate) service: &'a KnownService,
+    pub(crate) port: u16,
+    /// Whether it is addressed by clients of the mesh, not at a gateway.
+    pub(crate) in_mesh: bool,
 }
 
 /// Who asks for a destination, which decides what port it has if it names none.
@@ -75,6 +88,7 @@ impl<'a> Clusters<'a> {
             written: HashSet::new(),
             entries: Vec::new(),
             tunnels: Vec::new(),
+            unserved: Vec::new(),
         }
     }
 
@@ -121,6 +135,16 @@ impl<'a> Clusters<'a> {
     pub(crate) fn lacking(&self, destination: &Target, asker: Asker<'_>, addressed: u16) -> Option<&'a KnownService> {
         let Ok((service, None)) = self.locate(destination, asker) else { return None };
         (!service.ports.is_empty() && service.port(addressed).is_none()).then_some(service)
+    }
+
+    /// Notes which destinations of a `tcp` or `tls` rule lack the port that is addressed.
+    pub(crate) fn note_unserved(&mut self, destinations: &[RuleDestination], port: u16, in_mesh: bool) {
+        for RuleDestination { target, .. } in drawn(destinations) {
+            if let Some(service) = self.lacking(target, Asker::Other, port) {
+                let (resource, path) = (target.resource.clone(), target.path.clone());
+                self.unserved.push(Unserved { resource, path, service, port, in_mesh });
+            }
+        }
     }
 
     pub(crate) fn services(&self) -> &'a Services {

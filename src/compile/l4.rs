@@ -190,7 +190,7 @@ pub(crate) fn tcp(meant: &[&MeantVirtualService<'_>], at: At<'_>, clusters: &mut
     let admitted = |rule: &&StreamRule| {
         rule.matches.is_empty() || rule.matches.iter().any(|entry| entry.admits(at.gateway, at.port))
     };
-    let other = rules.find(admitted).map(|rule| route(rule, clusters));
+    let other = rules.find(admitted).map(|rule| route(rule, at.port, clusters));
     StreamTable { other, ..StreamTable::default() }
 }
 
@@ -216,7 +216,7 @@ pub(crate) fn tls(
             if names.is_empty() {
                 continue;
             }
-            let route = route(rule, clusters);
+            let route = route(rule, at.port, clusters);
             for name in names {
                 table.named.insert(name, route.clone());
                 all.push(name.into());
@@ -241,7 +241,7 @@ pub(crate) fn mesh(
     if ruled.is_empty() {
         return table;
     }
-    let visible = services.visible();
+    let (visible, mut taken) = (services.visible(), HashSet::new());
     for meant in ruled {
         // Unlike those of http, such rules hold for a part of a service's host too: by the server names that they name.
         let meets = |host: &str, service: &KnownService| names::intersection(host, &service.host).is_some();
@@ -254,7 +254,12 @@ pub(crate) fn mesh(
             let route = mesh_route(rule, clusters);
             for &port in &ports {
                 let entries = rule.matches.iter().filter(|entry| entry.admits_client(workload, port));
-                for name in entries.flat_map(|entry| &entry.server_names) {
+                let names: Vec<_> =
+                    entries.flat_map(|entry| &entry.server_names).filter(|name| taken.insert((port, *name))).collect();
+                if !names.is_empty() {
+                    clusters.note_unserved(&rule.destinations, port, true);
+                }
+                for name in names {
                     table.insert(port, name, route.clone());
                 }
             }
@@ -278,7 +283,8 @@ fn split(rule: &StreamRule, clusters: &mut Clusters<'_>) -> WeightedClusters {
     WeightedClusters::new(weighted.collect()).unwrap_or_else(nowhere)
 }
 
-fn route(rule: &StreamRule, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
+fn route(rule: &StreamRule, port: u16, clusters: &mut Clusters<'_>) -> Arc<StreamRoute> {
+    clusters.note_unserved(&rule.destinations, port, false);
     let split = split(rule, clusters);
     let tcp = rule.destinations.first().and_then(|first| clusters.tcp_settings(&first.target));
     let idle = tcp.and_then(|tcp| tcp.idle_timeout.as_ref()).and_then(|idle| idle.to_std());

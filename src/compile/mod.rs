@@ -118,7 +118,6 @@ fn compile(
     delegate::expand(&mut meant, options, regexes, report);
     policies::complete(&mut meant, options);
     let visible = visible(&meant, options, workload);
-    called_ports::review(&meant, &visible, config, &clusters, purpose, report);
     let of_mesh: Vec<_> = visible.iter().copied().filter(|meant| meant.is_of_mesh()).collect();
     let mut winners = Winners::default();
     let mesh = tables::mesh(&of_mesh, &services, &mut clusters, options, workload, &mut winners);
@@ -126,6 +125,7 @@ fn compile(
     winners.review(&of_mesh, report);
     let mesh_tls = l4::mesh(&of_mesh, &services, &mut clusters, workload);
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
+    called_ports::review(&meant, &visible, config, &clusters, purpose, report);
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &services, &mut clusters, options, workload);
     tunnels::review(config, &clusters.tunnels, report);

@@ -178,6 +178,57 @@ fn mirrors_without_a_port_are_named_as_destinations_are() {
 }
 
 #[test]
+fn destinations_of_connections_without_a_port_are_named_where_these_come() {
+    let tcp = |port: u16| format!("{{port: {{number: {port}, name: t{port}, protocol: TCP}}, hosts: ['*']}}");
+    let tls = |port: u16| {
+        format!("{{port: {{number: {port}, name: s{port}, protocol: TLS}}, hosts: ['*'], tls: {{mode: PASSTHROUGH}}}}")
+    };
+    let web = gateway("web", &[tcp(80), tcp(9000), tls(90), tls(9001), tls(9002)].join(", "));
+    let said = |listed: &str| {
+        let rules = virtual_service("it", &format!("hosts: [a.test, b.test]\ngateways: [web]\n{listed}"));
+        let report = report(&(web.clone() + &rules));
+        let said = dangling(&report).into_iter().map(|(_, path, message)| {
+            let ports = message.split_once("of the server is asked for, and two.test has no port ").unwrap().1;
+            format!("{path}: {}", ports.strip_suffix(": connections are closed").unwrap())
+        });
+        said.collect::<Vec<_>>()
+    };
+    let none = [""; 0];
+    assert_eq!(said(&format!("tcp: [{{{TO_TWO}}}]")), ["spec.tcp[0].route[0].destination: 9000"]);
+    assert_eq!(said(&format!("tcp: [{{match: [{{port: 80}}], {TO_TWO}}}]")), none);
+    assert_eq!(said("tcp: [{route: [{destination: {host: sole.test}}]}]"), none, "there is only one port");
+    assert_eq!(said("tcp: [{route: [{destination: {host: two.test, port: {number: 90}}}]}]"), none);
+    let other = "route: [{destination: {host: sole.test}}]";
+    assert_eq!(said(&format!("tcp: [{{{other}}}, {{{TO_TWO}}}]")), none, "the first rule has all");
+    let named = |names: &str| format!("match: [{{sniHosts: [{names}]}}]");
+    let (a, b) = (named("a.test"), named("b.test"));
+    assert_eq!(said(&format!("tls: [{{{a}, {TO_TWO}}}]")), ["spec.tls[0].route[0].destination: 9001, 9002"]);
+    assert_eq!(said(&format!("tls: [{{match: [{{port: 90, sniHosts: [a.test]}}], {TO_TWO}}}]")), none);
+    assert_eq!(said(&format!("tls: [{{{a}, {other}}}, {{{a}, {TO_TWO}}}]")), none, "the first rule has the name");
+    assert_eq!(said(&format!("tls: [{{{a}, {other}}}, {{{b}, {TO_TWO}}}]")).len(), 1);
+    let [one, two] = [("sole", 1), ("two", 0)]
+        .map(|(host, weight)| format!("{{destination: {{host: {host}.test}}, weight: {weight}}}"));
+    assert_eq!(said(&format!("tcp: [{{route: [{one}, {two}]}}]")), none, "it is left out");
+}
+
+#[test]
+fn a_tls_rule_of_clients_lacks_the_port_that_they_call() {
+    let secure = UPSTREAMS.replace("{number: 80, name: http, protocol: HTTP}", "{number: 443, name: s, protocol: TLS}");
+    let calling = secure.replace("two.test", "called.test").replace("{name: ", "{name: calling-");
+    let said = |rules: &str| {
+        let rules = virtual_service("it", &format!("hosts: [called.test]\ntls: [{rules}]"));
+        let (_, report) = published(&format!("{UPSTREAMS}{calling}{rules}"), MeshOptions::default());
+        let said = report.problems().iter().filter_map(|problem| problem.message.split_once("was called: on "));
+        said.map(|(_, rest)| rest.to_owned()).collect::<Vec<_>>()
+    };
+    let a = "match: [{sniHosts: [called.test]}]";
+    assert_eq!(said(&format!("{{{a}, {TO_TWO}}}")), ["443 it is not there"]);
+    assert_eq!(said(&format!("{{{a}, route: [{{destination: {{host: sole.test}}}}]}}")), [""; 0]);
+    assert_eq!(said(&format!("{{{a}, route: [{{destination: {{host: sole.test}}}}]}}, {{{a}, {TO_TWO}}}")), [""; 0]);
+    assert_eq!(said(&format!("{{match: [{{port: 90, sniHosts: [called.test]}}], {TO_TWO}}}")), [""; 0]);
+}
+
+#[test]
 fn only_gateways_whose_requests_are_known_count() {
     let rules = |gateways: &str| rules(gateways, &format!("http: [{{{TO_TWO}}}]"));
     let (good, bad) = (gateway("good", &server(80, "'*'")), gateway("bad", &server(8080, "'*'")));
