@@ -17,18 +17,18 @@ use crate::config::{
 
 /// Says which http rules and matches never win. `path` is that of the list of rules.
 pub(crate) fn http(rules: &[HttpRoute], path: &Path<'_>, findings: &mut Findings) {
-    let reachable = unreachable(rules, path, findings);
+    let reachable = unreachable(rules, path, takes_everything, findings);
     covered(&reachable, rules, path, findings);
 }
 
 /// Says which tls rules and matches never win. `path` is that of the list of rules.
 pub(crate) fn tls(rules: &[TlsRoute], path: &Path<'_>, findings: &mut Findings) {
-    unreachable(rules, path, findings);
+    unreachable(rules, path, |_| false, findings);
 }
 
 /// Says which tcp rules and matches never win. `path` is that of the list of rules.
 pub(crate) fn tcp(rules: &[TcpRoute], path: &Path<'_>, findings: &mut Findings) {
-    unreachable(rules, path, findings);
+    unreachable(rules, path, |request| *request == L4MatchAttributes::default(), findings);
 }
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -88,7 +88,12 @@ struct Reachable<'a, M> {
 }
 
 /// VS10, VS11, VS12; gives back what is left.
-fn unreachable<'a, R: Rule>(rules: &'a [R], path: &Path<'_>, findings: &mut Findings) -> Vec<Reachable<'a, R::Match>> {
+fn unreachable<'a, R: Rule>(
+    rules: &'a [R],
+    path: &Path<'_>,
+    takes_everything: impl Fn(&R::Match) -> bool,
+    findings: &mut Findings,
+) -> Vec<Reachable<'a, R::Match>> {
     if rules.len() < 2 && rules.iter().all(|rule| rule.matches().len() < 2) {
         return Vec::new();
     }
@@ -99,7 +104,7 @@ fn unreachable<'a, R: Rule>(rules: &'a [R], path: &Path<'_>, findings: &mut Find
         let path = path.index(number);
         if let Some(first) = catch_all {
             let before = title(rules, first);
-            if rule.matches().is_empty() {
+            if rule.matches().is_empty() && rules[first].matches().is_empty() {
                 findings
                     .warning("VS10", &path, format!("never used: {before} before it has no match and takes everything"))
                     .help("only the last rule can do without a match");
@@ -108,9 +113,8 @@ fn unreachable<'a, R: Rule>(rules: &'a [R], path: &Path<'_>, findings: &mut Find
             }
             continue;
         }
-        if rule.matches().is_empty() {
+        if rule.matches().is_empty() || rule.matches().iter().any(&takes_everything) {
             catch_all = Some(number);
-            continue;
         }
         let mut duplicates = 0;
         for (index, request) in rule.matches().iter().enumerate() {
@@ -126,7 +130,7 @@ fn unreachable<'a, R: Rule>(rules: &'a [R], path: &Path<'_>, findings: &mut Find
                 }
             }
         }
-        if duplicates == rule.matches().len() {
+        if duplicates > 0 && duplicates == rule.matches().len() {
             findings.warning("VS12", &path, "never used: rules before it have all of its matches");
         }
     }
@@ -286,6 +290,16 @@ impl PartialEq for Beside<'_> {
 }
 
 impl Eq for Beside<'_> {}
+
+/// Whether every request has what is asked for: no rule after one with such a match is compiled.
+fn takes_everything(request: &HttpMatchRequest) -> bool {
+    let every_path = match Uri::of(request) {
+        Uri::Prefix(prefix) => prefix == "/",
+        Uri::Regex(regex) => regex == ".*",
+        Uri::Exact(_) => false,
+    };
+    every_path && is_unconditional(request)
+}
 
 /// Whether nothing but the uri is asked for.
 fn is_unconditional(request: &HttpMatchRequest) -> bool {

@@ -142,6 +142,19 @@ fn vs11_a_rule_behind_one_without_match_is_not_used() {
     good(&rules(&format!("{matching}, {RULE}")));
     let tcp = format!("{{hosts: [a], tcp: [{RULE}, {{match: [{{port: 1}}], {}]}}", &RULE[1..]);
     says(&resource("VirtualService", &tcp), &["warning VS11 spec.tcp[1]"]);
+    let behind = |taking: &str| {
+        let taking = format!("{{match: [{taking}], route: [{{destination: {{host: b}}}}]}}");
+        rules(&format!("{taking}, {matching}, {RULE}"))
+    };
+    for everything in ["{}", "{name: n}", "{uri: {prefix: /}}", "{uri: {regex: '.*'}}", "{uri: {exact: /c}}, {}"] {
+        says(&behind(everything), &["warning VS11 spec.http[1]", "warning VS11 spec.http[2]"]);
+    }
+    for other in ["{uri: {exact: /}}", "{uri: {prefix: /}, port: 80}", "{method: {exact: GET}}"] {
+        good(&behind(other));
+    }
+    let everything =
+        format!("{{hosts: [a], tcp: [{{match: [{{}}], {}, {{match: [{{port: 1}}], {}]}}", &RULE[1..], &RULE[1..]);
+    says(&resource("VirtualService", &everything), &["warning VS11 spec.tcp[1]"]);
 }
 
 #[test]
