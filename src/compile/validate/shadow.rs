@@ -21,6 +21,12 @@ pub(crate) fn http(rules: &[HttpRoute], path: &Path<'_>, findings: &mut Findings
     covered(&reachable, rules, path, findings);
 }
 
+/// The same of the rules of a delegate, as far as it is the same whatever leads there: a match that this excludes takes
+/// the others of its rule with it, and may be a wide one before a narrow one that stays.
+pub(crate) fn delegated(rules: &[HttpRoute], path: &Path<'_>, findings: &mut Findings) {
+    unreachable(rules, path, |_| false, findings);
+}
+
 /// Says which tls rules and matches never win. `path` is that of the list of rules.
 pub(crate) fn tls(rules: &[TlsRoute], path: &Path<'_>, findings: &mut Findings) {
     unreachable(rules, path, |_| false, findings);

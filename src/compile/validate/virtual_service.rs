@@ -35,7 +35,8 @@ pub(crate) fn virtual_service(resource: &Resource<VirtualService>, check: &Check
         }
         let own = resource.namespace();
         names::export_to("VS9", &path.field("exportTo"), (Exporter::Rule, own), export_to, findings);
-        shadow::http(http, &path.field("http"), findings);
+        let shadowed = if hosts.is_empty() { shadow::delegated } else { shadow::http };
+        shadowed(http, &path.field("http"), findings);
         shadow::tls(tls, &path.field("tls"), findings);
         shadow::tcp(tcp, &path.field("tcp"), findings);
     });

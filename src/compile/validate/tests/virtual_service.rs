@@ -216,5 +216,11 @@ fn vs13_a_narrower_match_behind_a_wider_one_is_not_used() {
         rule("{uri: {prefix: /a/c}}")
     );
     says(&rules(&three), &["warning VS13 spec.http[2].match[0].uri"]);
+    // What leads to a delegate may exclude the wider match, and with it its rule, and not the narrower one.
+    for wider in ["{uri: {prefix: /}}", "{uri: {prefix: /a}}"] {
+        let narrower = rule("{uri: {prefix: /a/b}}");
+        good(&resource("VirtualService", &format!("{{http: [{}, {narrower}]}}", rule(wider))));
+    }
+    says(&resource("VirtualService", &format!("{{http: [{RULE}, {RULE}]}}")), &["warning VS10 spec.http[1]"]);
     good(&routed("name: only"));
 }
