@@ -9,14 +9,12 @@ use super::pods::Pods;
 use super::ports::{KnownPort, Target};
 use super::selected::Selectable;
 use super::services::{Discovery, KnownService, Labels, selects};
+pub(super) use crate::config::kubernetes::SERVICE_NAME;
 use crate::config::{Config, EndpointSlice, Node, Pod, Resource, Subset, WorkloadEntry};
 use crate::upstream::{
     Address, EndpointConfig, Locality, NETWORK_LABEL, NamedEndpoint, NamedEndpoints, Names, REGION_LABEL,
     SUBZONE_LABEL, ZONE_LABEL,
 };
-
-/// The label that says of which Service an EndpointSlice is.
-pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The label of the node that something runs on.
 pub(super) const HOSTNAME_LABEL: &str = "kubernetes.io/hostname";

@@ -24,6 +24,9 @@ use super::leaf::{Fault, Leaf, Scalar, decode_leaf, leaf};
 use super::message::message;
 use super::units::Bytes;
 
+/// The label that says of which Service an EndpointSlice is.
+pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 message! {
     /// The `spec` of a Service.
     pub struct Service {

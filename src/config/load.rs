@@ -7,6 +7,7 @@ use super::bounds::Bounds;
 use super::check::{self, Check};
 use super::half_read::without;
 use super::kinds::{self, Entry, Kind, Shape};
+use super::kubernetes::SERVICE_NAME;
 use super::leaf::Fault;
 use super::message::Word;
 use super::places::Places;
@@ -297,8 +298,18 @@ impl Load {
         false
     }
 
-    /// Of a resource that was read no last good version is wanted, whatever else has its name.
+    /// Of a resource that was read no last good version is wanted, whatever else has its name; and nobody misses what
+    /// Endpoints say that EndpointSlices say too, as they do in every cluster.
     fn finish(mut self) -> Config {
+        let slices = self.config.endpoint_slices.iter();
+        let sliced: HashSet<_> = slices
+            .filter_map(|slice| Some((slice.namespace(), slice.meta.labels.get(SERVICE_NAME)?.as_str())))
+            .collect();
+        let is_said_again = |problem: &Problem| {
+            let of = problem.resource.as_ref().filter(|of| *of.kind == *"Endpoints" && !problem.is_error());
+            of.is_some_and(|of| sliced.contains(&(&*of.namespace, &*of.name)))
+        };
+        self.config.problems.retain(|problem| !is_said_again(problem));
         let mut told = HashSet::new();
         let seen = self.seen;
         let wanted = |name: &ResourceName| !seen.get(name).is_some_and(|&(_, read)| read);

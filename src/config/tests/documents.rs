@@ -143,6 +143,28 @@ fn skipped_kinds_that_may_be_taken_for_others_are_named() {
 }
 
 #[test]
+fn endpoints_that_a_slice_of_their_service_repeats_are_not_named() {
+    let endpoints = |namespace: &str| document("v1", "Endpoints").replace("namespace: n", namespace);
+    let slice = |namespace: &str, label: &str| {
+        document("discovery.k8s.io/v1", "EndpointSlice")
+            .replace("name: a, namespace: n", &format!("name: a-x7, {namespace}, labels: {{{label}}}"))
+            .replace("spec: {}", "endpoints: []")
+    };
+    let of_a = "kubernetes.io/service-name: a";
+    let told = |namespace: &str, slice: String| {
+        let both = [endpoints(namespace), slice];
+        let [one, other] = [[0, 1], [1, 0]].map(|order| told(&order.map(|number| both[number].clone()).join("---\n")));
+        assert_eq!(one.len(), other.len(), "{one:#?} {other:#?}");
+        one.len()
+    };
+    assert_eq!(told("namespace: n", slice("namespace: n", of_a)), 0);
+    assert_eq!(told("labels: {}", slice("namespace: default", of_a)), 0);
+    assert_eq!(told("namespace: n", slice("namespace: m", of_a)), 1, "it is of another Service");
+    assert_eq!(told("namespace: n", slice("namespace: n", "kubernetes.io/service-name: b")), 1);
+    assert_eq!(told("namespace: n", slice("namespace: n", "app: a")), 1);
+}
+
+#[test]
 fn misspelt_kinds_and_keys() {
     for (wrong, right) in [
         ("virtualservice", "VirtualService"),
