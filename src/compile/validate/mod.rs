@@ -1,10 +1,12 @@
-//! Istio's own validation of each resource: what its webhook and its CRDs refuse, and what they warn of.
+//! Istio's own validation of each resource: what its webhook and its CRDs refuse, and what they warn of; and what
+//! Kubernetes refuses of the ports of Services.
 //!
 //! One function a kind; each looks at one resource and nothing else, and notes every problem, not only the first. A
 //! problem names its rule: `V*` for all kinds, `VS*` VirtualService, `VH*` its http rules, `VT*` its tls and tcp rules,
-//! `VD*` DestinationRule, `VG*` Gateway, `VE*` ServiceEntry, `VW*` WorkloadEntry, `CRD` for the limits of the API
-//! server's schema. Two things are judged otherwise than in Istio: `timeout: 0s` is taken with a warning, and a
-//! redirect code that Envoy cannot serve is an error. What Istio means to warn of and loses on the way is said here.
+//! `VD*` DestinationRule, `VG*` Gateway, `VE*` ServiceEntry, `VW*` WorkloadEntry, `VK*` Service, `CRD` for the limits
+//! of the API server's schema. Two things are judged otherwise than in Istio: `timeout: 0s` is taken with a warning,
+//! and a redirect code that Envoy cannot serve is an error. What Istio means to warn of and loses on the way is said
+//! here.
 
 mod addresses;
 mod client_tls;
@@ -23,6 +25,7 @@ mod locality;
 mod names;
 mod numbers;
 mod server_tls;
+mod service;
 mod service_entry;
 mod shadow;
 mod strings;
@@ -43,6 +46,7 @@ pub(crate) use half_read::half_read;
 pub(crate) use http_policy::retries;
 pub(crate) use locality::{judge as locality, zone_aware};
 pub(crate) use numbers::duration;
+pub(crate) use service::service;
 pub(crate) use service_entry::service_entry;
 pub(crate) use shadow::Earlier;
 pub(crate) use virtual_service::virtual_service;
@@ -73,6 +77,7 @@ pub(crate) fn keep_good(config: &mut Config, report: &mut Report, bad: &mut Vec<
     judgment.keep(&mut config.gateways, "Gateway", gateway);
     judgment.keep(&mut config.service_entries, "ServiceEntry", service_entry);
     judgment.keep(&mut config.workload_entries, "WorkloadEntry", workload_entry);
+    judgment.keep(&mut config.services, "Service", service);
     report.problems.extend(judgment.findings.into_problems());
     regexes.into_inner()
 }

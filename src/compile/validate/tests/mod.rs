@@ -12,6 +12,7 @@ mod load_balancer;
 mod names;
 mod properties;
 mod scale;
+mod service;
 mod service_entry;
 mod traffic_policy;
 mod virtual_service;
@@ -52,6 +53,7 @@ fn problems(yaml: &str) -> Vec<Problem> {
             + config.gateways.len()
             + config.service_entries.len()
             + config.workload_entries.len()
+            + config.services.len()
     };
     let before = count(&config);
     assert!(before > 0, "{yaml}");
