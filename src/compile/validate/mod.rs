@@ -12,6 +12,7 @@ mod addresses;
 mod client_tls;
 mod connection_pool;
 mod destination_rule;
+mod earlier;
 mod findings;
 mod gateway;
 mod half_read;
@@ -40,6 +41,7 @@ use std::cell::RefCell;
 
 pub(crate) use addresses::has_zone;
 pub(crate) use destination_rule::destination_rule;
+pub(crate) use earlier::Earlier;
 pub(crate) use findings::Findings;
 pub(crate) use gateway::gateway;
 pub(crate) use half_read::half_read;
@@ -48,7 +50,6 @@ pub(crate) use locality::{judge as locality, zone_aware};
 pub(crate) use numbers::duration;
 pub(crate) use service::service;
 pub(crate) use service_entry::service_entry;
-pub(crate) use shadow::Earlier;
 pub(crate) use virtual_service::virtual_service;
 pub(crate) use workload_entry::workload_entry;
 

@@ -4,16 +4,12 @@
 //! the cost grows with the number of matches, not with its square.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Bound;
 
 use super::Findings;
+use super::earlier::{Earlier, Map, Uri, beside, feed_beside, feed_text, takes_everything};
 use crate::compile::path::Path;
-use crate::config::{
-    HttpMatchRequest, HttpRoute, L4MatchAttributes, StringMatch, TcpRoute, TlsMatchAttributes, TlsRoute,
-};
+use crate::config::{HttpMatchRequest, HttpRoute, L4MatchAttributes, TcpRoute, TlsMatchAttributes, TlsRoute};
 
 /// Says which http rules and matches never win. `path` is that of the list of rules.
 pub(crate) fn http(rules: &[HttpRoute], path: &Path<'_>, findings: &mut Findings) {
@@ -36,8 +32,6 @@ pub(crate) fn tls(rules: &[TlsRoute], path: &Path<'_>, findings: &mut Findings) 
 pub(crate) fn tcp(rules: &[TcpRoute], path: &Path<'_>, findings: &mut Findings) {
     unreachable(rules, path, |request| *request == L4MatchAttributes::default(), findings);
 }
-
-type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
 
 /// A rule of any kind.
 trait Rule {
@@ -165,98 +159,6 @@ fn covered(
     }
 }
 
-/// Matches in their order, as far as they may take all requests of later ones.
-#[derive(Default)]
-pub(crate) struct Earlier<'a> {
-    /// Those that ask for nothing but the uri: with its case, and without.
-    open: [Uris<'a>; 2],
-    alike: Map<Beside<'a>, Uris<'a>>,
-}
-
-impl<'a> Earlier<'a> {
-    /// The rule of an earlier match that takes all requests of this one, and the uri by which it does. If there is none
-    /// the match, of rule number `rule`, is one for later ones.
-    pub(crate) fn takes(&mut self, request: &'a HttpMatchRequest, rule: usize) -> Option<(usize, Uri<'a>)> {
-        let uri = Uri::of(request);
-        let open = &mut self.open[usize::from(request.ignore_uri_case)];
-        let own = if is_unconditional(request) { None } else { Some(self.alike.entry(Beside(request)).or_default()) };
-        let taken = open.find(uri).or_else(|| own.as_ref()?.find(uri));
-        if taken.is_none() {
-            own.unwrap_or(open).insert(uri, rule);
-        }
-        taken
-    }
-}
-
-/// What a match asks of the path.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Uri<'a> {
-    Exact(&'a str),
-    Prefix(&'a str),
-    Regex(&'a str),
-}
-
-impl<'a> Uri<'a> {
-    /// Without a condition it is every path.
-    fn of(request: &'a HttpMatchRequest) -> Self {
-        match &request.uri {
-            Some(StringMatch { exact: Some(exact), .. }) => Self::Exact(exact),
-            Some(StringMatch { prefix: Some(prefix), .. }) => Self::Prefix(prefix),
-            Some(StringMatch { regex: Some(regex), .. }) => Self::Regex(regex),
-            _ => Self::Prefix("/"),
-        }
-    }
-}
-
-impl fmt::Display for Uri<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(path) => write!(f, "the path `{path}`"),
-            Self::Prefix(prefix) => write!(f, "the prefix `{prefix}`"),
-            Self::Regex(regex) => write!(f, "the expression `{regex}`"),
-        }
-    }
-}
-
-/// Conditions on the path, and the rules that they are of.
-#[derive(Default)]
-struct Uris<'a> {
-    /// Prefixes of which none begins with another.
-    prefixes: BTreeMap<&'a str, usize>,
-    others: Map<Uri<'a>, usize>,
-}
-
-impl<'a> Uris<'a> {
-    /// The one that takes all that `uri` does. Between the prefix of a text and that text in order only what begins with
-    /// the prefix could stand, so it is the last one that is not greater.
-    fn find(&self, uri: Uri<'a>) -> Option<(usize, Uri<'a>)> {
-        let same = self.others.get(&uri).map(|rule| (*rule, uri));
-        same.or_else(|| {
-            let (Uri::Exact(text) | Uri::Prefix(text)) = uri else { return None };
-            let (prefix, rule) =
-                self.prefixes.range::<str, _>((Bound::Unbounded, Bound::Included(text))).next_back()?;
-            text.starts_with(prefix).then_some((*rule, Uri::Prefix(prefix)))
-        })
-    }
-
-    /// Adds one of which none takes all; prefixes that begin with it are of no more use.
-    fn insert(&mut self, uri: Uri<'a>, rule: usize) {
-        let Uri::Prefix(prefix) = uri else {
-            self.others.insert(uri, rule);
-            return;
-        };
-        while let Some((longer, _)) = self.prefixes.range::<str, _>((Bound::Excluded(prefix), Bound::Unbounded)).next()
-        {
-            if !longer.starts_with(prefix) {
-                break;
-            }
-            let longer = *longer;
-            self.prefixes.remove(longer);
-        }
-        self.prefixes.insert(prefix, rule);
-    }
-}
-
 /// What two matches must have in common to be the same.
 trait Conditions {
     fn feed(&self, state: &mut impl Hasher);
@@ -279,80 +181,6 @@ impl<M: Conditions> PartialEq for Same<'_, M> {
 }
 
 impl<M: Conditions> Eq for Same<'_, M> {}
-
-/// A match, compared by its conditions beside the uri.
-struct Beside<'a>(&'a HttpMatchRequest);
-
-impl Hash for Beside<'_> {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        feed_beside(self.0, state);
-    }
-}
-
-impl PartialEq for Beside<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        beside(self.0) == beside(other.0)
-    }
-}
-
-impl Eq for Beside<'_> {}
-
-/// Whether every request has what is asked for: no rule after one with such a match is compiled.
-fn takes_everything(request: &HttpMatchRequest) -> bool {
-    let every_path = match Uri::of(request) {
-        Uri::Prefix(prefix) => prefix == "/",
-        Uri::Regex(regex) => regex == ".*",
-        Uri::Exact(_) => false,
-    };
-    every_path && is_unconditional(request)
-}
-
-/// Whether nothing but the uri is asked for.
-fn is_unconditional(request: &HttpMatchRequest) -> bool {
-    let plain = HttpMatchRequest { ignore_uri_case: request.ignore_uri_case, ..HttpMatchRequest::default() };
-    beside(request) == beside(&plain)
-}
-
-/// The conditions beside the uri.
-fn beside(request: &HttpMatchRequest) -> impl PartialEq + '_ {
-    let HttpMatchRequest {
-        name: _,
-        uri: _,
-        scheme,
-        method,
-        authority,
-        headers,
-        port,
-        source_labels,
-        gateways,
-        query_params,
-        ignore_uri_case,
-        without_headers,
-        source_namespace,
-        stat_prefix: _,
-    } = request;
-    let texts = (scheme, method, authority, headers, query_params, without_headers);
-    (texts, port, source_labels, gateways, ignore_uri_case, source_namespace)
-}
-
-fn feed_beside(request: &HttpMatchRequest, state: &mut impl Hasher) {
-    for matcher in [&request.scheme, &request.method, &request.authority] {
-        feed_text(matcher.as_ref(), state);
-    }
-    for map in [&request.headers, &request.query_params, &request.without_headers] {
-        map.len().hash(state);
-        for (name, matcher) in map {
-            name.hash(state);
-            feed_text(matcher.as_ref(), state);
-        }
-    }
-    (request.port, request.ignore_uri_case).hash(state);
-    (&request.source_labels, &request.gateways, &request.source_namespace).hash(state);
-}
-
-fn feed_text(matcher: Option<&StringMatch>, state: &mut impl Hasher) {
-    matcher.map(|StringMatch { exact, prefix, regex }| (exact, prefix, regex)).hash(state);
-}
 
 impl Conditions for HttpMatchRequest {
     fn feed(&self, state: &mut impl Hasher) {
