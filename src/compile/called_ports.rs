@@ -186,11 +186,17 @@ fn reached<'m, 'a>(asked: &[Asked<'m, 'a>]) -> Vec<&'m Rule<'a>> {
     let here = |entry: &Match<'_>| HttpMatchRequest { port: 0, gateways: Vec::new(), ..(*entry.words).clone() };
     let matches: Vec<_> = asked.iter().map(|(_, entry)| entry.map(here)).collect();
     let mut earlier = Earlier::default();
-    let reached = asked.iter().zip(&matches).filter_map(|((rule, _), request)| match request {
-        Some(request) if earlier.takes(request, 0).is_some() => None,
-        _ => Some(*rule),
-    });
-    reached.collect()
+    let mut reached = Vec::new();
+    for ((rule, _), request) in asked.iter().zip(&matches) {
+        if let Some(request) = request {
+            if earlier.find(request).is_some() {
+                continue;
+            }
+            earlier.add(request, 0);
+        }
+        reached.push(*rule);
+    }
+    reached
 }
 
 /// The ports on which clients call the hosts of a VirtualService: those of its services, and 80 for other hosts.

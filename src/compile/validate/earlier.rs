@@ -18,17 +18,20 @@ pub(crate) struct Earlier<'a> {
 }
 
 impl<'a> Earlier<'a> {
-    /// The rule of an earlier match that takes all requests of this one, and the uri by which it does. If there is none
-    /// the match, of rule number `rule`, is one for later ones.
-    pub(crate) fn takes(&mut self, request: &'a HttpMatchRequest, rule: usize) -> Option<(usize, Uri<'a>)> {
+    /// The rule of one that takes all requests of this match, and the uri by which it does.
+    pub(crate) fn find(&self, request: &'a HttpMatchRequest) -> Option<(usize, Uri<'a>)> {
         let uri = Uri::of(request);
-        let open = &mut self.open[usize::from(request.ignore_uri_case)];
-        let own = if is_unconditional(request) { None } else { Some(self.alike.entry(Beside(request)).or_default()) };
-        let taken = open.find(uri).or_else(|| own.as_ref()?.find(uri));
-        if taken.is_none() {
-            own.unwrap_or(open).insert(uri, rule);
-        }
-        taken
+        let open = &self.open[usize::from(request.ignore_uri_case)];
+        open.find(uri).or_else(|| self.alike.get(&Beside(request))?.find(uri))
+    }
+
+    /// Adds a match of rule number `rule` of which none takes all.
+    pub(crate) fn add(&mut self, request: &'a HttpMatchRequest, rule: usize) {
+        let uris = match is_unconditional(request) {
+            true => &mut self.open[usize::from(request.ignore_uri_case)],
+            false => self.alike.entry(Beside(request)).or_default(),
+        };
+        uris.insert(Uri::of(request), rule);
     }
 }
 

@@ -43,6 +43,11 @@ trait Rule {
     fn name(&self) -> &str {
         ""
     }
+
+    /// Whether it takes all requests that one of its matches does: those that no rule of a delegate takes go on.
+    fn decides(&self) -> bool {
+        true
+    }
 }
 
 impl Rule for HttpRoute {
@@ -54,6 +59,10 @@ impl Rule for HttpRoute {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn decides(&self) -> bool {
+        self.delegate.is_none()
     }
 }
 
@@ -113,7 +122,7 @@ fn unreachable<'a, R: Rule>(
             }
             continue;
         }
-        if rule.matches().is_empty() || rule.matches().iter().any(&takes_everything) {
+        if rule.decides() && (rule.matches().is_empty() || rule.matches().iter().any(&takes_everything)) {
             catch_all = Some(number);
         }
         let mut duplicates = 0;
@@ -125,7 +134,9 @@ fn unreachable<'a, R: Rule>(
                     duplicates += 1;
                 }
                 Entry::Vacant(slot) => {
-                    slot.insert(number);
+                    if rule.decides() {
+                        slot.insert(number);
+                    }
                     reachable.push(Reachable { request, rule: number, index });
                 }
             }
@@ -146,7 +157,12 @@ fn covered(
 ) {
     let mut earlier = Earlier::default();
     for &Reachable { request, rule, index } in reachable {
-        let Some((first, taken)) = earlier.takes(request, rule) else { continue };
+        let Some((first, taken)) = earlier.find(request) else {
+            if rules[rule].decides() {
+                earlier.add(request, rule);
+            }
+            continue;
+        };
         let rule_path = path.index(rule);
         let match_path = rule_path.item("match", index);
         let path = if request.uri.is_some() { match_path.field("uri") } else { match_path };

@@ -158,6 +158,24 @@ fn vs11_a_rule_behind_one_without_match_is_not_used() {
 }
 
 #[test]
+fn rules_behind_one_that_delegates_are_used() {
+    let rule = |fields: &str| format!("{{{fields}}}");
+    let (delegate, answer) = ("delegate: {name: child}", "directResponse: {status: 200}");
+    for (first, second) in [
+        ("", ""),
+        ("match: [{uri: {prefix: /}}], ", "match: [{uri: {exact: /a}}], "),
+        ("match: [{uri: {prefix: /a}}], ", "match: [{uri: {prefix: /a}}], "),
+        ("match: [{uri: {prefix: /a}}], ", "match: [{uri: {prefix: /a/b}}], "),
+    ] {
+        let both = |one: &str, other: &str| rules(&format!("{}, {}", rule(one), rule(other)));
+        good(&both(&format!("{first}{delegate}"), &format!("{second}{answer}")));
+        good(&both(&format!("{first}{delegate}"), &format!("{second}{delegate}")));
+        let before = lines(&both(&format!("{first}{answer}"), &format!("{second}{delegate}")));
+        assert!(before.contains("spec.http[1]") && before.contains("never used"), "{first} before {second}: {before}");
+    }
+}
+
+#[test]
 fn vs12_the_same_match_twice_is_used_once() {
     let rule = |matches: &str| format!("{{match: [{matches}], route: [{{destination: {{host: b}}}}]}}");
     let one = "{uri: {exact: /a}, headers: {x: {regex: a}}}";
