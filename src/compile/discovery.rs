@@ -1,17 +1,21 @@
 //! What cannot be known of endpoints, and what is said of it.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
+
 use super::Purpose;
 use super::clusters::{Asker, Clusters};
-use super::endpoints::Sources;
+use super::endpoints::{SERVICE_NAME, Sources};
 use super::kubernetes;
 use super::names;
 use super::path::Path;
+use super::pods::is_of_names;
 use super::report::Report;
 use super::review::{self, Review};
 use super::services::{Discovery, Services, selects};
 use super::virtual_services::{Match, MeantVirtualService, Rule, Target};
 use crate::config::{
-    Config, DestinationRule, EndpointSlice, Resolution, Resource, Service, ServiceEntry, WorkloadEntry,
+    Config, DestinationRule, EndpointSlice, Resolution, Resource, Service, ServiceEntry, ServicePort, WorkloadEntry,
 };
 use crate::options::{MeshOptions, Workload};
 use crate::snapshot::ClusterEntry;
@@ -25,8 +29,13 @@ pub(crate) fn review(
     report: &mut Report,
 ) {
     let Purpose { options, workload, .. } = purpose;
+    let by_name: HashMap<_, _> =
+        config.services.iter().map(|service| ((service.namespace(), &*service.meta.name), service)).collect();
     for slice in &config.endpoint_slices {
-        review::of(slice, slice.name_of("EndpointSlice"), report, |review| pods(slice, sources, review));
+        review::of(slice, slice.name_of("EndpointSlice"), report, |review| {
+            pods(slice, sources, review);
+            unread(slice, &by_name, review);
+        });
     }
     for service in &config.services {
         review::of(service, service.name_of("Service"), report, |review| locality(service, workload, review));
@@ -121,6 +130,45 @@ fn pods(slice: &Resource<EndpointSlice>, sources: &Sources<'_>, review: &mut Rev
     };
     let why = format!("it is of the Pod {namespace}/{name}, which is not among the Pods that there are{more}");
     review.left_out(&Path::root("endpoints").index(*first), &why);
+}
+
+/// What an EndpointSlice lists that no Service has.
+fn unread(
+    slice: &Resource<EndpointSlice>,
+    services: &HashMap<(&str, &str), &Resource<Service>>,
+    review: &mut Review<'_>,
+) {
+    let Some(owner) = slice.meta.labels.get(SERVICE_NAME) else {
+        let why = format!("no label {SERVICE_NAME} says of which Service it is");
+        return review.without_effect(&Path::root("metadata").field("labels"), &why);
+    };
+    if is_of_names(&slice.spec) {
+        return review.without_effect(&Path::root("addressType"), "endpoints with names are none, in Istio neither");
+    }
+    let list = Path::root("endpoints");
+    for (number, endpoint) in slice.spec.endpoints.iter().enumerate() {
+        let endpoint_path = list.index(number);
+        for (number, address) in endpoint.addresses.iter().enumerate() {
+            if address.parse::<IpAddr>().is_err() {
+                review.left_out(&endpoint_path.item("addresses", number), &format!("{address:?} is no IP address"));
+            }
+        }
+    }
+    // A Service that is not there may be left out on purpose.
+    let Some(service) = services.get(&(slice.namespace(), owner)) else { return };
+    let list = Path::root("ports");
+    for (number, port) in slice.spec.ports.iter().enumerate() {
+        let path = list.index(number);
+        let is_wanted = |known: &ServicePort| known.name == port.name;
+        if !service.spec.ports.iter().any(is_wanted) {
+            let names: Vec<_> = service.spec.ports.iter().map(|port| format!("{:?}", port.name)).collect();
+            let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let why = format!("ports go by their names, and of those Service {owner} has {names}");
+            review.without_effect(&path.field("name"), &why);
+        } else if port.port.is_none() {
+            review.without_effect(&path, "it has no number");
+        }
+    }
 }
 
 /// Subsets are made by the labels of pods, which an EndpointSlice only names.

@@ -95,6 +95,49 @@ fn a_race_for_connections_is_named() {
     assert_eq!(said("OTHER", "resolution: DNS"), [""; 0]);
 }
 
+/// A Service with ports of TCP and UDP and of no name, and an EndpointSlice with `head` after its name and `fields`.
+fn sliced(head: &str, fields: &str) -> Vec<String> {
+    let documents = format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: up}}, spec: {{ports: [{{port: 80, name: http}}, {{port: 53, \
+         name: dns, protocol: UDP}}]}}}}\n---\n{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: \
+         {{name: up-1, {head}}}, {fields}}}\n"
+    );
+    let (_, report) = published(&documents, MeshOptions::default());
+    assert!(!report.fails_check(), "{report}");
+    let said = report.problems().iter().map(|problem| {
+        assert!(problem.place.is_some() && *problem.resource.as_ref().unwrap().name == *"up-1", "{problem}");
+        format!("{}: {}", problem.path, problem.message)
+    });
+    said.collect()
+}
+
+#[test]
+fn what_endpoint_slices_list_for_nobody_is_named() {
+    let of_up = "labels: {kubernetes.io/service-name: up}";
+    let endpoints = "endpoints: [{addresses: [10.0.0.1, 'fe80::1']}, {addresses: [10.0.0.2]}]";
+    let ports = |ports: &str| sliced(of_up, &format!("addressType: IPv4, {endpoints}, ports: [{ports}]"));
+    let none = [""; 0];
+    assert_eq!(ports("{name: http, port: 8080}, {name: dns, port: 53, protocol: UDP}"), none);
+    let why = "ports go by their names, and of those Service up has \"http\", \"dns\"";
+    assert_eq!(ports("{name: web, port: 8080}"), [format!("ports[0].name: without effect: {why}")]);
+    assert_eq!(ports("{name: http, port: 8080}, {port: 81}"), [format!("ports[1].name: without effect: {why}")]);
+    assert_eq!(ports("{name: http}"), ["ports[0]: without effect: it has no number"]);
+    let listed = |address: &str| {
+        let endpoints = format!("endpoints: [{{addresses: [10.0.0.1, {address}]}}]");
+        sliced(of_up, &format!("addressType: IPv4, {endpoints}, ports: [{{name: http, port: 80}}]"))
+    };
+    assert_eq!(listed("a.test"), ["endpoints[0].addresses[1]: left out: \"a.test\" is no IP address"]);
+    assert_eq!(listed("10.0.0.2"), none);
+    assert_eq!(
+        sliced(of_up, "addressType: FQDN, endpoints: [{addresses: [a.test]}], ports: [{name: web, port: 80}]"),
+        ["addressType: without effect: endpoints with names are none, in Istio neither"]
+    );
+    let nobodys = "no label kubernetes.io/service-name says of which Service it is";
+    assert_eq!(sliced("labels: {app: up}", endpoints), [format!("metadata.labels: without effect: {nobodys}")]);
+    let elsewhere = format!("namespace: other, {of_up}");
+    assert_eq!(sliced(&elsewhere, "ports: [{name: web, port: 80}]"), none, "its Service may be left out");
+}
+
 #[test]
 fn addresses_with_a_zone_are_named() {
     let documents = "
