@@ -15,7 +15,8 @@ use super::review::{self, Review};
 use super::services::{Discovery, Services, selects};
 use super::virtual_services::{Match, MeantVirtualService, Rule, Target};
 use crate::config::{
-    Config, DestinationRule, EndpointSlice, Resolution, Resource, Service, ServiceEntry, ServicePort, WorkloadEntry,
+    Config, DestinationRule, EndpointSlice, Pod, Resolution, Resource, Service, ServiceEntry, ServicePort,
+    WorkloadEntry,
 };
 use crate::options::{MeshOptions, Workload};
 use crate::snapshot::ClusterEntry;
@@ -37,6 +38,7 @@ pub(crate) fn review(
             unread(slice, &by_name, review);
         });
     }
+    without_slices(config, report);
     for service in &config.services {
         review::of(service, service.name_of("Service"), report, |review| locality(service, workload, review));
     }
@@ -168,6 +170,24 @@ fn unread(
         } else if port.port.is_none() {
             review.without_effect(&path, "it has no number");
         }
+    }
+}
+
+/// Selectors of Services where only Pods are there to be selected: said once, however many there are.
+fn without_slices(config: &Config, report: &mut Report) {
+    if !config.endpoint_slices.is_empty() {
+        return;
+    }
+    let is_selected = |service: &Resource<Service>, pod: &Resource<Pod>| {
+        let Service { selector, .. } = &service.spec;
+        !selector.is_empty() && pod.namespace() == service.namespace() && selects(selector, &pod.meta.labels)
+    };
+    let first = config.services.iter().find(|service| config.pods.iter().any(|pod| is_selected(service, pod)));
+    if let Some(service) = first {
+        review::of(service, service.name_of("Service"), report, |review| {
+            let why = "the endpoints of Services are those of EndpointSlices, of which there is none";
+            review.without_effect(&Path::root("spec").field("selector"), why);
+        });
     }
 }
 

@@ -139,6 +139,29 @@ fn what_endpoint_slices_list_for_nobody_is_named() {
 }
 
 #[test]
+fn pods_without_endpoint_slices_are_named_once() {
+    let service = |name: &str, selector: &str| {
+        let spec = format!("{{ports: [{{port: 80}}], selector: {{{selector}}}}}");
+        format!("{{apiVersion: v1, kind: Service, metadata: {{name: {name}}}, spec: {spec}}}\n---\n")
+    };
+    let pod = "{apiVersion: v1, kind: Pod, metadata: {name: a-1, labels: {app: a}}}\n---\n";
+    let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a-x, labels: \
+                 {kubernetes.io/service-name: a}}, endpoints: []}\n";
+    let said = |documents: &[&str]| {
+        let (_, report) = published(&documents.concat(), MeshOptions::default());
+        report.problems().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (other, a) = (service("other", "app: other"), service("a", "app: a"));
+    let all = said(&[&other, &a, &service("b", "app: a"), pod]);
+    let why =
+        "spec.selector: without effect: the endpoints of Services are those of EndpointSlices, of which there is none";
+    assert!(all.len() == 1 && all[0].contains(why) && all[0].contains("Service default/a"), "{all:#?}");
+    assert_eq!(said(&[&a, pod, slice]), [""; 0]);
+    assert_eq!(said(&[&other, &service("none", ""), pod]), [""; 0]);
+    assert_eq!(said(&[&a]), [""; 0], "a program may give its endpoints");
+}
+
+#[test]
 fn addresses_with_a_zone_are_named() {
     let documents = "
 apiVersion: networking.istio.io/v1
