@@ -38,6 +38,7 @@ pub(crate) fn review(
             unread(slice, &by_name, review);
         });
     }
+    without_service(config, &by_name, report);
     without_slices(config, report);
     for service in &config.services {
         review::of(service, service.name_of("Service"), report, |review| locality(service, workload, review));
@@ -134,12 +135,11 @@ fn pods(slice: &Resource<EndpointSlice>, sources: &Sources<'_>, review: &mut Rev
     review.left_out(&Path::root("endpoints").index(*first), &why);
 }
 
-/// What an EndpointSlice lists that no Service has.
-fn unread(
-    slice: &Resource<EndpointSlice>,
-    services: &HashMap<(&str, &str), &Resource<Service>>,
-    review: &mut Review<'_>,
-) {
+/// Services by namespace and name.
+type ByName<'a> = HashMap<(&'a str, &'a str), &'a Resource<Service>>;
+
+/// What an EndpointSlice lists that its Service does not have.
+fn unread(slice: &Resource<EndpointSlice>, services: &ByName<'_>, review: &mut Review<'_>) {
     let Some(owner) = slice.meta.labels.get(SERVICE_NAME) else {
         let why = format!("no label {SERVICE_NAME} says of which Service it is");
         return review.without_effect(&Path::root("metadata").field("labels"), &why);
@@ -156,7 +156,6 @@ fn unread(
             }
         }
     }
-    // A Service that is not there may be left out on purpose.
     let Some(service) = services.get(&(slice.namespace(), owner)) else { return };
     let list = Path::root("ports");
     for (number, port) in slice.spec.ports.iter().enumerate() {
@@ -171,6 +170,25 @@ fn unread(
             review.without_effect(&path, "it has no number");
         }
     }
+}
+
+/// EndpointSlices of Services that are not there: said once, as these may be left out on purpose.
+fn without_service(config: &Config, services: &ByName<'_>, report: &mut Report) {
+    let owner = |slice: &'_ Resource<EndpointSlice>| slice.meta.labels.get(SERVICE_NAME).cloned();
+    let is_there = |slice: &&Resource<EndpointSlice>| {
+        owner(slice).is_none_or(|owner| services.contains_key(&(slice.namespace(), &*owner)))
+    };
+    let mut missing = config.endpoint_slices.iter().filter(|slice| !is_there(slice));
+    let Some((first, owner)) = missing.next().and_then(|slice| Some((slice, owner(slice)?))) else { return };
+    let more = match missing.count() {
+        0 => String::new(),
+        others => format!(", nor are those of {others} more EndpointSlices"),
+    };
+    review::of(first, first.name_of("EndpointSlice"), report, |review| {
+        let path = Path::root("metadata");
+        let why = format!("Service {}/{owner} is not there{more}", first.namespace());
+        review.without_effect(&path.entry("labels", SERVICE_NAME), &why);
+    });
 }
 
 /// Selectors of Services where only Pods are there to be selected: said once, however many there are.

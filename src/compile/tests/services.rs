@@ -134,8 +134,14 @@ fn what_endpoint_slices_list_for_nobody_is_named() {
     );
     let nobodys = "no label kubernetes.io/service-name says of which Service it is";
     assert_eq!(sliced("labels: {app: up}", endpoints), [format!("metadata.labels: without effect: {nobodys}")]);
+    let missing = "Service other/up is not there";
     let elsewhere = format!("namespace: other, {of_up}");
-    assert_eq!(sliced(&elsewhere, "ports: [{name: web, port: 80}]"), none, "its Service may be left out");
+    let path = "metadata.labels[\"kubernetes.io/service-name\"]";
+    assert_eq!(sliced(&elsewhere, "ports: [{name: web, port: 80}]"), [format!("{path}: without effect: {missing}")]);
+    let more = "ports: []}\n---\n{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: up-2, labels: \
+                {kubernetes.io/service-name: gone}}, ports: []";
+    let once = format!("{path}: without effect: {missing}, nor are those of 1 more EndpointSlices");
+    assert_eq!(sliced(&elsewhere, more), [once]);
 }
 
 #[test]
