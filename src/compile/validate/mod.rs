@@ -1,5 +1,5 @@
 //! Istio's own validation of each resource: what its webhook and its CRDs refuse, and what they warn of; and what
-//! Kubernetes refuses of the ports of Services.
+//! Kubernetes refuses of Services.
 //!
 //! One function a kind; each looks at one resource and nothing else, and notes every problem, not only the first. A
 //! problem names its rule: `V*` for all kinds, `VS*` VirtualService, `VH*` its http rules, `VT*` its tls and tcp rules,

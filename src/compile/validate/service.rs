@@ -1,4 +1,4 @@
-//! Kubernetes' Service (VK1 to VK3): ports that the API server refuses.
+//! Kubernetes' Service (VK1 to VK4): ports that the API server refuses, and other names of nothing.
 
 use std::collections::HashSet;
 
@@ -12,6 +12,9 @@ const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 pub(crate) fn service(resource: &Resource<Service>, findings: &mut Findings) {
     findings.about("Service", resource, |findings| {
         let (root, mut known) = (Path::root("spec"), HashSet::new());
+        if resource.spec.service_type == "ExternalName" && resource.spec.external_name.is_empty() {
+            findings.error("VK4", &root, "the type ExternalName needs an `externalName`");
+        }
         for (index, port) in resource.spec.ports.iter().enumerate() {
             let ServicePort { name: _, port: number, target_port, protocol, app_protocol: _ } = port;
             let path = root.item("ports", index);

@@ -32,3 +32,10 @@ fn vk3_a_service_has_each_port_of_a_protocol_once() {
     good(&ports("{port: 53, name: a}, {port: 53, name: b, protocol: UDP}, {port: 54, name: c}"));
     says(&ports("{port: 53, name: a}, {port: 53, name: b, protocol: TCP}"), &["error VK3 spec.ports[1].port"]);
 }
+
+#[test]
+fn vk4_another_name_is_one_of_something() {
+    let service = |spec: &str| resource("Service", spec).replace("networking.istio.io/", "");
+    good(&service("{type: ExternalName, externalName: a.test}"));
+    says(&service("{type: ExternalName, ports: [{port: 80}]}"), &["error VK4 spec"]);
+}
