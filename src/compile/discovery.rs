@@ -41,7 +41,10 @@ pub(crate) fn review(
     without_service(config, &by_name, report);
     without_slices(config, report);
     for service in &config.services {
-        review::of(service, service.name_of("Service"), report, |review| locality(service, workload, review));
+        review::of(service, service.name_of("Service"), report, |review| {
+            values(&service.spec, review);
+            locality(service, workload, review);
+        });
     }
     for rule in &config.destination_rules {
         review::of(rule, rule.name_of("DestinationRule"), report, |review| subsets(rule, services, options, review));
@@ -109,6 +112,22 @@ pub(crate) fn review_names_of_certificates(config: &Config, clusters: &[ClusterE
             review::of(entry, entry.name_of("ServiceEntry"), report, |review| {
                 review.without_effect(&Path::root("spec").field("subjectAltNames"), why);
             });
+        }
+    }
+}
+
+/// Words of a Service that Kubernetes does not know: they say nothing here.
+fn values(service: &Service, review: &mut Review<'_>) {
+    let Service { service_type, internal_traffic_policy, traffic_distribution, .. } = service;
+    let path = Path::root("spec");
+    let fields: [(&str, &String, &[&str]); 3] = [
+        ("type", service_type, &["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]),
+        ("internalTrafficPolicy", internal_traffic_policy, &["Cluster", "Local"]),
+        ("trafficDistribution", traffic_distribution, &["PreferClose", "PreferSameZone", "PreferSameNode"]),
+    ];
+    for (field, value, known) in fields {
+        if !value.is_empty() && !known.contains(&value.as_str()) {
+            review.without_effect(&path.field(field), &format!("{value:?} is none of {}", known.join(", ")));
         }
     }
 }

@@ -95,6 +95,29 @@ fn a_race_for_connections_is_named() {
     assert_eq!(said("OTHER", "resolution: DNS"), [""; 0]);
 }
 
+#[test]
+fn words_of_a_service_that_kubernetes_does_not_know_are_named() {
+    let said = |field: &str| {
+        let (_, report) = published(
+            &format!("{{apiVersion: v1, kind: Service, metadata: {{name: a}}, spec: {{{field}}}}}"),
+            MeshOptions::default(),
+        );
+        assert!(!report.fails_check() && report.problems().iter().all(|problem| problem.place.is_some()), "{report}");
+        report.problems().iter().map(|said| format!("{}: {}", said.path, said.message)).collect::<Vec<_>>()
+    };
+    for (field, value, known) in [
+        ("type", "clusterIP", "ClusterIP, NodePort, LoadBalancer, ExternalName"),
+        ("internalTrafficPolicy", "local", "Cluster, Local"),
+        ("trafficDistribution", "PreferNear", "PreferClose, PreferSameZone, PreferSameNode"),
+    ] {
+        let expected = format!("spec.{field}: without effect: {value:?} is none of {known}");
+        assert_eq!(said(&format!("{field}: {value}")), [expected]);
+        let of_known = known.split(", ").filter(|known| !["ExternalName", "Local"].contains(known));
+        of_known.for_each(|known| assert_eq!(said(&format!("{field}: {known}")), [""; 0]));
+        assert_eq!(said(&format!("{field}: ''")), [""; 0]);
+    }
+}
+
 /// A Service with ports of TCP and UDP and of no name, and an EndpointSlice with `head` after its name and `fields`.
 fn sliced(head: &str, fields: &str) -> Vec<String> {
     let documents = format!(
