@@ -63,16 +63,15 @@ fn insecure(tls: &ClientTlsSettings, path: &Path<'_>, findings: &mut Findings) {
 }
 
 fn config_map(name: &str, path: &Path<'_>, own: &str, findings: &mut Findings) {
-    match name.split_once('/') {
+    let message = match name.split_once('/') {
         Some((namespace, name)) if names::is_dns_label(namespace) && !name.is_empty() && !name.contains('/') => {
-            if namespace != own {
-                let message = format!("the ConfigMap has to be in the rule's own namespace, `{own}`");
-                findings.error("VD27", path, message);
+            if namespace == own {
+                return;
             }
+            format!("the ConfigMap has to be in the rule's own namespace, `{own}`")
         }
-        _ => {
-            let message = format!("`{CONFIG_MAP}{name}` does not name a ConfigMap");
-            findings.error("VD27", path, message).help(format!("write `{CONFIG_MAP}{own}/NAME`"));
-        }
-    }
+        _ => format!("`{CONFIG_MAP}{name}` does not name a ConfigMap"),
+    };
+    // One that is named well is not read either.
+    findings.error("VD27", path, message).help("name a Secret, ConfigMaps are not read");
 }

@@ -83,7 +83,7 @@ pub(crate) fn rewrite(rewrite: &HttpRewrite, path: &Path<'_>, check: &CheckRegex
         findings.error("VH37", &path, "a uriRegexRewrite needs both `match` and `rewrite`");
     }
     if !matches.is_empty() {
-        strings::regex("VH37", &path.field("match"), matches, check, findings);
+        strings::regex("VH37", &path.field("match"), (matches, strings::ANYTHING), check, findings);
     }
 }
 

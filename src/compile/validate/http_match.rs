@@ -13,7 +13,7 @@ const PRESENT: &str = "*";
 pub(crate) fn request(request: &HttpMatchRequest, path: &Path<'_>, check: &CheckRegex<'_>, findings: &mut Findings) {
     let HttpMatchRequest { uri, scheme, method, authority, headers, without_headers, query_params, .. } = request;
     if let Some(uri) = uri {
-        strings::uri_match("VH9", &path.field("uri"), uri, check, findings);
+        strings::uri_match("VH9", &path.field("uri"), (uri, strings::PRESENT), check, findings);
     }
     for (name, matcher) in [("scheme", scheme), ("method", method), ("authority", authority)] {
         if let Some(matcher) = matcher {

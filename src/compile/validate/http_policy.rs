@@ -177,7 +177,7 @@ pub(crate) fn cors(cors: &CorsPolicy, path: &Path<'_>, check: &CheckRegex<'_>, f
                 .error("VH14", &path, "an origin to allow is empty")
                 .help("write `{exact: \"*\"}` to allow all origins");
         } else {
-            strings::uri_match("VH14", &path, origin, check, findings);
+            strings::uri_match("VH14", &path, (origin, strings::ANYTHING), check, findings);
         }
     }
     for (index, method) in cors.allow_methods.iter().enumerate() {

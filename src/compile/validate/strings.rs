@@ -9,6 +9,10 @@ use crate::route::{AuthorityRewrite, Format};
 /// What a regular expression may have, in bytes.
 const LONGEST_REGEX: usize = 1024;
 
+/// What to write for the regular expression `*`, which is none: where mere presence can be asked for, and elsewhere.
+pub(crate) const PRESENT: &str = "write `{}` for mere presence, or `.*`";
+pub(crate) const ANYTHING: &str = "write `.*`";
+
 /// At most one of some fields may be set.
 pub(crate) fn one_of(path: &Path<'_>, members: &[(&str, bool)], findings: &mut Findings) {
     let mut set = members.iter().filter(|(_, set)| *set).map(|(name, _)| *name);
@@ -18,18 +22,18 @@ pub(crate) fn one_of(path: &Path<'_>, members: &[(&str, bool)], findings: &mut F
     }
 }
 
-/// A matcher that may ask for the empty prefix, as `uri` may.
+/// A matcher that may ask for the empty prefix, as `uri` may. `any` is what to write for `*`.
 pub(crate) fn uri_match(
     rule: &'static str,
     path: &Path<'_>,
-    matcher: &StringMatch,
+    (matcher, any): (&StringMatch, &str),
     check: &CheckRegex<'_>,
     findings: &mut Findings,
 ) {
     let StringMatch { exact, prefix, regex } = matcher;
     one_of(path, &[("exact", exact.is_some()), ("prefix", prefix.is_some()), ("regex", regex.is_some())], findings);
     if let Some(pattern) = regex {
-        self::regex(rule, &path.field("regex"), pattern, check, findings);
+        self::regex(rule, &path.field("regex"), (pattern, any), check, findings);
     }
 }
 
@@ -46,14 +50,14 @@ pub(crate) fn string_match(
             .error(rule, &path.field("prefix"), "an empty prefix matches everything")
             .help("leave the match out, or write `{}` for mere presence");
     }
-    uri_match(rule, path, matcher, check, findings);
+    uri_match(rule, path, (matcher, PRESENT), check, findings);
 }
 
-/// A regular expression in RE2's syntax.
+/// A regular expression in RE2's syntax. `any` is what to write for `*`.
 pub(crate) fn regex(
     rule: &'static str,
     path: &Path<'_>,
-    pattern: &str,
+    (pattern, any): (&str, &str),
     check: &CheckRegex<'_>,
     findings: &mut Findings,
 ) {
@@ -63,11 +67,7 @@ pub(crate) fn regex(
         findings.error(rule, path, format!("a regex of {} bytes is too long: at most {LONGEST_REGEX}", pattern.len()));
     } else if let Err(reason) = check(pattern) {
         let finding = findings.error(rule, path, format!("`{pattern}` is not a regex: {reason}"));
-        if pattern == "*" {
-            finding.help("write `{}` for mere presence, or `.*`");
-        } else {
-            finding.help("the syntax is that of RE2");
-        }
+        finding.help(if pattern == "*" { any } else { "the syntax is that of RE2" });
     }
 }
 

@@ -1,6 +1,6 @@
 //! VH7 to VH11, and V1 in matches.
 
-use super::{good, http, lines, says};
+use super::{good, http, lines, routed, says};
 
 fn matching(request: &str) -> String {
     http(&format!("{{match: [{request}], route: [{{destination: {{host: b}}}}]}}"))
@@ -71,4 +71,27 @@ fn vh11_sources_have_labels_namespaces_and_gateways() {
     says(&matching("{sourceNamespace: a.b}"), &["error VH11 spec.http[0].match[0].sourceNamespace"]);
     says(&matching("{gateways: [ns/]}"), &["error VH11 spec.http[0].match[0].gateways[0]"]);
     says(&matching("{gateways: [gw.ns]}"), &["warning VH11 spec.http[0].match[0].gateways[0]"]);
+}
+
+#[test]
+fn what_to_write_for_a_star_is_taken() {
+    let places = [
+        ("match: [{uri: VALUE}]", true),
+        ("match: [{method: VALUE}]", true),
+        ("match: [{headers: {x: VALUE}}]", true),
+        ("match: [{queryParams: {x: VALUE}}]", true),
+        ("corsPolicy: {allowOrigins: [VALUE]}", false),
+    ];
+    for (place, may_be_present) in places {
+        let with = |value: &str| routed(&place.replace("VALUE", value));
+        let told = lines(&with("{regex: '*'}"));
+        assert!(told.contains("write `{}`") == may_be_present && told.contains("`.*`"), "{told}");
+        good(&with("{regex: '.*'}"));
+        if may_be_present {
+            good(&with("{}"));
+        }
+    }
+    let rewritten = |regex: &str| routed(&format!("rewrite: {{uriRegexRewrite: {{match: '{regex}', rewrite: /}}}}"));
+    assert!(lines(&rewritten("*")).contains("(write `.*`)"));
+    good(&rewritten(".*"));
 }

@@ -1,6 +1,6 @@
 //! VD2, VD3, VD6 to VD12, VD24 to VD28.
 
-use super::{good, policy, says};
+use super::{good, lines, policy, says};
 
 fn outlier(fields: &str) -> String {
     policy(&format!("{{outlierDetection: {{{fields}}}}}"))
@@ -182,6 +182,10 @@ fn vd27_a_config_map_is_in_the_rules_namespace() {
             &["error VD27 spec.trafficPolicy.tls.credentialName"],
         );
     }
+    // `check` fails on every ConfigMap.
+    let told = lines(&tls("mode: SIMPLE, credentialName: 'configmap://a'"));
+    assert!(told.contains("(name a Secret, ConfigMaps are not read)"), "{told}");
+    good(&tls("mode: SIMPLE, credentialName: a"));
 }
 
 #[test]
