@@ -4,10 +4,13 @@ use super::destination_rules::{self, EffectivePolicy};
 use super::path::Path;
 use super::report::Report;
 use super::review::{self, IsSet, Review};
-use crate::config::{ClientTlsMode, Config, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, TcpSettings};
+use crate::config::{
+    ClientTlsMode, Config, ConnectionPoolSettings, H2UpgradePolicy, HttpSettings, TcpSettings, WorkloadEntry,
+};
 
 const WHY: &str = "the client that owns the connections has settings of its own";
 const LATER: &str = "over the client of this process it begins when the try is sent, not when that has its connection";
+const SOCKET: &str = "over the client of this process no request reaches it: a URI names no unix socket";
 
 /// Names the fields that only the owner of a connection can honor.
 pub(crate) fn review(config: &Config, report: &mut Report) {
@@ -25,6 +28,24 @@ pub(crate) fn review(config: &Config, report: &mut Report) {
                 }
             }
         });
+    }
+    for resource in &config.service_entries {
+        review::of(resource, resource.name_of("ServiceEntry"), report, |review| {
+            for (number, endpoint) in resource.spec.endpoints.iter().enumerate() {
+                socket(endpoint, &root.item("endpoints", number), review);
+            }
+        });
+    }
+    for resource in &config.workload_entries {
+        review::of(resource, resource.name_of("WorkloadEntry"), report, |review| {
+            socket(&resource.spec, &root, review);
+        });
+    }
+}
+
+fn socket(entry: &WorkloadEntry, path: &Path<'_>, review: &mut Review<'_>) {
+    if entry.address.starts_with("unix://") {
+        review.warning(&path.field("address"), SOCKET);
     }
 }
 

@@ -30,21 +30,27 @@
 //! # What only our own transport honors
 //!
 //! A foreign client follows the URI, which names the endpoint, and the `Host` header, which names the authority. What
-//! needs the connection itself is not honored over it, whatever a DestinationRule says. With
+//! needs the connection itself is not honored over it, whatever the configuration says. With
 //! [`MeshOptions::foreign_client`](crate::options::MeshOptions::foreign_client) every load names the fields it meets:
 //!
 //! | field | what happens instead |
 //! |---|---|
 //! | `tls` | plain HTTP towards the endpoint |
+//! | `connectionPool.tcp`: `connectTimeout`, `tcpKeepalive`, `maxConnections`, `maxConnectionDuration`, `idleTimeout` | the client's own settings |
+//! | `connectionPool.http`: `maxRequestsPerConnection`, `idleTimeout`, `h2UpgradePolicy`, `useClientProtocol`, `maxConcurrentStreams`, `http2KeepAlive`, `http1MaxPendingRequests` | the client's own settings |
+//! | `proxyProtocol` | none is sent |
+//! | `address: unix://...` of an endpoint | the URI names a host that there is not: the request fails |
+//! | `retries.perTryTimeout` | it begins when the try is sent, not when that has its connection |
+//!
+//! No load names these:
+//!
+//! | what | what happens instead |
+//! |---|---|
 //! | `tls` rules of a VirtualService, for `https` requests | they go to the host of their URI; failures count against the rule's endpoint |
 //! | `https` requests with http rules (`with_https_routed`) | `https` to the endpoint's address, whose certificate has to say that |
-//! | `connectionPool.tcp`: `connectTimeout`, `tcpKeepalive`, `maxConnections`, `maxConnectionDuration` | the client's own settings |
-//! | `connectionPool.http`: `maxRequestsPerConnection`, `idleTimeout`, `h2UpgradePolicy`, `maxConcurrentStreams`, `http1MaxPendingRequests` | the client's own settings |
-//! | `proxyProtocol` | none is sent |
-//! | endpoints on unix sockets | the client has to know what to do with their URI |
 //! | HTTP/2: `:authority` | names the endpoint's address; `host` names the authority |
 //!
-//! `http2MaxRequests`, `maxRetries`, outlier detection and everything of a VirtualService are honored over all of them.
+//! `http2MaxRequests`, `maxRetries`, outlier detection and all else of http rules are honored over all of them.
 //!
 //! # Errors that cross `tokio::spawn`
 //!

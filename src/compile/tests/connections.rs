@@ -280,6 +280,20 @@ metadata: {name: up}
 spec:
   hosts: [up.test]
   http: [{retries: {attempts: 1, perTryTimeout: 1s}, route: [{destination: {host: up.test, subset: v1}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: local}
+spec:
+  hosts: [local.test]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 10.0.0.8}, {address: 'unix:///run/local.sock'}]
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: local}
+spec: {address: 'unix:///run/local.sock'}
 ";
     let named = |foreign_client| {
         let options = MeshOptions { foreign_client, ..MeshOptions::default() };
@@ -291,6 +305,8 @@ spec:
     };
     let foreign = named(true);
     for path in [
+        "spec.address",
+        "spec.endpoints[1].address",
         "spec.http[0].retries.perTryTimeout",
         "spec.subsets[0].trafficPolicy.proxyProtocol",
         "spec.trafficPolicy.connectionPool.http.idleTimeout",
