@@ -12,7 +12,6 @@ use super::{
 };
 
 const NETWORKING: &str = "networking.istio.io";
-/// The namesake of Istio's Gateway.
 const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// A kind that is read.
@@ -224,7 +223,7 @@ fn known(kind: Kind, api_version: Option<&str>, group: &str, version: &str) -> E
         return Entry::Ours(kind, (!fine).then(fault));
     }
     let foreign = !group.is_empty() && !means_ours(group);
-    if !kind.is_istio() && foreign || kind == Kind::Gateway && group == GATEWAY_API {
+    if !kind.is_istio() && foreign {
         return Entry::Skipped(None);
     }
     // A group of Kubernetes may be a slip of the pen; those of others, as of Gloo and App Mesh, have domains of theirs.
