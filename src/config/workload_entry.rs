@@ -14,19 +14,20 @@ use super::message::message;
 message! {
     /// The `spec` of a WorkloadEntry, and an endpoint of a ServiceEntry.
     pub struct WorkloadEntry {
-        /// The address: an IP address, a DNS name, or `unix:///path`. Required unless there is a `network`.
+        /// The address: an IP address, a DNS name, or `unix:///path`. Required; one with a `network`
+        /// alone is left out.
         pub address: String = "address",
         /// Ports by the names of the service's ports, where they are others.
         pub ports: BTreeMap<String, u32> = "ports",
         /// Labels, for subsets and selectors.
         pub labels: BTreeMap<String, String> = "labels",
-        /// The network; another one than the client's is reached through its gateway.
+        /// The network. Not honored, but as a label for `failoverPriority`.
         pub network: String = "network",
         /// `region/zone/subzone`.
         pub locality: String = "locality",
         /// The share of the requests. 0: 1.
         pub weight: u32 = "weight",
-        /// The service account, for mutual TLS.
+        /// The service account. Not honored.
         pub service_account: String = "serviceAccount" | "service_account",
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn address_is_there(entry: &WorkloadEntry, path: &Path<'_>, findings:
         return false;
     }
     if entry.address.is_empty() {
-        let message = "there is no address: it is reached through the gateways of its network";
+        let message = "there is no address, and it is left out: Istio would reach it through its network's gateways";
         findings.warning("VW1", &path.field("network"), message);
     }
     true

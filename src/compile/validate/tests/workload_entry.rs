@@ -1,6 +1,6 @@
 //! VW1 to VW4.
 
-use super::{good, resource, says};
+use super::{good, lines, resource, says};
 
 fn entry(fields: &str) -> String {
     resource("WorkloadEntry", &format!("{{{fields}}}"))
@@ -10,6 +10,7 @@ fn entry(fields: &str) -> String {
 fn vw1_there_is_an_address_or_a_network() {
     says(&entry("labels: {a: b}"), &["error VW1 spec"]);
     says(&entry("network: n"), &["warning VW1 spec.network"]);
+    assert!(lines(&entry("network: n")).contains("it is left out: Istio would reach it"));
     good(&entry("address: 1.2.3.4, network: n"));
 }
 
