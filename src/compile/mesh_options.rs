@@ -27,7 +27,8 @@ impl MeshOptions {
     /// ```
     ///
     /// # Errors
-    /// The text is no YAML, has more than one document, or a value is none of its field's.
+    /// The text is no YAML or over a [bound](crate::config::Bounds), has more than one document or wraps the fields, as
+    /// a ConfigMap does, or a value is none of its field's or refused by Istio's validation.
     pub fn from_yaml(text: &str, file: &str) -> Result<(Self, Report), Error> {
         let (config, mut problems) = MeshConfig::from_yaml(text, file)?;
         let mut findings = Findings::new();

@@ -148,9 +148,9 @@ message! {
     pub struct TcpSettings {
         /// The most connections. 0: without limit.
         pub max_connections: i32 = "maxConnections" | "max_connections",
-        /// How long opening one may take. Unset: 10 s.
+        /// How long opening one may take. Unset: as the mesh says, 10 s if it does not.
         pub connect_timeout: Option<Duration> = "connectTimeout" | "connect_timeout",
-        /// Keep-alive of the operating system. Unset: off.
+        /// Keep-alive of the operating system. Unset: as the mesh says, off if it does not.
         pub tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive" | "tcp_keepalive",
         /// How long one may live. Unset: without limit.
         pub max_connection_duration: Option<Duration> = "maxConnectionDuration" | "max_connection_duration",
@@ -160,7 +160,7 @@ message! {
 }
 
 message! {
-    /// Keep-alive of the operating system; what is unset is as it says.
+    /// Keep-alive of the operating system; what is unset is as the mesh says, else as the system does.
     pub struct TcpKeepalive {
         /// So many unanswered probes end a connection.
         pub probes: u32 = "probes",
@@ -198,7 +198,7 @@ message! {
 enumeration! {
     /// Whether HTTP/2 is spoken where the port says HTTP/1.
     pub enum H2UpgradePolicy {
-        /// As the mesh does: no.
+        /// As the mesh says: no, if it does not.
         Default = "DEFAULT",
         /// No.
         DoNotUpgrade = "DO_NOT_UPGRADE",

@@ -46,7 +46,8 @@ message! {
     pub struct ServerPort {
         /// Its number. Required.
         pub number: u32 = "number",
-        /// `HTTP`, `HTTPS`, `GRPC`, `GRPC-WEB`, `HTTP2`, `MONGO`, `TCP` or `TLS`, in any case. Required.
+        /// `HTTP`, `HTTP2`, `GRPC`, `GRPC-WEB`, `HTTPS`, `TLS`, `TCP`, `MONGO`, `REDIS` or `MYSQL`, in any
+        /// case. Required.
         pub protocol: String = "protocol",
         /// Its name, once in the Gateway. Required.
         pub name: String = "name",
@@ -88,7 +89,7 @@ message! {
         pub min_protocol_version: TlsProtocol = "minProtocolVersion" | "min_protocol_version",
         /// The newest version of TLS. Default: 1.3.
         pub max_protocol_version: TlsProtocol = "maxProtocolVersion" | "max_protocol_version",
-        /// The cipher suites, up to TLS 1.2. Empty: Envoy's.
+        /// The cipher suites, up to TLS 1.2. Empty: all that rustls has.
         pub cipher_suites: Vec<String> = "cipherSuites" | "cipher_suites",
         /// Whether any certificate of a client is taken. Unset: false.
         pub insecure_skip_verify: Option<bool> = "insecureSkipVerify" | "insecure_skip_verify",

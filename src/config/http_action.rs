@@ -95,7 +95,8 @@ message! {
         pub retry_on: String = "retryOn" | "retry_on",
         /// Whether further tries may go to other localities.
         pub retry_remote_localities: Option<bool> = "retryRemoteLocalities" | "retry_remote_localities",
-        /// Whether further tries avoid the endpoints that were tried. Unset: true.
+        /// Whether further tries avoid the endpoints that were tried. Unset: true, unless the only destination is
+        /// balanced by a hash.
         pub retry_ignore_previous_hosts: Option<bool> = "retryIgnorePreviousHosts" | "retry_ignore_previous_hosts",
         /// The first pause between tries, which doubles. Unset: 25 ms.
         pub backoff: Option<Duration> = "backoff",

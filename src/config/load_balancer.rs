@@ -81,7 +81,7 @@ message! {
 message! {
     /// A Maglev table.
     pub struct MagLev {
-        /// Its size, a prime number. 0: 65537.
+        /// Its size, a prime number below 5000011. Required.
         pub table_size: u64 = "tableSize" | "table_size",
     }
 }
@@ -165,7 +165,7 @@ message! {
         pub failover: Vec<ZoneAwareFailover> = "failover",
         /// Labels in which endpoints should be like the client, in this order.
         pub failover_priority: Vec<String> = "failoverPriority" | "failover_priority",
-        /// With fewer endpoints zones do not matter. Unset: 6.
+        /// With fewer endpoints zones do not matter. Not honored.
         pub min_cluster_size: Option<u64> = "minClusterSize" | "min_cluster_size",
     }
 }

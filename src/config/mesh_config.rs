@@ -80,7 +80,7 @@ message! {
 enumeration! {
     /// What happens to requests for unknown hosts.
     pub enum OutboundTrafficPolicyMode {
-        /// They are refused.
+        /// They are refused, but for `https` and `CONNECT`.
         RegistryOnly = "REGISTRY_ONLY",
         /// They pass.
         AllowAny = "ALLOW_ANY",
@@ -185,7 +185,8 @@ impl MeshConfig {
     /// of Istio's ConfigMap. With it come fields that are not known, and warnings of fields that have no effect here.
     ///
     /// # Errors
-    /// The text is no YAML or over a [bound](Bounds), has more than one document, or a value is none of its field's.
+    /// The text is no YAML or over a [bound](Bounds), has more than one document or wraps the fields, as a ConfigMap
+    /// does, or a value is none of its field's.
     pub fn from_yaml(text: &str, file: &str) -> Result<(Resource<MeshConfig>, Vec<Problem>), Error> {
         let name: Arc<str> = file.into();
         let mut documents = Vec::new();

@@ -45,7 +45,8 @@ message! {
     pub struct ServiceEntryPort {
         /// Its number. Required.
         pub number: u32 = "number",
-        /// Its protocol: `HTTP`, `HTTPS`, `GRPC`, `HTTP2`, `MONGO`, `TCP`, `TLS`. Empty: found out.
+        /// Its protocol: `HTTP`, `HTTP2`, `GRPC`, `GRPC-WEB`, `HTTPS`, `TLS`, `TCP`, `MONGO`, `REDIS` or `MYSQL`, in
+        /// any case. Empty: found out.
         pub protocol: String = "protocol",
         /// Its name. Required.
         pub name: String = "name",
