@@ -43,7 +43,8 @@ pub enum Severity {
     Warning,
     /// A field that nothing knows. The library takes it; a strict start refuses it ([`Problem::refuses_start`]).
     Unknown,
-    /// A reference to something that is not there. Istio takes it and answers 503; `check` fails on it.
+    /// A reference to something that is not there, or is of a kind that is not read. Istio takes it, and what needs it
+    /// does not work; `check` fails on it.
     Reference,
     /// The resource is not usable as written.
     Error,

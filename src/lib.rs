@@ -55,7 +55,7 @@
 //! | how the endpoints are | [`Mesh::endpoints`]; [`Mesh::set_endpoints`] for a discovery of your own |
 //! | one request that is special | [`RequestPolicy`](service::RequestPolicy) and [`DeadlineBudget`](service::DeadlineBudget) in its extensions |
 //!
-//! Choices that Istio has no field for are methods of [`MeshRouter`], all off unless called:
+//! Choices that Istio has no field for are methods of [`MeshRouter`], off unless called, but for the limits of mirrors:
 //! [`with_retry_safety`](MeshRouter::with_retry_safety), [`with_classifier`](MeshRouter::with_classifier),
 //! [`with_faults_per_try`](MeshRouter::with_faults_per_try), [`with_sticky_weights`](MeshRouter::with_sticky_weights),
 //! [`with_retry_after`](MeshRouter::with_retry_after), [`with_https_routed`](MeshRouter::with_https_routed),

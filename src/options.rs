@@ -24,7 +24,7 @@ pub enum OutboundTrafficPolicy {
     /// The request goes on unchanged (Istio's default).
     #[default]
     AllowAny,
-    /// The request is answered with 502.
+    /// The request is answered with 502. `https` and `CONNECT`, which no http rule sees, go on.
     RegistryOnly,
 }
 
@@ -176,9 +176,11 @@ impl Default for MeshOptions {
 pub struct Workload {
     /// The namespace the process runs in: `default`. It decides which resources are visible (`exportTo`).
     pub namespace: String,
-    /// The labels of the process, for `sourceLabels` and selectors. Empty: every Gateway selector matches.
+    /// The labels of the process, for `sourceLabels`, selectors and `failoverPriority`. Empty: every Gateway selector
+    /// matches.
     pub labels: BTreeMap<String, String>,
-    /// `region/zone/subzone`, empty if unknown.
+    /// `region/zone/subzone`. Empty: that of the label `topology.istio.io/locality` or `istio-locality`, else that of
+    /// the node.
     pub locality: String,
     /// The Kubernetes node, empty if unknown.
     pub node: String,
@@ -191,7 +193,8 @@ impl Workload {
     /// fill them in (`metadata.namespace`, `spec.nodeName`). Its `metadata.labels` are the text of a file only, with a
     /// line `key="value"` for each: `POD_LABELS` may be that text, or `key=value,key=value`, and `ISTIO_METAJSON_LABELS`
     /// is the same in JSON, whose labels those of `POD_LABELS` replace. `POD_LOCALITY` is the `region/zone/subzone`, which
-    /// nobody fills in; without it the locality of the node's labels counts, where configuration names the node.
+    /// nobody fills in; without it that of the label `topology.istio.io/locality` or `istio-locality` counts, else that
+    /// of the node's labels, where configuration names the node.
     ///
     /// One that is not set, or empty, leaves the default. A label without `=` is left out, and one whose value cannot be
     /// read is traced, too.

@@ -1,4 +1,4 @@
-//! References to what is not there. Istio takes them and answers 503; `check` names them.
+//! References to what is not there. Istio takes them, and what needs them does not work; `check` names them.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};

@@ -48,12 +48,13 @@ impl Report {
         &self.problems
     }
 
-    /// The problems for which a resource was kept back.
+    /// The problems that are errors: what they are about was kept back or left out.
     pub fn errors(&self) -> impl Iterator<Item = &Problem> {
         self.problems.iter().filter(|problem| problem.is_error())
     }
 
-    /// The resources that were kept back, and whether an earlier version of them serves.
+    /// The resources that were kept back, and whether an earlier version of them serves. A second one of a name,
+    /// and what names no resource, is left out and not among them.
     pub fn quarantined(&self) -> &[Quarantined] {
         &self.quarantined
     }

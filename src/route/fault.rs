@@ -26,7 +26,8 @@ use super::Percent;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
-    /// How many requests are held, and for how long (flag `DI`). It counts into no timeout.
+    /// How many requests are held, and for how long (flag `DI`). It counts into no timeout of the rule; a
+    /// `DeadlineBudget` bounds it.
     pub delay: Option<(Percent, Duration)>,
     /// How many requests are answered here, and how (flag `FI`, body `fault filter abort`). Such an answer is never
     /// retried, starts no mirror, and CORS adds nothing to it.

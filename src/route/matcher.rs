@@ -60,7 +60,7 @@ impl StringMatcher {
         RegexCache::new().matcher(pattern)
     }
 
-    /// Anything that is there: `{}`, `null`, or the regular expression `*` of header and query matches.
+    /// Anything that is there: `{}`, `null` where that may be, or the regular expression `*` of `withoutHeaders`.
     pub fn present() -> Self {
         Self(Kind::Present)
     }
