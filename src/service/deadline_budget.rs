@@ -27,9 +27,9 @@ use tokio::time::Instant;
 use super::deadline::asked_timeout;
 use crate::upstream::LONGEST;
 
-/// Until when a caller waits. In the extensions of an outgoing request it bounds all of its tries, whatever longer
-/// timeouts its rule and its [`RequestPolicy`](super::RequestPolicy) have, and each try tells what is left in
-/// `x-envoy-expected-rq-timeout-ms`, for gRPC in `grpc-timeout`.
+/// Until when a caller waits. In the extensions of an outgoing request it bounds the delay of a fault and all of its
+/// tries, whatever longer timeouts its rule and its [`RequestPolicy`](super::RequestPolicy) have, and each try tells
+/// what is left in `x-envoy-expected-rq-timeout-ms`, for gRPC in `grpc-timeout`.
 ///
 /// [`InboundRouter`](super::InboundRouter) puts it into the extensions of what it lets through to the application, from
 /// what the caller said and the rule allows; passing it on is up to the application. A request whose budget is spent

@@ -46,7 +46,7 @@ use crate::telemetry::{MeshMetrics, RequestRecord, ResponseFlags};
 ///
 /// # Panics
 ///
-/// Its services do where a request has to wait [outside of a tokio runtime](super::MeshService#panics).
+/// Its services do where a request or its response has to wait [outside of a tokio runtime](super::MeshService#panics).
 #[derive(Clone, Debug)]
 pub struct InboundRouter {
     routing: Arc<Routing>,

@@ -27,7 +27,7 @@ use crate::telemetry::MeshMetrics;
 ///
 /// # Panics
 ///
-/// Its services do where a request has to wait [outside of a tokio runtime](MeshService#panics).
+/// Its services do where a request or its response has to wait [outside of a tokio runtime](MeshService#panics).
 #[derive(Clone, Debug)]
 pub struct MeshRouter {
     routing: Arc<Routing>,

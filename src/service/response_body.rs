@@ -33,6 +33,10 @@ pin_project! {
     /// The request counts as active on its endpoint until this body has ended: when it was empty from the start, said
     /// it has no more, failed, gave a frame after which nothing comes, or was dropped. If the timeout of the route
     /// passes first, it fails with a [`BodyError`].
+    ///
+    /// # Panics
+    ///
+    /// Where it has to wait, and its request has a timeout, outside of a tokio runtime that has time.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

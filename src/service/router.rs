@@ -33,9 +33,9 @@ use crate::telemetry::MeshMetrics;
 ///
 /// # Panics
 ///
-/// Where the future of a request is polled outside of a tokio runtime that has time, and has to wait for a moment: the
-/// end of a timeout, of a fault's delay or of the pause before another try, or the time for a second try beside the
-/// first.
+/// Where the future of a request, or the body of its response, is polled outside of a tokio runtime that has time, and
+/// has to wait for a moment: the end of a timeout, of a fault's delay or of the pause before another try, or the time
+/// for a second try beside the first.
 #[derive(Clone, Debug)]
 pub struct MeshService<S> {
     inner: S,

@@ -25,10 +25,12 @@ pub use ttl::TtlResolver;
 
 /// Looks up the names that a mesh needs, and keeps their endpoints at what the answers say.
 ///
-/// Every name is looked up once, however many clusters need it, as soon as a snapshot needs it, and again:
+/// Every name is looked up once, however many clusters need it, as soon as a snapshot needs it, 64 names at a
+/// time; a look-up that takes 30 s has no answer. It is looked up again:
 ///
 /// - when the TTL of its answer is over, at the earliest after a second;
-/// - after 5 s (Envoy's `dns_refresh_rate`) if the resolver does not know the TTL, unless the following is less;
+/// - after 5 s (the default of Envoy's `dns_refresh_rate`; Istio sets 60 s) if the resolver does not know the TTL,
+///   unless the following is less;
 /// - after [`dns_refresh_rate`](crate::options::MeshOptions::dns_refresh_rate), 60 s, if there was no answer or an
 ///   empty one, or if its TTL is 0. Without an answer the last addresses stay.
 ///

@@ -138,10 +138,13 @@ use crate::upstream::{ConnectionSettings, Endpoint, Protocol, TlsMode};
 /// ([`Failure::Overflow`]), and its endpoint is not blamed; from its turn on it has that time to open.
 ///
 /// Clones are cheap and share the pools. Dropping the last one closes what is idle; what is under way is finished. A
-/// transport belongs to one runtime, whose tasks drive its connections. It opens sockets of tokio, so it has to be
-/// called within its runtime.
+/// transport belongs to one runtime, whose tasks drive its connections.
 ///
 /// Every error is a [`FailureError`] with Envoy's class of the failure, those of a response's body too.
+///
+/// # Panics
+///
+/// Where one of its futures is polled outside of a tokio runtime. That needs I/O and time: no connection opens without.
 #[derive(Clone)]
 pub struct Transport {
     inner: Arc<Inner>,

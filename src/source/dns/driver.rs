@@ -13,7 +13,7 @@ use super::resolve::{Answer, Resolver};
 use crate::mesh::{Mesh, NamesChanges, NamesClaim, WeakMesh};
 use crate::options::DnsLookupFamily;
 
-/// How long an answer without a TTL holds (Envoy's `dns_refresh_rate`).
+/// How long an answer without a TTL holds (the default of Envoy's `dns_refresh_rate`).
 const WITHOUT_TTL: Duration = Duration::from_secs(5);
 /// How long an answer holds at least (Envoy's `dns_min_refresh_rate`).
 const SHORTEST: Duration = Duration::from_secs(1);
