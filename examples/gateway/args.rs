@@ -87,13 +87,14 @@ pub(crate) struct Identity {
     /// The namespace of this process.
     #[arg(long, value_name = "NS", default_value = "default")]
     pub(crate) namespace: String,
-    /// A label of this process, for selectors of Gateways. Without any, every selector matches.
+    /// A label of this process, for selectors, `sourceLabels` and `failoverPriority`. Without any, every selector of a
+    /// Gateway matches.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     pub(crate) labels: Vec<(String, String)>,
-    /// Where this process runs.
+    /// Where this process runs. Without it a label or its node says so.
     #[arg(long, value_name = "REGION/ZONE/SUBZONE", default_value = "")]
     pub(crate) locality: String,
-    /// The Kubernetes node this process runs on, for Services with `internalTrafficPolicy: Local`.
+    /// The Kubernetes node this process runs on, for its locality and for Services with `internalTrafficPolicy: Local`.
     #[arg(long, value_name = "NAME", default_value = "")]
     pub(crate) node: String,
 }
