@@ -34,6 +34,34 @@
 //! rewrites is then too late: the handler of `/v2/hello` never sees a request for `/hello`, and a path without a route
 //! ends in the fallback. Redirects and faults would still work, which makes it hard to notice.
 //!
+//! # Limits of bodies
+//!
+//! `DefaultBodyLimit` and layers of the `Router` say 413 as ever. axum knows the error of a limit around the rules only
+//! by its type, and gets it as the source of a [`BodyError`](crate::service::BodyError); one line hands it on as it
+//! was:
+//!
+//! ```
+//! use axum::body::Body;
+//! use axum::{Router, extract::Request};
+//! use http::Response;
+//! use http_body_util::{BodyExt, Limited};
+//! use mesh_router::service::{BodyError, RequestBody};
+//! use mesh_router::{Mesh, MeshRouter};
+//! use tower::ServiceBuilder;
+//!
+//! # let (mesh, router) = (Mesh::new(), Router::<()>::new());
+//! let app = ServiceBuilder::new()
+//!     .map_response(|response: Response<_>| response.map(Body::new))
+//!     // As tower-http's `RequestBodyLimitLayer` does.
+//!     .map_request(|request: Request| request.map(|body| Limited::new(body, 1 << 20)))
+//!     .layer(MeshRouter::inbound(&mesh, "web/front"))
+//!     .map_request(|request: http::Request<RequestBody<Limited<Body>>>| {
+//!         request.map(|body| Body::new(body.map_err(BodyError::into_source)))
+//!     })
+//!     .service(router);
+//! # drop(axum::ServiceExt::<Request>::into_make_service(app));
+//! ```
+//!
 //! # What you get
 //!
 //! Matches, redirects, direct responses, faults, CORS, rewrites, header rules and the timeout of the rule, in front of

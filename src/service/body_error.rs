@@ -6,6 +6,7 @@
 //! let error = BodyError::new(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
 //! assert!(!error.is_timeout());
 //! assert!(std::error::Error::source(&error).is_some());
+//! assert!(error.into_source().is::<std::io::Error>());
 //! ```
 
 use std::error::Error;
@@ -59,6 +60,14 @@ impl BodyError {
     /// It broke off while another try read it.
     pub(super) fn broken_off() -> Self {
         Self { kind: Kind::BrokenOff }
+    }
+
+    /// The error that it was made of; itself if it says what the rules did.
+    pub fn into_source(self) -> BoxError {
+        match self.kind {
+            Kind::Inner(error) | Kind::Request(error) => error,
+            Kind::Timeout | Kind::Superseded | Kind::Lagging | Kind::BrokenOff => self.into(),
+        }
     }
 
     /// Whether it was the body of a request, which this side sends.

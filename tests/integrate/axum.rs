@@ -8,8 +8,9 @@ use axum::extract::Request;
 use axum::routing::{get, post};
 use axum::{Extension, Router, ServiceExt};
 use http::Response;
+use http_body_util::{BodyExt, Limited};
 use mesh_router::MeshRouter;
-use mesh_router::service::RouteInfo;
+use mesh_router::service::{BodyError, RequestBody, RouteInfo};
 use tower::ServiceBuilder;
 
 use super::shop;
@@ -94,6 +95,31 @@ async fn the_rule_bounds_a_handler() {
     let slow = ask(serve().await, reqwest::Method::GET, "/slow").timeout(Duration::from_secs(20)).send().await.unwrap();
     assert_eq!(slow.status().as_u16(), 504);
     assert_eq!(slow.text().await.unwrap(), "upstream request timeout");
+}
+
+#[tokio::test]
+async fn a_limit_around_the_rules_is_told_as_one() {
+    let app = ServiceBuilder::new()
+        .map_response(|response: Response<_>| response.map(Body::new))
+        .map_request(|request: Request| request.map(|body| Limited::new(body, 4)))
+        .layer(MeshRouter::inbound(&shop::published(RULES), "web/front"))
+        .map_request(|request: http::Request<RequestBody<Limited<Body>>>| {
+            request.map(|body| Body::new(body.map_err(BodyError::into_source)))
+        })
+        .service(router());
+    let server = listen(app).await;
+    let ruled = || ask(server, reqwest::Method::POST, "/upper");
+    let passed = || reqwest::Client::new().post(format!("http://{server}/v2/upper"));
+    let streamed = |text| reqwest::Body::wrap_stream(tokio_stream::once(Ok::<&str, std::io::Error>(text)));
+    for request in [ruled(), passed()] {
+        let refused = request.body(streamed("words")).send().await.unwrap();
+        assert_eq!(refused.status().as_u16(), 413);
+        let told = "Failed to buffer the request body: length limit exceeded";
+        assert_eq!(refused.text().await.unwrap(), told);
+    }
+    for request in [ruled(), passed()] {
+        assert_eq!(request.body(streamed("word")).send().await.unwrap().text().await.unwrap(), "WORD");
+    }
 }
 
 #[tokio::test]
