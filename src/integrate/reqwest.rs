@@ -55,7 +55,10 @@
 //!   Use `redirect::Policy::none()`, and a layer above [`MeshRouter`](crate::MeshRouter) that follows them.
 //! - **Proxies.** The system's proxy would be asked for the address of an endpoint. Use `no_proxy()`.
 //! - **Its timeouts** bound one try each. A `RequestBuilder::timeout` bounds all tries of a middleware's request too.
-//! - **Default headers** and cookies are set below the rules, which do not see them.
+//! - **Cookies.** Leave `cookie_store` off. It would keep them by the address of the endpoint, which is all that reqwest
+//!   knows: those of one host go to every other host there, and not to further endpoints of their own. A middleware
+//!   before [`MeshMiddleware`] can keep them by host.
+//! - **Default headers** are set below the rules, which do not see them.
 //!
 //! # What is not honored, and why
 //!
