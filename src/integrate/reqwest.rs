@@ -53,6 +53,9 @@
 //!   that was closed before a byte was written, as our own transport does.
 //! - **Redirects.** reqwest follows a `location` by itself, past the rules and relative to the address of an endpoint.
 //!   Use `redirect::Policy::none()`, and a layer above [`MeshRouter`](crate::MeshRouter) that follows them.
+//! - **Paths.** reqwest resolves `.` and `..` in them, `%2e` too, and takes `\` for `/`. A rule that matched such a path,
+//!   as with `pathNormalization: NONE`, or rewrote one to it, matched another than would be sent: the request fails as a
+//!   local reset (`LR`).
 //! - **Proxies.** The system's proxy would be asked for the address of an endpoint. Use `no_proxy()`.
 //! - **Its timeouts** bound one try each. A `RequestBuilder::timeout` bounds all tries of a middleware's request too.
 //! - **Cookies.** Leave `cookie_store` off. It would keep them by the address of the endpoint, which is all that reqwest
@@ -68,6 +71,7 @@
 //! replaced.
 
 mod middleware;
+mod path;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -88,6 +92,7 @@ use reqwest::{Client, ClientBuilder, Url};
 use tower_service::Service;
 
 pub use middleware::MeshMiddleware;
+use path::check_path;
 
 use crate::error::BoxError;
 use crate::outcome::{Failure, FailureError, is_local, of_hyper, of_unanswered};
@@ -134,9 +139,9 @@ where
     }
 
     fn call(&mut self, request: Request<RequestBody<B>>) -> ReqwestFuture {
-        let state = match to_reqwest(request) {
+        let state = match check_path(&request).and_then(|()| to_reqwest(request).map_err(failed)) {
             Ok(request) => State::Sending { call: self.client.call(request) },
-            Err(error) => State::Refused { error: Some(failed(error)) },
+            Err(error) => State::Refused { error: Some(error) },
         };
         ReqwestFuture { state }
     }

@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use mesh_router::integrate::reqwest::{ReqwestService, client_builder};
+use mesh_router::options::{MeshOptions, PathNormalization};
 use mesh_router::service::{MeshService, ResponseBody, ResponseFlags, RouteInfo};
 use mesh_router::{BoxError, Mesh, MeshRouter};
 use tokio::sync::mpsc;
@@ -16,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tower::{Layer, ServiceExt, service_fn};
 
 use super::loopback::{echo, flaky, mesh, nobody, serve};
+use super::shop;
 
 fn client(mesh: &Mesh) -> MeshService<ReqwestService> {
     MeshRouter::new(mesh).layer(ReqwestService::new(client_builder().build().unwrap()))
@@ -164,6 +166,26 @@ async fn a_server_that_goes_away_ends_the_connection() {
     assert_eq!(info(&response).flags(), ResponseFlags::UPSTREAM_CONNECTION_TERMINATION);
     let cause = info(&response).cause().unwrap().source().unwrap();
     assert!(cause.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_request));
+}
+
+/// What the rule matches is what is sent, or nothing is.
+#[tokio::test]
+async fn no_other_path_is_sent_than_the_one_that_matched() {
+    let options = MeshOptions { path_normalization: PathNormalization::None, ..MeshOptions::default() };
+    let mesh = Mesh::builder().options(options).build();
+    let (server, seen) = flaky(0, 500).await;
+    let rule = "match: [{uri: {prefix: /public/}}]\nretries: {attempts: 0}";
+    shop::publish(&mesh, &shop::of("HTTP", &[server], rule, ""));
+    for path in ["/public/../secret", "/public/%2e%2E/secret", "/public/\\..\\secret", "/public/."] {
+        let response = get(&mesh, &format!("http://shop.test{path}")).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        let local_reset = "upstream_reset_before_response_started{local_reset}";
+        assert_eq!(info(&response).details(), local_reset, "{path}");
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 0);
+    assert_eq!(get(&mesh, "http://shop.test/public/..a").await.unwrap().status(), StatusCode::OK);
+    // A host that no rule took is reqwest's own.
+    assert_eq!(get(&mesh, &format!("http://{server}/a/../b")).await.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -19,9 +19,14 @@ pub(crate) fn mesh(servers: u8, rule: &str, policy: &str) -> Mesh {
 
 /// The same with servers that are there.
 pub(crate) fn mesh_of(protocol: &str, servers: &[SocketAddr], rule: &str, policy: &str) -> Mesh {
+    published(&of(protocol, servers, rule, policy))
+}
+
+/// What is published of it.
+pub(crate) fn of(protocol: &str, servers: &[SocketAddr], rule: &str, policy: &str) -> String {
     let endpoint = |server: &SocketAddr| format!("{{address: {}, ports: {{web: {}}}}}", server.ip(), server.port());
     let endpoints = servers.iter().map(endpoint).collect::<Vec<_>>().join(", ");
-    published(&format!(
+    format!(
         "
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -51,7 +56,7 @@ spec:
 ",
         indented(4, rule),
         indented(4, policy)
-    ))
+    )
 }
 
 /// The same host as one server, for clients and behind a gateway, whose [`listener`] it is. Its only rule has these fields

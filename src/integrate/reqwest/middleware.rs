@@ -14,6 +14,7 @@ use reqwest_middleware::{Error, Middleware, Next};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::path::check_path;
 use super::{failure, to_reqwest};
 use crate::error::BoxError;
 use crate::mesh::Mesh;
@@ -257,9 +258,10 @@ impl Service<Request<RequestBody<reqwest::Body>>> for Relay {
     }
 
     fn call(&mut self, request: Request<RequestBody<reqwest::Body>>) -> Answer {
-        let number = self.desk.leave(match to_reqwest(request) {
+        let checked = check_path(&request).map_err(Error::middleware);
+        let number = self.desk.leave(match checked.and_then(|()| Ok(to_reqwest(request)?)) {
             Ok(request) => Try::Due(request),
-            Err(error) => Try::Answered(Err(error.into())),
+            Err(error) => Try::Answered(Err(error)),
         });
         Answer { desk: self.desk.clone(), number }
     }
