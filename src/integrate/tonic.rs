@@ -53,6 +53,10 @@
 //!   words as the message; a fault has the status that it names. `Response::extensions` has the
 //!   [`RouteInfo`](crate::service::RouteInfo) of a call that succeeded.
 //!
+//! Two errors are `Unknown`, because tonic knows only its own types: a timeout that passes within a stream, with a
+//! [`BodyError`](crate::service::BodyError) among the sources of the status whose `is_timeout()` is true; and, to a host
+//! that no rule took, a connection that is refused.
+//!
 //! A match is by path: `/package.Service/Method`.
 //!
 //! # Servers
