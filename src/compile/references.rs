@@ -216,16 +216,44 @@ impl Guessed {
     }
 }
 
-/// The known name that looks most like `name`, if one does.
+/// The known name that looks most like `name`, if one does. Domains that both are in make no names alike.
 fn nearest(name: &str, known: impl IntoIterator<Item: AsRef<str>>) -> Option<String> {
-    let scored = known.into_iter().map(|known| (strsim::jaro_winkler(name, known.as_ref()), known));
+    let likeness = |known: &str| {
+        let (one, other) = apart(name, known);
+        strsim::jaro_winkler(one, other)
+    };
+    let scored = known.into_iter().map(|known| (likeness(known.as_ref()), known));
     let best = scored.filter(|(score, _)| *score > 0.85).max_by(|(one, _), (other, _)| one.total_cmp(other));
     best.map(|(_, known)| known.as_ref().to_owned())
+}
+
+/// Two names without the labels that both end in.
+fn apart<'a>(mut one: &'a str, mut other: &'a str) -> (&'a str, &'a str) {
+    while let (Some((first, last)), Some((second, same))) = (one.rsplit_once('.'), other.rsplit_once('.'))
+        && last == same
+    {
+        (one, other) = (first, second);
+    }
+    (one, other)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_one_domain_are_alike_by_their_own_part() {
+        let within = |names: [&str; 2]| names.map(|name| format!("{name}.default.svc.cluster.local"));
+        let known = within(["pods", "reviews"]);
+        for (name, meant) in [("review", Some(&known[1])), ("dis", None), ("ratings", None)] {
+            let [name, _] = within([name, ""]);
+            assert_eq!(nearest(&name, &known).as_ref(), meant, "{name}");
+        }
+        let misspelt = "reviews.defualt.svc.cluster.local";
+        assert_eq!(nearest(misspelt, &known).as_ref(), Some(&known[1]));
+        assert_eq!(nearest("shop.exampel.com", ["shop.example.com"]).as_deref(), Some("shop.example.com"));
+        assert_eq!(nearest("web.example.com", ["api.example.com"]), None);
+    }
 
     #[test]
     fn each_missing_name_is_compared_once_and_no_more_than_the_first() {
