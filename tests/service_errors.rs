@@ -285,6 +285,22 @@ async fn a_budget_that_is_spent_is_an_error_too() {
     request.extensions_mut().insert(DeadlineBudget::within(Duration::ZERO));
     let error = ask(&mesh(), ErrorMode::Return, Does::Hangs, request).await.unwrap_err();
     assert_eq!(error.downcast_ref::<MeshError>().unwrap().status(), StatusCode::GATEWAY_TIMEOUT);
+    let source = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+    assert_eq!(source.kind(), io::ErrorKind::TimedOut);
+}
+
+/// Whatever its source says to others, no connection was waited for.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_of_rules_below_is_a_reset() {
+    let below = mesh();
+    let inner = service_fn(move |_: Request<RequestBody<Body>>| {
+        let below = below.clone();
+        async move { ask(&below, ErrorMode::Return, Does::Hangs, get("http://shop.test/slow")).await }
+    });
+    let above = MeshRouter::new(&mesh()).with_error_mode(ErrorMode::Return).layer(inner);
+    let error = above.oneshot(get("http://shop.test/once")).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<MeshError>().unwrap().info().flags(), ResponseFlags::UPSTREAM_REMOTE_RESET);
+    assert!(error.source().unwrap().source().unwrap().is::<io::Error>());
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io;
+use std::sync::LazyLock;
 
 use crate::error::BoxError;
 
@@ -78,7 +80,7 @@ impl BodyError {
         }
     }
 
-    /// Whether it was the timeout of the route (`http[].timeout`).
+    /// Whether it was the timeout of the route (`http[].timeout`). Its source is then an `io::Error` that says so too.
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind, Kind::Timeout)
     }
@@ -99,7 +101,14 @@ impl Error for BodyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.kind {
             Kind::Inner(error) | Kind::Request(error) => Some(error.as_ref()),
-            Kind::Timeout | Kind::Superseded | Kind::Lagging | Kind::BrokenOff => None,
+            Kind::Timeout => Some(timed_out()),
+            Kind::Superseded | Kind::Lagging | Kind::BrokenOff => None,
         }
     }
+}
+
+/// The source of a timeout of the rules, for those who look for an error of this kind, as reqwest does.
+pub(super) fn timed_out() -> &'static io::Error {
+    static TIMED_OUT: LazyLock<io::Error> = LazyLock::new(|| io::ErrorKind::TimedOut.into());
+    &TIMED_OUT
 }

@@ -4,12 +4,13 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::iter;
+use std::ptr;
 use std::sync::Arc;
 
 #[cfg(feature = "hyper-util-client")]
 use hyper_util::client::legacy;
 
-use super::body_error::BodyError;
+use super::body_error::{BodyError, timed_out};
 use crate::outcome::{Failure, FailureError, is_local};
 
 type Classify = dyn Fn(&(dyn Error + Send + Sync + 'static)) -> Option<Failure> + Send + Sync;
@@ -126,7 +127,8 @@ fn of_type(error: &(dyn Error + 'static)) -> Option<Failure> {
             Some(cause) => cause.downcast_ref().map(crate::outcome::of_unanswered),
         };
     }
-    error.downcast_ref::<io::Error>().and_then(io_failure)
+    // A timeout of the rules was none of a connection.
+    error.downcast_ref::<io::Error>().filter(|error| !ptr::eq(*error, timed_out())).and_then(io_failure)
 }
 
 fn io_failure(error: &io::Error) -> Option<Failure> {

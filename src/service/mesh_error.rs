@@ -16,7 +16,9 @@ use std::fmt;
 
 use http::StatusCode;
 
+use super::body_error::timed_out;
 use super::route_info::RouteInfo;
+use crate::telemetry::ResponseFlags;
 
 /// What becomes of a request that fails before an upstream has answered it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum ErrorMode {
 ///
 /// Its `Display` is one line for a log: the status, Envoy's response flags and details, then the rule, the cluster, the
 /// endpoint and the number of tries as far as it came to them. Its source is the error of the inner service, if it was
-/// one that ended the last try.
+/// one that ended the last try; of a timeout, an `io::Error` of the kind `TimedOut`.
 #[derive(Clone)]
 pub struct MeshError {
     status: StatusCode,
@@ -83,6 +85,7 @@ impl fmt::Debug for MeshError {
 
 impl Error for MeshError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.info.cause().map(|cause| cause as _)
+        let timed_out = || self.info.flags().contains(ResponseFlags::UPSTREAM_REQUEST_TIMEOUT).then(timed_out);
+        self.info.cause().map(|cause| cause as _).or_else(|| timed_out().map(|error| error as _))
     }
 }

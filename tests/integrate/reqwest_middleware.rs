@@ -193,6 +193,33 @@ async fn failures_are_errors_of_a_middleware_where_a_router_asks_for_them() {
     assert!(error.is_connect(), "{error:?}");
 }
 
+/// Its timeouts stand for those that a request had itself.
+#[tokio::test]
+async fn a_timeout_of_the_rule_is_one_to_reqwest() {
+    let slow = serve(service_fn(async |request: Request<hyper::body::Incoming>| {
+        if request.uri().path() == "/head" {
+            std::future::pending::<()>().await;
+        }
+        let frames = tokio_stream::pending::<Result<http_body::Frame<bytes::Bytes>, std::io::Error>>();
+        Ok::<_, std::io::Error>(Response::new(http_body_util::StreamBody::new(frames)))
+    }))
+    .await;
+    let mesh = mesh(&[slow], "timeout: 500ms", "");
+    let response = client(&mesh).get("http://shop.test/body").send().await.unwrap();
+    let error = response.text().await.unwrap_err();
+    assert!(error.is_timeout() && error.is_decode(), "{error:?}");
+
+    let router = MeshRouter::new(&mesh).with_error_mode(ErrorMode::Return);
+    let client = ClientBuilder::new(client_builder().build().unwrap()).with(MeshMiddleware::from(router)).build();
+    let failed = client.get("http://shop.test/head").send().await.unwrap_err();
+    let reqwest_middleware::Error::Middleware(failed) = failed else { panic!("{failed:?}") };
+    assert!(failed.is::<MeshError>());
+    let is_timeout = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+    };
+    assert!(failed.chain().any(is_timeout), "{failed:?}");
+}
+
 /// The end of a chain: the second try fails at once, all others are answered after a while.
 #[derive(Clone, Default)]
 struct Second(Counter);
