@@ -42,7 +42,8 @@
 //! Everything of the rules: matches, splits, header rules, rewrites, redirects and direct responses as responses,
 //! faults, timeouts, retries on other endpoints, balancing, outlier detection, limits. Bodies stream both ways; one
 //! that may be sent again is kept as it streams, up to 1 MiB. What the rules made of a request is a
-//! [`RouteInfo`](crate::service::RouteInfo) in the extensions of the response. `Response::url` is what was asked for.
+//! [`RouteInfo`](crate::service::RouteInfo) in the extensions of the response. `Response::url` is what was asked for;
+//! of a host that no rule takes, where reqwest was sent on.
 //!
 //! # What reqwest must leave alone
 //!
@@ -52,7 +53,8 @@
 //!   settings: it is given bodies that it can only read once. Tries do not multiply. Its pool replaces a connection
 //!   that was closed before a byte was written, as our own transport does.
 //! - **Redirects.** reqwest follows a `location` by itself, past the rules and relative to the address of an endpoint.
-//!   Use `redirect::Policy::none()`, and a layer above [`MeshRouter`](crate::MeshRouter) that follows them.
+//!   Use `redirect::Policy::none()`, and a layer above [`MeshRouter`](crate::MeshRouter) that follows them. A client that
+//!   follows them does not send a body again, also to a host that no rule takes: a 307 for one comes back as it is.
 //! - **Paths.** reqwest resolves `.` and `..` in them, `%2e` too, and takes `\` for `/`. A rule that matched such a path,
 //!   as with `pathNormalization: NONE`, or rewrote one to it, matched another than would be sent: the request fails as a
 //!   local reset (`LR`).

@@ -220,6 +220,30 @@ async fn a_timeout_of_the_rule_is_one_to_reqwest() {
     assert!(failed.chain().any(is_timeout), "{failed:?}");
 }
 
+#[tokio::test]
+async fn an_answer_that_no_rule_took_tells_where_it_came_from() {
+    let server = serve(service_fn(async |request: Request<hyper::body::Incoming>| {
+        let answer = Response::builder();
+        let answer = match request.uri().path() {
+            "/old" => answer.status(StatusCode::SEE_OTHER).header("location", "/new"),
+            _ => answer,
+        };
+        answer.body(Full::<bytes::Bytes>::default())
+    }))
+    .await;
+    let mesh = mesh(&[server], "", "");
+    let follows = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = ClientBuilder::new(follows).with(MeshMiddleware::new(&mesh)).build();
+    let ask = async |url: &str| client.get(url).send().await.unwrap().url().to_string();
+    assert_eq!(ask(&format!("http://{server}/old")).await, format!("http://{server}/new"));
+    assert_eq!(ask(&format!("http://{server}/new?a#b")).await, format!("http://{server}/new?a#b"));
+    assert_eq!(ask("http://shop.test/old").await, "http://shop.test/old");
+    // A middleware that answers itself names none.
+    let own = ClientBuilder::new(client_builder().build().unwrap()).with(MeshMiddleware::new(&mesh));
+    let answer = own.with(Second::default()).build().get("http://other.test/a").send().await.unwrap();
+    assert_eq!(answer.url().as_str(), "http://other.test/a");
+}
+
 /// The end of a chain: the second try fails at once, all others are answered after a while.
 #[derive(Clone, Default)]
 struct Second(Counter);

@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn, ready};
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
-use reqwest::ResponseBuilderExt as _;
+use reqwest::{ResponseBuilderExt as _, Url};
 use reqwest_middleware::{Error, Middleware, Next};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -94,7 +94,7 @@ pin_project! {
         #[pin]
         tries: T,
         desk: Arc<Desk>,
-        url: Option<reqwest::Url>,
+        url: Option<Url>,
     }
 }
 
@@ -105,7 +105,7 @@ impl<T: Future<Output = Infallible>> Future for Handling<T> {
         let mut this = self.project();
         loop {
             if let Poll::Ready(response) = this.response.as_mut().poll(cx) {
-                let url = this.url.take();
+                let url = this.desk.lock().url.take().or_else(|| this.url.take());
                 return Poll::Ready(response.map(|response| to_response(response, url)).map_err(to_error));
             }
             let Poll::<Infallible>::Pending = this.tries.as_mut().poll(cx);
@@ -139,7 +139,7 @@ fn adopt<T: Clone + Send + Sync + 'static>(extensions: &Extensions, request: &mu
     }
 }
 
-fn to_response(response: Response<ResponseBody<reqwest::Body>>, url: Option<reqwest::Url>) -> reqwest::Response {
+fn to_response(response: Response<ResponseBody<reqwest::Body>>, url: Option<Url>) -> reqwest::Response {
     let (mut head, body) = response.into_parts();
     let mut named = Response::builder();
     if let Some(extensions) = named.extensions_mut() {
@@ -187,6 +187,8 @@ struct Last {
     state: Try,
     /// Whether it was answered since that was asked.
     is_news: bool,
+    /// Where its answer came from, if no rule took the request and reqwest was sent on.
+    url: Option<Url>,
 }
 
 /// What has become of a try.
@@ -208,7 +210,7 @@ impl Desk {
     /// Leaves a try here, and returns its number.
     fn leave(&self, state: Try) -> u64 {
         let mut last = self.lock();
-        *last = Last { number: last.number + 1, state, is_news: false };
+        *last = Last { number: last.number + 1, state, is_news: false, url: None };
         last.number
     }
 
@@ -258,12 +260,15 @@ impl Service<Request<RequestBody<reqwest::Body>>> for Relay {
     }
 
     fn call(&mut self, request: Request<RequestBody<reqwest::Body>>) -> Answer {
+        let passes = request.body().aim().is_none();
         let checked = check_path(&request).map_err(Error::middleware);
-        let number = self.desk.leave(match checked.and_then(|()| Ok(to_reqwest(request)?)) {
+        let request = checked.and_then(|()| Ok(to_reqwest(request)?));
+        let asked = request.as_ref().ok().filter(|_| passes).map(|request| request.url().clone());
+        let number = self.desk.leave(match request {
             Ok(request) => Try::Due(request),
             Err(error) => Try::Answered(Err(error)),
         });
-        Answer { desk: self.desk.clone(), number }
+        Answer { desk: self.desk.clone(), number, asked }
     }
 }
 
@@ -271,7 +276,12 @@ impl Service<Request<RequestBody<reqwest::Body>>> for Relay {
 struct Answer {
     desk: Arc<Desk>,
     number: u64,
+    /// What reqwest was asked for, if no rule took the request.
+    asked: Option<Url>,
 }
+
+/// What an answer names that was not reqwest's.
+static UNNAMED: LazyLock<Url> = LazyLock::new(|| reqwest::Response::from(Response::new("")).url().clone());
 
 impl Future for Answer {
     type Output = Result<Response<reqwest::Body>, FailureError>;
@@ -282,6 +292,9 @@ impl Future for Answer {
             && matches!(last.state, Try::Answered(_))
             && let Try::Answered(answer) = mem::take(&mut last.state)
         {
+            if let (Some(asked), Ok(response)) = (&self.asked, &answer) {
+                last.url = Some(response.url()).filter(|url| ![asked, &*UNNAMED].contains(url)).cloned();
+            }
             let failed = |error| FailureError::new(failure_of_chain(&error), error);
             return Poll::Ready(answer.map(Into::into).map_err(failed));
         }
