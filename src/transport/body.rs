@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::Upload;
 use super::failure;
-use super::line::{Lease, Line};
+use super::line::{Lease, Line, Rest};
 use super::streams::Half;
 use crate::outcome::FailureError;
 use crate::service::Admission;
@@ -24,8 +24,8 @@ use crate::service::Admission;
 ///
 /// It holds its connection, and gives it back when the body is at its end: at once if there is none, else with the
 /// last frame, as far as that is known to be the last, or with the `None` after it. Dropped earlier, or after an
-/// error, it closes the connection (HTTP/1.1) or resets the stream (HTTP/2), unless all of that but its end has come: for
-/// the end it is read on for up to five seconds.
+/// error, it closes the connection (HTTP/1.1), unless the exchange on that is over, or resets the stream (HTTP/2), unless
+/// all of that but its end has come: for the end it is read on for up to five seconds.
 ///
 /// The body of an answer over HTTP/2 that opened a tunnel is empty. Its stream counts as one that is taken until the body
 /// is dropped, so it should be kept as long as the tunnel.
@@ -107,6 +107,12 @@ impl TransportBody {
 impl Drop for TransportBody {
     fn drop(&mut self) {
         self.admission.release();
+        // Unread, but all of it has come and the request is sent: it takes another one.
+        if let Held::Line(line) = &mut self.held
+            && line.get_mut().is_ok_and(|line| line.rest() == Rest::Ready)
+        {
+            self.give_back();
+        }
         if !self.ended
             && let Held::Stream(_) = self.held
             && let Some(body) = self.body.take_if(|body| self.bare || body.size_hint().exact() == Some(0))

@@ -61,7 +61,10 @@ pub(super) async fn drive(connection: impl Future, left: oneshot::Receiver<()>) 
 
 /// A connection lent to one exchange. Dropping it closes the connection.
 pub(super) trait Lease: Send {
-    /// The response was read to its end: back to the pool.
+    /// What it is up to.
+    fn rest(&self) -> Rest;
+
+    /// The response was read to its end, or has come and is not wanted: back to the pool.
     fn give_back(self: Pin<Box<Self>>);
 }
 
@@ -81,9 +84,6 @@ pub(super) trait Exchange<B>: Lease {
 
     /// Takes back the pool that was given with the request.
     fn leave(self: Pin<&mut Self>) -> Option<Arc<Pool<B>>>;
-
-    /// What it is up to.
-    fn rest(&self) -> Rest;
 
     /// Waits until it takes a request; false if it never will.
     fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool>;
@@ -147,6 +147,16 @@ where
     S: Fn(&mut SendRequest<RequestBody<B>>, Request<RequestBody<B>>) -> F + Send + 'static,
     F: Future<Output = Reply<B>> + Send + 'static,
 {
+    fn rest(&self) -> Rest {
+        if self.sender.is_ready() {
+            Rest::Ready
+        } else if self.sender.is_closed() {
+            Rest::Closed
+        } else {
+            Rest::Busy
+        }
+    }
+
     fn give_back(mut self: Pin<Box<Self>>) {
         if let Some(home) = self.as_mut().project().home.take() {
             home.park(self);
@@ -187,16 +197,6 @@ where
 
     fn leave(self: Pin<&mut Self>) -> Option<Arc<Pool<B>>> {
         self.project().home.take()
-    }
-
-    fn rest(&self) -> Rest {
-        if self.sender.is_ready() {
-            Rest::Ready
-        } else if self.sender.is_closed() {
-            Rest::Closed
-        } else {
-            Rest::Busy
-        }
     }
 
     fn poll_rest(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {

@@ -113,6 +113,37 @@ async fn a_body_given_up_closes_its_connection() {
 }
 
 #[tokio::test]
+async fn a_body_that_has_come_gives_the_connection_back_unread() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
+    net.clone().serve(numbered);
+    for _ in 0..20 {
+        let response = send(&transport, &endpoint, get("/")).await.unwrap();
+        settle().await;
+        drop(response);
+    }
+    assert_eq!(net.opened(), 1);
+}
+
+/// Who gives up the answer gives up the request.
+#[tokio::test]
+async fn an_answer_given_up_ends_the_upload() {
+    let net = Net::new();
+    let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
+    net.clone().serve(|number, request| async move {
+        tokio::spawn(request.into_body().collect());
+        Ok(Response::new(full(number.to_string())))
+    });
+    let (feed, body) = fed();
+    let early = send(&transport, &endpoint, Request::post("/").body(body).unwrap()).await.unwrap();
+    feed.send(data("part")).await.unwrap();
+    settle().await;
+    drop(early);
+    feed.closed().await;
+    assert_eq!(ask(&transport, &endpoint).await, "2");
+}
+
+#[tokio::test]
 async fn a_future_given_up_closes_its_connection() {
     let net = Net::new();
     let (transport, endpoint) = (net.transport(), endpoint(Protocol::Http1));
