@@ -18,12 +18,11 @@ use crate::options::{MeshOptions, Workload};
 /// Names the hosts and rules of VirtualServices that do nothing at their gateways, as far as these are known here.
 pub(crate) fn review(
     virtual_services: &[MeantVirtualService<'_>],
-    config: &Config,
+    gateways: &Gateways<'_>,
     purpose: Purpose<'_>,
     report: &mut Report,
 ) {
     let Purpose { options, workload, .. } = purpose;
-    let gateways = Gateways::new(config, purpose);
     let delegates = Delegates::new(virtual_services, options);
     let mut roots_of: HashMap<&ResourceName, Vec<&MeantVirtualService<'_>>> = HashMap::new();
     for root in virtual_services.iter().filter(|meant| !meant.hosts.is_empty()) {
@@ -36,7 +35,7 @@ pub(crate) fn review(
         let bound: Vec<_> = gateways.bound(root).collect();
         review::of(root.resource, root.name.clone(), report, |review| {
             if hosts(root, &bound, options, workload, review) {
-                Rules { of: root, bound: &bound, gateways: &gateways }.review(review);
+                Rules { of: root, bound: &bound, gateways }.review(review);
             }
         });
     }
@@ -45,7 +44,7 @@ pub(crate) fn review(
         let Some(roots) = roots_of.get(&delegate.name) else { continue };
         let bound: Vec<_> = roots.iter().flat_map(|root| gateways.bound(root)).collect();
         review::of(delegate.resource, delegate.name.clone(), report, |review| {
-            Rules { of: delegate, bound: &bound, gateways: &gateways }.review(review);
+            Rules { of: delegate, bound: &bound, gateways }.review(review);
         });
     }
 }

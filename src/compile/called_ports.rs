@@ -13,7 +13,7 @@ use super::services::{KnownService, Services};
 use super::tables::PLAIN;
 use super::validate::Earlier;
 use super::virtual_services::{Match, MeantVirtualService, Rule, Target};
-use crate::config::{Config, HttpMatchRequest};
+use crate::config::HttpMatchRequest;
 use crate::error::{Problem, ResourceName, Severity};
 
 /// Names destinations without a port where their services have not the one that is asked for. Rules of delegates are by
@@ -21,12 +21,12 @@ use crate::error::{Problem, ResourceName, Severity};
 pub(crate) fn review(
     virtual_services: &[MeantVirtualService<'_>],
     visible: &[&MeantVirtualService<'_>],
-    config: &Config,
+    gateways: &Gateways<'_>,
     clusters: &Clusters<'_>,
     purpose: Purpose<'_>,
     report: &mut Report,
 ) {
-    let mut at_gateways = at_gateways(visible, config, clusters, purpose);
+    let mut at_gateways = at_gateways(visible, gateways, clusters, purpose);
     let mut in_mesh = in_mesh(virtual_services, clusters.services());
     for Unserved { resource, path, service, port, in_mesh: is_of_mesh } in &clusters.unserved {
         let lacking = if *is_of_mesh { &mut in_mesh } else { &mut at_gateways };
@@ -117,11 +117,10 @@ impl<'m> Lack<'m> {
 /// What destinations lack of the servers whose requests lead there.
 fn at_gateways<'m>(
     visible: &[&'m MeantVirtualService<'_>],
-    config: &Config,
+    gateways: &Gateways<'_>,
     clusters: &Clusters<'m>,
     purpose: Purpose<'_>,
 ) -> Lacking<'m> {
-    let gateways = Gateways::new(config, purpose);
     let mut lacking = Lacking::new();
     for meant in visible.iter().filter(|meant| is_portless(meant)) {
         let asker = Asker::Gateway(&meant.name.namespace);

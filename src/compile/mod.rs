@@ -60,6 +60,7 @@ mod winners;
 
 pub(crate) use publication::{Judged, NeededNames, Publication};
 
+use at_gateways::Gateways;
 use clusters::Clusters;
 use destination_rules::DestinationRules;
 use endpoints::Sources;
@@ -113,7 +114,8 @@ fn compile(
     discovery::review_gateways(&meant, &services, &clusters, report);
     wildcards::review(&meant, &services, report);
     references::check(&meant, config, &services, &clusters, purpose, report);
-    at_gateways::review(&meant, config, purpose, report);
+    let gateways = Gateways::new(config, purpose);
+    at_gateways::review(&meant, &gateways, purpose, report);
     credentials::check(config, &secrets, report);
     delegate::expand(&mut meant, options, regexes, report);
     policies::complete(&mut meant, options);
@@ -125,7 +127,7 @@ fn compile(
     winners.review(&of_mesh, report);
     let mesh_tls = l4::mesh(&of_mesh, &services, &mut clusters, workload);
     let listeners = gateways::listeners(config, &visible, &secrets, &mut clusters, workload, report);
-    called_ports::review(&meant, &visible, config, &clusters, purpose, report);
+    called_ports::review(&meant, &visible, &gateways, &clusters, purpose, report);
     let sockets = snapshot::sockets(&listeners);
     let inbound = inbound::tables(purpose.gateways, &visible, &services, &mut clusters, options, workload);
     tunnels::review(config, &clusters.tunnels, report);
@@ -134,7 +136,6 @@ fn compile(
         false => http1::review(config, &services, options, report),
     }
     discovery::review_names_of_certificates(config, &clusters.entries, report);
-    let path_normalization = options.path_normalization;
     let clusters = clusters.entries;
     let (by_key, by_name) = (snapshot::by_key(&clusters), snapshot::by_name(&clusters));
     Snapshot {
@@ -148,7 +149,7 @@ fn compile(
         clusters,
         by_key,
         by_name,
-        path_normalization,
+        path_normalization: options.path_normalization,
     }
 }
 
