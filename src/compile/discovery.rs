@@ -193,12 +193,9 @@ fn unread(slice: &Resource<EndpointSlice>, services: &ByName<'_>, review: &mut R
 
 /// EndpointSlices of Services that are not there: said once, as these may be left out on purpose.
 fn without_service(config: &Config, services: &ByName<'_>, report: &mut Report) {
-    let owner = |slice: &'_ Resource<EndpointSlice>| slice.meta.labels.get(SERVICE_NAME).cloned();
-    let is_there = |slice: &&Resource<EndpointSlice>| {
-        owner(slice).is_none_or(|owner| services.contains_key(&(slice.namespace(), &*owner)))
-    };
-    let mut missing = config.endpoint_slices.iter().filter(|slice| !is_there(slice));
-    let Some((first, owner)) = missing.next().and_then(|slice| Some((slice, owner(slice)?))) else { return };
+    let owned = config.endpoint_slices.iter().filter_map(|slice| Some((slice, slice.meta.labels.get(SERVICE_NAME)?)));
+    let mut missing = owned.filter(|(slice, owner)| !services.contains_key(&(slice.namespace(), owner.as_str())));
+    let Some((first, owner)) = missing.next() else { return };
     let more = match missing.count() {
         0 => String::new(),
         others => format!(", nor are those of {others} more EndpointSlices"),
